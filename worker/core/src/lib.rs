@@ -1,1 +1,26 @@
-//! Placeholder.
+//! What every part of a worker speaks: logs and positions, chunks and rows, sources, decoders and sinks, units and
+//! their commits. Decisions here are pure; whoever implements a trait does the I/O.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`position`] | where one stands in a log |
+//! | [`log`] | what is read: splits of sources and outboxes of units |
+//! | [`time`] | event time and watermarks |
+//! | [`unit`] | what is owned and recovered; epochs and incarnations |
+//! | [`source`] | the trait that a connector implements to be read |
+//! | [`decode`] | bytes to columns, and the records that could not be decoded |
+//! | [`sink`] | the trait that a connector implements to be written |
+//! | [`commit`] | the one atomic write of a unit |
+//! | [`clock`] | time as an argument |
+//! | [`error`] | errors by what the caller must do |
+
+pub mod clock;
+pub mod commit;
+pub mod decode;
+pub mod error;
+pub mod log;
+pub mod position;
+pub mod sink;
+pub mod source;
+pub mod time;
+pub mod unit;

@@ -1,0 +1,91 @@
+//! Errors by what the caller must do about them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What follows from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorKind {
+    /// The resources must change: a wrong path, a wrong password, a schema that does not fit.
+    User,
+    /// The outside failed; the same call may succeed later.
+    External,
+    /// The log no longer holds what was not read yet. Going on would skip rows: stop.
+    DataLoss,
+    /// Another owner took over: stop this unit, write nothing more.
+    Fenced,
+    /// A bug in Thalweg.
+    Internal,
+}
+
+/// An error of a connector or a store, in three parts: what happened, to what, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct Error {
+    /// What follows from it.
+    pub kind: ErrorKind,
+    /// What happened, with the thing it happened to: "reading `s3://b/trips.json` at byte 17".
+    pub what: String,
+    /// What the cause said.
+    pub detail: String,
+    /// The next thing to do, where there is one.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// An error without a hint.
+    pub fn new(kind: ErrorKind, what: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self { kind, what: what.into(), detail: detail.to_string(), hint: None }
+    }
+
+    /// The user must change something.
+    pub fn user(what: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::User, what, detail)
+    }
+
+    /// The outside failed.
+    pub fn external(what: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::External, what, detail)
+    }
+
+    /// A log lost rows that were not read yet.
+    pub fn data_loss(what: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::DataLoss, what, detail)
+    }
+
+    /// A bug.
+    pub fn internal(what: impl Into<String>, detail: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Internal, what, detail)
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == ErrorKind::DataLoss {
+            f.write_str("DataLoss: ")?;
+        }
+        write!(f, "{}: {}", self.what, self.detail)?;
+        self.hint.iter().try_for_each(|hint| write!(f, " ({hint})"))
+    }
+}
+
+/// The result of anything that talks to the outside.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_happened_why_and_what_to_do() {
+        let error = Error::user("writing to `/out`", "read-only file system").with_hint("choose another `files.url`");
+        assert_eq!(error.to_string(), "writing to `/out`: read-only file system (choose another `files.url`)");
+    }
+}

@@ -1,0 +1,87 @@
+//! What a connector implements to be written.
+
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::position::Position;
+use crate::unit::{Incarnation, UnitId};
+
+/// What a sink can promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Capability {
+    /// Shows rows to people or counts them; promises nothing and needs no store.
+    Volatile,
+    /// Publishes what was sealed before, idempotently: exactly once.
+    SealAndPublish {
+        /// Whether one seal is one object whose label can hold a position, so that publishing it *is* the commit.
+        direct: bool,
+    },
+}
+
+/// Who writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriterId {
+    /// `NAMESPACE.NAME` of the pipeline.
+    pub pipeline: String,
+    /// The start from scratch that it belongs to.
+    pub incarnation: Incarnation,
+    /// The unit.
+    pub unit: UnitId,
+}
+
+/// One `StreamSink` of a plan.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// What it can promise.
+    fn capability(&self) -> Capability;
+
+    /// Proves that it can be written: the folder exists or can be made, the credentials are right.
+    async fn check(&self) -> Result<()>;
+
+    /// A writer for one unit. What an earlier writer of this unit left unsealed is gone after the first
+    /// [`SinkWriter::seal`] of the new one at the latest.
+    async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>>;
+
+    /// Called once, when everything is committed and no input is left.
+    async fn finish(&self) -> Result<()>;
+}
+
+/// Writes the rows of one unit. Rows show nowhere until [`SinkWriter::publish`], except in a volatile sink.
+#[async_trait]
+pub trait SinkWriter: Send {
+    /// Takes rows. Memory is bounded: large output spills to where it will be published from.
+    async fn write(&mut self, rows: &RecordBatch) -> Result<()>;
+
+    /// Whether what was written since the last seal should be sealed: by its size, or its `age`.
+    fn wants_seal(&self, age: Duration) -> bool;
+
+    /// Completes what was written, durably and invisibly; `None` if nothing was. The result goes into the unit's next
+    /// commit and is published after it.
+    async fn seal(&mut self, label: &Label) -> Result<Option<Sealed>>;
+
+    /// Makes what was sealed visible. Done before already: changes nothing. Another worker may have sealed it.
+    async fn publish(&mut self, sealed: &Sealed) -> Result<()>;
+
+    /// The last label that this unit published directly ([`Capability::SealAndPublish`] with `direct`), from the
+    /// sink itself.
+    async fn last_published(&mut self) -> Result<Option<Label>>;
+}
+
+/// What a sealed piece of output holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Label {
+    /// Counts the unit's seals.
+    pub seq: u64,
+    /// The next position wanted from the unit's one log, where publishing is the commit.
+    pub position: Option<Position>,
+}
+
+/// A sealed piece of output, in the words of the sink that sealed it; goes into the unit's store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(pub serde_json::Value);

@@ -1,0 +1,112 @@
+//! What a connector implements to be read.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::decode::BadRecord;
+use crate::error::Result;
+use crate::log::SplitId;
+use crate::position::Position;
+
+/// A split as its source lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Its name, the same in every run.
+    pub id: SplitId,
+    /// How much there is to read, where that is known: what progress bars count in (bytes of files as stored, rows of
+    /// a generator).
+    pub size: Option<u64>,
+}
+
+/// One `StreamSource` of a plan.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Every split known now. A split that was listed once is listed again in every run under the same state.
+    async fn splits(&self) -> Result<Vec<Split>>;
+
+    /// Whether splits may still appear after [`Source::splits`] was called.
+    fn grows(&self) -> bool;
+
+    /// Opens a split so that the first chunk starts at `from`, or at the first record after it.
+    ///
+    /// # Errors
+    /// `DataLoss` where the log no longer holds `from`.
+    async fn open(&self, split: &SplitId, from: Position) -> Result<Box<dyn SplitReader>>;
+
+    /// The place for people: "trips.json, line 17, column 3". Called for errors only, so it may read again; `column`
+    /// is the byte within the record where the fault is, if known.
+    async fn describe(&self, split: &SplitId, position: Position, column: Option<usize>) -> String;
+}
+
+/// One split, read in order.
+#[async_trait]
+pub trait SplitReader: Send {
+    /// The next chunk, which ends at `until` at the latest where that is given (a subscriber wants a range to end
+    /// there, and it is the boundary of a record).
+    ///
+    /// # Cancel safety
+    /// A call that is dropped loses nothing: the next call gives what this one would have given.
+    async fn read(&mut self, until: Option<Position>) -> Result<Read>;
+
+    /// How much of [`Split::size`] was read.
+    fn progress(&self) -> u64;
+}
+
+/// The answer of [`SplitReader::read`].
+#[derive(Debug)]
+pub enum Read {
+    /// Records.
+    Chunk(RawChunk),
+    /// The reader stands at the log's end; more may come, so ask again later.
+    CaughtUp,
+    /// The log has ended: nothing comes after this.
+    End,
+}
+
+/// A run of whole records of one split, as they were stored.
+#[derive(Clone, Debug)]
+pub struct RawChunk {
+    /// Position of the first record; ranges are contiguous, so a chunk starts where the last one ended, except that a
+    /// lane goes on to its next piece.
+    pub from: Position,
+    /// Position after the last record.
+    pub to: Position,
+    /// The piece of the log that this comes from.
+    pub piece: Piece,
+    /// The records.
+    pub payload: Payload,
+    /// Records that could not even be delimited: too long, cut off.
+    pub bad: Vec<BadRecord>,
+}
+
+/// A part of a log that has a watermark of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What people call it (the file's path); goes into metadata columns and dead letters.
+    pub name: Arc<str>,
+    /// Chunks with the same number share a watermark: the greatest event time starts anew where it changes.
+    pub watermark_scope: u64,
+    /// Whether the split's watermark may follow this piece's. It may not while other pieces of the split, which may
+    /// hold any event time, have not been read.
+    pub is_last_scope: bool,
+}
+
+/// Records in the shape in which the system gave them.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// Text of whole records, each ended by a newline but perhaps the last. A row's position is
+    /// `from.offset` plus the byte at which it starts.
+    Text(Bytes),
+    /// One value a record, as brokers give them. Row `i` has position `from + i` unless `offsets` says otherwise.
+    Records {
+        /// The values; `None` is a tombstone.
+        values: Vec<Option<Bytes>>,
+        /// Each record's offset.
+        offsets: Vec<u64>,
+    },
+    /// Columns already (Parquet, generators), named as in the source's format. Row `i` has position `from + i`.
+    Columns(RecordBatch),
+}

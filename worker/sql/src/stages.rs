@@ -1,0 +1,77 @@
+//! The plan as the runtime sees it: stages, what each reads, and where its rows go.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use thalweg_core::unit::StageId;
+
+use crate::transform::Transform;
+use crate::window::WindowedAggregate;
+
+/// A pipeline's SQL, planned.
+#[derive(Clone, Debug)]
+pub struct PlannedPipeline {
+    /// Stages, each after those that it reads.
+    pub stages: Vec<Stage>,
+    /// Names of the lookup sources that must be read before anything else.
+    pub lookups: Vec<String>,
+}
+
+/// A maximal piece of the plan that needs no re-keying.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its number: the index in [`PlannedPipeline::stages`].
+    pub id: StageId,
+    /// Which `INSERT` it belongs to, from 0.
+    pub statement: usize,
+    /// What it reads. More than one for `UNION ALL`; each gives the same columns to [`Stage::kind`].
+    pub inputs: Vec<StageInput>,
+    /// What it does with the rows of its inputs.
+    pub kind: StageKind,
+    /// Columns that it emits.
+    pub schema: SchemaRef,
+    /// Where its rows go.
+    pub output: StageOutput,
+    /// Equal for stages whose state can be carried over: a hash of all that shapes it.
+    pub fingerprint: String,
+}
+
+/// What a stage does.
+#[derive(Clone, Debug)]
+pub enum StageKind {
+    /// Nothing more: rows go out as the transforms made them. One unit a split.
+    Stateless,
+    /// Groups by window and keys. One unit a key group.
+    Windowed(Arc<WindowedAggregate>),
+}
+
+/// Where rows go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageOutput {
+    /// To the sink of this SQL name.
+    Sink(String),
+    /// To the stage that reads this one's outboxes.
+    Stage(StageId),
+}
+
+/// One input of a stage.
+#[derive(Clone, Debug)]
+pub struct StageInput {
+    /// What is read.
+    pub from: InputFrom,
+    /// The columns that are needed of it, in the order in which [`StageInput::transform`] expects them. For a source
+    /// with a watermark that feeds a window, the watermark's column is among them.
+    pub columns: Vec<String>,
+    /// From those columns to the columns of the stage: for `Stateless` the output, for `Windowed` the layout of
+    /// [`WindowedAggregate::input_schema`].
+    pub transform: Arc<Transform>,
+}
+
+/// What a stage reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputFrom {
+    /// A source, by its SQL name.
+    Source(String),
+    /// An earlier stage.
+    Stage(StageId),
+}
