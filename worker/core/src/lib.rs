@@ -11,9 +11,11 @@
 //! | [`decode`] | bytes to columns, and the records that could not be decoded |
 //! | [`sink`] | the trait that a connector implements to be written |
 //! | [`commit`] | the one atomic write of a unit |
+//! | [`append_log`] | a list that several processes extend |
 //! | [`clock`] | time as an argument |
 //! | [`error`] | errors by what the caller must do |
 
+pub mod append_log;
 pub mod clock;
 pub mod commit;
 pub mod decode;
