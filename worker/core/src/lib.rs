@@ -6,6 +6,7 @@
 //! | [`position`] | where one stands in a log |
 //! | [`log`] | what is read: splits of sources and outboxes of units |
 //! | [`time`] | event time and watermarks |
+//! | [`progress`] | how far a unit is in a log; accepting ranges; the watermark of a unit |
 //! | [`unit`] | what is owned and recovered; epochs and incarnations |
 //! | [`source`] | the trait that a connector implements to be read |
 //! | [`decode`] | bytes to columns, and the records that could not be decoded |
@@ -22,6 +23,7 @@ pub mod decode;
 pub mod error;
 pub mod log;
 pub mod position;
+pub mod progress;
 pub mod sink;
 pub mod source;
 pub mod time;

@@ -109,6 +109,8 @@ pub struct StateEntry {
     pub pane: Vec<u8>,
     /// What was merged into that pane since the last delta.
     pub batch: RecordBatch,
+    /// Whether it takes the place of all earlier entries of its pane.
+    pub replaces: bool,
 }
 
 /// What closing gives.
@@ -122,12 +124,22 @@ pub struct Closed {
 
 impl WindowState {
     /// Merges a partial of this unit's key group; a part for panes that are closed already is refused.
-    pub fn merge(&mut self, _partial: &Partial) -> Result<(), String> {
+    pub fn merge(&mut self, _partial: &Partial) -> Result<usize, String> {
         todo!("SQL")
     }
 
     /// What changed since the last call, to be stored with the unit's commit.
     pub fn take_delta(&mut self) -> Result<Vec<StateEntry>, String> {
+        todo!("SQL")
+    }
+
+    /// Forgets what changed, where nothing is stored.
+    pub fn absorb_delta(&mut self) -> Result<(), String> {
+        todo!("SQL")
+    }
+
+    /// Continues where an earlier owner stood, after all entries were restored.
+    pub fn resume(&mut self, _closed: Watermark, _cursor: Option<&[u8]>) -> Result<(), String> {
         todo!("SQL")
     }
 
