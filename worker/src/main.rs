@@ -1,5 +1,13 @@
-//! `thalweg`: the worker, and everything that runs without a cluster.
+//! `thalweg`: stream pipelines in one process, and the worker that runs them on Kubernetes.
 
+mod cli;
 mod runtime;
 
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}
