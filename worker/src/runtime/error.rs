@@ -1,5 +1,6 @@
 //! Why a pipeline stopped.
 
+use thalweg_core::decode::BadRecord;
 use thalweg_core::error::{Error as CoreError, ErrorKind};
 
 /// An error that ends a run.
@@ -36,6 +37,13 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// A record that may not be skipped.
+    pub fn bad_record(source: &str, place: String, record: &BadRecord) -> Self {
+        const SHOWN: usize = 200;
+        let raw = String::from_utf8_lossy(&record.raw[..record.raw.len().min(SHOWN)]).into_owned();
+        Self::BadRecord { source_name: source.to_owned(), place, message: record.message.clone(), raw }
+    }
+
     /// What follows from it.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -13,6 +13,7 @@ pub mod error;
 mod enumerator;
 mod graph;
 pub mod layout;
+pub mod lookup;
 mod message;
 mod outbox;
 mod reader;

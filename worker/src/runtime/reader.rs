@@ -256,10 +256,8 @@ impl SplitTask {
     }
 
     async fn failure(&self, record: &BadRecord) -> RunError {
-        const SHOWN: usize = 200;
         let place = self.source.describe(&self.split, record.position, record.column).await;
-        let raw = String::from_utf8_lossy(&record.raw[..record.raw.len().min(SHOWN)]).into_owned();
-        RunError::BadRecord { source_name: self.source_counters().name.clone(), place, message: record.message.clone(), raw }
+        RunError::bad_record(&self.source_counters().name, place, record)
     }
 
     /// A range without rows: idleness, or the end.

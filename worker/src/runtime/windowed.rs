@@ -23,6 +23,8 @@ use super::unit::{Ledger, UnitContext, scan_all, stage_counters, unreadable};
 const EMIT_BYTES: usize = 16 << 20;
 /// How often a unit that hears nothing looks whether something is due.
 const TICK: Duration = Duration::from_millis(50);
+/// Without a store a commit costs little: how often windows are closed then.
+const CLOSE_EVERY: Duration = Duration::from_millis(50);
 /// `V` is committed at least this often, though nothing else changes.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 
@@ -147,17 +149,17 @@ impl WindowedUnit {
         Ok(())
     }
 
-    /// A commit is due when windows can be closed or rows were taken, but not oftener than `commitEvery`; without a
-    /// store it costs nothing, so windows are closed at once.
+    /// A commit is due when rows were taken or windows can be closed, but not oftener than `commitEvery`.
     fn is_due(&self) -> bool {
         let since = self.context.clock.monotonic() - self.last_commit;
-        let advanced = self.ledger.watermark() > self.ledger.record.watermark;
-        if self.ledger.store.is_none() {
-            return advanced || !self.dead_letters.is_empty() || self.wants_seal();
-        }
-        let work = self.dirty || advanced || !self.dead_letters.is_empty() || self.wants_seal();
+        let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
-        (work && since >= self.context.commit_every) || quiet
+        quiet || (since >= every && self.has_work())
+    }
+
+    fn has_work(&self) -> bool {
+        let advanced = self.ledger.watermark() > self.ledger.record.watermark;
+        self.dirty || advanced || !self.dead_letters.is_empty() || self.wants_seal()
     }
 
     fn wants_seal(&self) -> bool {
