@@ -7,6 +7,8 @@ use serde_json::Value;
 use crate::assignment::StreamAssignment;
 use crate::{StreamPipeline, StreamSink, StreamSource};
 
+mod emit;
+
 /// Keeps the definitions, and so every pipeline, when the chart is removed.
 const KEEP: (&str, &str) = ("helm.sh/resource-policy", "keep");
 
@@ -20,6 +22,16 @@ pub fn schema_of(definition: &CustomResourceDefinition) -> Value {
     let version = definition.spec.versions.first();
     let schema = version.and_then(|version| version.schema.as_ref()).and_then(|s| s.open_api_v3_schema.as_ref());
     serde_json::to_value(schema).unwrap_or(Value::Null)
+}
+
+/// A definition as YAML.
+pub fn to_yaml(definition: &CustomResourceDefinition) -> String {
+    emit::to_yaml(&serde_json::to_value(definition).unwrap_or(Value::Null))
+}
+
+/// The chart's file of a definition.
+pub fn file_name(definition: &CustomResourceDefinition) -> String {
+    format!("{}.yaml", definition.spec.names.plural)
 }
 
 fn finish(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {

@@ -131,11 +131,11 @@ pub struct CsvFormat {
     pub header: bool,
     /// What stands between values: one ASCII character.
     #[serde(default = "comma")]
-    #[schemars(length(min = 1, max = 1))]
+    #[schemars(length(min = 1, max = 1), regex(pattern = r"^[ -~\t]$"))]
     pub delimiter: String,
     /// What stands around a value that holds a delimiter: one ASCII character.
     #[serde(default = "double_quote")]
-    #[schemars(length(min = 1, max = 1))]
+    #[schemars(length(min = 1, max = 1), regex(pattern = r"^[ -~\t]$"))]
     pub quote: String,
     /// The text that means null; by default the empty one.
     #[serde(default)]

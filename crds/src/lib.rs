@@ -12,9 +12,13 @@
 //! | names and numbers that must not be mixed up | [`ids`] |
 //! | what a worker tells the operator | [`report`] |
 //! | the custom resource definitions, as the chart ships them | [`definition`] |
+//! | manifests on disk, checked by the same rules, with line and column | [`manifest`] |
 //!
 //! Types here say what was *written*; what it means is resolved later (by the loader in one process, by the
 //! operator's `validate` in a cluster). So no type is stricter than its schema: one odd object never stops a watch.
+
+// Each printer column and rule is an attribute of its own; that some parts are equal is no mistake.
+#![allow(clippy::duplicated_attributes)]
 
 pub mod assignment;
 pub mod column_type;
@@ -24,6 +28,7 @@ pub mod definition;
 pub mod duration;
 pub mod format;
 pub mod ids;
+pub mod manifest;
 pub mod pipeline;
 pub mod quantity;
 pub mod report;

@@ -201,8 +201,12 @@ pub enum OnIncompatibleChange {
 }
 
 /// A new start from a position.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.from) || self.from.position != 'Offsets'",
+    "offsets belong to one source: give them in its startAt, and leave from out"
+))]
 pub struct Restart {
     /// Each new text is one restart.
     #[schemars(length(min = 1, max = 64))]

@@ -65,7 +65,7 @@ fn parse(text: &str) -> Option<u64> {
         Some(_) => return None,
         None => (number, "0"),
     };
-    let digits = |text: &str| !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str| !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(whole) || !digits(fraction) {
         return None;
     }
@@ -115,9 +115,11 @@ impl JsonSchema for Bytes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // An upper bound as tight as that of the pattern, and one that a JSON number holds exactly.
         json_schema!({
             "x-kubernetes-int-or-string": true,
             "minimum": 0,
+            "maximum": 999_999_999_999_999_u64,
             "maxLength": 32,
             "pattern": PATTERN,
         })
