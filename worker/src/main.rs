@@ -1,6 +1,7 @@
 //! `thalweg`: stream pipelines in one process, and the worker that runs them on Kubernetes.
 
 mod cli;
+mod job;
 mod runtime;
 
 use std::process::ExitCode;

@@ -4,7 +4,6 @@ mod args;
 mod check;
 mod explain;
 mod generate;
-mod load;
 mod metrics;
 mod progress;
 mod run;

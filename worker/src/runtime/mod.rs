@@ -15,7 +15,7 @@ mod graph;
 pub mod layout;
 pub mod lookup;
 mod message;
-mod outbox;
+pub mod outbox;
 mod reader;
 mod stateless;
 mod unit;
