@@ -5,9 +5,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+mod error;
 mod parser;
 
-pub use parser::ColumnTypeError;
+pub use error::ColumnTypeError;
 
 /// The deepest nesting of `ROW`, `ARRAY` and `MAP`.
 pub const MAX_DEPTH: usize = 16;

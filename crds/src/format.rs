@@ -131,11 +131,11 @@ pub struct CsvFormat {
     pub header: bool,
     /// What stands between values: one ASCII character.
     #[serde(default = "comma")]
-    #[schemars(length(min = 1, max = 1), regex(pattern = r"^[ -~\t]$"))]
+    #[schemars(length(min = 1, max = 1), regex(pattern = crate::pattern::ONE_CHARACTER))]
     pub delimiter: String,
     /// What stands around a value that holds a delimiter: one ASCII character.
     #[serde(default = "double_quote")]
-    #[schemars(length(min = 1, max = 1), regex(pattern = r"^[ -~\t]$"))]
+    #[schemars(length(min = 1, max = 1), regex(pattern = crate::pattern::ONE_CHARACTER))]
     pub quote: String,
     /// The text that means null; by default the empty one.
     #[serde(default)]

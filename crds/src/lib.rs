@@ -8,6 +8,7 @@
 //! | the parts of a pipeline's spec | [`scaling`], [`state`], [`worker`] |
 //! | conditions and their reasons | [`condition`] |
 //! | scalars as Kubernetes writes them | [`duration`], [`quantity`] |
+//! | patterns of texts, and the sentences about them | [`pattern`] |
 //! | references to Secrets and ConfigMaps, TLS, SASL | [`secret`] |
 //! | names and numbers that must not be mixed up | [`ids`] |
 //! | what a worker tells the operator | [`report`] |
@@ -29,6 +30,7 @@ pub mod duration;
 pub mod format;
 pub mod ids;
 pub mod manifest;
+pub mod pattern;
 pub mod pipeline;
 pub mod quantity;
 pub mod report;

@@ -124,7 +124,7 @@ pub struct PipelineSource {
     pub name: String,
     /// Its name in SQL; by default the resource's, with `_` for `-` and `.`.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = crate::pattern::SQL_NAME))]
     pub alias: Option<String>,
 }
 
@@ -144,7 +144,7 @@ pub struct PipelineSink {
     pub name: String,
     /// Its name in SQL; by default the resource's, with `_` for `-` and `.`.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = crate::pattern::SQL_NAME))]
     pub alias: Option<String>,
     /// What is promised for this sink, where it is less than for the pipeline.
     #[serde(skip_serializing_if = "Option::is_none")]

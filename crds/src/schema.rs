@@ -24,7 +24,7 @@ pub struct Column {
     pub name: String,
     /// Flink's name of its type, such as `BIGINT`, `TIMESTAMP(3)` or `DECIMAL(10, 2)` (quoted in flow style).
     #[serde(rename = "type")]
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^\s*[A-Za-z]"))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = crate::pattern::TYPE_NAME))]
     #[x_kube(validation = (
         "!self.matches('^[^)]*[(][^)]*$')",
         "the type ends inside its parentheses: where a comma cut it in two, quote it, such as \"DECIMAL(10, 2)\""
@@ -60,4 +60,13 @@ fn yes() -> bool {
 
 fn any_scalar(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// The schema of a map of short texts.
+pub(crate) fn texts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": { "type": "string", "maxLength": 4096 },
+    })
 }

@@ -12,7 +12,7 @@ pub struct KeyRef {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Key within it.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = crate::pattern::OBJECT_KEY))]
     pub key: String,
 }
 

@@ -24,7 +24,7 @@ pub struct WorkerSpec {
     pub resources: Option<ResourceRequirements>,
     /// Labels that a node must carry.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "crate::schema::texts")]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that are tolerated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -43,7 +43,7 @@ pub struct WorkerSpec {
     pub service_account_name: Option<String>,
     /// Annotations of the service account that the operator makes, such as a cloud role.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "crate::schema::texts")]
     pub service_account_annotations: BTreeMap<String, String>,
     /// Secrets for pulling the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -51,11 +51,11 @@ pub struct WorkerSpec {
     pub image_pull_secrets: Vec<LocalObjectReference>,
     /// Further labels of pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "crate::schema::texts")]
     pub pod_labels: BTreeMap<String, String>,
     /// Further annotations of pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "crate::schema::texts")]
     pub pod_annotations: BTreeMap<String, String>,
     /// How much workers log. May change while it runs.
     #[serde(default)]

@@ -1,10 +1,13 @@
 //! What is generated equals the code, and what is shipped as an example loads.
 
+// Helpers here are parts of tests.
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
 use serde_json::Value;
-use thalweg_crds::definition::{definitions, file_name, schema_of, to_yaml};
+use thalweg_crds::definition::{definitions, file_name, schema_of, schemas_json, to_yaml};
 use thalweg_crds::manifest::{load_pipelines, yaml};
 
 #[path = "contract/mod.rs"]
@@ -28,6 +31,12 @@ fn the_chart_s_definitions_equal_the_code() {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn the_schemas_of_the_loader_equal_the_code() {
+    let shipped = include_str!("../src/definition/schemas.json");
+    assert!(shipped == schemas_json(), "schemas.json is out of date: run `make generate`");
 }
 
 #[test]
@@ -106,7 +115,7 @@ fn unlimited(schema: &Value, path: String) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         unlimited(property, format!("{path}.{name}"));
     }
-    if schema["items"].is_object() {
-        unlimited(&schema["items"], format!("{path}[]"));
+    for key in ["items", "additionalProperties"].into_iter().filter(|key| schema[key].is_object()) {
+        unlimited(&schema[key], format!("{path}[]"));
     }
 }

@@ -85,7 +85,7 @@ pub struct FilesSink {
         length(max = 8),
         inner(
             length(min = 1, max = 160),
-            regex(pattern = r"^([A-Za-z_][A-Za-z0-9_]*|(date|hour)\([A-Za-z_][A-Za-z0-9_]*\))$")
+            regex(pattern = crate::pattern::PARTITION)
         )
     )]
     pub partition_by: Vec<String>,

@@ -15,11 +15,11 @@ pub struct KafkaSource {
     /// `host:port` of some brokers.
     #[schemars(
         length(min = 1, max = 64),
-        inner(length(min = 1, max = 256), regex(pattern = r"^[^\s:/]+:[0-9]{1,5}$"))
+        inner(length(min = 1, max = 256), regex(pattern = crate::pattern::HOST_PORT))
     )]
     pub brokers: Vec<String>,
     /// The topic.
-    #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
+    #[schemars(length(min = 1, max = 249), regex(pattern = crate::pattern::TOPIC))]
     pub topic: String,
     /// Where to start a partition without a position.
     #[serde(default)]
@@ -36,7 +36,7 @@ pub struct KafkaSource {
     pub commit_to_group: Option<String>,
     /// Settings of the client, from an allow-list.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "crate::schema::texts")]
     pub properties: BTreeMap<String, String>,
     /// Private addresses that brokers may resolve to, although such addresses are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -63,9 +63,7 @@ pub struct StartAt {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 64),
-        regex(
-            pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
-        )
+        regex(pattern = crate::pattern::RFC3339)
     )]
     pub timestamp: Option<String>,
     /// With `Offsets`: one for each partition that does not start at its beginning.
@@ -108,11 +106,11 @@ pub struct KafkaSink {
     /// `host:port` of some brokers.
     #[schemars(
         length(min = 1, max = 64),
-        inner(length(min = 1, max = 256), regex(pattern = r"^[^\s:/]+:[0-9]{1,5}$"))
+        inner(length(min = 1, max = 256), regex(pattern = crate::pattern::HOST_PORT))
     )]
     pub brokers: Vec<String>,
     /// The topic.
-    #[schemars(length(min = 1, max = 249), regex(pattern = r"^[a-zA-Z0-9._-]+$"))]
+    #[schemars(length(min = 1, max = 249), regex(pattern = crate::pattern::TOPIC))]
     pub topic: String,
     /// Columns that make the record's key; none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -132,7 +130,7 @@ pub struct KafkaSink {
     pub sasl: Option<Sasl>,
     /// Settings of the client, from an allow-list.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 64))]
+    #[schemars(schema_with = "crate::schema::texts")]
     pub properties: BTreeMap<String, String>,
     /// Private addresses that brokers may resolve to, although such addresses are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -15,7 +15,7 @@ use crate::secret::ValueFrom;
 pub struct S3 {
     /// The URL of an S3-compatible service; by default AWS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://"))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = crate::pattern::HTTP_URL))]
     pub endpoint: Option<String>,
     /// The region; by default that of the environment.
     #[serde(skip_serializing_if = "Option::is_none")]

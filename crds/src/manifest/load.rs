@@ -12,6 +12,7 @@ use super::place::{Origin, Places, Position};
 use super::problem::{Problem, Problems};
 use super::resolve::{ResolvedPipeline, resolve_into};
 use super::yaml::{self, Node, Tree};
+use crate::definition;
 use crate::{API_VERSION, GROUP, PipelineSpec, SinkSpec, SourceSpec};
 
 /// The keys of a ConfigMap, for `sqlFrom`.
@@ -240,12 +241,12 @@ impl Reader {
         kind: &'static str,
         list: fn(&mut Manifests) -> &mut Vec<Item<T>>,
     ) {
-        let schema = check::schema(kind).unwrap_or(&Value::Null);
+        let schema = definition::schema(kind).unwrap_or(&Value::Null);
         let repeated = self.repeated(&resource);
         let checked = check::check(schema, resource.root).and_then(|json| {
             serde_json::from_value::<T>(json["spec"].clone()).map_err(|error| {
                 let help = Some("this is a fault of the schema: please report it".to_owned());
-                vec![Finding { path: "spec".into(), at: None, message: error.to_string(), help }]
+                vec![Finding::in_field("spec", error.to_string(), help)]
             })
         });
         match checked {
@@ -280,7 +281,7 @@ impl Reader {
         let place = format!("{}:{}", first.file.display(), first.line);
         let message = format!("{}/{} is given twice; the first one is at {place}", resource.kind, resource.name);
         let help = Some("rename or remove one of them".to_owned());
-        self.push(resource, Finding { path: "metadata.name".into(), at: None, message, help });
+        self.push(resource, Finding::in_field("metadata.name", message, help));
         true
     }
 
@@ -323,18 +324,18 @@ fn untyped(resource: &Resource<'_>) -> Finding {
         _ => format!("expected a resource, found {}", resource.root.type_name()),
     };
     let help = Some(format!("write apiVersion: {API_VERSION} and kind: StreamPipeline, StreamSource or StreamSink"));
-    Finding { path: String::new(), at: None, message, help }
+    Finding::in_field("", message, help)
 }
 
 fn unknown_kind(resource: &Resource<'_>) -> Finding {
     let kinds = ["StreamSource", "StreamSink", "StreamPipeline"];
     let message = format!("{GROUP} has no kind `{}`", resource.kind);
-    Finding { path: "kind".into(), at: None, message, help: Some(check::nearest_of(&resource.kind, &kinds)) }
+    Finding::in_field("kind", message, Some(check::nearest_of(&resource.kind, &kinds)))
 }
 
 fn wrong_version(resource: &Resource<'_>, api_version: &str) -> Finding {
     let message = format!("{} is not served as `{api_version}`", resource.kind);
-    Finding { path: "apiVersion".into(), at: None, message, help: Some(format!("write {API_VERSION}")) }
+    Finding::in_field("apiVersion", message, Some(format!("write {API_VERSION}")))
 }
 
 /// A file's text without its byte order mark.
@@ -354,3 +355,6 @@ fn read_text(file: &Path) -> Result<String, Box<Problem>> {
     })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::check::nearest_of;
-use super::load::{Item, Manifests};
+use super::load::{ConfigMap, Item, Manifests};
 use super::place::Origin;
 use super::problem::{Problem, Problems};
 use crate::column_type::ColumnType;
@@ -35,7 +35,9 @@ pub struct ResolvedPipeline {
     pub dead_letter: Option<ResolvedSink>,
     /// Where it begins.
     pub origin: Origin,
-    sql_text: SqlText,
+    item: Arc<Item<PipelineSpec>>,
+    /// The ConfigMap that holds the SQL, and the path of its key.
+    sql_map: Option<KeyOfMap>,
 }
 
 impl ResolvedPipeline {
@@ -46,36 +48,21 @@ impl ResolvedPipeline {
 
     /// A problem at a character of the SQL, by its line and column (from 1) there.
     pub fn sql_problem(&self, line: usize, column: usize, message: impl Into<String>, help: Option<String>) -> Problem {
-        let problem = match &self.sql_text {
-            SqlText::Inline(item) => item.problem_in_text("spec.sql", line, column, message),
-            SqlText::ConfigMap(item, path) => item.problem_in_text(path, line, column, message),
+        let problem = match &self.sql_map {
+            None => self.item.problem_in_text("spec.sql", line, column, message),
+            Some((map, path)) => map.problem_in_text(path, line, column, message),
         };
         Problem { help, ..problem }
     }
 
     /// A problem at a field of the pipeline, such as `spec.sinks[0]`.
     pub fn problem(&self, path: &str, message: impl Into<String>, help: Option<String>) -> Problem {
-        match &self.sql_text {
-            SqlText::Inline(item) => item.problem(path, message, help),
-            SqlText::ConfigMap(..) => Problem {
-                resource: self.resource(),
-                file: self.origin.file.clone(),
-                line: self.origin.line,
-                column: self.origin.column,
-                path: path.to_owned(),
-                message: message.into(),
-                help,
-            },
-        }
+        self.item.problem(path, message, help)
     }
 }
 
-/// Where the SQL stands.
-#[derive(Clone, Debug)]
-enum SqlText {
-    Inline(Arc<Item<PipelineSpec>>),
-    ConfigMap(Arc<Item<super::ConfigMap>>, String),
-}
+/// A ConfigMap, and the path of one of its keys.
+type KeyOfMap = (Arc<Item<ConfigMap>>, String);
 
 /// A source as a pipeline sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,7 +153,7 @@ impl Resolver<'_> {
         let sinks = self.sinks();
         self.aliases();
         let dead_letter = self.dead_letter(&sources, &sinks);
-        let (sql, sql_text) = self.sql()?;
+        let (sql, sql_map) = self.sql()?;
         Some(ResolvedPipeline {
             namespace: self.pipeline.namespace.clone(),
             name: self.pipeline.name.clone(),
@@ -176,7 +163,8 @@ impl Resolver<'_> {
             sinks,
             dead_letter,
             origin: self.pipeline.origin.clone(),
-            sql_text,
+            item: Arc::new(self.pipeline.clone()),
+            sql_map,
         })
     }
 
@@ -248,6 +236,11 @@ impl Resolver<'_> {
         if let Some(dead_letter) = &spec.dead_letter {
             let item = self.find(&self.manifests.sinks, "StreamSink", &dead_letter.sink, "spec.deadLetter.sink")?;
             let written = spec.sinks.iter().find(|sink| sink.name == dead_letter.sink);
+            if item.spec.on_error == OnError::DeadLetter {
+                let message = format!("StreamSink/{} takes dead letters, so it cannot make any", item.name);
+                let help = Some("set its onError to Fail or Drop".to_owned());
+                self.problems.push(self.pipeline.problem("spec.deadLetter.sink", message, help));
+            }
             let delivery = written.and_then(|sink| sink.delivery).unwrap_or(spec.delivery);
             return Some(sink(item, item.name.replace(['-', '.'], "_"), delivery));
         }
@@ -261,10 +254,10 @@ impl Resolver<'_> {
         None
     }
 
-    fn sql(&mut self) -> Option<(String, SqlText)> {
+    fn sql(&mut self) -> Option<(String, Option<KeyOfMap>)> {
         let spec = &self.pipeline.spec;
         if let Some(sql) = &spec.sql {
-            return Some((sql.clone(), SqlText::Inline(Arc::new(self.pipeline.clone()))));
+            return Some((sql.clone(), None));
         }
         let reference = &spec.sql_from.as_ref()?.config_map_key_ref;
         let path = "spec.sqlFrom.configMapKeyRef";
@@ -278,10 +271,13 @@ impl Resolver<'_> {
             return None;
         };
         let text_path = super::place::child("data", &reference.key);
-        Some((sql.clone(), SqlText::ConfigMap(Arc::new(item.clone()), text_path)))
+        Some((sql.clone(), Some((Arc::new(item.clone()), text_path))))
     }
 }
 
 fn sink(item: &Item<SinkSpec>, alias: String, delivery: Delivery) -> ResolvedSink {
     ResolvedSink { alias, name: item.name.clone(), spec: item.spec.clone(), delivery, origin: item.origin.clone() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,8 @@ impl Walk {
         let finding = advice::cut_by_comma(path, entry, siblings).unwrap_or_else(|| {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
             let finding = Finding::new(child(path, &entry.key), entry.key_at, "unknown field");
-            finding.help(advice::nearest_field(&entry.key, &names))
+            let meant = advice::nearest(&entry.key, &names).map(str::to_owned);
+            Finding { meant, ..finding.help(advice::nearest_field(&entry.key, &names)) }
         });
         self.findings.push(finding);
     }

@@ -45,6 +45,9 @@ fn wrong_type(schema: &Value, node: &Node, path: &str) -> Finding {
     let finding = Finding::new(path, node.at, format!("expected {expected}, found {found}"));
     let key = path.rsplit(['.', '[']).next().unwrap_or(path).trim_end_matches(']');
     match (&node.tree, schema["type"].as_str()) {
+        (Tree::Number(number), Some("string")) if schema["pattern"] == duration::PATTERN => {
+            finding.help(format!("give a unit, such as {number}s"))
+        }
         (Tree::Bool(_) | Tree::Number(_), Some("string")) => {
             finding.help(format!("quote it: \"{}\"", node.written.as_deref().unwrap_or_default()))
         }
@@ -102,7 +105,7 @@ fn enumeration(allowed: &[&str], text: &str, at: Position, path: &str) -> Option
 fn length(schema: &Value, text: &str, at: Position, path: &str) -> Option<Finding> {
     let length = text.chars().count() as u64;
     if schema["minLength"].as_u64().is_some_and(|least| length < least) {
-        return Some(Finding::new(path, at, "the text is empty").help("give a value, or leave the field out"));
+        return Some(Finding::new(path, at, "the text is empty").help("give a value"));
     }
     let most = schema["maxLength"].as_u64().filter(|most| length > *most)?;
     let message = match most {
@@ -124,7 +127,10 @@ fn pattern(expected: &str, text: &str) -> Option<String> {
             Err(error) => Some(error.to_string()),
             Ok(_) => Some(format!("`{text}` has too many digits for a quantity; use a larger unit")),
         },
-        _ => Some(format!("`{text}` does not match {expected}")),
+        _ => match crate::pattern::expected(expected) {
+            Some(sentence) => Some(format!("expected {sentence}, found `{text}`")),
+            None => Some(format!("`{text}` does not match {expected}")),
+        },
     }
 }
 
