@@ -11,6 +11,8 @@ use std::sync::Arc;
 use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use thalweg_core::time::Watermark;
 
 use crate::transform::Transform;
@@ -43,7 +45,11 @@ pub struct WindowedAggregate {
     /// From the keys, the aggregates' results and `window_start, window_end, window_time` to the stage's columns;
     /// `HAVING` is in here.
     pub finish: Arc<Transform>,
-    // aggregates: physical expressions, planner's
+    /// The aggregates. Their arguments are literals or columns of `input_schema`; `first_value` and `last_value` are
+    /// ordered by event time and the hidden columns.
+    pub aggregates: Vec<Arc<AggregateFunctionExpr>>,
+    /// For each aggregate the predicate of its `FILTER`, a boolean column of `input_schema`.
+    pub filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
 }
 
 /// Partly aggregated rows of one range: one row a pane and key.
