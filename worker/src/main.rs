@@ -1,2 +1,14 @@
-//! Placeholder.
-fn main() {}
+//! `thalweg`: stream pipelines in one process, and the worker that runs them on Kubernetes.
+
+mod cli;
+mod job;
+mod runtime;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -6,7 +6,9 @@
 //! | [`position`] | where one stands in a log |
 //! | [`log`] | what is read: splits of sources and outboxes of units |
 //! | [`time`] | event time and watermarks |
+//! | [`progress`] | how far a unit is in a log; accepting ranges; the watermark of a unit |
 //! | [`unit`] | what is owned and recovered; epochs and incarnations |
+//! | [`ownership`] | who may work as a unit's owner |
 //! | [`source`] | the trait that a connector implements to be read |
 //! | [`decode`] | bytes to columns, and the records that could not be decoded |
 //! | [`sink`] | the trait that a connector implements to be written |
@@ -21,7 +23,9 @@ pub mod commit;
 pub mod decode;
 pub mod error;
 pub mod log;
+pub mod ownership;
 pub mod position;
+pub mod progress;
 pub mod sink;
 pub mod source;
 pub mod time;

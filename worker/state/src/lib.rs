@@ -1,1 +1,36 @@
-//! Placeholder.
+//! Where a pipeline's state lives: one root (a folder or a bucket), in it each pipeline's incarnations, in those a
+//! store a unit.
+//!
+//! ```text
+//! ROOT/installation.json                          who made this root
+//! ROOT/thalweg.lock                               local folders only: one process at a time
+//! ROOT/NAMESPACE/NAME/INCARNATION/pipeline.json   owner, stages, versions
+//!                                 lists/NAME/…    append-only lists: listings of lanes
+//!                                 lookups/NAME    lookup tables as they were first read
+//!                                 units/STAGE-INDEX/…  a unit's SlateDB
+//! ```
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`root`] | the folder or bucket, opened |
+//! | [`layout`] | what a pipeline's state was made for, and how that differs from what is wanted |
+//! | [`pipeline`] | one incarnation of a pipeline, opened |
+//! | [`list`] | append-only lists by conditional create |
+//! | [`store`] | a unit's store, durable |
+//! | [`memory`] | a unit's store for runs that keep nothing |
+//! | [`settings`] | how SlateDB is set up, with the figures behind it |
+
+mod error;
+pub mod layout;
+pub mod list;
+mod lock;
+pub mod memory;
+mod objects;
+pub mod pipeline;
+pub mod root;
+pub mod settings;
+pub mod store;
+
+pub use layout::{Expected, StageLayout};
+pub use pipeline::PipelineState;
+pub use root::{RootOptions, StateRoot};

@@ -5,26 +5,63 @@
 //! unit     Partial ── WindowState::merge ──▶ panes ── WindowState::close(watermark) ──▶ rows out
 //! store    WindowState::take_delta ──▶ (pane, batch) entries ──▶ WindowState::restore
 //! ```
+//!
+//! | module | noun |
+//! |---|---|
+//! | `spec` | arithmetic of windows and panes |
+//! | `late` | rows that come after their pane |
+//! | `layout` | columns of a partial |
+//! | `accumulators`, `groups` | DataFusion's kernels over numbered groups, and the table that numbers them |
+//! | `fold` | rows of a range to a partial |
+//! | `key_group` | which unit a key belongs to |
+//! | `pane`, `shared` | open panes; windows made of several |
+//! | `session` | sessions, which have no panes |
+//! | `closing` | complete windows, in order, in chunks |
+//! | `entries` | what is stored |
+//! | `state` | all of a unit |
+
+mod accumulators;
+mod closing;
+mod entries;
+mod fold;
+mod groups;
+mod key_group;
+mod late;
+mod layout;
+mod pane;
+mod session;
+mod shared;
+mod spec;
+mod state;
 
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use thalweg_core::time::Watermark;
 
+use self::fold::Fold;
+use self::layout::Layout;
+use self::state::UnitWindows;
 use crate::transform::Transform;
+
+pub use self::key_group::KEY_HASH_VERSION;
+pub use self::layout::LAYOUT_VERSION;
 
 /// Which windows a row belongs to. All in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the arguments of the SQL function that each variant names")]
 pub enum WindowSpec {
     /// `TUMBLE(…, size, offset)`
     Tumble { size: i64, offset: i64 },
     /// `HOP(…, slide, size, offset)`
     Hop { size: i64, slide: i64, offset: i64 },
-    /// `CUMULATE(…, step, size, offset)`
+    /// `CUMULATE(…, step, size, offset)`; size is a multiple of step.
     Cumulate { size: i64, step: i64, offset: i64 },
-    /// `SESSION(…, gap)`, by the stage's keys
+    /// `SESSION(…, gap)`, by the stage's keys. As in Flink, rows whose distance is the gap are of one session.
     Session { gap: i64 },
     /// The row carries the window that an earlier stage gave it: columns `window_start`, `window_end`.
     Attached,
@@ -36,14 +73,17 @@ pub struct WindowedAggregate {
     /// The windows.
     pub window: WindowSpec,
     /// What rows must look like: the key columns, then event time (for `Attached`: window start and end), then what
-    /// the aggregates take.
+    /// the aggregates take. Times are `Timestamp(Millisecond, None)` without nulls.
     pub input_schema: SchemaRef,
     /// How many columns at the front of `input_schema` are keys.
     pub key_count: usize,
+    /// The aggregates, over columns of `input_schema`; `DISTINCT` and `ORDER BY` are in here.
+    pub aggregates: Vec<Arc<AggregateFunctionExpr>>,
+    /// For each aggregate, its `FILTER`: a boolean column of `input_schema`.
+    pub filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
     /// From the keys, the aggregates' results and `window_start, window_end, window_time` to the stage's columns;
     /// `HAVING` is in here.
     pub finish: Arc<Transform>,
-    // aggregates: physical expressions, planner's
 }
 
 /// Partly aggregated rows of one range: one row a pane and key.
@@ -61,93 +101,190 @@ impl WindowedAggregate {
     /// the greatest event time after the batch. Null event times are never late (the decoder refuses them before).
     pub fn late(
         &self,
-        _event_times: &dyn arrow::array::Array,
-        _max_before: Option<i64>,
-        _delay_ms: i64,
+        event_times: &dyn arrow::array::Array,
+        max_before: Option<i64>,
+        delay_ms: i64,
     ) -> (Option<BooleanArray>, Option<i64>) {
-        todo!("SQL")
+        late::late(&self.window, event_times, max_before, delay_ms)
     }
 
     /// Starts to fold a range.
     pub fn folder(self: &Arc<Self>) -> Folder {
-        todo!("SQL")
+        Folder { fold: Layout::new(self).and_then(|layout| Fold::new(&layout)).map_err(|error| error.to_string()) }
     }
 
-    /// Cuts a partial into one a key group (`None` where it is empty), by a hash that every version computes alike.
-    pub fn split(&self, _partial: &Partial, _key_groups: u32) -> Vec<Option<Partial>> {
-        todo!("SQL")
+    /// Cuts a partial into one a key group (`None` where it is empty), by a hash that every version computes alike
+    /// (the module `key_group` describes it). Without keys all of it is group 0.
+    ///
+    /// # Errors
+    /// A key of a type that has no hash: lists, structs, maps.
+    pub fn split(&self, partial: &Partial, key_groups: u32) -> Result<Vec<Option<Partial>>, String> {
+        let from = match self.window {
+            WindowSpec::Session { .. } | WindowSpec::Attached => 2,
+            _ => 1,
+        };
+        let keys = partial.batch.columns().iter().skip(from).take(self.key_count).cloned().collect::<Vec<_>>();
+        let parts = key_group::split(&partial.batch, &keys, key_groups).map_err(|error| error.to_string())?;
+        Ok(parts.into_iter().map(|part| part.map(|batch| Partial { batch })).collect())
     }
 
     /// An empty state of a unit.
     pub fn state(self: &Arc<Self>) -> WindowState {
-        todo!("SQL")
+        WindowState {
+            finish: Arc::clone(&self.finish),
+            windows: UnitWindows::new(self).map_err(|error| error.to_string()),
+        }
     }
 }
 
 /// Folds the rows of a range, in the reader.
-pub struct Folder {}
+pub struct Folder {
+    fold: Result<Fold, String>,
+}
 
 impl Folder {
-    /// Adds rows in the layout of [`WindowedAggregate::input_schema`].
-    pub fn push(&mut self, _rows: &RecordBatch) -> Result<(), String> {
-        todo!("SQL")
+    /// Adds rows in the layout of [`WindowedAggregate::input_schema`]. Late rows must be out already.
+    ///
+    /// # Errors
+    /// An aggregate failed (a decimal sum overflowed), or the plan is wrong.
+    pub fn push(&mut self, rows: &RecordBatch) -> Result<(), String> {
+        match &mut self.fold {
+            Ok(fold) => fold.push(rows).map_err(|error| error.to_string()),
+            Err(error) => Err(error.clone()),
+        }
     }
 
-    /// The result.
+    /// The result: no rows where none were pushed.
+    ///
+    /// # Errors
+    /// As [`Folder::push`].
     pub fn finish(self) -> Result<Partial, String> {
-        todo!("SQL")
+        let batch = self.fold?.finish().map_err(|error| error.to_string())?;
+        Ok(Partial { batch })
     }
 }
 
 /// The open panes of one unit.
-pub struct WindowState {}
+///
+/// A commit takes, in this order: [`WindowState::take_delta`], [`WindowState::close`] as often as there is room for
+/// output, [`WindowState::take_dropped`]; it writes all of that together, with the watermark. After a restart:
+/// [`WindowState::resume`], then [`WindowState::restore`] for every entry.
+pub struct WindowState {
+    finish: Arc<Transform>,
+    windows: Result<UnitWindows, String>,
+}
 
 /// One entry of a unit's state as it is stored. `id` says to which pane it belongs: entries of a closed pane go.
 #[derive(Clone, Debug)]
 pub struct StateEntry {
-    /// The pane: bytes that sort by pane end.
+    /// The pane: bytes that sort by pane end. Several entries, of one commit or of many, may have the same: they add up.
     pub pane: Vec<u8>,
     /// What was merged into that pane since the last delta.
     pub batch: RecordBatch,
 }
 
+/// What became of a partial.
+#[derive(Clone, Debug, Default)]
+pub struct MergeOutcome {
+    /// Groups that were left out since their pane is closed.
+    pub late_groups: usize,
+    /// These groups; whoever counts late rows has to ask the reader for the rows of this range.
+    pub late: Option<Partial>,
+}
+
 /// What closing gives.
 #[derive(Clone, Debug)]
 pub struct Closed {
-    /// Finished rows of at most some thousand groups, in order of window end, then key.
+    /// Finished rows of at most some thousand groups, in order of window end, then key. `HAVING` may leave none.
     pub batch: RecordBatch,
-    /// Where to go on after a restart: all output up to here was emitted.
+    /// Where to go on after a restart: all output up to here was emitted. Bytes that grow from one to the next.
     pub cursor: Vec<u8>,
 }
 
 impl WindowState {
-    /// Merges a partial of this unit's key group; a part for panes that are closed already is refused.
-    pub fn merge(&mut self, _partial: &Partial) -> Result<(), String> {
-        todo!("SQL")
+    /// The same with chunks of output of at most so many groups: 8,192 if this is not called.
+    pub fn with_chunks_of(mut self, groups: usize) -> Self {
+        if let Ok(windows) = &mut self.windows {
+            windows.chunk_groups = groups.max(1);
+        }
+        self
+    }
+
+    fn windows(&mut self) -> Result<&mut UnitWindows, String> {
+        self.windows.as_mut().map_err(|error| error.clone())
+    }
+
+    /// Merges a partial of this unit's key group, but for groups of panes that are closed already.
+    ///
+    /// # Errors
+    /// An aggregate failed, or the partial is of another plan. The state is undefined afterwards.
+    pub fn merge(&mut self, partial: &Partial) -> Result<MergeOutcome, String> {
+        self.windows()?.merge(partial).map_err(|error| error.to_string())
     }
 
     /// What changed since the last call, to be stored with the unit's commit.
+    ///
+    /// # Errors
+    /// An aggregate failed.
     pub fn take_delta(&mut self) -> Result<Vec<StateEntry>, String> {
-        todo!("SQL")
+        self.windows()?.take_delta().map_err(|error| error.to_string())
+    }
+
+    /// As [`WindowState::take_delta`] where nothing is stored. Closing does it too, so nobody has to call it.
+    ///
+    /// # Errors
+    /// An aggregate failed.
+    pub fn absorb_delta(&mut self) -> Result<(), String> {
+        self.windows()?.absorb_delta().map_err(|error| error.to_string())
+    }
+
+    /// Continues after a restart: `cursor` of the last committed output, if there was any, and the committed watermark.
+    /// Must come before any [`WindowState::restore`].
+    ///
+    /// # Errors
+    /// No cursor of this module's.
+    pub fn resume(&mut self, cursor: Option<&[u8]>, watermark: Watermark) -> Result<(), String> {
+        self.windows()?.resume(cursor, watermark).map_err(|error| error.to_string())
     }
 
     /// Puts an entry back that [`WindowState::take_delta`] gave.
-    pub fn restore(&mut self, _entry: &StateEntry) -> Result<(), String> {
-        todo!("SQL")
+    ///
+    /// # Errors
+    /// The entry is of another plan.
+    pub fn restore(&mut self, entry: &StateEntry) -> Result<(), String> {
+        self.windows()?.restore(entry).map_err(|error| error.to_string())
     }
 
     /// The next rows of windows that end at or before the watermark, and `None` when there are none left.
-    pub fn close(&mut self, _watermark: Watermark) -> Result<Option<Closed>, String> {
-        todo!("SQL")
+    ///
+    /// # Errors
+    /// An aggregate failed, or an expression of `finish` did, on a group.
+    pub fn close(&mut self, watermark: Watermark) -> Result<Option<Closed>, String> {
+        let Some(closed) = self.close_raw(watermark)? else { return Ok(None) };
+        let finished = self.finish.apply(&closed.batch);
+        match finished.failed.first() {
+            Some((_, message)) => Err(message.clone()),
+            None => Ok(Some(Closed { batch: finished.batch, cursor: closed.cursor })),
+        }
     }
 
-    /// Panes that no open window needs any more, since the last call.
+    /// As [`WindowState::close`], before `finish`: keys, one column an aggregate, `window_start`, `window_end`,
+    /// `window_time`.
+    ///
+    /// # Errors
+    /// An aggregate failed.
+    pub fn close_raw(&mut self, watermark: Watermark) -> Result<Option<Closed>, String> {
+        self.windows()?.close_raw(watermark).map_err(|error| error.to_string())
+    }
+
+    /// Panes that no open window needs any more, since the last call: their entries can go, with the commit that holds
+    /// the output which [`WindowState::close`] gave before.
     pub fn take_dropped(&mut self) -> Vec<Vec<u8>> {
-        todo!("SQL")
+        self.windows.as_mut().map_or_else(|_| Vec::new(), UnitWindows::take_dropped)
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        todo!("SQL")
+        self.windows.as_ref().map_or(0, UnitWindows::bytes)
     }
 }

@@ -1,0 +1,33 @@
+# What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint generate bench clean
+
+CARGO ?= cargo
+# Benchmarks optimise our own crates too; dependencies keep their artifacts.
+BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
+
+help: ## Show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## Install the linker that the build uses, where it is missing (Debian, Ubuntu)
+	@scripts/setup
+
+demo: setup ## Half a million taxi trips, counted by borough every five seconds
+	@scripts/demo
+
+test: setup lint ## Formatting, lints, tests; generated files; examples; commands in the documents
+	$(CARGO) test --workspace --all-targets --no-fail-fast
+	$(CARGO) test --workspace --doc
+
+lint: setup ## Formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+generate: setup ## Write what is generated: the resource definitions of the chart
+	$(CARGO) run -p thalweg-crds --bin crdgen
+
+bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json
+	$(BENCH_ENV) scripts/bench
+
+clean: ## Remove what was built
+	$(CARGO) clean

@@ -1,0 +1,150 @@
+//! `StreamAssignment`, internal: the one durable table that operator and workers share.
+//!
+//! At most 256 units an object. A change of owner is one `update` that carries a resourceVersion
+//! (`docs/architecture.md`, ownership protocol).
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Epoch, Incarnation, LogPosition, RunId, Slot, SplitId, UnitId};
+
+/// Who owns which unit, who reads which split, and how workers are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "thalweg.dev",
+    version = "v1alpha1",
+    kind = "StreamAssignment",
+    namespaced,
+    shortname = "sas",
+    category = "thalweg",
+    derive = "PartialEq",
+    doc = "Internal: who owns which unit, who reads which split, and how workers are reached.",
+    printcolumn(name = "Pipeline", type_ = "string", json_path = ".spec.pipeline"),
+    printcolumn(name = "Plan", type_ = "string", json_path = ".spec.plan"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AssignmentSpec {
+    /// The pipeline that it belongs to.
+    #[schemars(length(min = 1, max = 253))]
+    pub pipeline: String,
+    /// The hash of the plan that workers run.
+    #[schemars(length(max = 128))]
+    pub plan: String,
+    /// Units and their owners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub units: Vec<UnitAssignment>,
+    /// Splits and their readers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub splits: Vec<SplitAssignment>,
+    /// Workers and how they are reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["slot".into()]))]
+    pub workers: Vec<WorkerEntry>,
+    /// Which worker lists the splits of each source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["source".into()]))]
+    pub enumerators: Vec<Enumerator>,
+    /// The incarnation of each stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["stage".into()]))]
+    pub incarnations: Vec<StageIncarnation>,
+    /// At zero workers: the least committed position of each split.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub positions: Vec<SplitPosition>,
+}
+
+/// A unit and its owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitAssignment {
+    /// The unit.
+    pub unit: UnitId,
+    /// Its owner; absent while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Slot>,
+    /// Its ownership number.
+    pub epoch: Epoch,
+    /// In a planned handoff: who owned it before, and answers when it is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Slot>,
+}
+
+/// A split and its reader.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SplitAssignment {
+    /// The source, by its name in SQL.
+    #[schemars(length(min = 1, max = 128))]
+    pub source: String,
+    /// The split.
+    pub split: SplitId,
+    /// Who reads it; absent while nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<Slot>,
+    /// Splits that must end before it begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub parents: Vec<SplitId>,
+    /// Where it starts, once that is resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<LogPosition>,
+}
+
+/// A worker and how it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerEntry {
+    /// Its slot.
+    pub slot: Slot,
+    /// Which life of it.
+    pub run_id: RunId,
+    /// `IP:port`.
+    #[schemars(length(max = 64))]
+    pub address: String,
+    /// SHA-256 of its public key, in hexadecimal: what others pin.
+    #[schemars(length(max = 128))]
+    pub key_fingerprint: String,
+}
+
+/// Which worker lists the splits of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Enumerator {
+    /// The source, by its name in SQL.
+    #[schemars(length(min = 1, max = 128))]
+    pub source: String,
+    /// The worker.
+    pub slot: Slot,
+}
+
+/// The incarnation of a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StageIncarnation {
+    /// The stage, from 0.
+    #[schemars(range(min = 0))]
+    pub stage: i32,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+}
+
+/// A committed position of a split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SplitPosition {
+    /// The source, by its name in SQL.
+    #[schemars(length(min = 1, max = 128))]
+    pub source: String,
+    /// The split.
+    pub split: SplitId,
+    /// The next position wanted.
+    pub position: LogPosition,
+}

@@ -1,0 +1,283 @@
+//! What manifests mean together: references followed, names in SQL settled, columns parsed. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::check::nearest_of;
+use super::load::{ConfigMap, Item, Manifests};
+use super::place::Origin;
+use super::problem::{Problem, Problems};
+use crate::column_type::ColumnType;
+use crate::pipeline::Delivery;
+use crate::source::OnError;
+use crate::{PipelineSpec, SinkSpec, SourceSpec};
+
+mod source;
+
+/// A pipeline with all that it refers to.
+#[derive(Clone, Debug)]
+pub struct ResolvedPipeline {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub spec: PipelineSpec,
+    /// Its statements, from `sql` or a ConfigMap.
+    pub sql: String,
+    /// What it reads, in the order of `sources`.
+    pub sources: Vec<ResolvedSource>,
+    /// What it writes, in the order of `sinks`.
+    pub sinks: Vec<ResolvedSink>,
+    /// Where dead letters go.
+    pub dead_letter: Option<ResolvedSink>,
+    /// Where it begins.
+    pub origin: Origin,
+    item: Arc<Item<PipelineSpec>>,
+    /// The ConfigMap that holds the SQL, and the path of its key.
+    sql_map: Option<KeyOfMap>,
+}
+
+impl ResolvedPipeline {
+    /// `StreamPipeline/name`.
+    pub fn resource(&self) -> String {
+        format!("StreamPipeline/{}", self.name)
+    }
+
+    /// A problem at a character of the SQL, by its line and column (from 1) there.
+    pub fn sql_problem(&self, line: usize, column: usize, message: impl Into<String>, help: Option<String>) -> Problem {
+        let problem = match &self.sql_map {
+            None => self.item.problem_in_text("spec.sql", line, column, message),
+            Some((map, path)) => map.problem_in_text(path, line, column, message),
+        };
+        Problem { help, ..problem }
+    }
+
+    /// A problem at a field of the pipeline, such as `spec.sinks[0]`.
+    pub fn problem(&self, path: &str, message: impl Into<String>, help: Option<String>) -> Problem {
+        self.item.problem(path, message, help)
+    }
+}
+
+/// A ConfigMap, and the path of one of its keys.
+type KeyOfMap = (Arc<Item<ConfigMap>>, String);
+
+/// A source as a pipeline sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedSource {
+    /// Its name in SQL.
+    pub alias: String,
+    /// The resource's name.
+    pub name: String,
+    /// What it says.
+    pub spec: SourceSpec,
+    /// Its columns; none where the format brings them.
+    pub columns: Vec<ResolvedColumn>,
+    /// Where it begins; relative paths start from the folder of this file.
+    pub origin: Origin,
+}
+
+/// A column with its type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedColumn {
+    /// Its name in SQL.
+    pub name: String,
+    /// Its type, without an outer `NOT NULL`.
+    pub data_type: ColumnType,
+    /// Whether it may be null: neither `nullable: false` nor `NOT NULL`.
+    pub nullable: bool,
+    /// Where its values come from.
+    pub input: ColumnInput,
+    /// The value of a missing field.
+    pub default: Option<Value>,
+}
+
+/// Where a column's values come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnInput {
+    /// A field of the record.
+    Field(String),
+    /// A fact about the record, by the connector's name for it.
+    Metadata(String),
+}
+
+/// A sink as a pipeline sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedSink {
+    /// Its name in SQL.
+    pub alias: String,
+    /// The resource's name.
+    pub name: String,
+    /// What it says.
+    pub spec: SinkSpec,
+    /// What is promised for it.
+    pub delivery: Delivery,
+    /// Where it begins; relative paths start from the folder of this file.
+    pub origin: Origin,
+}
+
+/// Follows every reference. Every problem, or the pipelines in the order of the manifests.
+pub fn resolve(manifests: &Manifests) -> Result<Vec<ResolvedPipeline>, Problems> {
+    let mut problems = Vec::new();
+    let pipelines = resolve_into(manifests, &mut problems);
+    Problems::from_list(problems).map_or(Ok(pipelines), Err)
+}
+
+/// Follows every reference; pipelines without problems, and all problems.
+pub(super) fn resolve_into(manifests: &Manifests, problems: &mut Vec<Problem>) -> Vec<ResolvedPipeline> {
+    for item in &manifests.sources {
+        problems.extend(source::check(item));
+    }
+    let resolved = manifests.pipelines.iter().filter_map(|pipeline| {
+        let mut resolver = Resolver { manifests, pipeline, problems: Vec::new() };
+        let resolved = resolver.pipeline();
+        let clean = resolver.problems.is_empty();
+        problems.append(&mut resolver.problems);
+        resolved.filter(|_| clean)
+    });
+    resolved.collect()
+}
+
+struct Resolver<'a> {
+    manifests: &'a Manifests,
+    pipeline: &'a Item<PipelineSpec>,
+    problems: Vec<Problem>,
+}
+
+impl Resolver<'_> {
+    fn pipeline(&mut self) -> Option<ResolvedPipeline> {
+        let spec = &self.pipeline.spec;
+        let sources = self.sources();
+        let sinks = self.sinks();
+        self.aliases();
+        let dead_letter = self.dead_letter(&sources, &sinks);
+        let (sql, sql_map) = self.sql()?;
+        Some(ResolvedPipeline {
+            namespace: self.pipeline.namespace.clone(),
+            name: self.pipeline.name.clone(),
+            spec: spec.clone(),
+            sql,
+            sources,
+            sinks,
+            dead_letter,
+            origin: self.pipeline.origin.clone(),
+            item: Arc::new(self.pipeline.clone()),
+            sql_map,
+        })
+    }
+
+    fn sources(&mut self) -> Vec<ResolvedSource> {
+        let mut resolved = Vec::new();
+        for (index, reference) in self.pipeline.spec.sources.iter().enumerate() {
+            let path = format!("spec.sources[{index}].name");
+            let found = self.find(&self.manifests.sources, "StreamSource", &reference.name, &path);
+            resolved.extend(found.map(|item| ResolvedSource {
+                alias: reference.alias(),
+                name: item.name.clone(),
+                columns: source::columns(&item.spec),
+                spec: item.spec.clone(),
+                origin: item.origin.clone(),
+            }));
+        }
+        resolved
+    }
+
+    fn sinks(&mut self) -> Vec<ResolvedSink> {
+        let mut resolved = Vec::new();
+        for (index, reference) in self.pipeline.spec.sinks.iter().enumerate() {
+            let path = format!("spec.sinks[{index}].name");
+            let found = self.find(&self.manifests.sinks, "StreamSink", &reference.name, &path);
+            let delivery = reference.delivery.unwrap_or(self.pipeline.spec.delivery);
+            resolved.extend(found.map(|item| sink(item, reference.alias(), delivery)));
+        }
+        resolved
+    }
+
+    /// The resource of a name in the pipeline's namespace.
+    fn find<'i, T>(&mut self, items: &'i [Item<T>], kind: &str, name: &str, path: &str) -> Option<&'i Item<T>> {
+        let namespace = &self.pipeline.namespace;
+        let here = |item: &&Item<T>| item.namespace == *namespace;
+        let found = items.iter().filter(here).find(|item| item.name == name);
+        if found.is_none() && !self.manifests.is_broken(kind, namespace, name) {
+            let names: Vec<&str> = items.iter().filter(here).map(|item| item.name.as_str()).collect();
+            let elsewhere = items.iter().find(|item| item.name == name);
+            let help = match elsewhere {
+                Some(item) => format!("there is one in namespace {}; no reference crosses a namespace", item.namespace),
+                None if names.is_empty() => format!("give its manifest too: there is no {kind}"),
+                None => nearest_of(name, &names),
+            };
+            let message = format!("there is no {kind} `{name}` in namespace {namespace}");
+            self.problems.push(self.pipeline.problem(path, message, Some(help)));
+        }
+        found
+    }
+
+    /// Names in SQL are names of one table each, sources and sinks alike.
+    fn aliases(&mut self) {
+        let spec = &self.pipeline.spec;
+        let sources = spec.sources.iter().enumerate().map(|(i, source)| (format!("spec.sources[{i}]"), source.alias()));
+        let sinks = spec.sinks.iter().enumerate().map(|(i, sink)| (format!("spec.sinks[{i}]"), sink.alias()));
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        for (path, alias) in sources.chain(sinks) {
+            if let Some(first) = seen.get(&alias) {
+                let message = format!("`{alias}` is already the name in SQL of {first}");
+                let help = Some("give one of them another name with as".to_owned());
+                self.problems.push(self.pipeline.problem(&path, message, help));
+            } else {
+                seen.insert(alias, path);
+            }
+        }
+    }
+
+    fn dead_letter(&mut self, sources: &[ResolvedSource], sinks: &[ResolvedSink]) -> Option<ResolvedSink> {
+        let spec = &self.pipeline.spec;
+        if let Some(dead_letter) = &spec.dead_letter {
+            let item = self.find(&self.manifests.sinks, "StreamSink", &dead_letter.sink, "spec.deadLetter.sink")?;
+            let written = spec.sinks.iter().find(|sink| sink.name == dead_letter.sink);
+            if item.spec.on_error == OnError::DeadLetter {
+                let message = format!("StreamSink/{} takes dead letters, so it cannot make any", item.name);
+                let help = Some("set its onError to Fail or Drop".to_owned());
+                self.problems.push(self.pipeline.problem("spec.deadLetter.sink", message, help));
+            }
+            let delivery = written.and_then(|sink| sink.delivery).unwrap_or(spec.delivery);
+            return Some(sink(item, item.name.replace(['-', '.'], "_"), delivery));
+        }
+        let source = sources.iter().find(|source| source.spec.makes_dead_letters());
+        let sink = sinks.iter().find(|sink| sink.spec.on_error == OnError::DeadLetter);
+        let who = source.map(|source| format!("StreamSource/{}", source.name));
+        let who = who.or_else(|| sink.map(|sink| format!("StreamSink/{}", sink.name)))?;
+        let message = format!("{who} says DeadLetter, and the pipeline has no deadLetter.sink");
+        let help = Some("add deadLetter: { sink: NAME }".to_owned());
+        self.problems.push(self.pipeline.problem("spec.deadLetter", message, help));
+        None
+    }
+
+    fn sql(&mut self) -> Option<(String, Option<KeyOfMap>)> {
+        let spec = &self.pipeline.spec;
+        if let Some(sql) = &spec.sql {
+            return Some((sql.clone(), None));
+        }
+        let reference = &spec.sql_from.as_ref()?.config_map_key_ref;
+        let path = "spec.sqlFrom.configMapKeyRef";
+        let maps = &self.manifests.config_maps;
+        let item = self.find(maps, "ConfigMap", &reference.name, &format!("{path}.name"))?;
+        let Some(sql) = item.spec.get(&reference.key) else {
+            let keys: Vec<&str> = item.spec.keys().map(String::as_str).collect();
+            let message = format!("ConfigMap/{} has no key `{}`", reference.name, reference.key);
+            let help = Some(nearest_of(&reference.key, &keys));
+            self.problems.push(self.pipeline.problem(&format!("{path}.key"), message, help));
+            return None;
+        };
+        let text_path = super::place::child("data", &reference.key);
+        Some((sql.clone(), Some((Arc::new(item.clone()), text_path))))
+    }
+}
+
+fn sink(item: &Item<SinkSpec>, alias: String, delivery: Delivery) -> ResolvedSink {
+    ResolvedSink { alias, name: item.name.clone(), spec: item.spec.clone(), delivery, origin: item.origin.clone() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+use super::super::load::load;
+use super::*;
+use crate::connector::SourceConnector;
+use tempfile::TempDir;
+
+const PARTS: &str = r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: { name: taxi-trips }
+spec:
+  files: { url: data }
+  schema:
+  - { name: id, type: BIGINT NOT NULL, from: trip_id }
+  - { name: at, type: TIMESTAMP(3), nullable: false }
+  - { name: file, type: STRING, metadata: file }
+  - { name: note, type: STRING, default: none }
+  watermark: { column: at }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: { name: out.a }
+spec: { blackhole: {} }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: { name: bad }
+spec: { stdout: {} }
+"#;
+
+/// Resolves `PARTS`, after `edits` in them, and a pipeline with this spec.
+fn resolved(edits: &[(&str, &str)], pipeline: &str) -> Result<Vec<ResolvedPipeline>, String> {
+    let folder = TempDir::new().unwrap();
+    let mut parts = PARTS.to_owned();
+    for (from, to) in edits {
+        assert!(parts.contains(from), "{from}");
+        parts = parts.replace(from, to);
+    }
+    let indented = pipeline.replace('\n', "\n  ");
+    let text = format!(
+        "{parts}---\napiVersion: thalweg.dev/v1alpha1\nkind: StreamPipeline\nmetadata: {{ name: p }}\nspec:\n  {indented}\n"
+    );
+    let file = folder.path().join("a.yaml");
+    std::fs::write(&file, text).unwrap();
+    let manifests = load(&[file]).unwrap_or_else(|problems| panic!("{problems}"));
+    resolve(&manifests).map_err(|problems| {
+        let told = |problem: &Problem| {
+            let help = problem.help.as_ref().map(|help| format!(" / {help}")).unwrap_or_default();
+            format!("{}:{} {}: {}{help}", problem.line, problem.column, problem.path, problem.message)
+        };
+        problems.as_slice().iter().map(told).collect::<Vec<_>>().join("\n")
+    })
+}
+
+const PIPELINE: &str = "sources: [{ name: taxi-trips, as: trips }]\nsinks: [{ name: out.a }]\nsql: SELECT 1";
+
+#[test]
+fn a_pipeline_carries_its_sources_and_sinks_under_their_names_in_sql() {
+    let dead_letter = format!("{PIPELINE}\ndeadLetter: {{ sink: bad }}\ndelivery: AtLeastOnce");
+    let pipeline = resolved(&[], &dead_letter).unwrap().remove(0);
+    assert_eq!((pipeline.resource().as_str(), pipeline.sql.as_str()), ("StreamPipeline/p", "SELECT 1"));
+    let source = &pipeline.sources[0];
+    assert_eq!((source.alias.as_str(), source.name.as_str()), ("trips", "taxi-trips"));
+    assert!(matches!(source.spec.connector(), Some(SourceConnector::Files(_))));
+    let sink = &pipeline.sinks[0];
+    assert_eq!((sink.alias.as_str(), sink.delivery), ("out_a", Delivery::AtLeastOnce));
+    assert_eq!(pipeline.dead_letter.unwrap().name, "bad");
+}
+
+#[test]
+fn columns_carry_their_types_inputs_and_defaults() {
+    let pipeline = resolved(&[], PIPELINE).unwrap().remove(0);
+    let columns = &pipeline.sources[0].columns;
+    let column = |name: &str, data_type, nullable, input| ResolvedColumn {
+        name: name.into(),
+        data_type,
+        nullable,
+        input,
+        default: None,
+    };
+    assert_eq!(columns[0], column("id", ColumnType::BigInt, false, ColumnInput::Field("trip_id".into())));
+    assert_eq!(columns[1], column("at", ColumnType::Timestamp(3), false, ColumnInput::Field("at".into())));
+    assert_eq!(columns[2], column("file", ColumnType::String, true, ColumnInput::Metadata("file".into())));
+    assert_eq!(columns[3].default, Some("none".into()));
+}
+
+#[test]
+fn each_broken_reference_is_told_at_its_place() {
+    for (edits, pipeline, expected) in [
+        (
+            vec![],
+            PIPELINE.replace("name: taxi-trips", "name: taxi-trip"),
+            "28:21 spec.sources[0].name: there is no StreamSource `taxi-trip` in namespace default / did you mean \
+             taxi-trips?",
+        ),
+        (
+            vec![],
+            PIPELINE.replace("as: trips", "as: out_a"),
+            "29:11 spec.sinks[0]: `out_a` is already the name in SQL of spec.sources[0] / give one of them another name \
+             with as",
+        ),
+        (
+            vec![("column: at", "column: id")],
+            PIPELINE.to_owned(),
+            "12:24 spec.watermark.column: a watermark's column must be a TIMESTAMP, and `id` is BIGINT NOT NULL / \
+             declare it as TIMESTAMP(3), or name another column",
+        ),
+        (
+            vec![("column: at", "column: att")],
+            PIPELINE.to_owned(),
+            "12:24 spec.watermark.column: there is no column `att` / did you mean at?",
+        ),
+        (
+            vec![("metadata: file", "metadata: offset")],
+            PIPELINE.to_owned(),
+            "10:43 spec.schema[2].metadata: files has no metadata `offset` / expected file or position",
+        ),
+        (
+            vec![("BIGINT NOT NULL", "BIGINTS")],
+            PIPELINE.to_owned(),
+            "8:23 spec.schema[0].type: `BIGINTS` is no type; did you mean BIGINT?",
+        ),
+        (
+            vec![("default: none", "default: { a: b }")],
+            PIPELINE.to_owned(),
+            "11:42 spec.schema[3].default: a default is a text, a number, true or false",
+        ),
+        (
+            vec![("watermark: { column: at }", "watermark: { column: at, late: DeadLetter }")],
+            PIPELINE.to_owned(),
+            "28:3 spec.deadLetter: StreamSource/taxi-trips says DeadLetter, and the pipeline has no deadLetter.sink / \
+             add deadLetter: { sink: NAME }",
+        ),
+        (
+            vec![("spec: { blackhole: {} }", "spec: { blackhole: {}, onError: DeadLetter }")],
+            PIPELINE.to_owned(),
+            "28:3 spec.deadLetter: StreamSink/out.a says DeadLetter, and the pipeline has no deadLetter.sink / add \
+             deadLetter: { sink: NAME }",
+        ),
+        (
+            vec![("spec: { stdout: {} }", "spec: { stdout: {}, onError: DeadLetter }")],
+            format!("{PIPELINE}\ndeadLetter: {{ sink: bad }}"),
+            "31:23 spec.deadLetter.sink: StreamSink/bad takes dead letters, so it cannot make any / set its onError to \
+             Fail or Drop",
+        ),
+    ] {
+        assert_eq!(resolved(&edits, &pipeline).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn a_place_in_the_sql_is_told_as_a_place_in_the_file() {
+    let block = PIPELINE.replace("sql: SELECT 1", "sql: |\n  SELECT 1\n    FROM trips");
+    let pipeline = resolved(&[], &block).unwrap().remove(0);
+    let problem = pipeline.sql_problem(2, 8, "no table `trips`", Some("declare it".into()));
+    assert_eq!((problem.line, problem.column, problem.path.as_str()), (32, 12, "spec.sql"));
+    assert_eq!(problem.help.as_deref(), Some("declare it"));
+}
+
+#[test]
+fn sql_may_come_from_a_config_map_and_keeps_its_places_there() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: m }\ndata:\n  a.sql: |\n    SELECT\n      x\n---\n";
+    let parts = format!("{map}apiVersion: thalweg.dev/v1alpha1\nkind: StreamSource\nmetadata: {{ name: taxi-trips }}");
+    let edits =
+        [("apiVersion: thalweg.dev/v1alpha1\nkind: StreamSource\nmetadata: { name: taxi-trips }", parts.as_str())];
+    let from = PIPELINE.replace("sql: SELECT 1", "sqlFrom: { configMapKeyRef: { name: m, key: a.sql } }");
+    let pipeline = resolved(&edits, &from).unwrap().remove(0);
+    assert_eq!(pipeline.sql, "SELECT\n  x\n");
+    let problem = pipeline.sql_problem(2, 3, "no column `x`", None);
+    assert_eq!((problem.resource.as_str(), problem.path.as_str()), ("ConfigMap/m", "data[a.sql]"));
+    assert_eq!((problem.line, problem.column), (8, 7));
+    assert_eq!(pipeline.problem("spec.sinks[0]", "x", None).line, 37);
+}

@@ -1,0 +1,242 @@
+//! Every rule of the contract, each by a manifest that breaks it, with the exact sentence that a user reads.
+
+use std::collections::BTreeSet;
+
+use kube::core::cel::Validator;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thalweg_crds::definition::{definitions, schema_of};
+use thalweg_crds::manifest::load;
+use thalweg_crds::pattern;
+
+const COLUMN: &str = "schema: [{ name: a, type: INT }]";
+
+/// Rules that only an update can break; they have tests of their own.
+const TRANSITIONS: [&str; 1] =
+    ["keyGroups cannot change: state is divided by it; use another pipeline, or delete this one and make it anew"];
+
+/// The spec of a resource, and the rule that it breaks, alone.
+fn cases() -> Vec<(&'static str, String, &'static str)> {
+    let source = |spec: &str, message| ("StreamSource", format!("{spec}\n{COLUMN}"), message);
+    let sink = |spec: &str, message| ("StreamSink", spec.to_owned(), message);
+    let pipeline = |spec: &str, message| {
+        ("StreamPipeline", format!("sources: [{{ name: a }}]\nsinks: [{{ name: b }}]\n{spec}"), message)
+    };
+    let kafka = "kafka: { brokers: [\"k:9092\"], topic: t";
+    vec![
+        source("onError: Fail", "exactly one connector is expected: files, kafka or generator"),
+        source(
+            "files: { url: a }\ngenerator: { taxi: {} }",
+            "exactly one connector is expected: files, kafka or generator",
+        ),
+        (
+            "StreamSource",
+            "files: { url: a }".into(),
+            "schema is required: only parquet and avro describe their own columns",
+        ),
+        source(
+            "generator: { taxi: {} }\nlookup: {}",
+            "a lookup is read whole, so it needs the files connector without watch",
+        ),
+        source(
+            "files: { url: a, watch: 5s }\nlookup: {}",
+            "a lookup is read whole, so it needs the files connector without watch",
+        ),
+        source(
+            "files: { url: a }\nlookup: {}\nwatermark: { column: a }",
+            "a lookup is a static table without time: leave watermark out",
+        ),
+        source(
+            &format!("{kafka} }}\nformat: {{ csv: {{}} }}"),
+            "kafka records are json or avro: csv and parquet are formats of files",
+        ),
+        source("generator: { taxi: {} }\nformat: { csv: {} }", "generator makes json: leave format out, or say json"),
+        source("generator: { seed: 1 }", "exactly one kind of record is expected: taxi, nexmark or schema"),
+        source("files: { url: a }\nformat: {}", "exactly one format is expected: json, csv, parquet or avro"),
+        source("files: { url: a }\nformat: { csv: { quote: \",\" } }", "delimiter and quote must differ"),
+        source("files: { url: a, s3: {} }", "s3 has a meaning only where url starts with s3://"),
+        source(
+            "files: { url: \"s3://a\", s3: { accessKeyFrom: { secretKeyRef: { name: a, key: b } } } }",
+            "accessKeyFrom and secretKeyFrom belong together: give both or neither",
+        ),
+        source(
+            &format!("{kafka}, startAt: {{ position: Timestamp }} }}"),
+            "timestamp belongs to position: Timestamp, and to no other",
+        ),
+        source(
+            &format!("{kafka}, startAt: {{ offsets: [{{ partition: 0, offset: 1 }}] }} }}"),
+            "offsets belong to position: Offsets, and to no other",
+        ),
+        source(
+            &format!("{kafka}, tls: {{ caFrom: {{}} }} }}"),
+            "exactly one of secretKeyRef and configMapKeyRef is expected",
+        ),
+        source(
+            &format!("{kafka}, tls: {{ certFrom: {{ secretKeyRef: {{ name: a, key: b }} }} }} }}"),
+            "certFrom and keyFrom belong together: give both or neither",
+        ),
+        (
+            "StreamSource",
+            "files: { url: a }\nschema: [{ name: a, type: INT, from: b, metadata: file }]".into(),
+            "from reads a field of the record and metadata a fact about it: give one of them",
+        ),
+        (
+            "StreamSource",
+            "files: { url: a }\nschema: [{ name: a, type: INT, default: 1, metadata: file }]".into(),
+            "a metadata column always has a value: default has no meaning with metadata",
+        ),
+        (
+            "StreamSource",
+            "files: { url: a }\nschema: [{ name: a, type: \"DECIMAL(10\" }]".into(),
+            "the type ends inside its parentheses: where a comma cut it in two, quote it, such as \"DECIMAL(10, 2)\"",
+        ),
+        sink("onError: Fail", "exactly one connector is expected: files, kafka, stdout or blackhole"),
+        sink(
+            "stdout: {}\nformat: { json: {} }",
+            "stdout and blackhole take no format: stdout.style says how rows are printed",
+        ),
+        sink(
+            &format!("{kafka} }}\nformat: {{ parquet: {{}} }}"),
+            "kafka records are json or avro: csv and parquet are formats of files",
+        ),
+        sink("files: { url: a }\nformat: { avro: {} }", "files are written as json, csv or parquet: avro is only read"),
+        sink("files: { url: a, s3: {} }", "s3 has a meaning only where url starts with s3://"),
+        pipeline("paused: true", "exactly one of sql and sqlFrom is expected"),
+        pipeline("sql: x\nscaling: { minWorkers: 3 }", "minWorkers must not exceed maxWorkers (each is 1 by default)"),
+        pipeline(
+            "sql: x\nscaling: { workers: 1 }",
+            "workers is set only with mode: Manual; otherwise use minWorkers and maxWorkers",
+        ),
+        pipeline(
+            "sql: x\nscaling: { mode: Manual, workers: 5 }",
+            "workers must lie between minWorkers and maxWorkers (each is 1 by default)",
+        ),
+        pipeline(
+            "sql: x\nrestart: { nonce: a, from: { position: Offsets, offsets: [{ partition: 0, offset: 0 }] } }",
+            "offsets belong to one source: give them in its startAt, and leave from out",
+        ),
+        pipeline(
+            "sql: x\nworker: { serviceAccountName: a, serviceAccountAnnotations: { b: c } }",
+            "serviceAccountAnnotations are for the account that the operator makes: leave serviceAccountName out, or \
+             annotate that account yourself",
+        ),
+    ]
+}
+
+/// The sentences about one resource.
+fn messages(kind: &str, spec: &str) -> Vec<String> {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a.yaml");
+    let indented: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+    let text = format!("apiVersion: thalweg.dev/v1alpha1\nkind: {kind}\nmetadata: {{ name: a }}\nspec:\n{indented}");
+    std::fs::write(&file, text).unwrap();
+    match load(&[file]) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.as_slice().iter().map(|problem| problem.message.clone()).collect(),
+    }
+}
+
+#[test]
+fn each_rule_refuses_what_it_is_for_with_its_own_sentence() {
+    for (kind, spec, message) in cases() {
+        assert_eq!(messages(kind, &spec), [message], "{kind}:\n{spec}");
+    }
+}
+
+#[test]
+fn no_rule_is_without_a_case() {
+    let tested: BTreeSet<&str> = cases().into_iter().map(|(_, _, message)| message).chain(TRANSITIONS).collect();
+    let mut declared = Vec::new();
+    for definition in definitions() {
+        collect(&schema_of(&definition), "x-kubernetes-validations", &mut declared);
+    }
+    let declared: BTreeSet<String> = declared
+        .iter()
+        .flat_map(|rules| rules.as_array().cloned().unwrap_or_default())
+        .map(|rule| rule["message"].as_str().expect("every rule has a message").to_owned())
+        .collect();
+    assert_eq!(declared.iter().map(String::as_str).collect::<BTreeSet<_>>(), tested);
+}
+
+#[test]
+fn every_pattern_has_a_sentence() {
+    for definition in definitions() {
+        let mut patterns = Vec::new();
+        collect(&schema_of(&definition)["properties"]["spec"], "pattern", &mut patterns);
+        for found in patterns.iter().filter_map(Value::as_str) {
+            assert!(pattern::expected(found).is_some(), "{found} has no sentence");
+        }
+    }
+}
+
+/// Every value of a key of a schema, at any depth.
+fn collect(schema: &Value, key: &str, into: &mut Vec<Value>) {
+    match schema {
+        Value::Object(map) => {
+            into.extend(map.get(key).filter(|value| !value.is_object()).cloned());
+            map.values().for_each(|value| collect(value, key, into));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, key, into)),
+        _ => {}
+    }
+}
+
+fn pipeline_with_state(state: Value) -> Value {
+    json!({ "spec": { "sources": [{ "name": "a" }], "sinks": [{ "name": "b" }], "sql": "x", "state": state } })
+}
+
+#[test]
+fn key_groups_cannot_change() {
+    let definition = definitions().into_iter().find(|d| d.spec.names.kind == "StreamPipeline").unwrap();
+    let schema = schema_of(&definition);
+    let update = |old: Value, new: Value| {
+        let result = Validator::new().validate(&schema, &pipeline_with_state(new), Some(&pipeline_with_state(old)));
+        result.err().map(|errors| errors.as_slice()[0].message.clone())
+    };
+    let refused = Some(TRANSITIONS[0].to_owned());
+    assert_eq!(update(json!({ "keyGroups": 8 }), json!({ "keyGroups": 16 })), refused);
+    assert_eq!(update(json!({ "keyGroups": 8 }), json!({})), refused);
+    assert_eq!(update(json!({}), json!({ "keyGroups": 8 })), refused);
+    assert_eq!(update(json!({ "keyGroups": 8 }), json!({ "keyGroups": 8, "commitEvery": "1s" })), None);
+    assert_eq!(update(json!({}), json!({ "url": "s3://a" })), None);
+}
+
+#[test]
+fn the_resources_of_the_documentation_are_accepted() {
+    let source = "kafka:
+  brokers: [\"kafka:9092\"]
+  topic: trips
+  startAt: { position: Earliest }
+  tls: { caFrom: { configMapKeyRef: { name: kafka-ca, key: ca.crt } } }
+  sasl: { mechanism: ScramSha512, username: app, passwordFrom: { secretKeyRef: { name: kafka, key: password } } }
+  properties: { client.rack: a }
+format:
+  json: {}
+schema:
+- name: pickup_at
+  type: TIMESTAMP(3)
+  from: pickup_datetime
+- name: fare
+  type: \"DECIMAL(10, 2)\"
+- name: part
+  type: INT
+  metadata: partition
+watermark: { column: pickup_at, delay: 30s, idleAfter: 1m }
+onError: DeadLetter";
+    assert_eq!(messages("StreamSource", source), Vec::<String>::new());
+    let sink = "kafka: { brokers: [\"kafka:9092\"], topic: pickups, key: [zone, window_start] }\nformat:\n  json: {}";
+    assert_eq!(messages("StreamSink", sink), Vec::<String>::new());
+    let pipeline = "sources:
+- { name: taxi-trips, as: trips }
+sinks:
+- { name: pickups }
+deadLetter: { sink: bad-trips }
+sql: x
+delivery: ExactlyOnce
+state: { url: \"s3://bucket/prefix\", commitEvery: 5s }
+scaling: { minWorkers: 0, maxWorkers: 20, targetLag: 30s }
+worker:
+  resources: { requests: { cpu: \"1\", memory: 1Gi }, limits: { memory: 1Gi } }
+  tolerations: [{ key: a, operator: Exists }]";
+    assert_eq!(messages("StreamPipeline", pipeline), Vec::<String>::new());
+}

@@ -1,0 +1,109 @@
+//! Who may work as a unit's owner: the decision of `docs/architecture.md`, ownership protocol, step 2.
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::{Epoch, RunId};
+
+/// The marker that an owner commits before it emits anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stored {
+    /// The epoch at which it took over.
+    pub epoch: Epoch,
+    /// The process that took over.
+    pub run_id: RunId,
+}
+
+/// What a worker does that was assigned a unit and has opened its state as the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquire {
+    /// Commit the marker, durably, before anything is emitted; then process.
+    Take,
+    /// The marker of this very process stands already: process.
+    Resume,
+    /// Someone else took over at this epoch, which is not below the one assigned. Close, write nothing, and report it,
+    /// so that the next assignment is published above it.
+    ReportHigher(Epoch),
+}
+
+/// Whether `run` may own a unit at the epoch that it was assigned, by the marker found in the unit's state.
+///
+/// Equal epochs with another run id mean that two processes were given the same number (a control plane that was
+/// restored from a backup): neither may win by opening last, or one unit would have two histories of one epoch.
+pub fn acquire(stored: Option<&Stored>, assigned: Epoch, run: &RunId) -> Acquire {
+    match stored {
+        Some(stored) if stored.epoch > assigned => Acquire::ReportHigher(stored.epoch),
+        Some(stored) if stored.epoch == assigned && stored.run_id == *run => Acquire::Resume,
+        Some(stored) if stored.epoch == assigned => Acquire::ReportHigher(stored.epoch),
+        Some(_) | None => Acquire::Take,
+    }
+}
+
+/// The epoch of a process that assigns units to itself: above every earlier one.
+pub fn self_assigned(stored: Option<&Stored>) -> Epoch {
+    stored.map_or(Epoch::default(), |stored| stored.epoch).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(name: u8) -> RunId {
+        RunId(format!("run-{name}"))
+    }
+
+    fn markers() -> impl Strategy<Value = Option<Stored>> {
+        proptest::option::of(
+            (0..4u64, 0..3u8).prop_map(|(epoch, name)| Stored { epoch: Epoch(epoch), run_id: run(name) }),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn committed_epochs_never_fall(stored in markers(), assigned in 0..4u64, name in 0..3u8) {
+            let epoch_before = stored.as_ref().map_or(0, |stored| stored.epoch.0);
+            if acquire(stored.as_ref(), Epoch(assigned), &run(name)) == Acquire::Take {
+                prop_assert!(assigned > epoch_before || stored.is_none());
+            }
+        }
+
+        #[test]
+        fn two_processes_never_hold_one_epoch(stored in markers(), assigned in 0..4u64) {
+            let mut marker = stored;
+            let mut holders = 0;
+            for name in 0..3 {
+                match acquire(marker.as_ref(), Epoch(assigned), &run(name)) {
+                    Acquire::Take => {
+                        holders += 1;
+                        marker = Some(Stored { epoch: Epoch(assigned), run_id: run(name) });
+                    }
+                    Acquire::Resume => holders += 1,
+                    Acquire::ReportHigher(_) => {}
+                }
+            }
+            prop_assert!(holders <= 1);
+        }
+
+        #[test]
+        fn whoever_took_a_unit_resumes_it_and_a_report_is_at_or_above_what_was_assigned(
+            stored in markers(), assigned in 0..4u64, name in 0..3u8,
+        ) {
+            match acquire(stored.as_ref(), Epoch(assigned), &run(name)) {
+                Acquire::Take => {
+                    let marker = Stored { epoch: Epoch(assigned), run_id: run(name) };
+                    prop_assert_eq!(acquire(Some(&marker), Epoch(assigned), &run(name)), Acquire::Resume);
+                }
+                Acquire::Resume => {}
+                Acquire::ReportHigher(epoch) => prop_assert!(epoch >= Epoch(assigned)),
+            }
+        }
+
+        #[test]
+        fn a_process_that_assigns_to_itself_always_takes(stored in markers(), name in 0..3u8) {
+            let epoch = self_assigned(stored.as_ref());
+            prop_assert_eq!(acquire(stored.as_ref(), epoch, &run(name)), Acquire::Take);
+        }
+    }
+}

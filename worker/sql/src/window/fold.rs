@@ -1,0 +1,245 @@
+//! Folding a range of rows into one row a pane and key.
+//!
+//! Keys are interned once a row by a table over the keys alone; panes are not part of it, since nearly all batches lie in
+//! one pane. Such a batch finds its groups by one lookup in an array indexed by key id. A batch that spans panes interns
+//! (pane id, key id) pairs, packed into one integer.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array, UInt64Array};
+use arrow::compute::{concat_batches, take};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{Result, exec_err};
+use datafusion::logical_expr::EmitTo;
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+
+use super::accumulators::Accumulators;
+use super::late::bounds;
+use super::layout::{Layout, times_of};
+use super::spec::Grid;
+use super::{WindowSpec, session};
+
+/// What a [`super::Folder`] holds.
+pub(crate) enum Fold {
+    /// Windows of panes.
+    Panes(Box<PaneFold>),
+    /// Sessions: each batch folded for itself.
+    Sessions(Arc<Layout>, Vec<RecordBatch>),
+}
+
+impl Fold {
+    pub(crate) fn new(layout: &Arc<Layout>) -> Result<Self> {
+        match layout.spec() {
+            WindowSpec::Session { .. } => Ok(Self::Sessions(Arc::clone(layout), Vec::new())),
+            _ => Ok(Self::Panes(Box::new(PaneFold::new(layout)?))),
+        }
+    }
+
+    pub(crate) fn push(&mut self, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        match self {
+            Self::Panes(fold) => fold.push(rows),
+            Self::Sessions(layout, parts) => {
+                parts.push(session::fold(layout, rows)?);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<RecordBatch> {
+        match self {
+            Self::Panes(fold) => fold.finish(),
+            Self::Sessions(layout, parts) => match &parts[..] {
+                [one] => Ok(one.clone()),
+                many => session::coalesce(&layout, &concat_batches(&layout.partial, many)?),
+            },
+        }
+    }
+}
+
+/// The fold of windows that consist of panes.
+pub(crate) struct PaneFold {
+    layout: Arc<Layout>,
+    ids: GroupIds,
+    accumulators: Accumulators,
+    groups: Vec<usize>,
+}
+
+impl PaneFold {
+    fn new(layout: &Arc<Layout>) -> Result<Self> {
+        let ids = GroupIds::new(layout)?;
+        let accumulators = Accumulators::new(&layout.aggregate)?;
+        Ok(Self { layout: Arc::clone(layout), ids, accumulators, groups: Vec::new() })
+    }
+
+    fn push(&mut self, rows: &RecordBatch) -> Result<()> {
+        let key_count = self.layout.aggregate.key_count;
+        let mut keys = rows.columns()[..key_count].to_vec();
+        // Attached windows are named by their end; that their start is the same for all is not known: it is a key.
+        let times = match self.layout.spec().panes() {
+            Some(_) => times_of(rows, key_count)?,
+            None => {
+                keys.insert(0, Arc::new(times_of(rows, key_count)?));
+                times_of(rows, key_count + 1)?
+            }
+        };
+        self.ids.assign(&times, &keys, &mut self.groups)?;
+        let total = self.ids.len();
+        self.accumulators.update(&self.layout.aggregate, rows, &self.groups, total)
+    }
+
+    fn finish(self) -> Result<RecordBatch> {
+        if self.ids.len() == 0 {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.layout.partial)));
+        }
+        let mut columns = self.ids.into_columns()?;
+        columns.extend(self.accumulators.into_states()?);
+        self.layout.batch(columns)
+    }
+}
+
+/// From (pane, key) to dense group numbers.
+struct GroupIds {
+    panes: Option<Grid>,
+    keys: Option<Box<dyn GroupValues>>,
+    pane_ids: Box<dyn GroupValues>,
+    pairs: Box<dyn GroupValues>,
+    /// For the pane of the last batch that lay in one: 1 + group by key id, 0 where the pair is not known.
+    pane: Option<i64>,
+    group_of_key: Vec<u32>,
+    keys_scratch: Vec<usize>,
+    panes_scratch: Vec<usize>,
+}
+
+impl GroupIds {
+    fn new(layout: &Arc<Layout>) -> Result<Self> {
+        let group = layout.group_schema();
+        // All but the pane end.
+        let keys = Schema::new(group.fields()[1..].to_vec());
+        let has_keys = !keys.fields().is_empty();
+        Ok(Self {
+            panes: layout.spec().panes(),
+            keys: has_keys.then(|| new_group_values(Arc::new(keys), &GroupOrdering::None)).transpose()?,
+            pane_ids: interner(DataType::Int64)?,
+            pairs: interner(DataType::UInt64)?,
+            pane: None,
+            group_of_key: Vec::new(),
+            keys_scratch: Vec::new(),
+            panes_scratch: Vec::new(),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn end_of(&self, time: i64) -> i64 {
+        self.panes.map_or(time, |grid| grid.after(time))
+    }
+
+    fn assign(&mut self, times: &Int64Array, keys: &[ArrayRef], groups: &mut Vec<usize>) -> Result<()> {
+        match &mut self.keys {
+            Some(interner) => interner.intern(keys, &mut self.keys_scratch)?,
+            None => {
+                self.keys_scratch.clear();
+                self.keys_scratch.resize(times.len(), 0);
+            }
+        }
+        let Some((min, max)) = bounds(times.values()) else { return Ok(()) };
+        let (first, last) = (self.end_of(min), self.end_of(max));
+        if first == last { self.assign_in_pane(first, groups) } else { self.assign_across(times, groups) }
+    }
+
+    fn assign_in_pane(&mut self, pane: i64, groups: &mut Vec<usize>) -> Result<()> {
+        if self.pane != Some(pane) {
+            self.pane = Some(pane);
+            self.group_of_key.clear();
+        }
+        let keys = self.keys.as_ref().map_or(1, |keys| keys.len());
+        self.group_of_key.resize(keys, 0);
+        groups.clear();
+        let known = &self.group_of_key;
+        let mut least = u32::MAX;
+        groups.extend(self.keys_scratch.iter().map(|&key| {
+            let group = known[key];
+            least = least.min(group);
+            (group as usize).wrapping_sub(1)
+        }));
+        if least > 0 {
+            return Ok(());
+        }
+        // A key that is new in this pane: number all pairs of the batch, and remember them.
+        let one: ArrayRef = Arc::new(Int64Array::from(vec![pane]));
+        self.pane_ids.intern(&[one], &mut self.panes_scratch)?;
+        let pane_id = self.panes_scratch[0] as u64;
+        let pairs = UInt64Array::from_iter_values(self.keys_scratch.iter().map(|&key| pair(pane_id, key)));
+        self.intern_pairs(pairs, groups)?;
+        for (&key, &group) in self.keys_scratch.iter().zip(groups.iter()) {
+            self.group_of_key[key] = group as u32 + 1;
+        }
+        Ok(())
+    }
+
+    fn assign_across(&mut self, times: &Int64Array, groups: &mut Vec<usize>) -> Result<()> {
+        let ends: ArrayRef = match self.panes {
+            None => Arc::new(times.clone()),
+            Some(grid) => Arc::new(pane_ends(grid, times.values())),
+        };
+        self.pane_ids.intern(&[ends], &mut self.panes_scratch)?;
+        let rows = self.panes_scratch.iter().zip(&self.keys_scratch);
+        let pairs = UInt64Array::from_iter_values(rows.map(|(&pane, &key)| pair(pane as u64, key)));
+        self.intern_pairs(pairs, groups)
+    }
+
+    fn intern_pairs(&mut self, pairs: UInt64Array, groups: &mut Vec<usize>) -> Result<()> {
+        self.pairs.intern(&[Arc::new(pairs)], groups)?;
+        let keys = self.keys.as_ref().map_or(0, |keys| keys.len());
+        if self.pairs.len().max(keys).max(self.pane_ids.len()) >= u32::MAX as usize {
+            return exec_err!("more than four thousand million groups in one range");
+        }
+        Ok(())
+    }
+
+    /// The group columns of a partial.
+    fn into_columns(mut self) -> Result<Vec<ArrayRef>> {
+        let pairs = self.pairs.emit(EmitTo::All)?;
+        let pairs = pairs[0].as_primitive::<UInt64Type>().values();
+        let panes = self.pane_ids.emit(EmitTo::All)?;
+        let panes = panes[0].as_primitive::<Int64Type>().values();
+        let ends = Int64Array::from_iter_values(pairs.iter().map(|pair| panes[(pair >> 32) as usize]));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(ends)];
+        if let Some(mut keys) = self.keys {
+            let rows = UInt32Array::from_iter_values(pairs.iter().map(|&pair| pair as u32));
+            for column in keys.emit(EmitTo::All)? {
+                columns.push(take(&column, &rows, None)?);
+            }
+        }
+        Ok(columns)
+    }
+}
+
+fn pair(pane: u64, key: usize) -> u64 {
+    (pane << 32) | key as u64
+}
+
+/// The pane end of each row. Neighbours are mostly in one pane: two comparisons then, in place of a division.
+fn pane_ends(grid: Grid, times: &[i64]) -> Int64Array {
+    let (mut start, mut end) = (1, 0);
+    Int64Array::from_iter_values(times.iter().map(|&t| {
+        if t < start || t >= end {
+            start = grid.floor(t);
+            end = grid.after(t);
+        }
+        end
+    }))
+}
+
+/// A table that numbers the values of one column of integers.
+fn interner(kind: DataType) -> Result<Box<dyn GroupValues>> {
+    let schema = Schema::new(vec![Field::new("id", kind, false)]);
+    new_group_values(Arc::new(schema), &GroupOrdering::None)
+}

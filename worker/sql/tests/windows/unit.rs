@@ -1,0 +1,143 @@
+//! One unit with its store: it merges, commits and is killed.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use thalweg_core::time::Watermark;
+use thalweg_sql::window::{Partial, StateEntry, WindowState, WindowedAggregate};
+
+use crate::oracle::{lines, window_ends};
+
+/// One range of one log, as it comes to a unit.
+#[derive(Clone)]
+pub struct Range {
+    pub partial: Option<Partial>,
+    /// The unit's watermark behind it.
+    pub watermark: Watermark,
+}
+
+/// What the last commit made durable.
+#[derive(Clone)]
+struct Committed {
+    entries: Vec<StateEntry>,
+    taken: usize,
+    watermark: Watermark,
+    cursor: Option<Vec<u8>>,
+    output: Vec<RecordBatch>,
+}
+
+pub struct Unit {
+    aggregate: Arc<WindowedAggregate>,
+    state: WindowState,
+    log: Vec<Range>,
+    taken: usize,
+    committed: Committed,
+    chunk: usize,
+    has_store: bool,
+    pub kills: usize,
+}
+
+impl Unit {
+    pub fn new(aggregate: &Arc<WindowedAggregate>, log: Vec<Range>, chunk: usize, has_store: bool) -> Self {
+        let committed =
+            Committed { entries: vec![], taken: 0, watermark: Watermark::UNKNOWN, cursor: None, output: vec![] };
+        let state = aggregate.state().with_chunks_of(chunk);
+        Self { aggregate: Arc::clone(aggregate), state, log, taken: 0, committed, chunk, has_store, kills: 0 }
+    }
+
+    /// Random steps to the end of the log; what it gave out, and the keys of the store that are left.
+    pub fn run(mut self, rng: &mut ChaCha8Rng) -> Self {
+        while self.taken < self.log.len() {
+            match rng.random_range(0..10) {
+                0..6 => self.take_range(),
+                6..9 => self.commit(rng.random_range(0..4)),
+                _ if self.has_store && self.kills < 20 => self.kill(rng),
+                _ => {}
+            }
+        }
+        loop {
+            let before = self.committed.output.len();
+            self.commit(rng.random_range(1..5));
+            if self.committed.output.len() == before {
+                return self;
+            }
+            if self.has_store && self.kills < 40 && rng.random_bool(0.3) {
+                self.kill(rng);
+            }
+            while self.taken < self.log.len() {
+                self.take_range();
+            }
+        }
+    }
+
+    fn take_range(&mut self) {
+        if let Some(partial) = &self.log[self.taken].partial {
+            let outcome = self.state.merge(partial).expect("merges");
+            assert_eq!(outcome.late_groups, 0, "the log's watermarks say that no row is late here");
+        }
+        self.taken += 1;
+    }
+
+    fn watermark(&self) -> Watermark {
+        self.taken.checked_sub(1).map_or(Watermark::UNKNOWN, |last| self.log[last].watermark)
+    }
+
+    /// As the runtime does: delta, output while there is room, dropped panes, all in one.
+    fn commit(&mut self, room: usize) {
+        if self.has_store {
+            let entries = self.state.take_delta().expect("a delta");
+            self.committed.entries.extend(entries);
+        }
+        let watermark = self.watermark();
+        for _ in 0..room {
+            let Some(closed) = self.state.close_raw(watermark).expect("closes") else { break };
+            assert!(closed.batch.num_rows() <= self.chunk);
+            assert!(self.committed.cursor.as_ref() < Some(&closed.cursor), "cursors grow");
+            self.committed.cursor = Some(closed.cursor);
+            self.committed.output.push(closed.batch);
+        }
+        let dropped = self.state.take_dropped();
+        self.committed.entries.retain(|entry| !dropped.contains(&entry.pane));
+        self.committed.taken = self.taken;
+        self.committed.watermark = watermark;
+    }
+
+    fn kill(&mut self, rng: &mut ChaCha8Rng) {
+        self.kills += 1;
+        self.state = self.aggregate.state().with_chunks_of(self.chunk);
+        self.state.resume(self.committed.cursor.as_deref(), self.committed.watermark).expect("resumes");
+        let mut entries = self.committed.entries.clone();
+        entries.shuffle(rng);
+        for entry in &entries {
+            self.state.restore(entry).expect("restores");
+        }
+        self.taken = self.committed.taken;
+    }
+
+    /// Rows given out, as text, without `window_time`.
+    pub fn lines(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut last = i64::MIN;
+        for batch in &self.committed.output {
+            let ends = window_ends(batch);
+            assert!(ends.is_sorted() && ends.first().is_none_or(|first| *first >= last), "window ends grow");
+            last = ends.last().copied().unwrap_or(last);
+            let count = batch.num_columns();
+            let columns: Vec<usize> = (0..count - 1).collect();
+            all.extend(lines(&batch.project(&columns).expect("columns")));
+        }
+        all
+    }
+
+    /// Entries left in the store once everything was given out.
+    pub fn left(&self) -> usize {
+        self.committed.entries.len()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.state.bytes()
+    }
+}

@@ -1,0 +1,197 @@
+//! What can be said on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Stream pipelines: SQL over logs, exactly once, in one process or on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, propagate_version = true)]
+#[command(after_help = "\
+Examples:
+  thalweg generate taxi --rows 100000 --out data/trips   make some data
+  thalweg check manifests/examples/boroughs               every problem at once; exit code 2 if there is one
+  thalweg explain manifests/examples/boroughs             stages, keys, and the columns that are read
+  thalweg run manifests/examples/boroughs                 run it; Ctrl-C commits and stops
+  thalweg run pipeline.yaml --state ./state               killed at any time, it continues where it was
+
+Exit codes: 0 done, 1 failed while running, 2 wrong usage or manifest.")]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log, as `tracing` filters are written: `info`, `thalweg=debug`.
+    #[arg(long, global = true, env = "THALWEG_LOG", value_name = "FILTER", hide_env_values = true)]
+    pub log: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the pipelines of some manifests in this process
+    Run(RunArgs),
+    /// Check manifests and their SQL; print every problem with its place
+    Check(CheckArgs),
+    /// Show how pipelines would run: stages, units, keys, columns that are read, what is exact, what commits cost
+    Explain(ExplainArgs),
+    /// Write the data that examples and benchmarks read
+    Generate(GenerateArgs),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  thalweg completions bash > /etc/bash_completion.d/thalweg")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How output is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// `thalweg run`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg run pipeline.yaml                        state lives in memory: a restart begins anew
+  thalweg run manifests/ --state ./state           continues after any kill, each row counted once
+  thalweg run pipeline.yaml --state s3://b/state   the same, state in an object store
+  thalweg run pipeline.yaml -o json | jq .         a summary that a script can read
+
+Rows of `stdout` sinks go to standard output; progress goes to standard error.")]
+pub struct RunArgs {
+    /// Manifests: files, or folders with *.yaml, *.yml and *.json
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Where state is kept: a folder, or s3://BUCKET/PREFIX. Overrides `state.url`
+    #[arg(long, value_name = "URL")]
+    pub state: Option<String>,
+    /// Start from scratch; the old state is kept beside the new one
+    #[arg(long)]
+    pub fresh: bool,
+    /// A folder with Secrets and ConfigMaps as Kubernetes mounts them: DIR/NAME/KEY
+    #[arg(long, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
+    /// How the summary is written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Serve Prometheus metrics at http://ADDR/metrics
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+    /// Threads that decode and aggregate; by default one a core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// `thalweg check`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  thalweg check pipeline.yaml && kubectl apply -f pipeline.yaml")]
+pub struct CheckArgs {
+    /// Manifests: files, or folders with *.yaml, *.yml and *.json
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How problems are written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `thalweg explain`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  thalweg explain manifests/examples/boroughs")]
+pub struct ExplainArgs {
+    /// Manifests: files, or folders with *.yaml, *.yml and *.json
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Where state would be kept: prices and promises depend on it
+    #[arg(long, value_name = "URL")]
+    pub state: Option<String>,
+}
+
+/// What can be generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dataset {
+    /// Taxi trips, with the table of zones beside them
+    Taxi,
+    /// The bids of the Nexmark benchmark
+    Nexmark,
+}
+
+/// The format of generated files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DataFormat {
+    /// JSON lines
+    #[default]
+    Json,
+    /// Comma-separated, with a header
+    Csv,
+    /// Parquet, zstd
+    Parquet,
+}
+
+/// `thalweg generate`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg generate taxi --rows 500000 --out data/trips
+  thalweg generate nexmark --rows 4000000 --seed 7 --out data/bids --format parquet
+  thalweg generate taxi --rows 10000 --out data/dirty --late 0.01 --duplicate 0.005 --broken 0.001
+
+The same arguments always write the same bytes.")]
+pub struct GenerateArgs {
+    /// What to write
+    pub dataset: Dataset,
+    /// How many rows
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub rows: u64,
+    /// Another seed gives other rows
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// The folder to write to; it is made if it is missing
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The format of the files
+    #[arg(long, value_enum, default_value_t)]
+    pub format: DataFormat,
+    /// How many files
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub files: u32,
+    /// Part of the rows that come minutes to hours late, 0 to 1 (taxi)
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
+    pub late: f64,
+    /// Part of the rows that come twice, 0 to 1 (taxi)
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
+    pub duplicate: f64,
+    /// Part of the rows that are broken, 0 to 1 (taxi, json)
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
+    pub broken: f64,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "expected a number from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&rate) { Ok(rate) } else { Err("expected a number from 0 to 1".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rate_is_between_zero_and_one() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        assert!(rate("1.1").is_err());
+        assert!(rate("x").is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! Prometheus metrics of `thalweg run`: the one list of names, collected from the counters when they are asked for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
+use thalweg_core::time::Watermark;
+
+use super::progress::Watched;
+use crate::runtime::counters::BadCounters;
+use crate::runtime::dead_letter::class_name;
+
+const SOURCE: &[&str] = &["pipeline", "source"];
+const STAGE: &[&str] = &["pipeline", "stage"];
+
+/// Reads the counters of all pipelines at each scrape.
+struct Counted {
+    pipelines: Vec<Watched>,
+}
+
+impl Collector for Counted {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let rows = counter("thalweg_source_rows_total", "Rows decoded.", SOURCE);
+        let late = counter("thalweg_source_late_rows_total", "Rows that came after their windows had closed.", SOURCE);
+        let bad = counter("thalweg_source_bad_records_total", "Bad records.", &["pipeline", "source", "class"]);
+        let out = counter("thalweg_stage_rows_total", "Rows emitted.", STAGE);
+        let dead = counter("thalweg_stage_dead_letters_total", "Dead letters written.", STAGE);
+        let commits = counter("thalweg_stage_commits_total", "Commits of units.", STAGE);
+        let watermark = gauge("thalweg_stage_watermark_seconds", "Event time up to which rows are complete.", STAGE);
+        for pipeline in &self.pipelines {
+            for source in &pipeline.counters.sources {
+                let labels = [pipeline.name.as_str(), source.name.as_str()];
+                rows.with_label_values(&labels).inc_by(source.rows.get());
+                late.with_label_values(&labels).inc_by(source.late.get());
+                for class in BadCounters::CLASSES {
+                    let labels = [labels[0], labels[1], class_name(class)];
+                    bad.with_label_values(&labels).inc_by(source.bad.of(class).get());
+                }
+            }
+            for (index, stage) in pipeline.counters.stages.iter().enumerate() {
+                let index = index.to_string();
+                let labels = [pipeline.name.as_str(), index.as_str()];
+                out.with_label_values(&labels).inc_by(stage.rows_out.get());
+                dead.with_label_values(&labels).inc_by(stage.dead_letters.get());
+                commits.with_label_values(&labels).inc_by(stage.commits.get());
+                if !matches!(stage.watermark(), Watermark::UNKNOWN | Watermark::END) {
+                    watermark.with_label_values(&labels).set(stage.watermark().0 as f64 / 1e3);
+                }
+            }
+        }
+        let counters = [rows, late, bad, out, dead, commits].into_iter().flat_map(|counter| counter.collect());
+        counters.chain(watermark.collect()).filter(|family| !family.get_metric().is_empty()).collect()
+    }
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are constants that a test collects")
+}
+
+fn gauge(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    GaugeVec::new(Opts::new(name, help), labels).expect("names and labels are constants that a test collects")
+}
+
+/// Serves `/metrics` for as long as the process runs.
+pub async fn serve(address: SocketAddr, pipelines: Vec<Watched>) -> std::io::Result<()> {
+    let registry = Registry::new();
+    registry.register(Box::new(Counted { pipelines })).map_err(std::io::Error::other)?;
+    let app = Router::new().route("/metrics", get(metrics)).with_state(Arc::new(registry));
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(())
+}
+
+async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
+    let mut text = Vec::new();
+    match TextEncoder::new().encode(&registry.gather(), &mut text) {
+        Ok(()) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (axum::http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
+
+    use super::*;
+
+    #[test]
+    fn every_metric_shows_what_was_counted() {
+        let source = SourceCounters { name: "trips".to_owned(), ..SourceCounters::default() };
+        source.rows.add(7);
+        let counters = Counters { sources: vec![source], stages: vec![StageCounters::default()] };
+        let counted = Counted { pipelines: vec![Watched { name: "p".to_owned(), counters: Arc::new(counters) }] };
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&counted.collect(), &mut text).expect("encodes");
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.contains(r#"thalweg_source_rows_total{pipeline="p",source="trips"} 7"#), "{text}");
+        assert!(text.contains("thalweg_stage_commits_total"), "{text}");
+        assert!(!text.contains("thalweg_stage_watermark_seconds"), "unknown is absent, never 0");
+    }
+}

@@ -1,0 +1,64 @@
+//! The command line: what was said ([`args`]), and one module a command.
+
+mod args;
+mod check;
+mod explain;
+mod generate;
+mod metrics;
+mod progress;
+mod run;
+mod summary;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use args::{Args, Command};
+
+/// The exit codes that scripts may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything was done.
+    Done = 0,
+    /// Something failed while it ran.
+    Failed = 1,
+    /// The command line or a manifest is wrong; nothing was run.
+    Wrong = 2,
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    // Set once and first: a rustls builder without a provider panics.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let args = Args::parse();
+    log_to_stderr(args.log.as_deref());
+    let exit = match args.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::check(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Generate(args) => generate::generate(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "thalweg", &mut std::io::stdout());
+            Exit::Done
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn log_to_stderr(filter: Option<&str>) {
+    let filter = EnvFilter::new(filter.unwrap_or("warn"));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+pub fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Writes a line for people.
+pub fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

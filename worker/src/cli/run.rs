@@ -1,0 +1,156 @@
+//! `thalweg run`: pipelines in this process, until their input ends or somebody stops them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_core::clock::{SharedClock, SystemClock};
+use thalweg_core::unit::RunId;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::args::{Output, RunArgs};
+use super::progress::{Watched, show};
+use super::summary::Summary;
+use super::{Exit, check, metrics, print, tell};
+use crate::job::{Found, Mounted, Roots, Settings, build, plan_manifests};
+use crate::runtime::counters::Counters;
+use crate::runtime::{self, Job};
+
+/// Runs the pipelines of some manifests.
+pub fn run(args: RunArgs) -> Exit {
+    let found = match plan_manifests(&args.paths) {
+        Ok(found) => found,
+        Err(problems) => {
+            check::report(&problems, args.output);
+            return Exit::Wrong;
+        }
+    };
+    found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
+    let threads = args.threads.map_or_else(cores, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run_all(found, args, threads)),
+        Err(error) => {
+            tell(&format!("error: starting {threads} threads: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
+    let clock: SharedClock = Arc::new(SystemClock::new());
+    let settings = Settings {
+        state: args.state,
+        fresh: args.fresh,
+        secrets: Mounted(args.secrets),
+        threads,
+        run_id: RunId(uuid::Uuid::new_v4().to_string()),
+        clock: clock.clone(),
+    };
+    let mut roots = Roots::new();
+    let mut jobs = Vec::new();
+    for pipeline in found.pipelines {
+        let resource = pipeline.resolved.resource();
+        match build(pipeline, &settings, &mut roots).await {
+            Ok(job) => jobs.push(job),
+            Err(error) => {
+                tell(&format!("error: {resource}: {error}"));
+                return Exit::Failed;
+            }
+        }
+    }
+    if roots.keys().any(Option::is_none) {
+        tell("note: state is kept in memory; a restart begins anew (give --state DIR to continue)");
+    }
+    if let Some(address) = args.metrics
+        && let Err(error) = metrics::serve(address, watched(&jobs)).await
+    {
+        tell(&format!("error: serving metrics at {address}: {error}"));
+        return Exit::Failed;
+    }
+    run_jobs(jobs, clock, args.output).await
+}
+
+fn watched(jobs: &[Job]) -> Vec<Watched> {
+    jobs.iter().map(|job| Watched { name: job.name.clone(), counters: job.counters.clone() }).collect()
+}
+
+async fn run_jobs(jobs: Vec<Job>, clock: SharedClock, output: Output) -> Exit {
+    let (stop, done) = (stop_on_signals(), CancellationToken::new());
+    let progress = tokio::spawn(match output {
+        Output::Text => show(watched(&jobs), clock.clone(), done.clone()),
+        Output::Json => show(Vec::new(), clock.clone(), done.clone()),
+    });
+    let mut running = JoinSet::new();
+    for (index, job) in jobs.into_iter().enumerate() {
+        running.spawn(run_one(index, job, clock.clone(), stop.clone()));
+    }
+    let mut summaries = running.join_all().await;
+    done.cancel();
+    // Progress is gone from the terminal before the summary is written.
+    let _ = progress.await;
+    summaries.sort_by_key(|(index, _)| *index);
+    let mut exit = Exit::Done;
+    for (_, summary) in summaries {
+        if let Some(error) = &summary.error {
+            exit = Exit::Failed;
+            tell(&format!("error: {}: {error}", summary.pipeline));
+        }
+        write_summary(&summary, output);
+    }
+    exit
+}
+
+async fn run_one(index: usize, job: Job, clock: SharedClock, stop: CancellationToken) -> (usize, Summary) {
+    let (name, counters, started) = (job.name.clone(), job.counters.clone(), clock.monotonic());
+    let ended = runtime::run(job, stop.clone()).await;
+    let took = clock.monotonic() - started;
+    (index, summary(&name, ended, stop.is_cancelled(), took, &counters))
+}
+
+fn summary(name: &str, ended: runtime::Result<()>, stopped: bool, took: Duration, counters: &Counters) -> Summary {
+    match ended {
+        Ok(()) if stopped => Summary::new(name, "Stopped", None, took, counters),
+        Ok(()) => Summary::new(name, "Completed", None, took, counters),
+        Err(error) => Summary::new(name, "Failed", Some(error.to_string()), took, counters),
+    }
+}
+
+fn write_summary(summary: &Summary, output: Output) {
+    match output {
+        Output::Text => tell(&summary.to_text()),
+        Output::Json => match serde_json::to_string(summary) {
+            Ok(text) => print(&format!("{text}\n")),
+            Err(error) => tell(&format!("error: writing the summary: {error}")),
+        },
+    }
+}
+
+/// Cancelled by the first SIGINT or SIGTERM; the second one ends the process at once.
+fn stop_on_signals() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        signalled().await;
+        tell("stopping: committing what was read (once more stops at once)");
+        cancel.cancel();
+        signalled().await;
+        std::process::exit(Exit::Failed as i32);
+    });
+    stop
+}
+
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

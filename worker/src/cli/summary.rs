@@ -1,0 +1,119 @@
+//! What a run did: for people on standard error, for scripts as one JSON object on standard output.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+use indicatif::HumanCount;
+use serde::Serialize;
+use thalweg_core::time::Watermark;
+
+use crate::runtime::counters::{BadCounters, Counters};
+use crate::runtime::dead_letter::class_name;
+
+/// The summary of one pipeline.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// The pipeline.
+    pub pipeline: String,
+    /// `Completed`, `Stopped` or `Failed`.
+    pub outcome: &'static str,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// By source.
+    pub sources: Vec<SourceSummary>,
+    /// By stage.
+    pub stages: Vec<StageSummary>,
+}
+
+/// What was read.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceSummary {
+    /// The name in SQL.
+    pub name: String,
+    /// Rows decoded.
+    pub rows: u64,
+    /// Rows that came after their windows had closed.
+    pub late: u64,
+    /// Bad records by class; classes without any are left out.
+    pub bad: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What was emitted.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageSummary {
+    /// Rows emitted.
+    pub rows: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Time in commits, over all units.
+    pub commit_seconds: f64,
+}
+
+impl Summary {
+    /// Reads the counters of a pipeline that has ended.
+    pub fn new(pipeline: &str, outcome: &'static str, error: Option<String>, took: Duration, counters: &Counters) -> Self {
+        let sources = counters.sources.iter().map(|source| SourceSummary {
+            name: source.name.clone(),
+            rows: source.rows.get(),
+            late: source.late.get(),
+            bad: BadCounters::CLASSES
+                .iter()
+                .map(|class| (class_name(*class).to_owned(), source.bad.of(*class).get()))
+                .filter(|(_, count)| *count > 0)
+                .map(|(class, count)| (class, count.into()))
+                .collect(),
+        });
+        let stages = counters.stages.iter().map(|stage| StageSummary {
+            rows: stage.rows_out.get(),
+            dead_letters: stage.dead_letters.get(),
+            commits: stage.commits.get(),
+            commit_seconds: stage.commit_micros.get() as f64 / 1e6,
+        });
+        Self {
+            pipeline: pipeline.to_owned(),
+            outcome,
+            error,
+            seconds: took.as_secs_f64(),
+            sources: sources.collect(),
+            stages: stages.collect(),
+        }
+    }
+
+    /// For people.
+    pub fn to_text(&self) -> String {
+        let rows: u64 = self.sources.iter().map(|source| source.rows).sum();
+        let late: u64 = self.sources.iter().map(|source| source.late).sum();
+        let out: u64 = self.stages.last().map_or(0, |stage| stage.rows);
+        let bad: Vec<_> = self.sources.iter().flat_map(|source| &source.bad).map(|(k, v)| format!("{v} {k}")).collect();
+        let bad = if bad.is_empty() { "0 bad".to_owned() } else { bad.join(", ") };
+        let rate = rows as f64 / self.seconds.max(1e-3);
+        format!(
+            "{}: {} in {:.1} s · {} rows in ({} rows/s) · {} rows out · {bad} · {} late",
+            self.pipeline,
+            self.outcome.to_lowercase(),
+            self.seconds,
+            HumanCount(rows),
+            HumanCount(rate as u64),
+            HumanCount(out),
+            HumanCount(late)
+        )
+    }
+}
+
+/// A watermark as people read it.
+pub fn event_time(watermark: Watermark) -> String {
+    match watermark {
+        Watermark::UNKNOWN => "–".to_owned(),
+        Watermark::END => "end".to_owned(),
+        Watermark(millis) => DateTime::from_timestamp_millis(millis)
+            .map_or_else(|| millis.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S").to_string()),
+    }
+}

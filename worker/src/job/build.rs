@@ -1,0 +1,219 @@
+//! From a plan to a job: state opened, lookups read, connectors made.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
+use thalweg_core::append_log::Appended;
+use thalweg_core::clock::SharedClock;
+use thalweg_core::commit::UnitStore;
+use thalweg_core::sink::Sink;
+use thalweg_core::unit::{Incarnation, RunId, UnitId};
+use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
+use thalweg_crds::source::Late;
+use thalweg_sql::catalog::WatermarkSpec;
+use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind};
+use thalweg_state::{Expected, PipelineState, RootOptions, StageLayout, StateRoot};
+
+use super::planned::{Planned, schema};
+use super::secrets::Mounted;
+use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
+use crate::runtime::outbox::{decode_rows, encode_rows};
+use crate::runtime::{Job, JobSource, Result, Stores, layout, lookup};
+
+/// Units of a keyed stage where nothing else is said: `2 × maxWorkers`, at least this many.
+const LEAST_KEY_GROUPS: u32 = 8;
+/// Memory for entries of one unit that are not flushed yet.
+const UNIT_BUDGET_BYTES: usize = 64 << 20;
+
+/// What the command line says about all pipelines.
+pub struct Settings {
+    /// Overrides `state.url`.
+    pub state: Option<String>,
+    /// Start from scratch.
+    pub fresh: bool,
+    /// Secrets and ConfigMaps.
+    pub secrets: Mounted,
+    /// Threads that decode and aggregate.
+    pub threads: usize,
+    /// This process.
+    pub run_id: RunId,
+    /// Where time comes from.
+    pub clock: SharedClock,
+}
+
+/// State roots by URL: pipelines may share one.
+pub type Roots = HashMap<Option<String>, StateRoot>;
+
+/// Makes a pipeline ready to run.
+pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> Result<Job> {
+    let Planned { resolved, mut plan } = planned;
+    let spec = &resolved.spec;
+    let state_spec = spec.state.clone().unwrap_or_default();
+    let most_workers = spec.scaling.as_ref().map_or(1, |scaling| scaling.max_workers);
+    let key_groups = match state_spec.key_groups {
+        Some(groups) => groups.unsigned_abs(),
+        None => (2 * most_workers.unsigned_abs()).max(LEAST_KEY_GROUPS),
+    };
+    let root = root(settings.state.clone().or(state_spec.url), settings, roots).await?;
+    let expected = expected(&plan, key_groups);
+    let state = PipelineState::open(&root, &resolved.namespace, &resolved.name, &expected, settings.fresh).await?;
+    let durable = root.is_durable();
+
+    let mut sources = Vec::new();
+    let mut counters = Counters::default();
+    let mut lookups = HashMap::new();
+    for source in &resolved.sources {
+        let Some(columns) = columns_read(&plan, source) else { continue };
+        let job_source = job_source(source, &columns, &state, settings)?;
+        let counted = SourceCounters { name: source.alias.clone(), ..SourceCounters::default() };
+        if source.spec.lookup.is_some() {
+            lookups.insert(source.alias.clone(), stored_lookup(&job_source, &counted, &state, &plan).await?);
+        } else {
+            sources.push(job_source);
+            counters.sources.push(counted);
+        }
+    }
+    lookup::bind(&mut plan, &lookups)?;
+    counters.stages = plan.stages.iter().map(|_| StageCounters::default()).collect();
+    let sinks = sinks(&resolved.sinks, settings).await?;
+    let dead_letters = match &resolved.dead_letter {
+        Some(sink) => Some(open_sink(sink, settings).await?),
+        None => None,
+    };
+    Ok(Job {
+        name: format!("{}.{}", resolved.namespace, resolved.name),
+        plan,
+        sources,
+        sinks,
+        dead_letters,
+        incarnation: state.incarnation(),
+        run_id: settings.run_id.clone(),
+        key_groups,
+        commit_every: state_spec.commit_every.as_std(),
+        stores: Arc::new(UnitStores { state, durable }),
+        parallelism: settings.threads,
+        clock: settings.clock.clone(),
+        counters: Arc::new(counters),
+    })
+}
+
+async fn root(url: Option<String>, settings: &Settings, roots: &mut Roots) -> Result<StateRoot> {
+    if let Some(root) = roots.get(&url) {
+        return Ok(root.clone());
+    }
+    let root = match &url {
+        Some(url) => StateRoot::open(url, &RootOptions::default()).await?,
+        None => StateRoot::in_memory(Incarnation(settings.clock.wall_millis().unsigned_abs())),
+    };
+    roots.insert(url, root.clone());
+    Ok(root)
+}
+
+/// What the plan wants of its state.
+fn expected(plan: &PlannedPipeline, key_groups: u32) -> Expected {
+    let stage = |stage: &Stage| StageLayout {
+        stage: stage.id,
+        fingerprint: stage.fingerprint.clone(),
+        key_groups: matches!(stage.kind, StageKind::Windowed(_)).then_some(key_groups),
+        about: BTreeMap::new(),
+    };
+    Expected {
+        stages: plan.stages.iter().map(stage).collect(),
+        versions: BTreeMap::from([("layout".to_owned(), layout::VERSION)]),
+    }
+}
+
+/// The columns that are read of a source, in the order of its declaration; `None` where nothing reads it.
+fn columns_read(plan: &PlannedPipeline, source: &ResolvedSource) -> Option<BTreeSet<String>> {
+    if source.spec.lookup.is_some() {
+        let all = || source.columns.iter().map(|column| column.name.clone()).collect();
+        return plan.lookups.contains(&source.alias).then(all);
+    }
+    let inputs = plan.stages.iter().flat_map(|stage| &stage.inputs);
+    let mine: Vec<_> =
+        inputs.filter(|input| matches!(&input.from, InputFrom::Source(name) if *name == source.alias)).collect();
+    (!mine.is_empty()).then(|| mine.iter().flat_map(|input| input.columns.iter().cloned()).collect())
+}
+
+fn job_source(
+    source: &ResolvedSource,
+    columns: &BTreeSet<String>,
+    state: &PipelineState,
+    settings: &Settings,
+) -> Result<JobSource> {
+    let watermark = source.spec.watermark.as_ref();
+    let opened = registry::source(SourceRequest {
+        source,
+        schema: schema(source),
+        columns,
+        lists: &|name: &str| state.append_log(name),
+        values: &settings.secrets,
+        clock: settings.clock.clone(),
+    })?;
+    Ok(JobSource {
+        name: source.alias.clone(),
+        source: opened.source,
+        decoder: opened.decoder,
+        watermark: watermark.map(|watermark| WatermarkSpec {
+            column: watermark.column.clone(),
+            delay_ms: i64::try_from(watermark.delay.as_std().as_millis()).unwrap_or(i64::MAX),
+        }),
+        idle_after: watermark.and_then(|watermark| watermark.idle_after).map(|after| after.as_std()),
+        keep_late: watermark.is_some_and(|watermark| watermark.late == Late::DeadLetter),
+        on_error: source.spec.on_error,
+    })
+}
+
+/// A lookup table as the first run of this plan read it.
+async fn stored_lookup(
+    source: &JobSource,
+    counters: &SourceCounters,
+    state: &PipelineState,
+    plan: &PlannedPipeline,
+) -> Result<RecordBatch> {
+    let fingerprints: Vec<_> = plan.stages.iter().map(|stage| stage.fingerprint.as_str()).collect();
+    let name = format!("{}/{}", fingerprints.join("-"), source.name);
+    if let Some(table) = state.get_lookup(&name).await? {
+        return decode_rows(&table);
+    }
+    let table = lookup::read_whole(source, counters).await?;
+    let mut bytes = Vec::new();
+    encode_rows(&table, &mut bytes)?;
+    match state.put_lookup(&name, bytes.into()).await? {
+        Appended::Created => Ok(table),
+        Appended::Exists => match state.get_lookup(&name).await? {
+            Some(table) => decode_rows(&table),
+            None => Ok(table),
+        },
+    }
+}
+
+async fn sinks(sinks: &[ResolvedSink], settings: &Settings) -> Result<HashMap<String, Arc<dyn Sink>>> {
+    let mut opened = HashMap::new();
+    for sink in sinks {
+        opened.insert(sink.alias.clone(), open_sink(sink, settings).await?);
+    }
+    Ok(opened)
+}
+
+async fn open_sink(sink: &ResolvedSink, settings: &Settings) -> Result<Arc<dyn Sink>> {
+    let opened = registry::sink(SinkRequest { sink, values: &settings.secrets })?;
+    opened.check().await?;
+    Ok(opened)
+}
+
+/// The stores of a pipeline's units.
+struct UnitStores {
+    state: PipelineState,
+    durable: bool,
+}
+
+#[async_trait]
+impl Stores for UnitStores {
+    async fn open(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitStore>>> {
+        if self.durable { self.state.unit_store(unit, UNIT_BUDGET_BYTES).await.map(Some) } else { Ok(None) }
+    }
+}

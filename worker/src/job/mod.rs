@@ -1,0 +1,10 @@
+//! From manifests to a [`crate::runtime::Job`].
+
+mod build;
+mod planned;
+mod secrets;
+mod types;
+
+pub use build::{Roots, Settings, build};
+pub use secrets::Mounted;
+pub use planned::{Found, Planned, plan_manifests};

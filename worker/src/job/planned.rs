@@ -1,0 +1,111 @@
+//! From manifests to plans, with every problem at its place.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use thalweg_crds::connector::SinkConnector;
+use thalweg_crds::manifest::{Problem, Problems, ResolvedPipeline, ResolvedSink, ResolvedSource, load_pipelines};
+use thalweg_sql::catalog::{Catalog, SinkTable, SourceTable, WatermarkSpec};
+use thalweg_sql::stages::PlannedPipeline;
+
+use super::types::arrow_type;
+
+/// A pipeline whose manifests and SQL are right.
+pub struct Planned {
+    /// What the manifests say.
+    pub resolved: ResolvedPipeline,
+    /// What to do.
+    pub plan: PlannedPipeline,
+}
+
+/// Everything that was found in some manifests.
+pub struct Found {
+    /// The pipelines, in the order of the files.
+    pub pipelines: Vec<Planned>,
+    /// What was passed over, for people.
+    pub notes: Vec<String>,
+}
+
+/// Loads and plans every pipeline, or gives every problem at once.
+pub fn plan_manifests(paths: &[PathBuf]) -> Result<Found, Problems> {
+    let (manifests, resolved) = load_pipelines(paths)?;
+    let (mut pipelines, mut problems) = (Vec::new(), Vec::new());
+    for resolved in resolved {
+        match plan(&resolved) {
+            Ok(plan) => pipelines.push(Planned { resolved, plan }),
+            Err(found) => problems.extend(found),
+        }
+    }
+    match Problems::from_list(problems) {
+        Some(problems) => Err(problems),
+        None => Ok(Found { pipelines, notes: manifests.notes }),
+    }
+}
+
+fn plan(pipeline: &ResolvedPipeline) -> Result<PlannedPipeline, Vec<Problem>> {
+    let place = |problem: thalweg_sql::SqlProblem| {
+        pipeline.sql_problem(problem.line, problem.column, problem.message, problem.help)
+    };
+    thalweg_sql::plan(&pipeline.sql, &catalog(pipeline))
+        .map_err(|problems| problems.into_iter().map(place).collect())
+}
+
+/// What the SQL of a pipeline may name.
+fn catalog(pipeline: &ResolvedPipeline) -> Catalog {
+    Catalog {
+        sources: pipeline.sources.iter().map(source_table).collect(),
+        sinks: pipeline.sinks.iter().map(sink_table).collect(),
+    }
+}
+
+fn source_table(source: &ResolvedSource) -> SourceTable {
+    let watermark = source.spec.watermark.as_ref();
+    SourceTable {
+        name: source.alias.clone(),
+        schema: schema(source),
+        watermark: watermark.map(|watermark| WatermarkSpec {
+            column: watermark.column.clone(),
+            delay_ms: i64::try_from(watermark.delay.as_std().as_millis()).unwrap_or(i64::MAX),
+        }),
+        lookup: source.spec.lookup.is_some(),
+    }
+}
+
+/// Every declared column; event time in milliseconds, as watermarks are.
+pub fn schema(source: &ResolvedSource) -> SchemaRef {
+    let event_time = source.spec.watermark.as_ref().map(|watermark| watermark.column.as_str());
+    let fields = source.columns.iter().map(|column| {
+        let is_event_time = event_time == Some(column.name.as_str());
+        let milliseconds = DataType::Timestamp(TimeUnit::Millisecond, None);
+        let data_type = if is_event_time { milliseconds } else { arrow_type(&column.data_type) };
+        Field::new(&column.name, data_type, column.nullable && !is_event_time)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn sink_table(sink: &ResolvedSink) -> SinkTable {
+    let required_columns = match sink.spec.connector() {
+        Some(SinkConnector::Files(files)) => files.partition_by.iter().map(|part| column_of(part)).collect(),
+        Some(SinkConnector::Kafka(kafka)) => kafka.key.clone(),
+        _ => Vec::new(),
+    };
+    SinkTable { name: sink.alias.clone(), required_columns }
+}
+
+/// The column of `zone` or of `date(pickup_at)`.
+fn column_of(partition: &str) -> String {
+    let inner = partition.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(partition).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_names_its_column() {
+        assert_eq!(column_of("zone"), "zone");
+        assert_eq!(column_of("date(pickup_at)"), "pickup_at");
+    }
+}

@@ -1,0 +1,117 @@
+//! What a running pipeline counts, for progress, the summary and metrics. One writer a field, many readers.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use thalweg_core::decode::BadClass;
+use thalweg_core::time::Watermark;
+
+/// A counter that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Reads.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One source of one pipeline.
+#[derive(Debug, Default)]
+pub struct SourceCounters {
+    /// The name in SQL.
+    pub name: String,
+    /// Rows decoded.
+    pub rows: Counter,
+    /// Units of `Split::size` read, over all splits.
+    pub read: Counter,
+    /// What there is to read in the same units; 0 where it is not known.
+    pub size: Counter,
+    /// Rows that came after their windows had closed.
+    pub late: Counter,
+    /// Bad records by class.
+    pub bad: BadCounters,
+    /// Splits that stand at their log's end or have ended.
+    pub splits: Counter,
+}
+
+/// Bad records by class.
+#[derive(Debug, Default)]
+pub struct BadCounters([Counter; 5]);
+
+impl BadCounters {
+    /// Every class, in the order of the counters.
+    pub const CLASSES: [BadClass; 5] =
+        [BadClass::Decode, BadClass::Schema, BadClass::Evaluation, BadClass::Late, BadClass::Rejected];
+
+    /// The counter of a class.
+    pub fn of(&self, class: BadClass) -> &Counter {
+        &self.0[match class {
+            BadClass::Decode => 0,
+            BadClass::Schema => 1,
+            BadClass::Evaluation => 2,
+            BadClass::Late => 3,
+            BadClass::Rejected => 4,
+        }]
+    }
+
+    /// Bad records of all classes but late ones, which are counted apart.
+    pub fn total(&self) -> u64 {
+        Self::CLASSES.iter().filter(|class| **class != BadClass::Late).map(|class| self.of(*class).get()).sum()
+    }
+}
+
+/// One stage of one pipeline.
+#[derive(Debug)]
+pub struct StageCounters {
+    /// Rows emitted.
+    pub rows_out: Counter,
+    /// Dead letters written.
+    pub dead_letters: Counter,
+    /// Commits.
+    pub commits: Counter,
+    /// Time that commits took, in microseconds.
+    pub commit_micros: Counter,
+    /// Rows that a unit found late after its window had closed (possible only after idleness or a new split).
+    pub late: Counter,
+    watermark: AtomicI64,
+}
+
+impl Default for StageCounters {
+    fn default() -> Self {
+        Self {
+            rows_out: Counter::default(),
+            dead_letters: Counter::default(),
+            commits: Counter::default(),
+            commit_micros: Counter::default(),
+            late: Counter::default(),
+            watermark: AtomicI64::new(Watermark::UNKNOWN.0),
+        }
+    }
+}
+
+impl StageCounters {
+    /// The watermark of the unit that was heard last.
+    pub fn watermark(&self) -> Watermark {
+        Watermark(self.watermark.load(Ordering::Relaxed))
+    }
+
+    /// Notes a unit's watermark.
+    pub fn set_watermark(&self, watermark: Watermark) {
+        self.watermark.store(watermark.0, Ordering::Relaxed);
+    }
+}
+
+/// One pipeline.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Its sources, as the job lists them.
+    pub sources: Vec<SourceCounters>,
+    /// Its stages, by number.
+    pub stages: Vec<StageCounters>,
+}

@@ -1,0 +1,147 @@
+//! The sink side of a unit: writers, and the three steps seal → commit → publish that make output exactly once.
+
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use thalweg_core::commit::WriteSet;
+use thalweg_core::position::Position;
+use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
+
+use super::error::{Result, RunError};
+use super::layout;
+
+/// Which of a unit's outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Target {
+    /// The sink of the `INSERT`.
+    Main = 0,
+    /// The dead-letter sink.
+    DeadLetters = 1,
+}
+
+impl Target {
+    /// The target that a stored number stands for.
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Main),
+            1 => Some(Self::DeadLetters),
+            _ => None,
+        }
+    }
+}
+
+/// The writers of one unit.
+pub struct Emitter {
+    outputs: Vec<Output>,
+}
+
+struct Output {
+    target: Target,
+    writer: Box<dyn SinkWriter>,
+    capability: Capability,
+    /// When the first row since the last seal was written.
+    since: Option<Duration>,
+}
+
+/// Sealed output on its way: it must be in a commit before it is published.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    seq: u64,
+    target: Target,
+    sealed: Sealed,
+}
+
+impl Emitter {
+    /// Opens the writers of a unit.
+    pub async fn open(id: &WriterId, main: Option<&dyn Sink>, dead_letters: Option<&dyn Sink>) -> Result<Self> {
+        let mut outputs = Vec::new();
+        for (target, sink) in [(Target::Main, main), (Target::DeadLetters, dead_letters)] {
+            if let Some(sink) = sink {
+                let (writer, capability) = (sink.writer(id).await?, sink.capability());
+                outputs.push(Output { target, writer, capability, since: None });
+            }
+        }
+        Ok(Self { outputs })
+    }
+
+    /// Whether publishing one file can be the commit: one output, and it can carry a position.
+    pub fn is_direct(&self) -> bool {
+        matches!(&self.outputs[..], [Output { capability: Capability::SealAndPublish { direct: true }, .. }])
+    }
+
+    /// Whether nothing here is ever sealed.
+    pub fn is_volatile(&self) -> bool {
+        self.outputs.iter().all(|output| output.capability == Capability::Volatile)
+    }
+
+    /// What the sink itself knows of this unit's last direct commit.
+    pub async fn last_published(&mut self) -> Result<Option<Label>> {
+        match &mut self.outputs[..] {
+            [output] => Ok(output.writer.last_published().await?),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes rows to one output.
+    pub async fn write(&mut self, target: Target, rows: &RecordBatch, now: Duration) -> Result<()> {
+        let output = self.output(target)?;
+        output.since.get_or_insert(now);
+        Ok(output.writer.write(rows).await?)
+    }
+
+    /// Whether some output is large or old enough to be sealed.
+    pub fn wants_seal(&self, now: Duration) -> bool {
+        let wants = |output: &Output| {
+            let age = output.since.map(|since| now.saturating_sub(since));
+            output.capability != Capability::Volatile && age.is_some_and(|age| output.writer.wants_seal(age))
+        };
+        self.outputs.iter().any(wants)
+    }
+
+    /// Seals every output, so that they stand at one position together.
+    pub async fn seal(&mut self, seq: u64, position: Option<Position>) -> Result<Vec<Pending>> {
+        let mut pending = Vec::new();
+        for output in &mut self.outputs {
+            output.since = None;
+            if let Some(sealed) = output.writer.seal(&Label { seq, position }).await? {
+                pending.push(Pending { seq, target: output.target, sealed });
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Makes committed output visible.
+    pub async fn publish(&mut self, pending: &[Pending]) -> Result<()> {
+        for Pending { target, sealed, .. } in pending {
+            self.output(*target)?.writer.publish(sealed).await?;
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, target: Target) -> Result<&mut Output> {
+        let found = self.outputs.iter_mut().find(|output| output.target == target);
+        found.ok_or_else(|| RunError::Internal(format!("rows for {target:?}, which this unit does not write")))
+    }
+}
+
+/// Puts sealed output into a commit.
+pub fn record(pending: &[Pending], writes: &mut WriteSet) {
+    for Pending { seq, target, sealed } in pending {
+        writes.put(layout::sealed_key(*seq, *target as u8), sealed.0.to_string());
+    }
+}
+
+/// Takes published output out of the store, with the next commit.
+pub fn forget(pending: &[Pending], writes: &mut WriteSet) {
+    for Pending { seq, target, .. } in pending {
+        writes.delete(layout::sealed_key(*seq, *target as u8));
+    }
+}
+
+/// Sealed output that an earlier owner recorded and may not have published.
+pub fn recorded(key: &[u8], value: &[u8]) -> Option<Pending> {
+    let (seq, target) = layout::parse_numbered(layout::SEALED, key)?;
+    let target = Target::from_number(target?)?;
+    Some(Pending { seq, target, sealed: Sealed(serde_json::from_slice(value).ok()?) })
+}

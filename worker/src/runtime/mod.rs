@@ -1,0 +1,116 @@
+//! Runs one planned pipeline in this process: readers, units and outboxes, joined by bounded queues.
+//!
+//! ```text
+//! split ── reader ──▶ stateless unit ──▶ sink
+//!                └──▶ windowed units ──▶ outbox ──▶ windowed units of the next stage ──▶ … ──▶ sink
+//! ```
+
+pub mod chunk;
+pub mod counters;
+pub mod dead_letter;
+pub mod emitter;
+pub mod error;
+mod enumerator;
+mod graph;
+pub mod layout;
+pub mod lookup;
+mod message;
+pub mod outbox;
+mod reader;
+mod stateless;
+mod unit;
+mod windowed;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thalweg_core::clock::SharedClock;
+use thalweg_core::commit::UnitStore;
+use thalweg_core::decode::Decoder;
+use thalweg_core::sink::Sink;
+use thalweg_core::source::Source;
+use thalweg_core::unit::{Incarnation, RunId, UnitId};
+use thalweg_crds::source::OnError;
+use thalweg_sql::catalog::WatermarkSpec;
+use thalweg_sql::stages::PlannedPipeline;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use counters::Counters;
+pub use error::{Result, RunError};
+
+/// A pipeline with everything that it touches.
+pub struct Job {
+    /// `NAMESPACE.NAME`.
+    pub name: String,
+    /// What to do.
+    pub plan: PlannedPipeline,
+    /// The sources that the plan reads, in the order of [`Counters::sources`].
+    pub sources: Vec<JobSource>,
+    /// The sinks by SQL name.
+    pub sinks: HashMap<String, Arc<dyn Sink>>,
+    /// Where dead letters go.
+    pub dead_letters: Option<Arc<dyn Sink>>,
+    /// The start from scratch that this run belongs to.
+    pub incarnation: Incarnation,
+    /// This process.
+    pub run_id: RunId,
+    /// Units of each keyed stage.
+    pub key_groups: u32,
+    /// How often units commit at the most.
+    pub commit_every: Duration,
+    /// Where units keep their state.
+    pub stores: Arc<dyn Stores>,
+    /// Chunks in work at once.
+    pub parallelism: usize,
+    /// Where time comes from.
+    pub clock: SharedClock,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+}
+
+/// A source of a job.
+pub struct JobSource {
+    /// The name in SQL.
+    pub name: String,
+    /// What is read.
+    pub source: Arc<dyn Source>,
+    /// Decodes the columns that the plan needs.
+    pub decoder: Arc<dyn Decoder>,
+    /// Its watermark.
+    pub watermark: Option<WatermarkSpec>,
+    /// How long a reader stands at its log's end before the log counts as idle.
+    pub idle_after: Option<Duration>,
+    /// Whether late rows become dead letters.
+    pub keep_late: bool,
+    /// What bad records do.
+    pub on_error: OnError,
+}
+
+/// Where units keep their state.
+#[async_trait]
+pub trait Stores: Send + Sync {
+    /// Opens a unit's store as its writer; `None` where state lives in memory only.
+    async fn open(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitStore>>>;
+}
+
+/// Runs a job until its input ends, something fails, or `stop` is cancelled; then everything is committed.
+pub async fn run(job: Job, stop: CancellationToken) -> Result<()> {
+    let job = Arc::new(job);
+    let mut tasks = graph::start(&job, &stop).await?;
+    join_all(&mut tasks).await?;
+    for sink in job.sinks.values().chain(&job.dead_letters) {
+        sink.finish().await?;
+    }
+    Ok(())
+}
+
+/// Waits until every task has ended; the first error is the result, and dropping the set ends the others.
+async fn join_all(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|error| RunError::Internal(format!("a task stopped: {error}")))??;
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! What both kinds of units share: identity, store, record, and `V`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thalweg_core::clock::SharedClock;
+use thalweg_core::commit::{UnitStore, WriteSet};
+use thalweg_core::progress::{LogProgress, Offer, offer, unit_watermark};
+use thalweg_core::time::Watermark;
+use thalweg_core::unit::{Epoch, RunId, UnitId};
+use tokio::sync::mpsc;
+
+use super::counters::{Counters, StageCounters};
+use super::emitter::{self, Emitter, Pending};
+use super::error::{Result, RunError};
+use super::layout::{self, UnitRecord};
+use super::message::{LogKey, Message, Range};
+
+/// Entries read from the store at once.
+const SCAN: usize = 1_024;
+
+/// What a unit needs from outside.
+pub struct UnitContext {
+    /// Which unit.
+    pub id: UnitId,
+    /// How often it commits at the most.
+    pub commit_every: Duration,
+    /// Where time comes from.
+    pub clock: SharedClock,
+    /// Counters of the pipeline.
+    pub counters: Arc<Counters>,
+    /// Where it receives.
+    pub messages: mpsc::Receiver<Message>,
+}
+
+/// A unit's own durable part but for its windows: the record, `V`, and output that is sealed.
+pub struct Ledger {
+    /// Its durable state.
+    pub store: Option<Arc<dyn UnitStore>>,
+    /// What the unit knows about itself.
+    pub record: UnitRecord,
+    /// `A`: how far each log was taken.
+    logs: BTreeMap<LogKey, Log>,
+    /// `V` of logs that were not added in this run yet, by input and name.
+    stored: BTreeMap<(u16, String), LogProgress>,
+    changed: BTreeSet<LogKey>,
+    /// Published, and still named in the store.
+    published: Vec<Pending>,
+}
+
+struct Log {
+    name: String,
+    progress: LogProgress,
+}
+
+impl Ledger {
+    /// Acquires the unit: opens what an earlier owner left, and commits the new epoch before anything else happens.
+    pub async fn acquire(store: Option<Arc<dyn UnitStore>>, run_id: &RunId) -> Result<(Self, Vec<Pending>)> {
+        let mut ledger = Self {
+            store,
+            record: UnitRecord::new(Epoch(1), run_id.clone()),
+            logs: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            published: Vec::new(),
+        };
+        let Some(store) = ledger.store.clone() else { return Ok((ledger, Vec::new())) };
+        if let Some(record) = store.get(layout::UNIT).await? {
+            let record: UnitRecord = serde_json::from_slice(&record).map_err(unreadable)?;
+            ledger.record = UnitRecord { epoch: record.epoch.next(), run_id: run_id.clone(), ..record };
+        }
+        ledger.write(WriteSet::default()).await?;
+        for (key, value) in scan_all(&*store, layout::PROGRESS).await? {
+            let (input, log) = layout::parse_progress_key(&key).ok_or_else(|| unreadable("a progress key"))?;
+            ledger.stored.insert((input, log.to_owned()), serde_json::from_slice(&value).map_err(unreadable)?);
+        }
+        let sealed = scan_all(&*store, layout::SEALED).await?;
+        let sealed = sealed.iter().map(|(key, value)| {
+            emitter::recorded(key, value).ok_or_else(|| unreadable("a record of sealed output"))
+        });
+        Ok((ledger, sealed.collect::<Result<_>>()?))
+    }
+
+    /// The committed progress of a log, from before this run.
+    pub fn committed(&self, input: u16, name: &str) -> LogProgress {
+        self.stored.get(&(input, name.to_owned())).copied().unwrap_or(LogProgress::START)
+    }
+
+    /// Adds a log that the unit waits for.
+    pub fn add_log(&mut self, key: LogKey, name: String, progress: LogProgress) {
+        self.logs.insert(key, Log { name, progress });
+    }
+
+    /// Takes a range, or says that it was taken before. `V` moves with the next [`Ledger::write`].
+    pub fn accept(&mut self, range: &Range) -> Result<bool> {
+        let Some(log) = self.logs.get_mut(&range.log) else {
+            return Err(RunError::Internal(format!("a range of unknown log {:?}", range.log)));
+        };
+        match offer(log.progress.next, range.from, range.after.next) {
+            Offer::Take => {
+                log.progress = range.after;
+                self.changed.insert(range.log);
+                Ok(true)
+            }
+            Offer::Skip => Ok(false),
+            Offer::Straddles | Offer::Gap => Err(RunError::Internal(format!(
+                "log {} offered {}..{} at {}",
+                log.name, range.from, range.after.next, log.progress.next
+            ))),
+        }
+    }
+
+    /// The least watermark of all logs.
+    pub fn watermark(&self) -> Watermark {
+        unit_watermark(self.logs.values().map(|log| &log.progress), self.record.watermark)
+    }
+
+    /// Whether `V` has moved since the last commit.
+    pub fn has_moved(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The progress of the unit's one log.
+    pub fn only_log(&self) -> Option<&LogProgress> {
+        self.logs.values().next().map(|log| &log.progress)
+    }
+
+    /// How far a log was taken.
+    pub fn progress(&self, key: LogKey) -> Option<&LogProgress> {
+        self.logs.get(&key).map(|log| &log.progress)
+    }
+
+    /// Every log, and how far it was taken.
+    pub fn logs(&self) -> impl Iterator<Item = (LogKey, &LogProgress)> {
+        self.logs.iter().map(|(key, log)| (*key, &log.progress))
+    }
+
+    /// One atomic commit: the caller's writes, the record, what moved of `V`, and what was published before.
+    pub async fn write(&mut self, mut writes: WriteSet) -> Result<()> {
+        let changed = std::mem::take(&mut self.changed);
+        let published = std::mem::take(&mut self.published);
+        let Some(store) = &self.store else { return Ok(()) };
+        for key in changed {
+            let log = &self.logs[&key];
+            let value = serde_json::to_vec(&log.progress).map_err(unreadable)?;
+            writes.put(layout::progress_key(key.input, &log.name), value);
+        }
+        emitter::forget(&published, &mut writes);
+        writes.put(layout::UNIT, serde_json::to_vec(&self.record).map_err(unreadable)?);
+        Ok(store.commit(writes).await?)
+    }
+
+    /// Publishes what is in the store, so that the next commit forgets it.
+    pub async fn publish(&mut self, emitter: &mut Emitter, pending: Vec<Pending>) -> Result<()> {
+        emitter.publish(&pending).await?;
+        self.published.extend(pending);
+        Ok(())
+    }
+
+    /// Whether the store still names published output.
+    pub fn has_published(&self) -> bool {
+        self.store.is_some() && !self.published.is_empty()
+    }
+}
+
+/// Every entry under a prefix.
+pub async fn scan_all(store: &dyn UnitStore, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>> {
+    let mut entries: Vec<(Bytes, Bytes)> = Vec::new();
+    loop {
+        let after = entries.last().map(|(key, _)| key.clone());
+        let page = store.scan(prefix, after.as_deref(), SCAN).await?;
+        let last = page.len() < SCAN;
+        entries.extend(page);
+        if last {
+            return Ok(entries);
+        }
+    }
+}
+
+/// A stored value that this version cannot read.
+pub fn unreadable(what: impl std::fmt::Display) -> RunError {
+    RunError::Internal(format!("the unit's store holds something unreadable: {what}"))
+}
+
+/// The counters of a unit's stage.
+pub fn stage_counters(counters: &Counters, id: UnitId) -> &StageCounters {
+    &counters.stages[id.stage.0 as usize]
+}

@@ -1,0 +1,339 @@
+//! A keyed unit: merges partial aggregates into panes, closes windows behind its watermark, and commits state, `V` and
+//! outbox as one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use thalweg_core::commit::WriteSet;
+use thalweg_core::time::Watermark;
+use thalweg_sql::window::{StateEntry, WindowState};
+use tokio::sync::mpsc;
+
+use super::emitter::{self, Emitter, Pending, Target};
+use super::error::{Result, RunError};
+use super::layout;
+use super::message::{LogKey, Message, Range, Rows};
+use super::outbox::{Acknowledged, Entry, decode_rows, encode_rows};
+use super::unit::{Ledger, UnitContext, scan_all, stage_counters, unreadable};
+
+/// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones.
+const EMIT_BYTES: usize = 16 << 20;
+/// How often a unit that hears nothing looks whether something is due.
+const TICK: Duration = Duration::from_millis(50);
+/// Without a store a commit costs little: how often windows are closed then.
+const CLOSE_EVERY: Duration = Duration::from_millis(50);
+/// `V` is committed at least this often, though nothing else changes.
+const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+
+/// Where a windowed unit's rows go.
+pub enum Downstream {
+    /// To its sink.
+    Sink,
+    /// To the next stage, which acknowledges what it has committed.
+    Stage {
+        /// Where its outbox is served.
+        entries: mpsc::Sender<Entry>,
+        /// How far the subscribers are.
+        acknowledged: Arc<Acknowledged>,
+    },
+}
+
+/// What this unit tells the outboxes that it reads: by input and log.
+pub type Upstream = HashMap<LogKey, (Arc<Acknowledged>, usize)>;
+
+/// A keyed unit, acquired.
+pub struct WindowedUnit {
+    context: UnitContext,
+    ledger: Ledger,
+    state: WindowState,
+    emitter: Emitter,
+    downstream: Downstream,
+    upstream: Upstream,
+    /// Keys of stored entries by pane, to delete them when the pane goes.
+    panes: HashMap<Vec<u8>, Vec<Bytes>>,
+    /// First outbox entry that is still in the store.
+    outbox_start: u64,
+    /// Entries below this were written to the sink's writers.
+    written: u64,
+    /// Dead letters that wait for the next commit.
+    dead_letters: Vec<RecordBatch>,
+    dirty: bool,
+    last_commit: Duration,
+}
+
+impl WindowedUnit {
+    /// Restores the unit's windows and emits again what its outbox holds.
+    pub async fn open(
+        context: UnitContext,
+        ledger: Ledger,
+        state: WindowState,
+        emitter: Emitter,
+        downstream: Downstream,
+        upstream: Upstream,
+    ) -> Result<Self> {
+        let (last_commit, next) = (context.clock.monotonic(), ledger.record.outbox_next);
+        let mut unit = Self {
+            context,
+            ledger,
+            state,
+            emitter,
+            downstream,
+            upstream,
+            panes: HashMap::new(),
+            outbox_start: next,
+            written: next,
+            dead_letters: Vec::new(),
+            dirty: false,
+            last_commit,
+        };
+        unit.restore().await?;
+        Ok(unit)
+    }
+
+    async fn restore(&mut self) -> Result<()> {
+        let Some(store) = self.ledger.store.clone() else { return Ok(()) };
+        for (key, value) in scan_all(&*store, layout::PANES).await? {
+            let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
+            let entry = StateEntry { pane, batch: decode_rows(&value)?, replaces: false };
+            self.state.restore(&entry).map_err(|message| self.failed(message))?;
+            self.panes.entry(entry.pane).or_default().push(key);
+        }
+        let record = &self.ledger.record;
+        self.state.resume(record.watermark, record.cursor.as_deref()).map_err(|message| self.failed(message))?;
+        let entries = scan_all(&*store, layout::OUTBOX).await?;
+        let entries = entries.iter().map(|(key, value)| {
+            let seq = layout::parse_numbered(layout::OUTBOX, key).ok_or_else(|| unreadable("an outbox key"))?.0;
+            Entry::decode(seq, value)
+        });
+        let entries = entries.collect::<Result<Vec<_>>>()?;
+        if let Some(first) = entries.first() {
+            self.outbox_start = first.seq;
+        }
+        self.emit(entries).await
+    }
+
+    /// Runs until everything is closed, or until it is told to stop.
+    pub async fn run(mut self) -> Result<()> {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                message = self.context.messages.recv() => match message {
+                    Some(Message::Range(range)) => self.take(range)?,
+                    Some(Message::AddLog { key, name, progress }) => self.ledger.add_log(key, name, progress),
+                    None => break,
+                },
+                _ = tick.tick() => {}
+            }
+            if self.is_due() {
+                self.commit().await?;
+            }
+        }
+        self.commit().await?;
+        self.flush().await
+    }
+
+    fn take(&mut self, range: Range) -> Result<()> {
+        if !self.ledger.accept(&range)? {
+            return Ok(());
+        }
+        if let Rows::Partial(partial) = &range.rows {
+            let late = self.state.merge(partial).map_err(|message| self.failed(message))?;
+            stage_counters(&self.context.counters, self.context.id).late.add(late as u64);
+            self.dirty = true;
+        }
+        self.dead_letters.extend(range.dead_letters);
+        stage_counters(&self.context.counters, self.context.id).set_watermark(self.ledger.watermark());
+        Ok(())
+    }
+
+    /// A commit is due when rows were taken or windows can be closed, but not oftener than `commitEvery`.
+    fn is_due(&self) -> bool {
+        let since = self.context.clock.monotonic() - self.last_commit;
+        let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
+        let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
+        quiet || (since >= every && self.has_work())
+    }
+
+    fn has_work(&self) -> bool {
+        let advanced = self.ledger.watermark() > self.ledger.record.watermark;
+        self.dirty || advanced || !self.dead_letters.is_empty() || self.wants_seal()
+    }
+
+    fn wants_seal(&self) -> bool {
+        self.emitter.wants_seal(self.context.clock.monotonic())
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        loop {
+            let started = self.context.clock.monotonic();
+            let mut writes = WriteSet::default();
+            let pending = self.seal(&mut writes, self.wants_seal()).await?;
+            self.put_panes(&mut writes)?;
+            let (entries, done) = self.close(&mut writes)?;
+            self.trim(&mut writes);
+            self.ledger.write(writes).await?;
+            self.committed(started);
+            self.ledger.publish(&mut self.emitter, pending).await?;
+            self.emit(entries).await?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Seals what was written; the outbox entries behind it are then no longer needed by the sinks.
+    async fn seal(&mut self, writes: &mut WriteSet, wanted: bool) -> Result<Vec<Pending>> {
+        if !wanted {
+            return Ok(Vec::new());
+        }
+        let pending = self.emitter.seal(self.ledger.record.seal_next, None).await?;
+        self.ledger.record.seal_next += 1;
+        self.ledger.record.sealed_through = self.written;
+        emitter::record(&pending, writes);
+        Ok(pending)
+    }
+
+    fn put_panes(&mut self, writes: &mut WriteSet) -> Result<()> {
+        self.dirty = false;
+        if self.ledger.store.is_none() {
+            return self.state.absorb_delta().map_err(|message| self.failed(message));
+        }
+        for entry in self.state.take_delta().map_err(|message| self.failed(message))? {
+            if entry.replaces {
+                self.panes.remove(&entry.pane).unwrap_or_default().into_iter().for_each(|key| writes.delete(key));
+            }
+            let key = layout::pane_key(&entry.pane, self.ledger.record.pane_next);
+            self.ledger.record.pane_next += 1;
+            let mut value = Vec::new();
+            encode_rows(&entry.batch, &mut value)?;
+            writes.put(key.clone(), value);
+            self.panes.entry(entry.pane).or_default().push(key);
+        }
+        Ok(())
+    }
+
+    /// Closes windows behind the watermark: the rows become outbox entries. Returns whether all were closed.
+    fn close(&mut self, writes: &mut WriteSet) -> Result<(Vec<Entry>, bool)> {
+        let watermark = self.ledger.watermark();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for rows in std::mem::take(&mut self.dead_letters) {
+            self.count(Target::DeadLetters, &rows);
+            self.append(Target::DeadLetters, self.ledger.record.watermark, Some(rows), &mut entries);
+        }
+        let done = loop {
+            if bytes >= EMIT_BYTES {
+                break false;
+            }
+            let Some(closed) = self.state.close(watermark).map_err(|message| self.failed(message))? else { break true };
+            bytes += closed.batch.get_array_memory_size();
+            self.ledger.record.cursor = Some(closed.cursor);
+            if closed.batch.num_rows() > 0 {
+                self.count(Target::Main, &closed.batch);
+                self.append(Target::Main, self.ledger.record.watermark, Some(closed.batch), &mut entries);
+            }
+        };
+        if done && watermark > self.ledger.record.watermark {
+            self.ledger.record.watermark = watermark;
+            self.ledger.record.cursor = None;
+            if matches!(self.downstream, Downstream::Stage { .. }) {
+                self.append(Target::Main, watermark, None, &mut entries);
+            }
+        }
+        for pane in self.state.take_dropped() {
+            self.panes.remove(&pane).unwrap_or_default().into_iter().for_each(|key| writes.delete(key));
+        }
+        self.put_entries(&entries, writes)?;
+        Ok((entries, done))
+    }
+
+    fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>, entries: &mut Vec<Entry>) {
+        entries.push(Entry { seq: self.ledger.record.outbox_next, target, watermark, rows });
+        self.ledger.record.outbox_next += 1;
+    }
+
+    fn put_entries(&self, entries: &[Entry], writes: &mut WriteSet) -> Result<()> {
+        if self.ledger.store.is_some() {
+            for entry in entries {
+                writes.put(layout::outbox_key(entry.seq), entry.encode()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, target: Target, rows: &RecordBatch) {
+        let (counters, rows) = (stage_counters(&self.context.counters, self.context.id), rows.num_rows() as u64);
+        let counts = &mut self.ledger.record.counts;
+        let (live, durable) = match target {
+            Target::Main => (&counters.rows_out, &mut counts.rows_out),
+            Target::DeadLetters => (&counters.dead_letters, &mut counts.dead_letters),
+        };
+        live.add(rows);
+        *durable += rows;
+    }
+
+    /// Takes entries out of the store that nobody needs any more: neither a sink nor the next stage.
+    fn trim(&mut self, writes: &mut WriteSet) {
+        let by_sinks = if self.emitter.is_volatile() { self.written } else { self.ledger.record.sealed_through };
+        let by_stage = match &self.downstream {
+            Downstream::Sink => by_sinks,
+            Downstream::Stage { acknowledged, .. } => acknowledged.least(),
+        };
+        let end = by_sinks.min(by_stage);
+        if self.ledger.store.is_some() {
+            (self.outbox_start..end).for_each(|seq| writes.delete(layout::outbox_key(seq)));
+        }
+        self.outbox_start = self.outbox_start.max(end);
+    }
+
+    fn committed(&mut self, started: Duration) {
+        self.last_commit = self.context.clock.monotonic();
+        let counters = stage_counters(&self.context.counters, self.context.id);
+        counters.commits.add(1);
+        counters.commit_micros.add((self.last_commit - started).as_micros() as u64);
+        for (log, (acknowledged, subscriber)) in &self.upstream {
+            if let Some(progress) = self.ledger.progress(*log) {
+                acknowledged.acknowledge(*subscriber, progress.next.offset as u64);
+            }
+        }
+    }
+
+    /// Sends committed entries on, in sequence.
+    async fn emit(&mut self, entries: Vec<Entry>) -> Result<()> {
+        let now = self.context.clock.monotonic();
+        for entry in entries {
+            let to_sink = matches!(self.downstream, Downstream::Sink) || entry.target == Target::DeadLetters;
+            let sealed = entry.seq < self.ledger.record.sealed_through;
+            if let Some(rows) = entry.rows.as_ref().filter(|_| to_sink && !sealed) {
+                self.emitter.write(entry.target, rows, now).await?;
+            }
+            self.written = entry.seq + 1;
+            if let Downstream::Stage { entries, .. } = &self.downstream
+                && entries.send(entry).await.is_err()
+            {
+                // The next stage has failed, and its own error ends the run.
+                std::future::pending::<()>().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last two commits: one that seals what is left, one that forgets that it was published.
+    async fn flush(&mut self) -> Result<()> {
+        let mut writes = WriteSet::default();
+        let pending = self.seal(&mut writes, true).await?;
+        self.trim(&mut writes);
+        self.ledger.write(writes).await?;
+        self.ledger.publish(&mut self.emitter, pending).await?;
+        if self.ledger.has_published() {
+            self.ledger.write(WriteSet::default()).await?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, message: String) -> RunError {
+        RunError::Plan { stage: self.context.id.stage.0, message }
+    }
+}

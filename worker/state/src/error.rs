@@ -1,0 +1,27 @@
+//! What the stores' errors mean for a unit.
+
+use slatedb::{CloseReason, ErrorKind as SlateKind};
+use thalweg_core::error::{Error, ErrorKind};
+
+/// Classes an error of SlateDB. Persisted data in an unexpected state counts as `DataLoss`: going on would be a silent
+/// start from something else.
+pub(crate) fn from_slate(what: impl Into<String>, error: &slatedb::Error) -> Error {
+    let kind = match error.kind() {
+        SlateKind::Closed(CloseReason::Fenced) => ErrorKind::Fenced,
+        SlateKind::Unavailable => ErrorKind::External,
+        SlateKind::Data => ErrorKind::DataLoss,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, what, error)
+}
+
+/// Classes an error of an object store.
+pub(crate) fn from_objects(what: impl Into<String>, error: &object_store::Error) -> Error {
+    use object_store::Error as E;
+    let kind = match error {
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } | E::InvalidPath { .. } => ErrorKind::User,
+        E::NotSupported { .. } | E::NotImplemented { .. } => ErrorKind::User,
+        _ => ErrorKind::External,
+    };
+    Error::new(kind, what, error)
+}

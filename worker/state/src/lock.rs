@@ -1,0 +1,64 @@
+//! One process at a time in a local folder.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use thalweg_core::error::{Error, Result};
+
+/// Name of the file that is locked.
+const LOCK_FILE: &str = "thalweg.lock";
+
+/// An exclusive OS lock, held until it is dropped or the process ends, however that happens.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    file: File,
+}
+
+/// Unlocks by word, not by closing: a child that is being forked holds the same open file until it runs its program.
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "unlocking the state folder; the end of the process will");
+        }
+    }
+}
+
+impl FolderLock {
+    /// Locks a folder.
+    ///
+    /// # Errors
+    /// `User` where another process holds it, or the lock's file cannot be made.
+    pub(crate) fn take(folder: &Path) -> Result<Self> {
+        let what = || format!("state folder `{}`", folder.display());
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(folder.join(LOCK_FILE))
+            .map_err(|error| Error::user(what(), error).with_hint("choose a folder that can be written"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(held_by_another(what(), file)),
+            Err(TryLockError::Error(error)) => return Err(Error::external(format!("locking {}", what()), error)),
+        }
+        note_holder(&file).map_err(|error| Error::external(format!("locking {}", what()), error))?;
+        Ok(Self { file })
+    }
+}
+
+/// Leaves the process id for whoever finds the folder locked.
+fn note_holder(mut file: &File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    write!(file, "{}", std::process::id())
+}
+
+fn held_by_another(what: String, mut file: File) -> Error {
+    let mut holder = String::new();
+    let known = file.read_to_string(&mut holder).is_ok() && !holder.is_empty();
+    let process = if known { format!(" (process {holder})") } else { String::new() };
+    Error::user(what, format!("another `thalweg run`{process} holds it"))
+        .with_hint("stop that one first, or give this one a folder of its own with `--state`")
+}

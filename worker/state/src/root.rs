@@ -1,0 +1,227 @@
+//! The folder or bucket that holds state, opened.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use object_store::ObjectStore;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use slatedb::db_cache::DbCache;
+use thalweg_core::error::{Error, Result};
+use thalweg_core::unit::Incarnation;
+use uuid::Uuid;
+
+use crate::error::from_objects;
+use crate::lock::FolderLock;
+use crate::memory::SharedMap;
+use crate::objects;
+use crate::settings::{Medium, block_cache};
+
+/// Name of the object that holds the installation id.
+const INSTALLATION: &str = "installation.json";
+
+/// How a root is opened.
+#[derive(Clone, Debug)]
+pub struct RootOptions {
+    /// Memory for blocks, indexes and filters, shared by all stores.
+    pub block_cache_bytes: u64,
+    /// Whether a commit on local files waits until the disk has it, so that it also outlives a power cut. A killed
+    /// process loses nothing either way.
+    pub fsync: bool,
+    /// The installation id, where an operator made one. Otherwise it is made once, beside the state.
+    pub installation: Option<String>,
+}
+
+impl Default for RootOptions {
+    /// 32 MiB of cache, fsync, an installation id of the root's own.
+    fn default() -> Self {
+        Self { block_cache_bytes: 32 << 20, fsync: true, installation: None }
+    }
+}
+
+/// The folder or bucket that holds state. Clones share it; the lock on a local folder goes with the last of them and
+/// of the stores opened through them.
+#[derive(Clone)]
+pub struct StateRoot {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    url: String,
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+    installation: String,
+    stores: Stores,
+    _lock: Option<FolderLock>,
+}
+
+/// What units' stores are made of.
+enum Stores {
+    Slate { medium: Medium, cache: Arc<dyn DbCache>, next_cache_id: AtomicU64 },
+    Memory { first: Incarnation, maps: Mutex<HashMap<Path, SharedMap>> },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Installation {
+    id: String,
+}
+
+/// Where a URL points to.
+enum Location {
+    Folder(PathBuf),
+    Bucket { url: String, prefix: Path },
+}
+
+impl StateRoot {
+    /// Opens a root: a folder's path, which is made if it is missing, or `s3://bucket/prefix` with the credentials,
+    /// region and endpoint of the usual `AWS_…` variables. Stores opened through it run on the current runtime.
+    ///
+    /// # Errors
+    /// `User` for another URL, a folder that cannot be made or written, or one that another process holds.
+    pub async fn open(url: &str, options: &RootOptions) -> Result<Self> {
+        let (objects, prefix, medium, lock) = match locate(url)? {
+            Location::Folder(folder) => {
+                let (objects, lock) = open_folder(&folder, options.fsync)?;
+                (objects, Path::default(), Medium::LockedFolder, Some(lock))
+            }
+            Location::Bucket { url, prefix } => (open_bucket(&url)?, prefix, Medium::Bucket, None),
+        };
+        let installation = match &options.installation {
+            Some(id) => id.clone(),
+            None => installation_beside(objects.as_ref(), &prefix).await?,
+        };
+        let cache = block_cache(options.block_cache_bytes);
+        let stores = Stores::Slate { medium, cache, next_cache_id: AtomicU64::new(0) };
+        let shared = Shared { url: url.to_owned(), objects, prefix, installation, stores, _lock: lock };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// A root that keeps nothing once it is dropped. `first` must differ from run to run (a clock's milliseconds), for
+    /// incarnations are part of the names of what sinks write.
+    pub fn in_memory(first: Incarnation) -> Self {
+        let shared = Shared {
+            url: "memory".to_owned(),
+            objects: Arc::new(InMemory::new()),
+            prefix: Path::default(),
+            installation: "local".to_owned(),
+            stores: Stores::Memory { first, maps: Mutex::default() },
+            _lock: None,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What was opened, as it was given.
+    pub fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    /// Who made the state: part of the owner of each pipeline.
+    pub fn installation(&self) -> &str {
+        &self.shared.installation
+    }
+
+    /// Whether state outlives the process.
+    pub fn is_durable(&self) -> bool {
+        matches!(self.shared.stores, Stores::Slate { .. })
+    }
+
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.shared.objects
+    }
+
+    pub(crate) fn prefix(&self) -> &Path {
+        &self.shared.prefix
+    }
+
+    /// The number of a pipeline's first incarnation.
+    pub(crate) fn first_incarnation(&self) -> Incarnation {
+        match self.shared.stores {
+            Stores::Slate { .. } => Incarnation(1),
+            Stores::Memory { first, .. } => first,
+        }
+    }
+
+    /// What a SlateDB is opened with, and a number under which its blocks are cached; `None` in memory.
+    pub(crate) fn slate(&self) -> Option<(Medium, Arc<dyn DbCache>, u64)> {
+        match &self.shared.stores {
+            Stores::Slate { medium, cache, next_cache_id } => {
+                Some((*medium, Arc::clone(cache), next_cache_id.fetch_add(1, Ordering::Relaxed)))
+            }
+            Stores::Memory { .. } => None,
+        }
+    }
+
+    /// The map of a unit's store in memory.
+    pub(crate) fn memory_map(&self, path: Path) -> SharedMap {
+        match &self.shared.stores {
+            Stores::Slate { .. } => SharedMap::default(),
+            Stores::Memory { maps, .. } => {
+                maps.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default().clone()
+            }
+        }
+    }
+}
+
+fn locate(url: &str) -> Result<Location> {
+    let expected = "a folder, or s3://bucket/prefix";
+    match url.split_once("://") {
+        None if url.is_empty() => Err(Error::user("state URL", format!("it is empty; expected {expected}"))),
+        None => Ok(Location::Folder(PathBuf::from(url))),
+        Some(("file", path)) => Ok(Location::Folder(PathBuf::from(path))),
+        Some(("s3", rest)) => {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let what = || format!("state URL `{url}`");
+            let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| Error::user(what(), error))?;
+            Ok(Location::Bucket { url: format!("s3://{bucket}"), prefix })
+        }
+        Some((scheme, _)) => {
+            Err(Error::user(format!("state URL `{url}`"), format!("found `{scheme}://`, expected {expected}")))
+        }
+    }
+}
+
+fn open_folder(folder: &std::path::Path, fsync: bool) -> Result<(Arc<dyn ObjectStore>, FolderLock)> {
+    let what = || format!("state folder `{}`", folder.display());
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Error::user(what(), error).with_hint("choose a folder that can be written"))?;
+    let lock = FolderLock::take(folder)?;
+    let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| from_objects(what(), &error))?;
+    Ok((Arc::new(objects.with_fsync(fsync)), lock))
+}
+
+fn open_bucket(url: &str) -> Result<Arc<dyn ObjectStore>> {
+    let bucket = AmazonS3Builder::from_env()
+        .with_url(url)
+        .build()
+        .map_err(|error| Error::user(format!("state URL `{url}`"), error))?;
+    Ok(Arc::new(bucket))
+}
+
+/// The id beside the state; whoever comes first makes it.
+async fn installation_beside(objects: &dyn ObjectStore, prefix: &Path) -> Result<String> {
+    let path = prefix.clone().join(INSTALLATION);
+    if let Some(found) = objects::read(objects, &path).await? {
+        return parse_installation(&path, &found);
+    }
+    let made = Installation { id: Uuid::new_v4().to_string() };
+    let text = serde_json::to_vec(&made).map_err(|error| Error::internal(format!("writing `{path}`"), error))?;
+    objects::create(objects, &path, Bytes::from(text)).await?;
+    let stands = objects::read(objects, &path).await?;
+    let gone = || Error::data_loss(format!("reading `{path}`"), "it vanished right after it was made");
+    parse_installation(&path, &stands.ok_or_else(gone)?)
+}
+
+fn parse_installation(path: &Path, text: &[u8]) -> Result<String> {
+    let parsed: Result<Installation, _> = serde_json::from_slice(text);
+    let refused = |error| {
+        Error::user(format!("reading `{path}` under the state's URL"), error)
+            .with_hint("restore the file, or choose another state folder")
+    };
+    parsed.map(|installation| installation.id).map_err(refused)
+}

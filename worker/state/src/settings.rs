@@ -1,0 +1,137 @@
+//! How SlateDB is set up. Measurements: `docs/design/0003-state-store.md`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slatedb::config::{
+    CompactionWorkerOptions, CompactorOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions,
+    GarbageCollectorScheduleOptions, Settings, SizeTieredCompactionSchedulerOptions,
+};
+use slatedb::db_cache::DbCache;
+use slatedb::db_cache::foyer::{FoyerCache, FoyerCacheOptions};
+
+/// Where the stores of a root lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A local folder that this process has locked.
+    LockedFolder,
+    /// An object store with conditional update, shared by any number of processes.
+    Bucket,
+}
+
+/// How long a commit may wait for its flush. SlateDB retries a failed upload for ever (a full disk, a bucket that is
+/// gone); a commit that waits this long fails with the last thing that the medium said. On local files a commit of 100
+/// entries took 4 ms, and 100 ms where the disk was busy.
+pub const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How many flushes may wait for compaction. With SlateDB's default of 8 a flush stalled for up to 6.6 s until the next
+/// compaction; at a commit a second and a poll a second, 256 are over four minutes of compaction standing still.
+const L0_MAX_SSTS: usize = 256;
+
+/// How often compaction looks for work, and how often finished work is taken over. The default of 5 s lets tens of
+/// small tables pile up, and a scan reads each of them.
+const COMPACTION_POLL: Duration = Duration::from_secs(1);
+
+/// Tables of one compaction: at a commit a second, a merge each eight seconds; after a burst, up to 64 at once. The
+/// default (4 to 8) merges twice as often, and cannot follow more than eight commits a poll.
+const COMPACTION_SOURCES: (usize, usize) = (8, 64);
+
+/// Largest table that a compaction writes, and what it reads at once: both are held in memory for each unit that
+/// compacts.
+const COMPACTED_SST_BYTES: usize = 64 << 20;
+const COMPACTION_FETCH_BYTES: usize = 512 << 10;
+
+/// Smallest and largest table that a memtable becomes before a commit asks for it.
+const L0_SST_BYTES: (usize, usize) = (1 << 20, 64 << 20);
+
+/// Retries of one request, with pauses of 0.1 s doubling up to 1 s, above the HTTP client's own. Unbounded by default,
+/// so that nothing would ever say why a unit stands still.
+const REQUEST_RETRIES: u32 = 8;
+
+/// How long what nothing refers to any more is kept. A bucket: a day, longer than any process may sleep in the middle
+/// of a write and wake up. A locked folder: a process that sleeps holds the lock, and its own collection sleeps with
+/// it, so an hour is safe; a day would keep two files a commit and unit, 1.4 million at eight units and a commit a
+/// second.
+const fn garbage_min_age(medium: Medium) -> Duration {
+    match medium {
+        Medium::LockedFolder => Duration::from_hours(1),
+        Medium::Bucket => Duration::from_hours(24),
+    }
+}
+
+/// Settings of one unit's store that may hold `budget_bytes` of entries not yet flushed.
+pub(crate) fn unit_settings(medium: Medium, budget_bytes: usize) -> Settings {
+    let l0_sst_size_bytes = (budget_bytes / 2).clamp(L0_SST_BYTES.0, L0_SST_BYTES.1);
+    Settings {
+        wal_enabled: false,
+        flush_interval: None,
+        l0_max_ssts: L0_MAX_SSTS,
+        l0_max_ssts_per_key: L0_MAX_SSTS,
+        l0_sst_size_bytes,
+        max_unflushed_bytes: budget_bytes.max(2 * l0_sst_size_bytes),
+        compactor_options: Some(compaction()),
+        garbage_collector_options: Some(garbage_collection(medium)),
+        object_store_max_retries: Some(REQUEST_RETRIES),
+        ..Settings::default()
+    }
+}
+
+fn compaction() -> CompactorOptions {
+    CompactorOptions {
+        poll_interval: COMPACTION_POLL,
+        commit_compacted_interval: COMPACTION_POLL,
+        max_concurrent_compactions: 2,
+        scheduler_options: SizeTieredCompactionSchedulerOptions {
+            min_compaction_sources: COMPACTION_SOURCES.0,
+            max_compaction_sources: COMPACTION_SOURCES.1,
+            ..Default::default()
+        }
+        .into(),
+        worker: Some(CompactionWorkerOptions {
+            compactions_poll_interval: COMPACTION_POLL,
+            max_concurrent_compactions: 2,
+            max_sst_size: COMPACTED_SST_BYTES,
+            max_fetch_tasks: 2,
+            bytes_to_fetch: COMPACTION_FETCH_BYTES,
+            max_subcompactions: 1,
+            ..Default::default()
+        }),
+        object_store_max_retries: Some(REQUEST_RETRIES),
+        ..Default::default()
+    }
+}
+
+fn garbage_collection(medium: Medium) -> GarbageCollectorOptions {
+    let directory = Some(GarbageCollectorDirectoryOptions { min_age: garbage_min_age(medium), ..Default::default() });
+    GarbageCollectorOptions {
+        manifest_options: directory,
+        compactions_options: directory,
+        compacted_options: directory,
+        // There is no write-ahead log, and no store is a clone of another.
+        wal_options: None,
+        wal_fence_options: None,
+        detach_options: None::<GarbageCollectorScheduleOptions>,
+        boundary_files_enabled: medium == Medium::Bucket,
+        object_store_max_retries: Some(REQUEST_RETRIES),
+        ..Default::default()
+    }
+}
+
+/// One cache of blocks, indexes and filters for all stores of a process.
+pub(crate) fn block_cache(capacity_bytes: u64) -> Arc<dyn DbCache> {
+    Arc::new(FoyerCache::new_with_opts(FoyerCacheOptions { max_capacity: capacity_bytes, shards: 4 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_budget_gives_settings_that_slatedb_accepts() {
+        for budget in [0, 1 << 10, 1 << 20, 3 << 20, 1 << 26, 1 << 30, 8 << 30] {
+            for medium in [Medium::LockedFolder, Medium::Bucket] {
+                unit_settings(medium, budget).validate().expect("valid settings");
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Units' stores: durable and in memory keep the same promises.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use thalweg_core::commit::{UnitStore, WriteSet};
+use thalweg_core::error::ErrorKind;
+use thalweg_core::unit::{Incarnation, StageId, UnitId};
+use thalweg_state::{Expected, PipelineState, RootOptions, StateRoot};
+
+const BUDGET: usize = 16 << 20;
+const UNIT: UnitId = UnitId { stage: StageId(0), index: 0 };
+
+async fn states() -> (tempfile::TempDir, [PipelineState; 2]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = RootOptions { fsync: false, ..RootOptions::default() };
+    let durable = StateRoot::open(folder.path().to_str().expect("UTF-8"), &options).await.expect("opens");
+    let memory = StateRoot::in_memory(Incarnation(1));
+    let open = |root: StateRoot| async move {
+        PipelineState::open(&root, "default", "stores", &Expected::default(), false).await.expect("opens")
+    };
+    let states = [open(durable).await, open(memory).await];
+    (folder, states)
+}
+
+fn put(key: &'static str, value: &'static str) -> WriteSet {
+    let mut writes = WriteSet::default();
+    writes.put(key, value);
+    writes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_opener_fences_the_earlier_one_and_sees_all_that_it_committed() {
+    let (_folder, states) = states().await;
+    for state in states {
+        let earlier = state.unit_store(UNIT, BUDGET).await.expect("a store");
+        earlier.commit(put("a", "1")).await.expect("commits");
+        let later = state.unit_store(UNIT, BUDGET).await.expect("a store");
+
+        let error = earlier.commit(put("a", "stale")).await.expect_err("fenced");
+        assert_eq!(error.kind, ErrorKind::Fenced, "{error}");
+        let error = earlier.commit(put("b", "stale")).await.expect_err("fenced");
+        assert_eq!(error.kind, ErrorKind::Fenced, "{error}");
+        earlier.close().await.expect("closes");
+
+        assert_eq!(later.get(b"a").await.expect("reads"), Some(Bytes::from_static(b"1")));
+        assert_eq!(later.get(b"b").await.expect("reads"), None);
+        later.commit(put("a", "2")).await.expect("commits");
+        later.close().await.expect("closes");
+        let again = state.unit_store(UNIT, BUDGET).await.expect("a store");
+        assert_eq!(again.get(b"a").await.expect("reads"), Some(Bytes::from_static(b"2")));
+        again.close().await.expect("closes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_given_up_refuses_the_next_ones() {
+    let (_folder, [durable, _]) = states().await;
+    let store = durable.unit_store(UNIT, BUDGET).await.expect("a store");
+    {
+        let commit = store.commit(put("a", "1"));
+        tokio::pin!(commit);
+        // One poll starts it, and no more.
+        let _ = futures::poll!(&mut commit);
+    }
+    let error = store.commit(put("b", "2")).await.expect_err("refused");
+    assert_eq!(error.kind, ErrorKind::External);
+    assert!(error.detail.contains("reopen"), "{error}");
+    store.close().await.expect("closes");
+    store.close().await.expect("closing twice changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_key_is_refused_and_an_empty_commit_changes_nothing() {
+    let (_folder, [durable, _]) = states().await;
+    let store = durable.unit_store(UNIT, BUDGET).await.expect("a store");
+    store.commit(WriteSet::default()).await.expect("nothing to do");
+    let error = store.commit(put("", "1")).await.expect_err("refused");
+    assert_eq!(error.kind, ErrorKind::Internal);
+    store.commit(put("a", "1")).await.expect("the store still works");
+    store.close().await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_whose_folder_cannot_be_written_says_so() {
+    let (folder, [durable, _]) = states().await;
+    let units = folder.path().join("default/stores/1/units");
+    std::fs::write(&units, "a file where a folder should be").expect("written");
+    let error = durable.unit_store(UNIT, BUDGET).await.map(|_| ()).expect_err("refused");
+    assert!(error.what.contains("opening the store `default/stores/1/units/0-0`"), "{error}");
+}
+
+/// What a proptest case does to a store.
+#[derive(Clone, Debug)]
+enum Step {
+    Commit(Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    Reopen,
+}
+
+fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(b'a'), Just(254), Just(255)], 1..max)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let commit = proptest::collection::vec((bytes(4), proptest::option::weighted(0.8, bytes(4))), 1..12);
+    proptest::collection::vec(prop_oneof![8 => commit.prop_map(Step::Commit), 1 => Just(Step::Reopen)], 1..8)
+}
+
+async fn scan_all(store: &dyn UnitStore, prefix: &[u8], page: usize) -> Vec<(Bytes, Bytes)> {
+    let mut all: Vec<(Bytes, Bytes)> = Vec::new();
+    loop {
+        let after = all.last().map(|(key, _)| key.clone());
+        let found = store.scan(prefix, after.as_deref(), page).await.expect("scans");
+        if found.is_empty() {
+            return all;
+        }
+        all.extend(found);
+    }
+}
+
+async fn follows_a_map(state: &PipelineState, unit: UnitId, steps: &[Step], prefix: &[u8], page: usize) {
+    let mut map = BTreeMap::new();
+    let mut store: Arc<dyn UnitStore> = state.unit_store(unit, BUDGET).await.expect("a store");
+    for step in steps {
+        match step {
+            Step::Reopen => {
+                store.close().await.expect("closes");
+                store = state.unit_store(unit, BUDGET).await.expect("a store");
+            }
+            Step::Commit(changes) => {
+                // A key once a commit: the order of puts and deletes of one key is not part of the promise.
+                let changes: BTreeMap<_, _> = changes.iter().cloned().collect();
+                let mut writes = WriteSet::default();
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => {
+                            writes.put(key.clone(), value.clone());
+                            map.insert(Bytes::from(key), Bytes::from(value));
+                        }
+                        None => {
+                            writes.delete(key.clone());
+                            map.remove(key.as_slice());
+                        }
+                    }
+                }
+                store.commit(writes).await.expect("commits");
+            }
+        }
+        let wanted: Vec<_> =
+            map.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        assert_eq!(scan_all(store.as_ref(), prefix, page).await, wanted);
+    }
+    store.close().await.expect("closes");
+}
+
+#[test]
+fn a_scan_gives_what_a_sorted_map_gives_in_any_pages_and_after_reopening() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let (_folder, states) = runtime.block_on(states());
+    let index = std::cell::Cell::new(0);
+    let config = ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(steps in steps(), prefix in proptest::collection::vec(prop_oneof![Just(0u8), Just(b'a'), Just(255)], 0..2), page in 1..5usize)| {
+        index.set(index.get() + 1);
+        let unit = UnitId { stage: StageId(1), index: index.get() };
+        for state in &states {
+            runtime.block_on(follows_a_map(state, unit, &steps, &prefix, page));
+        }
+    });
+}

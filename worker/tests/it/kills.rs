@@ -1,0 +1,224 @@
+//! `SIGKILL` at random points: the output equals that of a run that nothing disturbed.
+
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::command::{Workplace, text};
+use crate::output::{Rows, count, rows_in};
+
+const ROWS: usize = 300_000;
+/// Kills of each pipeline; twelve pipelines make the fifty and more that we promise.
+const KILLS: usize = 5;
+/// A run that takes longer than this hangs.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What is done with the trips.
+#[derive(Clone, Copy)]
+enum Query {
+    Stateless,
+    OneStage,
+    TwoStages,
+}
+
+impl Query {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Stateless => {
+                "INSERT INTO out SELECT trip_id, zone, pickup_at, fare * 2 AS fare FROM trips WHERE zone <> 7"
+            }
+            Self::OneStage => {
+                "INSERT INTO out SELECT window_start AS pickup_at, zone, count(*) AS trips, sum(fare) AS fare \
+                 FROM TABLE(TUMBLE(TABLE trips, DESCRIPTOR(pickup_at), INTERVAL '1' SECOND)) \
+                 GROUP BY window_start, window_end, zone"
+            }
+            Self::TwoStages => {
+                "INSERT INTO out SELECT window_start AS pickup_at, max(trips) AS trips, zone FROM ( \
+                   SELECT window_start, window_end, zone, payment, count(*) AS trips \
+                   FROM TABLE(HOP(TABLE trips, DESCRIPTOR(pickup_at), INTERVAL '1' SECOND, INTERVAL '2' SECOND)) \
+                   GROUP BY window_start, window_end, zone, payment) \
+                 GROUP BY window_start, window_end, zone"
+            }
+        }
+    }
+}
+
+fn manifests(query: Query, format: &str, partitioned: bool) -> String {
+    let partition = if partitioned { ", partitionBy: [zone, date(pickup_at)]" } else { "" };
+    let sql = query.sql();
+    format!(
+        r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: {{ name: trips }}
+spec:
+  files: {{ url: data/*.json, lanes: 3 }}
+  schema:
+    - {{ name: trip_id, type: BIGINT }}
+    - {{ name: zone, type: INT, from: pickup_location_id }}
+    - {{ name: payment, type: INT, from: payment_type }}
+    - {{ name: pickup_at, type: TIMESTAMP(3), from: pickup_datetime }}
+    - {{ name: fare, type: "DECIMAL(10, 2)", from: fare_amount }}
+  watermark: {{ column: pickup_at, delay: 1s }}
+  onError: Drop
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: out }}
+spec:
+  files: {{ url: OUT, roll: {{ every: 150ms }}{partition} }}
+  format: {{ {format}: {{}} }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: {{ name: killed }}
+spec:
+  sources: [{{ name: trips }}]
+  sinks: [{{ name: out }}]
+  sql: "{sql}"
+  state: {{ commitEvery: 100ms }}
+"#
+    )
+}
+
+fn generate(place: &Workplace) {
+    let rows = ROWS.to_string();
+    let words =
+        ["generate", "taxi", "--rows", &rows, "--files", "4", "--seed", "3", "--late", "0.01", "--broken", "0.001"];
+    place.succeed(&[&words[..], &["--out", "data"]].concat());
+}
+
+fn undisturbed(place: &Workplace, manifests: &str) -> Rows {
+    place.write("calm.yaml", &manifests.replace("OUT", "calm"));
+    place.succeed(&["run", "calm.yaml", "--state", "calm-state"]);
+    rows_in(&place.path("calm"))
+}
+
+/// Starts the pipeline, and kills it after a random time, until it was killed often enough; then lets it end.
+fn killed(place: &Workplace, manifests: &str, seed: u64) -> (Rows, usize) {
+    place.write("killed.yaml", &manifests.replace("OUT", "killed"));
+    let words = ["run", "killed.yaml", "--state", "killed-state"];
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut kills = 0;
+    for _ in 0..KILLS {
+        let mut child = place.start(&words);
+        let after = Duration::from_millis(random.random_range(20..700));
+        let started = Instant::now();
+        let ended = loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break Some(status);
+            }
+            if started.elapsed() >= after {
+                break None;
+            }
+            std::thread::yield_now();
+        };
+        match ended {
+            Some(status) => assert!(status.success(), "it failed by itself: {status}"),
+            None => {
+                child.kill().expect("killed");
+                child.wait().expect("reaped");
+                kills += 1;
+            }
+        }
+    }
+    finish(place, &words);
+    (rows_in(&place.path("killed")), kills)
+}
+
+fn finish(place: &Workplace, words: &[&str]) {
+    let started = Instant::now();
+    let output = place.run(words);
+    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
+    assert!(started.elapsed() < LIMIT, "it took {:?}", started.elapsed());
+}
+
+fn check(query: Query, format: &str, partitioned: bool, seed: u64) {
+    let place = Workplace::new();
+    generate(&place);
+    let manifests = manifests(query, format, partitioned);
+    let expected = undisturbed(&place, &manifests);
+    let (found, kills) = killed(&place, &manifests, seed);
+    assert!(count(&expected) > 100, "the run without kills wrote {} rows", count(&expected));
+    assert!(found == expected, "seed {seed}, {kills} kills: {}", difference(&expected, &found));
+    println!("{kills} kills, {} rows, equal", count(&found));
+}
+
+fn difference(expected: &Rows, found: &Rows) -> String {
+    let missing = minus(expected, found);
+    let surplus = minus(found, expected);
+    let shown = |rows: &[String]| rows.iter().take(5).cloned().collect::<Vec<_>>().join("\n  ");
+    format!("{} rows lost:\n  {}\n{} too many:\n  {}", missing.len(), shown(&missing), surplus.len(), shown(&surplus))
+}
+
+fn minus(a: &Rows, b: &Rows) -> Vec<String> {
+    let mut rest = Vec::new();
+    for (partition, rows) in a {
+        for (row, &times) in rows {
+            let others = b.get(partition).and_then(|rows| rows.get(row)).copied().unwrap_or(0);
+            rest.extend((others..times).map(|_| format!("{partition} {row}")));
+        }
+    }
+    rest
+}
+
+#[test]
+fn stateless_json_survives_kills() {
+    check(Query::Stateless, "json", false, 1);
+}
+
+#[test]
+fn stateless_json_by_partition_survives_kills() {
+    check(Query::Stateless, "json", true, 2);
+}
+
+#[test]
+fn stateless_parquet_survives_kills() {
+    check(Query::Stateless, "parquet", false, 3);
+}
+
+#[test]
+fn stateless_parquet_by_partition_survives_kills() {
+    check(Query::Stateless, "parquet", true, 4);
+}
+
+#[test]
+fn windows_to_json_survive_kills() {
+    check(Query::OneStage, "json", false, 5);
+}
+
+#[test]
+fn windows_to_json_by_partition_survive_kills() {
+    check(Query::OneStage, "json", true, 6);
+}
+
+#[test]
+fn windows_to_parquet_survive_kills() {
+    check(Query::OneStage, "parquet", false, 7);
+}
+
+#[test]
+fn windows_to_parquet_by_partition_survive_kills() {
+    check(Query::OneStage, "parquet", true, 8);
+}
+
+#[test]
+fn two_stages_to_json_survive_kills() {
+    check(Query::TwoStages, "json", false, 9);
+}
+
+#[test]
+fn two_stages_to_json_by_partition_survive_kills() {
+    check(Query::TwoStages, "json", true, 10);
+}
+
+#[test]
+fn two_stages_to_parquet_survive_kills() {
+    check(Query::TwoStages, "parquet", false, 11);
+}
+
+#[test]
+fn two_stages_to_parquet_by_partition_survive_kills() {
+    check(Query::TwoStages, "parquet", true, 12);
+}

@@ -1,0 +1,6 @@
+//! The `thalweg` binary, from outside: real processes, real files.
+
+mod command;
+mod kills;
+mod output;
+mod windows;
