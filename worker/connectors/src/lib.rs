@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Connectors: what pipelines read from and write to.
+
+pub mod blackhole;
+mod blocking;
+pub mod files;

@@ -1,0 +1,310 @@
+//! Output into a folder: dot-files at its top, which are linked to where they belong.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use thalweg_core::clock::SharedClock;
+use thalweg_core::error::{Error, ErrorKind, Result};
+use thalweg_core::sink::{Label, WriterId};
+
+use super::names::{FileName, StagedName, Staging};
+use super::publish::{SealedFile, SealedFiles, Stage, StagedFile, Target};
+use crate::blocking::blocking;
+
+/// Counts the lives of writers of this process.
+static LIVES: AtomicU64 = AtomicU64::new(0);
+
+/// A folder for output.
+pub(crate) struct LocalFolder {
+    root: PathBuf,
+    shown: String,
+    clock: SharedClock,
+}
+
+impl LocalFolder {
+    /// The folder `root`, which people call `shown`.
+    pub(crate) fn new(root: PathBuf, shown: String, clock: SharedClock) -> Self {
+        Self { root, shown, clock }
+    }
+
+    /// Different for each life of any writer: processes that share a folder differ in id or start.
+    fn token(&self) -> String {
+        let (process, life) = (std::process::id(), LIVES.fetch_add(1, Ordering::Relaxed));
+        format!("{:x}x{process:x}x{life:x}", self.clock.wall_millis())
+    }
+}
+
+#[async_trait]
+impl Target for LocalFolder {
+    async fn check(&self) -> Result<()> {
+        let (root, shown) = (self.root.clone(), self.shown.clone());
+        let path = self.root.join(format!(".thalweg-check-{}", self.token()));
+        blocking(move || {
+            fs::create_dir_all(&root)?;
+            File::create_new(&path)?.write_all(b"x")?;
+            fs::remove_file(&path)
+        })
+        .await
+        .map_err(|error| write_error(&shown, "", &error))
+    }
+
+    async fn stage(&self, writer: &WriterId) -> Result<Box<dyn Stage>> {
+        let stage = LocalStage {
+            root: self.root.clone(),
+            shown: self.shown.clone().into(),
+            writer: writer.clone(),
+            token: self.token(),
+            created: 0,
+        };
+        let (root, shown, owner) = (self.root.clone(), self.shown.clone(), writer.clone());
+        blocking(move || fs::create_dir_all(&root).and_then(|()| remove(&root, |name| is_abandoned(name, &owner))))
+            .await
+            .map_err(|error| write_error(&shown, "", &error))?;
+        Ok(Box::new(stage))
+    }
+
+    fn names_after_seal(&self) -> bool {
+        true
+    }
+}
+
+/// Whether an earlier life of the writer, or one of an earlier incarnation, left this behind for good.
+fn is_abandoned(name: &StagedName, writer: &WriterId) -> bool {
+    let same = name.writer.pipeline == writer.pipeline && name.writer.unit == writer.unit;
+    let earlier = name.writer.incarnation < writer.incarnation;
+    same && (earlier || (name.writer == *writer && name.staging == Staging::Open))
+}
+
+/// One life of a writer in a folder.
+struct LocalStage {
+    root: PathBuf,
+    shown: Arc<str>,
+    writer: WriterId,
+    token: String,
+    created: u64,
+}
+
+#[async_trait]
+impl Stage for LocalStage {
+    async fn create(&mut self, _folder: &str, _suffix: &str) -> Result<Box<dyn StagedFile>> {
+        let (writer, token, count) = (self.writer.clone(), self.token.clone(), self.created);
+        let key = StagedName { staging: Staging::Open, writer, token, count }.to_string();
+        self.created += 1;
+        let path = self.root.join(&key);
+        let file = blocking(move || File::create_new(path)).await;
+        let file = file.map_err(|error| write_error(&self.shown, &key, &error))?;
+        Ok(Box::new(LocalFile { file: Some(file), shown: Arc::clone(&self.shown), key, bytes: 0 }))
+    }
+
+    async fn seal(
+        &mut self,
+        files: Vec<Box<dyn StagedFile>>,
+        names: Vec<String>,
+        label: &Label,
+    ) -> Result<SealedFiles> {
+        let opened: Vec<String> = files.iter().map(|file| file.key().to_owned()).collect();
+        let (root, shown, seq) = (self.root.clone(), Arc::clone(&self.shown), label.seq);
+        let (writer, token) = (self.writer.clone(), self.token.clone());
+        let sealed = blocking(move || {
+            remove(&root, |name| is_unrecorded(name, &writer, &token, seq))?;
+            let staged = opened.iter().map(|open| seal_file(&root, open, seq)).collect::<io::Result<Vec<_>>>()?;
+            sync_folder(&root)?;
+            Ok(staged)
+        });
+        let sealed = sealed.await.map_err(|error| write_error(&shown, "", &error))?;
+        let files = sealed.into_iter().zip(names).map(|((staged, bytes), name)| SealedFile { staged, name, bytes });
+        Ok(SealedFiles { label: label.clone(), files: files.collect() })
+    }
+
+    async fn publish(&mut self, sealed: &SealedFiles) -> Result<()> {
+        let (root, shown, sealed) = (self.root.clone(), Arc::clone(&self.shown), sealed.clone());
+        blocking(move || publish(&root, &shown, &sealed)).await
+    }
+
+    async fn last_published(&mut self, suffix: &str) -> Result<Option<Label>> {
+        let (root, writer, suffix) = (self.root.clone(), self.writer.clone(), suffix.to_owned());
+        let published = blocking(move || published(&root, &writer, &suffix)).await;
+        let published = published.map_err(|error| write_error(&self.shown, "", &error))?;
+        Ok(published.into_iter().map(|name| name.label).max_by_key(|label| (label.seq, label.position)))
+    }
+}
+
+/// Whether this is a seal that was never recorded: the unit counts on from the last one that was.
+fn is_unrecorded(name: &StagedName, writer: &WriterId, token: &str, seq: u64) -> bool {
+    let is_later = matches!(name.staging, Staging::Sealed(other) if other >= seq);
+    name.writer == *writer && name.token != token && is_later
+}
+
+/// Gives an open file the name of its seal; that name and its size.
+fn seal_file(root: &Path, open: &str, seq: u64) -> io::Result<(String, u64)> {
+    let name = StagedName::parse(open).ok_or_else(|| io::Error::other(format!("`{open}` is no staged file")))?;
+    let sealed = StagedName { staging: Staging::Sealed(seq), ..name }.to_string();
+    fs::rename(root.join(open), root.join(&sealed))?;
+    let bytes = fs::metadata(root.join(&sealed))?.len();
+    Ok((sealed, bytes))
+}
+
+/// Removes staged files by name.
+fn remove(root: &Path, is_gone: impl Fn(&StagedName) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_str().and_then(StagedName::parse);
+        if name.is_some_and(|name| is_gone(&name)) {
+            ignore_absent(fs::remove_file(entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The names of what a writer published at the top of the folder.
+fn published(root: &Path, writer: &WriterId, suffix: &str) -> io::Result<Vec<FileName>> {
+    let mut published = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name().to_str().and_then(|name| FileName::parse(name, suffix));
+        published.extend(name.filter(|name| name.writer == *writer));
+    }
+    Ok(published)
+}
+
+/// Links, makes the links durable, then removes the first names.
+fn publish(root: &Path, shown: &str, sealed: &SealedFiles) -> Result<()> {
+    let mut folders = BTreeSet::new();
+    for file in &sealed.files {
+        let error = |error: io::Error| write_error(shown, &file.name, &error);
+        if sealed.label.position.is_some() {
+            check_only(root, shown, file, sealed.label.seq)?;
+        }
+        let path = root.join(&file.name);
+        let folder = path.parent().unwrap_or(root);
+        fs::create_dir_all(folder).map_err(error)?;
+        link(root, shown, file, &path)?;
+        folders.extend(folder.ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_owned));
+    }
+    for folder in &folders {
+        sync_folder(folder).map_err(|error| write_error(shown, "", &error))?;
+    }
+    for file in &sealed.files {
+        let removed = ignore_absent(fs::remove_file(root.join(&file.staged)));
+        removed.map_err(|error| write_error(shown, &file.staged, &error))?;
+    }
+    Ok(())
+}
+
+/// Where the file is the commit, a unit's count names one file: a second one is another owner's.
+fn check_only(root: &Path, shown: &str, file: &SealedFile, seq: u64) -> Result<()> {
+    let suffix = file.name.rsplit('.').next().unwrap_or_default();
+    let Some(own) = FileName::parse(&file.name, suffix) else { return Ok(()) };
+    let published = published(root, &own.writer, suffix).map_err(|error| write_error(shown, "", &error))?;
+    match published.iter().find(|other| other.label.seq == seq && **other != own) {
+        None => Ok(()),
+        Some(other) => Err(fenced(shown, &file.name, &other.with_suffix(suffix))),
+    }
+}
+
+fn fenced(shown: &str, name: &str, other: &str) -> Error {
+    let what = format!("publishing `{name}` in `{shown}`");
+    Error::new(ErrorKind::Fenced, what, format!("another owner published `{other}`"))
+}
+
+/// Shows one file, without replacing any.
+fn link(root: &Path, shown: &str, file: &SealedFile, path: &Path) -> Result<()> {
+    let staged = root.join(&file.staged);
+    let error = match fs::hard_link(&staged, path) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    match (fs::metadata(&staged), fs::metadata(path)) {
+        (Ok(staged), Ok(shown_file)) if same_file(&staged, &shown_file) => Ok(()),
+        (Ok(_), Ok(_)) => Err(fenced(shown, &file.name, &file.name)),
+        (Err(_), Ok(found)) if found.len() == file.bytes => Ok(()),
+        (Err(_), Ok(_)) => Err(fenced(shown, &file.name, &file.name)),
+        (Ok(_), Err(_)) if cannot_link(&error) => {
+            fs::rename(&staged, path).map_err(|error| write_error(shown, &file.name, &error))
+        }
+        (Ok(_), Err(_)) => Err(write_error(shown, &file.name, &error)),
+        (Err(_), Err(_)) => {
+            let what = format!("publishing `{}` in `{shown}`", file.name);
+            Err(Error::data_loss(what, format!("`{}`, which holds its rows, is gone", file.staged)))
+        }
+    }
+}
+
+fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Whether the file system has no links; there, no other worker can be at the same name (`run` locks its state).
+fn cannot_link(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
+}
+
+fn ignore_absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// An unseen file.
+struct LocalFile {
+    file: Option<File>,
+    shown: Arc<str>,
+    key: String,
+    bytes: u64,
+}
+
+impl LocalFile {
+    async fn run(&mut self, work: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static) -> Result<()> {
+        let lost = || Error::internal(format!("writing `{}`", self.key), "an earlier write was abandoned");
+        let mut file = self.file.take().ok_or_else(lost)?;
+        let done = blocking(move || work(&mut file).map(|()| file)).await;
+        self.file = Some(done.map_err(|error| write_error(&self.shown, &self.key, &error))?);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl StagedFile for LocalFile {
+    async fn append(&mut self, bytes: Vec<u8>) -> Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.run(move |file| file.write_all(&bytes)).await
+    }
+
+    async fn complete(&mut self) -> Result<()> {
+        self.run(|file| file.sync_all()).await?;
+        self.file = None;
+        Ok(())
+    }
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+/// What a writing error means, and what to do.
+pub(crate) fn write_error(shown: &str, name: &str, error: &io::Error) -> Error {
+    let what = if name.is_empty() { format!("writing to `{shown}`") } else { format!("writing `{name}` to `{shown}`") };
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::external(what, error).with_hint("free some space; it goes on by itself")
+        }
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::InvalidFilename => {
+            Error::user(what, error).with_hint("choose another `files.url`, or let the worker write there")
+        }
+        _ => Error::external(what, error),
+    }
+}

@@ -1,0 +1,166 @@
+//! What a URL names: a folder or bucket to start from, and a pattern below it. Pure.
+
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+use thalweg_core::error::{Error, Result};
+use url::Url;
+
+/// A parsed URL of a source or sink.
+#[derive(Clone, Debug)]
+pub(crate) struct Location {
+    /// Where names start from.
+    pub(crate) root: Root,
+    /// What is looked for below it, with `/` between components: a name, or a glob.
+    pub(crate) rest: String,
+    /// The glob, where [`Location::rest`] is one.
+    pub(crate) glob: Option<GlobMatcher>,
+    /// The root as the user wrote it, ready to be put before a name.
+    shown: String,
+}
+
+/// Where the names of a location start from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// A folder.
+    Local(PathBuf),
+    /// A bucket and a prefix in it, without slashes at its ends.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The prefix.
+        prefix: String,
+    },
+}
+
+impl Location {
+    /// Parses a URL; a relative path starts from `base_dir`.
+    ///
+    /// # Errors
+    /// A URL of another scheme, or a glob that is none.
+    pub(crate) fn parse(url: &str, base_dir: &Path) -> Result<Self> {
+        let (fixed, rest) = split_pattern(url.trim_end_matches('/'));
+        let glob = is_pattern(rest).then(|| matcher(url, rest)).transpose()?;
+        let root = if let Some(path) = url.strip_prefix("s3://") {
+            s3_root(url, &fixed[fixed.len().min("s3://".len())..], path)?
+        } else {
+            Root::Local(base_dir.join(local_path(url, fixed)?))
+        };
+        let shown = if fixed.is_empty() || fixed.ends_with('/') { fixed.to_owned() } else { format!("{fixed}/") };
+        Ok(Self { root, rest: rest.to_owned(), glob, shown })
+    }
+
+    /// A folder to write into: all of the URL is its root.
+    ///
+    /// # Errors
+    /// As [`Location::parse`].
+    pub(crate) fn folder(url: &str, base_dir: &Path) -> Result<Self> {
+        let whole = format!("{}/*", url.trim_end_matches('/'));
+        Self::parse(&whole, base_dir)
+    }
+
+    /// A file as people know it.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        format!("{}{name}", self.shown)
+    }
+
+    /// Whether a name below the root is meant.
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        match &self.glob {
+            Some(glob) => glob.is_match(name),
+            None => name.strip_prefix(&self.rest).is_some_and(|below| below.is_empty() || below.starts_with('/')),
+        }
+    }
+
+    /// How many folders deep a match can lie; `None` has no limit.
+    pub(crate) fn depth(&self) -> Option<usize> {
+        let bounded = self.glob.is_some() && !self.rest.contains("**");
+        bounded.then(|| self.rest.matches('/').count())
+    }
+}
+
+/// Whether a text has characters that a glob gives a meaning.
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
+/// The folders before the first one with a pattern (else before the last component), and the rest.
+fn split_pattern(url: &str) -> (&str, &str) {
+    let fixed_until = url.find(['*', '?', '[', '{']).unwrap_or(url.len());
+    match url[..fixed_until].rfind('/') {
+        Some(slash) => (&url[..=slash], &url[slash + 1..]),
+        None => ("", url),
+    }
+}
+
+fn matcher(url: &str, pattern: &str) -> Result<GlobMatcher> {
+    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+    glob.map(|glob| glob.compile_matcher()).map_err(|error| Error::user(format!("`files.url` `{url}`"), error))
+}
+
+fn s3_root(url: &str, fixed: &str, path: &str) -> Result<Root> {
+    let bucket = path.split('/').next().unwrap_or_default();
+    if bucket.is_empty() || is_pattern(bucket) || !path.contains('/') {
+        let what = format!("`files.url` `{url}`");
+        return Err(Error::user(what, "expected `s3://BUCKET/PATH`, with a bucket that is no pattern"));
+    }
+    let prefix = fixed.strip_prefix(bucket).unwrap_or_default().trim_matches('/');
+    Ok(Root::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+}
+
+/// The path of a local URL's fixed part.
+fn local_path(url: &str, fixed: &str) -> Result<PathBuf> {
+    let Some((scheme, _)) = url.split_once("://") else { return Ok(PathBuf::from(fixed)) };
+    if scheme != "file" {
+        let what = format!("`files.url` `{url}`");
+        return Err(Error::user(
+            what,
+            format!("the scheme `{scheme}` is unknown; expected a path, `file://`, `s3://`"),
+        ));
+    }
+    let parsed = Url::parse(fixed).ok().and_then(|url| url.to_file_path().ok());
+    parsed.ok_or_else(|| Error::user(format!("`files.url` `{url}`"), "expected `file:///` and an absolute path"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Location {
+        Location::parse(url, Path::new("/manifests")).expect("a location")
+    }
+
+    #[test]
+    fn a_relative_path_starts_from_the_manifest() {
+        let one = parse("data/trips.json");
+        assert_eq!(one.root, Root::Local("/manifests/data/".into()));
+        assert_eq!(one.shown("trips.json"), "data/trips.json");
+        assert!(one.matches("trips.json") && one.matches("trips.json/part") && !one.matches("trips.json.gz"));
+        assert_eq!(parse("trips.json").shown("trips.json"), "trips.json");
+    }
+
+    #[test]
+    fn a_glob_starts_below_its_last_plain_folder() {
+        let glob = parse("/data/day=*/*.json");
+        assert_eq!((&glob.root, glob.depth()), (&Root::Local("/data/".into()), Some(1)));
+        assert!(glob.matches("day=1/a.json") && !glob.matches("day=1/b/a.json"));
+        assert!(parse("/data/**/*.json").matches("a/b/c.json"));
+    }
+
+    #[test]
+    fn s3_has_a_bucket_and_a_prefix() {
+        let glob = parse("s3://bucket/in/*.json");
+        assert_eq!(glob.root, Root::S3 { bucket: "bucket".into(), prefix: "in".into() });
+        assert_eq!(glob.shown("a.json"), "s3://bucket/in/a.json");
+        let folder = Location::folder("s3://bucket/out/", Path::new("/")).expect("a folder");
+        assert_eq!(folder.root, Root::S3 { bucket: "bucket".into(), prefix: "out".into() });
+    }
+
+    #[test]
+    fn another_scheme_and_a_broken_glob_are_refused_by_name() {
+        for (url, found) in [("gs://b/x", "`gs`"), ("a[", "unclosed"), ("s3:///x", "BUCKET")] {
+            let error = Location::parse(url, Path::new("/")).expect_err(url).to_string();
+            assert!(error.contains(found) && error.contains(url), "{error}");
+        }
+    }
+}

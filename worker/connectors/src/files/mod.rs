@@ -1,0 +1,36 @@
+//! `files`: local paths, globs and S3, in and out.
+//!
+//! In: [`location`] says what is meant, [`listing`] which files that are, once and for all; [`reader`] goes through a
+//! lane of them, and takes [`block`]s of whole records from [`text`] (over [`input`], by [`framing`]) or [`parquet`].
+//!
+//! Out: a [`writer`] deals rows to folders ([`partition`]) and encodes them into unseen files, which a [`publish`]
+//! target ([`local`]) shows under [`names`] that say who wrote them.
+
+mod block;
+pub mod config;
+pub mod encoder;
+pub mod framing;
+mod input;
+mod listing;
+mod local;
+mod location;
+mod names;
+mod parquet;
+mod partition;
+mod place;
+mod publish;
+mod reader;
+mod sink;
+mod source;
+mod store;
+mod text;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Compression, FilesSinkConfig, FilesSourceConfig, Order, S3Config};
+pub use encoder::{Encoder, Encoding};
+pub use framing::Framing;
+pub use sink::FilesSink;
+pub use source::{FilesSource, Headers, Records};

@@ -1,0 +1,158 @@
+//! Reads a lane: file after file, block after block.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thalweg_core::error::{Error, Result};
+use thalweg_core::position::Position;
+use thalweg_core::source::{Payload, Piece, RawChunk, Read, SplitReader};
+
+use super::block::{Block, Prefetch};
+use super::config::{Compression, Order};
+use super::source::Files;
+use super::store::Found;
+use super::text::BROKEN_OFF;
+
+/// The reader of one lane, or of one watched file.
+pub(crate) struct FilesReader {
+    files: Arc<Files>,
+    entries: Vec<Found>,
+    at: Position,
+    open: Option<Prefetch>,
+    held: Option<Block>,
+    /// Stored bytes of the entries before this one.
+    before: u64,
+    stored: u64,
+    /// A watched file as it was when its end was reached.
+    seen: Option<Found>,
+    /// The same before it was read.
+    opened: Option<Found>,
+}
+
+impl FilesReader {
+    /// Reads `entries` from a position on.
+    pub(crate) fn new(files: Arc<Files>, entries: Vec<Found>, from: Position) -> Self {
+        let index = usize::try_from(from.entry).unwrap_or(usize::MAX).min(entries.len());
+        let before = entries[..index].iter().map(|file| file.size).sum();
+        Self { files, entries, at: from, open: None, held: None, before, stored: 0, seen: None, opened: None }
+    }
+
+    fn entry(&self) -> Option<Found> {
+        usize::try_from(self.at.entry).ok().and_then(|entry| self.entries.get(entry)).cloned()
+    }
+
+    fn offset(&self) -> u64 {
+        u64::try_from(self.at.offset).unwrap_or(BROKEN_OFF)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.files.config.watch.is_some()
+    }
+
+    fn start(&mut self, found: Found) {
+        let (files, entry, from) = (Arc::clone(&self.files), self.at.entry, self.offset());
+        self.open = Some(Prefetch::start(move || files.blocks(&found, entry, from)));
+    }
+
+    /// The next block of the file at hand, which is kept in `held`; whether there was one.
+    async fn fetch(&mut self) -> Result<bool> {
+        let Some(open) = &mut self.open else { return Ok(false) };
+        let read = open.next().await;
+        if !matches!(read, Ok(Some(_))) {
+            self.open = None;
+        }
+        self.held = read?;
+        Ok(self.held.is_some())
+    }
+
+    fn next_file(&mut self, found: &Found) {
+        self.before += found.size;
+        self.stored = 0;
+        self.at = Position::within(self.at.entry + 1, 0);
+    }
+
+    /// Whether a watched file may have something new.
+    async fn has_grown(&mut self, listed: &Found) -> Result<bool> {
+        let shown = self.files.shown(listed);
+        let now = self.files.store.stat(&listed.name, &shown).await?;
+        let plain = self.files.compression(listed) == Compression::None;
+        let what = || format!("reading `{shown}` at byte {}", self.offset());
+        let Some(now) = now else {
+            let is_read = self.seen.is_some() || (plain && self.offset() >= listed.size);
+            let gone = || Error::data_loss(what(), "the file is gone, and was not read to its end");
+            return if is_read { Ok(false) } else { Err(gone()) };
+        };
+        let least = self.seen.as_ref().map_or(0, |seen| seen.size).max(if plain { self.offset() } else { 0 });
+        if now.size < least {
+            let detail = format!("the file shrank: expected at least {least} bytes, found {}", now.size);
+            return Err(Error::data_loss(what(), detail));
+        }
+        let grown = self.seen.as_ref() != Some(&now);
+        self.opened = Some(now);
+        Ok(grown)
+    }
+
+    /// The held block up to `until`.
+    fn give(&mut self, block: Block, until: Option<Position>) -> Read {
+        let from = Position::within(self.at.entry, block.from);
+        let until = until.filter(|until| until.entry == from.entry && *until > from);
+        let end = until.map_or(u64::MAX, |until| u64::try_from(until.offset).unwrap_or(u64::MAX));
+        let (block, rest) = block.split_at(end);
+        self.held = rest;
+        self.at = Position::within(self.at.entry, block.to);
+        self.stored = block.stored;
+        Read::Chunk(RawChunk { from, to: self.at, piece: self.piece(), payload: block.payload, bad: block.bad })
+    }
+
+    /// An empty file is a piece too: its chunk keeps the numbers of pieces without a gap.
+    fn give_empty(&mut self, found: &Found) -> Read {
+        let (at, piece) = (self.at, self.piece());
+        self.next_file(found);
+        Read::Chunk(RawChunk { from: at, to: at, piece, payload: Payload::Text(Bytes::new()), bad: Vec::new() })
+    }
+
+    fn piece(&self) -> Piece {
+        let name = self.entry().map_or_else(|| "".into(), |found| self.files.shown(&found));
+        let own_scope = self.files.config.order == Order::Any && !self.is_watched();
+        let is_last = self.at.entry + 1 >= self.entries.len() as u64;
+        Piece { name, watermark_scope: if own_scope { self.at.entry } else { 0 }, is_last_scope: !own_scope || is_last }
+    }
+}
+
+#[async_trait]
+impl SplitReader for FilesReader {
+    async fn read(&mut self, until: Option<Position>) -> Result<Read> {
+        loop {
+            if let Some(block) = self.held.take() {
+                return Ok(self.give(block, until));
+            }
+            let Some(found) = self.entry() else { return Ok(Read::End) };
+            if self.open.is_none() {
+                if self.is_watched() {
+                    if self.offset() == BROKEN_OFF || !self.has_grown(&found).await? {
+                        return Ok(Read::CaughtUp);
+                    }
+                } else if self.offset() == BROKEN_OFF {
+                    self.next_file(&found);
+                    continue;
+                }
+                self.start(found.clone());
+            }
+            if !self.fetch().await? {
+                if self.is_watched() {
+                    self.seen = self.opened.take();
+                    return Ok(Read::CaughtUp);
+                }
+                if self.at.offset == 0 {
+                    return Ok(self.give_empty(&found));
+                }
+                self.next_file(&found);
+            }
+        }
+    }
+
+    fn progress(&self) -> u64 {
+        self.before + self.stored
+    }
+}

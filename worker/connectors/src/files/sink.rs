@@ -1,0 +1,68 @@
+//! A `files` sink: whole files, published one after another.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thalweg_core::clock::SharedClock;
+use thalweg_core::error::Result;
+use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
+
+use super::config::FilesSinkConfig;
+use super::encoder::Encoding;
+use super::local::LocalFolder;
+use super::location::{Location, Root};
+use super::partition::Partitioner;
+use super::publish::Target;
+use super::writer::FilesWriter;
+
+/// A `files` sink.
+pub struct FilesSink {
+    files: Arc<Output>,
+}
+
+/// What a sink and its writers share.
+pub(crate) struct Output {
+    pub(crate) config: FilesSinkConfig,
+    pub(crate) encoding: Arc<dyn Encoding>,
+    pub(crate) partitioner: Partitioner,
+    pub(crate) target: Arc<dyn Target>,
+}
+
+impl FilesSink {
+    /// A sink into a folder.
+    ///
+    /// # Errors
+    /// A URL that names none, a partition key that is none.
+    pub fn new(config: FilesSinkConfig, encoding: Arc<dyn Encoding>, clock: SharedClock) -> Result<Self> {
+        let location = Location::folder(&config.url, &config.base_dir)?;
+        let partitioner = Partitioner::parse(&config.partition_by)?;
+        let target: Arc<dyn Target> = match &location.root {
+            Root::Local(root) => Arc::new(LocalFolder::new(root.clone(), config.url.clone(), clock)),
+            Root::S3 { .. } => {
+                return Err(thalweg_core::error::Error::user("`files.url`", "S3 is not supported yet"));
+            }
+        };
+        Ok(Self { files: Arc::new(Output { config, encoding, partitioner, target }) })
+    }
+}
+
+#[async_trait]
+impl Sink for FilesSink {
+    fn capability(&self) -> Capability {
+        let direct = self.files.partitioner.is_none() && self.files.target.names_after_seal();
+        Capability::SealAndPublish { direct }
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.files.target.check().await
+    }
+
+    async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>> {
+        let stage = self.files.target.stage(id).await?;
+        Ok(Box::new(FilesWriter::new(Arc::clone(&self.files), id.clone(), stage)))
+    }
+
+    async fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! A `files` source: lanes of whole files, or, watched, each file a lane of its own.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use thalweg_core::append_log::AppendLog;
+use thalweg_core::clock::SharedClock;
+use thalweg_core::error::{Error, Result};
+use thalweg_core::log::SplitId;
+use thalweg_core::position::Position;
+use thalweg_core::source::{Source, Split, SplitReader};
+
+use super::block::Blocks;
+use super::config::{Compression, FilesSourceConfig};
+use super::framing::Framing;
+use super::listing::{Lister, Listing};
+use super::location::Location;
+use super::parquet::ParquetBlocks;
+use super::place;
+use super::reader::FilesReader;
+use super::store::{Found, Store, Stored, read_error};
+use super::text::{TextBlocks, TextOptions, check_unchanged, header};
+use crate::blocking::blocking;
+
+/// What the files hold.
+#[derive(Clone)]
+pub enum Records {
+    /// Text.
+    Text {
+        /// How records are told apart.
+        framing: Framing,
+        /// Who takes the header line that each file starts with; `None` where there is none.
+        header: Option<Arc<dyn Headers>>,
+    },
+    /// Apache Parquet.
+    Parquet {
+        /// The columns that are read, by their names in the files, with the types that are expected of them.
+        columns: SchemaRef,
+    },
+}
+
+/// Takes the header lines of files, before any chunk of theirs is given.
+pub trait Headers: Send + Sync {
+    /// The header of a piece, its newline included.
+    ///
+    /// # Errors
+    /// It names no column that must be there.
+    fn set_header(&self, piece: &str, header: &[u8]) -> Result<()>;
+}
+
+/// A `files` source.
+pub struct FilesSource {
+    files: Arc<Files>,
+}
+
+/// What a source and its readers share.
+pub(crate) struct Files {
+    pub(crate) config: FilesSourceConfig,
+    records: Records,
+    location: Location,
+    pub(crate) store: Store,
+    lister: Lister,
+}
+
+impl FilesSource {
+    /// A source whose list of files is kept in `log`.
+    ///
+    /// # Errors
+    /// A URL that names nothing, or settings of S3 that do not make a client.
+    pub fn new(
+        config: FilesSourceConfig,
+        records: Records,
+        log: Arc<dyn AppendLog>,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let location = Location::parse(&config.url, &config.base_dir)?;
+        let store = Store::of(&location, config.s3.as_ref())?;
+        let lister = Lister::new(log, clock);
+        Ok(Self { files: Arc::new(Files { config, records, location, store, lister }) })
+    }
+}
+
+#[async_trait]
+impl Source for FilesSource {
+    async fn splits(&self) -> Result<Vec<Split>> {
+        let files = &self.files;
+        let (listing, sizes) = files.lister.refreshed(&files.store, &files.location, &files.config).await?;
+        if self.grows() {
+            let size = |file: &Found| Some(sizes.get(&file.name).copied().unwrap_or(file.size));
+            let split = |(index, file)| Split { id: SplitId::new(format!("file-{index}")), size: size(file) };
+            return Ok(listing.files.iter().enumerate().map(split).collect());
+        }
+        let split = |lane| Split {
+            id: SplitId::new(format!("lane-{lane}")),
+            size: Some(listing.lane(lane).iter().map(|file| file.size).sum()),
+        };
+        Ok((0..listing.used_lanes()).map(split).collect())
+    }
+
+    fn grows(&self) -> bool {
+        self.files.config.watch.is_some()
+    }
+
+    async fn open(&self, split: &SplitId, from: Position) -> Result<Box<dyn SplitReader>> {
+        let entries = self.files.entries(split).await?;
+        Ok(Box::new(FilesReader::new(Arc::clone(&self.files), entries, from)))
+    }
+
+    async fn describe(&self, split: &SplitId, position: Position, column: Option<usize>) -> String {
+        let entries = self.files.entries(split).await.unwrap_or_default();
+        let Some(found) = usize::try_from(position.entry).ok().and_then(|entry| entries.get(entry)).cloned() else {
+            return format!("{split}, position {position}");
+        };
+        let shown = self.files.shown(&found);
+        let offset = u64::try_from(position.offset).unwrap_or(u64::MAX);
+        let text = matches!(self.files.records, Records::Text { .. });
+        let files = Arc::clone(&self.files);
+        let place = blocking(move || place::find(&files.store, &found, files.compression(&found), offset)).await;
+        place::describe(&shown, text, place, offset, column)
+    }
+}
+
+impl Files {
+    /// The files of a split, in order.
+    async fn entries(&self, split: &SplitId) -> Result<Vec<Found>> {
+        let listing = self.lister.known().await?;
+        let entries = entries(&listing, split.as_str(), self.config.watch.is_some());
+        entries.ok_or_else(|| Error::internal(format!("opening split `{split}`"), "it was never listed"))
+    }
+
+    /// A file as people know it.
+    pub(crate) fn shown(&self, found: &Found) -> Arc<str> {
+        self.location.shown(&found.name).into()
+    }
+
+    /// How a file is compressed. Parquet has its own ways.
+    pub(crate) fn compression(&self, found: &Found) -> Compression {
+        match self.records {
+            Records::Text { .. } => self.config.compression.unwrap_or_else(|| Compression::of_name(&found.name)),
+            Records::Parquet { .. } => Compression::None,
+        }
+    }
+
+    /// Opens a file at an offset. Blocks.
+    ///
+    /// # Errors
+    /// The file is gone, or another; storage failed; it cannot hold what is expected of it.
+    pub(crate) fn blocks(&self, found: &Found, entry: u64, from: u64) -> Result<Box<dyn Blocks>> {
+        let shown = self.shown(found);
+        let stored = self.store.open(found).map_err(|error| read_error(&shown, from, &error))?;
+        let stored = Arc::new(stored);
+        if self.config.watch.is_none() {
+            check_unchanged(&stored, found, &shown, from)?;
+        }
+        match &self.records {
+            Records::Text { framing, header } => {
+                let options = TextOptions {
+                    shown,
+                    entry,
+                    compression: self.compression(found),
+                    framing: *framing,
+                    grows: self.config.watch.is_some(),
+                    chunk_bytes: self.config.chunk_bytes,
+                    max_record_bytes: self.config.max_record_bytes,
+                };
+                text_blocks(stored, found, from, options, header.as_deref())
+            }
+            Records::Parquet { columns } => {
+                Ok(Box::new(ParquetBlocks::open(stored, found, &shown, columns, Position::within(entry, from))?))
+            }
+        }
+    }
+}
+
+fn text_blocks(
+    stored: Arc<Stored>,
+    found: &Found,
+    from: u64,
+    options: TextOptions,
+    headers: Option<&dyn Headers>,
+) -> Result<Box<dyn Blocks>> {
+    let mut behind = 0;
+    if let Some(headers) = headers.filter(|_| found.size > 0 || options.grows) {
+        match header(&stored, &options)? {
+            Some(line) => {
+                headers.set_header(&options.shown, &line)?;
+                behind = line.len() as u64;
+            }
+            None => return Ok(Box::new(Nothing)),
+        }
+    }
+    let blocks = TextBlocks::open(stored, found.clone(), from.max(behind), options)?;
+    Ok(Box::new(if from < behind { blocks.after_header(from) } else { blocks }))
+}
+
+/// A file whose header is not there yet.
+struct Nothing;
+
+impl Blocks for Nothing {
+    fn next(&mut self) -> Result<Option<super::block::Block>> {
+        Ok(None)
+    }
+}
+
+fn entries(listing: &Listing, split: &str, watched: bool) -> Option<Vec<Found>> {
+    if watched {
+        let index: usize = split.strip_prefix("file-")?.parse().ok()?;
+        return listing.files.get(index).map(|file| vec![file.clone()]);
+    }
+    let lane: u32 = split.strip_prefix("lane-")?.parse().ok()?;
+    (lane < listing.used_lanes()).then(|| listing.lane(lane))
+}

@@ -1,0 +1,106 @@
+//! Files of strangers: too long, cut off, swollen, changed.
+
+use thalweg_core::decode::BadClass;
+use thalweg_core::error::ErrorKind;
+use thalweg_core::log::SplitId;
+use thalweg_core::position::Position;
+use thalweg_core::source::{Read, Source};
+
+use super::super::{FilesSourceConfig, Framing, Records};
+use super::kit::*;
+
+#[tokio::test]
+async fn a_record_that_is_too_long_costs_itself_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let long = "y".repeat(5000);
+    write(folder.path(), "a.json", format!("one\n{long}\ntwo\n{long}").as_bytes());
+    for chunk_bytes in [1, 100, 1 << 20] {
+        let settings = FilesSourceConfig { max_record_bytes: 2000, chunk_bytes, ..config(folder.path(), "a.json") };
+        let source = source(settings, lines());
+        let taken = drain_all(&source).await.expect("rows").remove(0);
+        assert_eq!(taken.rows, [(Position::at(0), "one".into()), (Position::at(5005), "two".into())]);
+        let places: Vec<_> = taken.bad.iter().map(|bad| (bad.position, bad.class, bad.raw.len())).collect();
+        let class = BadClass::Decode;
+        assert_eq!(places, [(Position::at(4), class, 1024), (Position::at(5009), class, 1024)]);
+        assert!(taken.bad[0].message.contains("2000") && taken.bad[0].message.contains("5001"), "{:?}", taken.bad[0]);
+        let rest = drain_from(&source, "lane-0", Position::at(4)).await.expect("rows");
+        assert_eq!((rest.rows.len(), rest.bad.len()), (1, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_quoted_field_that_is_too_long_ends_with_its_record() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let long = "y\n".repeat(3000);
+    write(folder.path(), "a.csv", format!("1,a\n2,\"{long}\"\"\n\"\n3,b\n").as_bytes());
+    for chunk_bytes in [1, 100, 1 << 20] {
+        let settings = FilesSourceConfig { max_record_bytes: 2000, chunk_bytes, ..config(folder.path(), "a.csv") };
+        let records = Records::Text { framing: Framing::Csv { delimiter: b',', quote: b'"' }, header: None };
+        let taken = drain_all(&source(settings, records)).await.expect("rows").remove(0);
+        assert_eq!((taken.texts(), taken.bad.len()), (vec!["1,a", "3,b"], 1));
+    }
+}
+
+#[tokio::test]
+async fn a_cut_off_file_gives_its_rows_one_bad_record_and_the_next_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let many = numbered(0..5000);
+    let text = text_of(&many);
+    for (name, whole) in [("a.json.gz", gzip(&text)), ("a.json.zst", zstd(&text))] {
+        let place = format!("{name}.d");
+        write(folder.path(), &format!("{place}/{name}"), &whole[..whole.len() - 20]);
+        write(folder.path(), &format!("{place}/b.json"), b"next\n");
+        let settings =
+            FilesSourceConfig { lanes: 1, chunk_bytes: 1000, ..config(folder.path(), &format!("{place}/*")) };
+        let source = source(settings, lines());
+        let taken = drain_all(&source).await.expect("rows").remove(0);
+        assert_eq!(taken.texts().last(), Some(&"next"));
+        let good = taken.rows.len() - 1;
+        assert!(taken.texts()[..good].iter().eq(many[..good].iter()), "{name}");
+        assert_eq!(taken.bad.len(), 1);
+        let bad = &taken.bad[0];
+        assert!(bad.message.contains(name) && bad.message.contains("cut off"), "{}", bad.message);
+        assert_eq!(bad.position.offset, text_of(&many[..good]).len() as u128);
+        let broken_off = taken.chunks.iter().find(|chunk| !chunk.bad.is_empty()).expect("a chunk");
+        let rest = drain_from(&source, "lane-0", broken_off.to).await.expect("rows");
+        assert_eq!((rest.texts(), rest.bad.len()), (vec!["next"], 0));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_swells_beyond_measure_is_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let line = [vec![b'0'; 999], b"\n".to_vec()].concat();
+    write(folder.path(), "a.json.zst", &zstd(&line.repeat(100_000)));
+    write(folder.path(), "b.json", b"next\n");
+    let settings = FilesSourceConfig { lanes: 1, ..config(folder.path(), "*") };
+    let source = source(settings, lines());
+    source.splits().await.expect("splits");
+    let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
+    let (mut count, mut bad) = (0, Vec::new());
+    while let Read::Chunk(chunk) = reader.read(None).await.expect("a read") {
+        count += rows(&chunk).len();
+        bad.extend(chunk.bad);
+    }
+    assert!(count > 60_000 && count < 70_000, "{count}");
+    assert!(bad.len() == 1 && bad[0].message.contains("200 : 1"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_shrinks_or_changes_under_the_reader_is_data_loss() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = text_of(&numbered(0..1000));
+    for change in [&text[..500], &[text.as_slice(), b"more\n"].concat()] {
+        write(folder.path(), "a.json", &text);
+        let settings = FilesSourceConfig { chunk_bytes: 100, ..config(folder.path(), "a.json") };
+        let source = source(settings, lines());
+        source.splits().await.expect("splits");
+        let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
+        assert!(matches!(reader.read(None).await.expect("a read"), Read::Chunk(_)));
+        write(folder.path(), "a.json", change);
+        let error = drain(reader.as_mut()).await.expect_err("changed");
+        assert!(error.kind == ErrorKind::DataLoss && error.to_string().contains("a.json"), "{error}");
+        let error = drain_from(&source, "lane-0", Position::START).await.expect_err("changed");
+        assert_eq!(error.kind, ErrorKind::DataLoss);
+    }
+}

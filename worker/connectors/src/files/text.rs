@@ -1,0 +1,326 @@
+//! Text files as blocks of whole records, in bounded memory whatever they hold. Blocks.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use thalweg_core::decode::{BadClass, BadRecord};
+use thalweg_core::error::{Error, Result};
+use thalweg_core::position::Position;
+
+use super::block::{Block, Blocks};
+use super::config::Compression;
+use super::framing::{Framing, Within};
+use super::input::{Input, storage_error};
+use super::store::{Found, Stored, read_error};
+
+/// The offset after which nothing of a file is left, however long it would have been: where a file breaks off.
+pub(crate) const BROKEN_OFF: u64 = u64::MAX;
+/// What is kept of a record that is too long.
+const KEPT_BYTES: usize = 1 << 10;
+
+/// How one text file is read.
+#[derive(Clone, Debug)]
+pub(crate) struct TextOptions {
+    /// Its name in messages.
+    pub(crate) shown: Arc<str>,
+    /// Its number in the lane.
+    pub(crate) entry: u64,
+    /// How it is compressed.
+    pub(crate) compression: Compression,
+    /// How its records are told apart.
+    pub(crate) framing: Framing,
+    /// Whether it may grow: then a record counts only with its newline.
+    pub(crate) grows: bool,
+    /// About how much is read at a time.
+    pub(crate) chunk_bytes: usize,
+    /// A longer record is skipped.
+    pub(crate) max_record_bytes: usize,
+}
+
+/// A text file, read in order.
+pub(crate) struct TextBlocks {
+    options: TextOptions,
+    stored: Arc<Stored>,
+    listed: Found,
+    input: Option<Input>,
+    fault: Option<io::Error>,
+    buffer: BytesMut,
+    /// Where the buffer starts.
+    offset: u64,
+    skipping: Option<Skipped>,
+    ready: VecDeque<Block>,
+}
+
+/// A record that is too long, as far as it was seen.
+struct Skipped {
+    head: Bytes,
+    from: u64,
+    within: Within,
+}
+
+impl TextBlocks {
+    /// Opens a file so that the first block starts at `from`, the boundary of a record.
+    ///
+    /// # Errors
+    /// Storage failed, or the file is shorter.
+    pub(crate) fn open(stored: Arc<Stored>, listed: Found, from: u64, options: TextOptions) -> Result<Self> {
+        let is_empty = listed.size == 0 && !options.grows;
+        let input = if is_empty { None } else { Some(Input::open(&stored, options.compression, from)) };
+        let (input, fault) = match input.transpose() {
+            Ok(input) => (input, None),
+            Err(error) => (None, Some(error)),
+        };
+        let buffer = BytesMut::new();
+        let (skipping, ready) = (None, VecDeque::new());
+        let mut blocks = Self { options, stored, listed, input, fault, buffer, offset: from, skipping, ready };
+        blocks.fault = blocks.fault.take().map(|error| blocks.storage_fault(error)).transpose()?;
+        Ok(blocks)
+    }
+
+    /// Starts with a stretch that holds no row: the header line that ends where this opened.
+    pub(crate) fn after_header(mut self, from: u64) -> Self {
+        self.ready.push_back(Block::gap(from, self.offset, Vec::new(), 0));
+        self
+    }
+
+    /// An error of the storage ends the reading; any other means that the file is broken, which is for `onError`.
+    fn storage_fault(&self, error: io::Error) -> Result<io::Error> {
+        match storage_error(&error) {
+            Some(storage) => Err(read_error(&self.options.shown, self.offset, storage)),
+            None => Ok(error),
+        }
+    }
+
+    /// Reads about one chunk more; nothing at the end.
+    fn fill(&mut self) -> Result<usize> {
+        let Some(input) = &mut self.input else { return Ok(0) };
+        let length = self.buffer.len();
+        self.buffer.resize(length + self.options.chunk_bytes.max(1), 0);
+        let (read, fault) = read_full(input, &mut self.buffer[length..]);
+        self.buffer.truncate(length + read);
+        if let Some(fault) = fault {
+            self.fault = Some(self.storage_fault(fault)?);
+            self.input = None;
+        }
+        Ok(read)
+    }
+
+    fn advance(&mut self) -> Result<bool> {
+        if self.fill()? > 0 {
+            self.cut();
+        } else if let Some(fault) = self.fault.take() {
+            return Ok(self.break_off(&fault));
+        } else {
+            return self.finish();
+        }
+        Ok(true)
+    }
+
+    /// Moves whole records from the buffer to the blocks.
+    fn cut(&mut self) {
+        if !self.skip_on() {
+            return;
+        }
+        let complete = self.options.framing.complete_prefix(&self.buffer);
+        if complete > 0 {
+            let records = self.buffer.split_to(complete).freeze();
+            self.give(records);
+        }
+        if self.buffer.len() > self.options.max_record_bytes {
+            self.start_skipping();
+        }
+    }
+
+    fn start_skipping(&mut self) {
+        let mut within = Within::default();
+        let head = Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(KEPT_BYTES)]);
+        self.options.framing.record_end(&self.buffer, &mut within);
+        self.skipping = Some(Skipped { head, from: self.offset, within });
+        self.offset += self.buffer.len() as u64;
+        self.buffer = BytesMut::new();
+    }
+
+    /// Drops what belongs to a record that is too long; whether anything else follows.
+    fn skip_on(&mut self) -> bool {
+        let Some(skipped) = &mut self.skipping else { return true };
+        let end = self.options.framing.record_end(&self.buffer, &mut skipped.within);
+        let dropped = end.unwrap_or(self.buffer.len());
+        let _ = self.buffer.split_to(dropped);
+        self.offset += dropped as u64;
+        if end.is_some() {
+            self.give_skipped();
+        }
+        end.is_some()
+    }
+
+    fn give_skipped(&mut self) {
+        if let Some(Skipped { head, from, .. }) = self.skipping.take() {
+            let bad = self.too_long(from, self.offset - from, head);
+            self.ready.push_back(Block::gap(from, self.offset, vec![bad], self.taken()));
+        }
+    }
+
+    fn too_long(&self, from: u64, length: u64, raw: Bytes) -> BadRecord {
+        let limit = self.options.max_record_bytes;
+        self.bad(from, format!("expected at most {limit} bytes (`maxRecordBytes`), found a record of {length}"), raw)
+    }
+
+    fn bad(&self, from: u64, message: String, raw: Bytes) -> BadRecord {
+        let position = Position::within(self.options.entry, from);
+        BadRecord { position, class: BadClass::Decode, message, column: None, raw, record_time: None }
+    }
+
+    /// Gives records that start at the buffer's offset; long ones are taken out.
+    fn give(&mut self, mut records: Bytes) {
+        while records.len() > self.options.max_record_bytes {
+            let (good, long) = self.first_long(&records);
+            self.give_text(records.split_to(good));
+            if long == 0 {
+                return;
+            }
+            let mut raw = records.split_to(long);
+            let from = self.offset;
+            self.offset += long as u64;
+            raw.truncate(KEPT_BYTES);
+            let bad = self.too_long(from, long as u64, Bytes::copy_from_slice(&raw));
+            self.ready.push_back(Block::gap(from, self.offset, vec![bad], self.taken()));
+        }
+        self.give_text(records);
+    }
+
+    /// The length of the records before the first that is too long, and of that one, if there is one.
+    fn first_long(&self, records: &[u8]) -> (usize, usize) {
+        let mut at = 0;
+        while at < records.len() {
+            let rest = &records[at..];
+            let length = self.options.framing.record_end(rest, &mut Within::default()).unwrap_or(rest.len());
+            if length > self.options.max_record_bytes {
+                return (at, length);
+            }
+            at += length;
+        }
+        (at, 0)
+    }
+
+    fn give_text(&mut self, text: Bytes) {
+        if !text.is_empty() {
+            let block = Block::text(self.offset, text, self.taken());
+            self.offset = block.to;
+            self.ready.push_back(block);
+        }
+    }
+
+    fn taken(&self) -> u64 {
+        self.input.as_ref().map_or(self.listed.size, Input::stored)
+    }
+
+    /// The file's end. A last record without its newline counts, unless the file grows.
+    fn finish(&mut self) -> Result<bool> {
+        self.input = None;
+        if self.options.grows {
+            return Ok(false);
+        }
+        check_unchanged(&self.stored, &self.listed, &self.options.shown, self.offset)?;
+        self.give_skipped();
+        let last = self.buffer.split().freeze();
+        self.give(last);
+        Ok(!self.ready.is_empty())
+    }
+
+    /// The rest cannot be read. A file that may still be growing is not broken for that it ends too early.
+    fn break_off(&mut self, fault: &io::Error) -> bool {
+        self.input = None;
+        if self.options.grows && fault.kind() == io::ErrorKind::UnexpectedEof {
+            return false;
+        }
+        let skipped = self.skipping.take();
+        let from = skipped.as_ref().map_or(self.offset, |skipped| skipped.from);
+        let raw = skipped.map_or_else(|| self.buffer.split().freeze(), |skipped| skipped.head);
+        let kept = Bytes::copy_from_slice(&raw[..raw.len().min(KEPT_BYTES)]);
+        let cause =
+            if fault.kind() == io::ErrorKind::UnexpectedEof { "the file is cut off".into() } else { fault.to_string() };
+        let message = format!(
+            "`{}` cannot be decompressed beyond byte {} of its text: {cause}; the rest of the file is not read",
+            self.options.shown,
+            from + raw.len() as u64
+        );
+        let bad = self.bad(from, message, kept);
+        self.ready.push_back(Block::gap(from, BROKEN_OFF, vec![bad], self.listed.size));
+        true
+    }
+}
+
+impl Blocks for TextBlocks {
+    fn next(&mut self) -> Result<Option<Block>> {
+        loop {
+            if let Some(block) = self.ready.pop_front() {
+                return Ok(Some(block));
+            }
+            if !self.advance()? {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Fills a buffer as far as possible.
+fn read_full(input: &mut Input, into: &mut [u8]) -> (usize, Option<io::Error>) {
+    let mut read = 0;
+    while read < into.len() {
+        match input.read(&mut into[read..]) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (read, Some(error)),
+        }
+    }
+    (read, None)
+}
+
+/// A bounded file must be what was listed: its positions mean nothing in another.
+///
+/// # Errors
+/// `DataLoss` where it is not.
+pub(crate) fn check_unchanged(stored: &Stored, listed: &Found, shown: &str, at: u64) -> Result<()> {
+    let now = stored.now(&listed.name).map_err(|error| read_error(shown, at, &error))?;
+    if now == *listed {
+        return Ok(());
+    }
+    let found = if now.size == listed.size { "other content".to_owned() } else { format!("{} bytes", now.size) };
+    let what = format!("reading `{shown}` at byte {at}");
+    let detail = format!("the file changed since it was listed: expected {} bytes, found {found}", listed.size);
+    Err(Error::data_loss(what, detail).with_hint("put the file back, or start anew with `--fresh`"))
+}
+
+/// The header line of a file: its first record, newline included.
+///
+/// # Errors
+/// Storage failed, or there is no such record within the limit.
+pub(crate) fn header(stored: &Arc<Stored>, options: &TextOptions) -> Result<Option<Bytes>> {
+    let fail = |error: &io::Error| match storage_error(error) {
+        Some(storage) => read_error(&options.shown, 0, storage),
+        None => Error::user(format!("reading the header of `{}`", options.shown), error),
+    };
+    let mut input = Input::open(stored, options.compression, 0).map_err(|error| fail(&error))?;
+    let (mut buffer, mut within, mut scanned) = (BytesMut::new(), Within::default(), 0);
+    while buffer.len() <= options.max_record_bytes {
+        let length = buffer.len();
+        buffer.resize(length + (4 << 10), 0);
+        let (read, fault) = read_full(&mut input, &mut buffer[length..]);
+        buffer.truncate(length + read);
+        if let Some(end) = options.framing.record_end(&buffer[scanned..], &mut within) {
+            buffer.truncate(scanned + end);
+            return Ok(Some(buffer.freeze()));
+        }
+        scanned = buffer.len();
+        match fault {
+            Some(fault) => return Err(fail(&fault)),
+            None if read == 0 => return Ok((!buffer.is_empty() && !options.grows).then(|| buffer.freeze())),
+            None => {}
+        }
+    }
+    let what = format!("reading the header of `{}`", options.shown);
+    Err(Error::user(what, format!("no line ends within {} bytes", options.max_record_bytes)))
+}

@@ -1,0 +1,180 @@
+//! Writes the rows of one unit into files, one a folder and seal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use thalweg_core::error::Result;
+use thalweg_core::sink::{Label, Sealed, SinkWriter, WriterId};
+
+use super::encoder::Encoder;
+use super::names::FileName;
+use super::publish::{SealedFiles, Stage, StagedFile};
+use super::sink::Output;
+
+/// The most files that are written side by side; beyond it the one that waited longest is finished.
+const MAX_OPEN: usize = 128;
+/// Bytes that wait to be written, over all files.
+const MAX_BUFFERED: usize = 4 << 20;
+/// Bytes that encoders keep back, over all files.
+const MAX_HELD: usize = 64 << 20;
+
+/// The writer of one unit.
+pub(crate) struct FilesWriter {
+    output: Arc<Output>,
+    id: WriterId,
+    stage: Box<dyn Stage>,
+    open: BTreeMap<String, OpenFile>,
+    /// Finished, not sealed.
+    finished: Vec<FinishedFile>,
+    /// How many files of a folder were started since the last seal.
+    parts: HashMap<String, u32>,
+    uses: u64,
+}
+
+/// A file that takes rows.
+struct OpenFile {
+    encoder: Box<dyn Encoder>,
+    staged: Box<dyn StagedFile>,
+    buffer: Vec<u8>,
+    part: u32,
+    bytes: u64,
+    last_use: u64,
+}
+
+/// A file that takes no more.
+struct FinishedFile {
+    folder: String,
+    part: u32,
+    staged: Box<dyn StagedFile>,
+}
+
+impl FilesWriter {
+    /// A writer on a stage.
+    pub(crate) fn new(output: Arc<Output>, id: WriterId, stage: Box<dyn Stage>) -> Self {
+        let (open, finished, parts) = (BTreeMap::new(), Vec::new(), HashMap::new());
+        Self { output, id, stage, open, finished, parts, uses: 0 }
+    }
+
+    async fn write_to(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
+        if !self.open.contains_key(folder) {
+            self.make_room().await?;
+            self.start(folder, rows).await?;
+        }
+        let threshold = MAX_BUFFERED / self.open.len().max(4);
+        self.uses += 1;
+        let Some(file) = self.open.get_mut(folder) else { return Ok(()) };
+        file.last_use = self.uses;
+        file.encoder.encode(rows, &mut file.buffer)?;
+        if file.buffer.len() >= threshold {
+            file.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
+        let encoding = &self.output.encoding;
+        let encoder = encoding.encoder(&rows.schema())?;
+        let staged = self.stage.create(folder, encoding.suffix()).await?;
+        let next_part = self.parts.entry(folder.to_owned()).or_default();
+        let part = *next_part;
+        *next_part += 1;
+        let file = OpenFile { encoder, staged, buffer: Vec::new(), part, bytes: 0, last_use: self.uses };
+        self.open.insert(folder.to_owned(), file);
+        Ok(())
+    }
+
+    /// Finishes files as long as there are too many, or as they hold too much.
+    async fn make_room(&mut self) -> Result<()> {
+        while self.open.len() >= MAX_OPEN {
+            let oldest = self.open.iter().min_by_key(|(_, file)| file.last_use).map(|(folder, _)| folder.clone());
+            self.finish(oldest).await?;
+        }
+        while self.open.len() > 1 && self.held_bytes() > MAX_HELD {
+            let by_held = |(_, file): &(&String, &OpenFile)| file.encoder.held_bytes();
+            let largest = self.open.iter().max_by_key(by_held).map(|(folder, _)| folder.clone());
+            self.finish(largest).await?;
+        }
+        Ok(())
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.open.values().map(|file| file.encoder.held_bytes()).sum()
+    }
+
+    async fn finish(&mut self, folder: Option<String>) -> Result<()> {
+        let Some((folder, mut file)) = folder.and_then(|folder| self.open.remove_entry(&folder)) else {
+            return Ok(());
+        };
+        file.encoder.finish(&mut file.buffer)?;
+        file.flush().await?;
+        file.staged.complete().await?;
+        self.finished.push(FinishedFile { folder, part: file.part, staged: file.staged });
+        Ok(())
+    }
+
+    fn name(&self, file: &FinishedFile, label: &Label) -> String {
+        let name = FileName { writer: self.id.clone(), label: label.clone(), part: file.part };
+        let name = name.with_suffix(self.output.encoding.suffix());
+        if file.folder.is_empty() { name } else { format!("{}/{name}", file.folder) }
+    }
+}
+
+impl OpenFile {
+    async fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.bytes += self.buffer.len() as u64;
+        let capacity = self.buffer.len();
+        let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(capacity));
+        self.staged.append(bytes).await
+    }
+
+    fn size(&self) -> u64 {
+        self.bytes + self.buffer.len() as u64 + self.encoder.held_bytes() as u64
+    }
+}
+
+#[async_trait]
+impl SinkWriter for FilesWriter {
+    async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        for (folder, rows) in Arc::clone(&self.output).partitioner.split(rows)? {
+            self.write_to(&folder, &rows).await?;
+        }
+        Ok(())
+    }
+
+    fn wants_seal(&self, age: Duration) -> bool {
+        let config = &self.output.config;
+        let is_old = age >= config.roll_every && (!self.open.is_empty() || !self.finished.is_empty());
+        is_old || self.open.values().any(|file| file.size() >= config.roll_bytes)
+    }
+
+    async fn seal(&mut self, label: &Label) -> Result<Option<Sealed>> {
+        let folders: Vec<String> = self.open.keys().cloned().collect();
+        for folder in folders {
+            self.finish(Some(folder)).await?;
+        }
+        self.parts.clear();
+        if self.finished.is_empty() {
+            return Ok(None);
+        }
+        let names = self.finished.iter().map(|file| self.name(file, label)).collect();
+        let files = self.finished.drain(..).map(|file| file.staged).collect();
+        self.stage.seal(files, names, label).await?.record().map(Some)
+    }
+
+    async fn publish(&mut self, sealed: &Sealed) -> Result<()> {
+        self.stage.publish(&SealedFiles::recorded(sealed)?).await
+    }
+
+    async fn last_published(&mut self) -> Result<Option<Label>> {
+        self.stage.last_published(self.output.encoding.suffix()).await
+    }
+}
