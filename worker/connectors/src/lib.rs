@@ -3,3 +3,7 @@
 pub mod blackhole;
 mod blocking;
 pub mod files;
+pub mod formats;
+pub mod generator;
+pub mod registry;
+pub mod stdout;
