@@ -157,7 +157,8 @@ impl Flow {
             let Some(column) = node.downcast_ref::<PhysicalColumn>() else { return Ok(Transformed::no(node)) };
             match self.columns.get(column.index()).and_then(Logical::index) {
                 Some(index) => {
-                    Ok(Transformed::yes(Arc::new(PhysicalColumn::new(column.name(), index)) as Arc<dyn PhysicalExpr>))
+                    Ok(Transformed::yes(Arc::new(PhysicalColumn::new(self.physical.field(index).name(), index))
+                        as Arc<dyn PhysicalExpr>))
                 }
                 None => Ok(Transformed::no(node)),
             }
@@ -333,19 +334,18 @@ impl Flow {
         Ok(())
     }
 
-    /// Leaves in the batches only what is needed: the plan's columns and what is carried along.
-    pub(super) fn narrow(&mut self) {
+    /// Leaves in the batches only what is needed, under the names of the plan: its columns and what is carried along.
+    pub(super) fn narrow(&mut self, schema: &DFSchema) {
         let used: BTreeSet<usize> = self.columns.iter().filter_map(Logical::index).collect();
-        if used.len() + self.carried().iter().filter(|index| !used.contains(index)).count()
-            == self.physical.fields().len()
-        {
-            return;
-        }
+        let name = |index: usize| {
+            let column = self.columns.iter().position(|column| column.index() == Some(index));
+            column.and_then(|at| schema.fields().get(at)).map_or_else(String::new, |field| field.name().clone())
+        };
         let (mut exprs, mut fields) = (vec![], vec![]);
         for index in &used {
             let field = self.physical.field(*index);
             exprs.push(Arc::new(PhysicalColumn::new(field.name(), *index)) as Arc<dyn PhysicalExpr>);
-            fields.push(field.clone());
+            fields.push(field.clone().with_name(name(*index)));
         }
         let place = |old: usize| used.iter().position(|index| *index == old).unwrap_or(0);
         for column in &mut self.columns {
@@ -413,7 +413,7 @@ pub(super) fn place_of(expr: &Expr, place: Place) -> Place {
 
 fn mixed(expr: &Expr, place: Place) -> SqlProblem {
     place_of(expr, place).refuse(
-        format!("`{expr}` mixes columns of a row with columns of its windows below GROUP BY"),
+        format!("`{}` mixes columns of a row with columns of its windows below GROUP BY", expr.human_display()),
         "compute it after the aggregation, or in a query without GROUP BY",
     )
 }

@@ -48,7 +48,8 @@ impl Builder<'_> {
         let calls = self.calls(aggregate)?;
         let ordered = calls.iter().any(|call| is_ordered(call));
         let flows = self.lower(&aggregate.input, ordered, Side::Stream)?;
-        let flows: Vec<Flow> = flows.into_iter().map(|flow| self.as_input(flow, ordered)).collect::<Result<_, _>>()?;
+        let flows: Vec<Flow> =
+            flows.into_iter().map(|flow| self.as_input(flow, ordered, schema)).collect::<Result<_, _>>()?;
         let groups = self.groups(aggregate, &flows)?;
         let keys: Vec<&Expr> = aggregate
             .group_expr
@@ -188,7 +189,7 @@ impl Builder<'_> {
             first_place(&aggregate.aggr_expr, self.marks.aggregate.or(self.marks.group_by)).or(self.marks.statement);
         let times = event_times(&flow);
         let (mut exprs, mut fields) = (vec![], vec![]);
-        for (name, part) in layout.parts(&flow, schema, times.len()) {
+        for (name, part) in layout.parts(&flow, times.len()) {
             let expr = match part {
                 Part::Expr(expr) if flow.made_of(expr, schema) != MadeOf::Rows => {
                     return Err(over_windows(expr, place));
@@ -230,7 +231,7 @@ impl Builder<'_> {
             let ignore_nulls = ordered && call.params.null_treatment != Some(NullTreatment::RespectNulls);
             AggregateExprBuilder::new(Arc::clone(&call.func), args)
                 .schema(Arc::clone(input))
-                .alias(field.name())
+                .alias(field.name().replace("count(Int64(1))", "count(*)"))
                 .with_distinct(call.params.distinct)
                 .with_ignore_nulls(ignore_nulls)
                 .order_by(if ordered { layout.order(input) } else { vec![] })
@@ -283,11 +284,11 @@ impl Builder<'_> {
     }
 
     /// Cuts a flow off closed windows, so that a further stage can read it.
-    fn as_input(&mut self, mut flow: Flow, hidden: bool) -> Result<Flow, SqlProblem> {
+    fn as_input(&mut self, mut flow: Flow, hidden: bool, plan: &DFSchema) -> Result<Flow, SqlProblem> {
         if !matches!(flow.origin, Origin::Windowed(_)) {
             return Ok(flow);
         }
-        flow.narrow();
+        flow.narrow(plan);
         let pending = flow.pending.take();
         let columns = flow.columns.clone();
         let (from, schema) = self.inner_stage(flow)?;
@@ -407,7 +408,7 @@ impl<'e> Layout<'e> {
     }
 
     /// Each part with a name that no other has.
-    fn parts(&self, flow: &Flow, schema: &DFSchema, times: usize) -> Vec<(String, Part<'e>)> {
+    fn parts(&self, flow: &Flow, times: usize) -> Vec<(String, Part<'e>)> {
         let mut taken = BTreeSet::new();
         let mut name = |wanted: String| {
             let free = (1..).map(|n| if n == 1 { wanted.clone() } else { format!("{wanted}_{n}") });
@@ -415,16 +416,15 @@ impl<'e> Layout<'e> {
             taken.insert(name.clone());
             name
         };
-        let of_expr = |expr: &Expr| match expr.clone().unalias() {
+        let of_expr = |expr: &Expr, other: &str| match expr.clone().unalias() {
             Expr::Column(column) => column.name,
-            _ => "expr".to_owned(),
+            _ => other.to_owned(),
         };
-        let _ = schema;
         let mut parts: Vec<(String, Part)> =
-            self.keys.iter().map(|key| (name(of_expr(key)), Part::Expr(key))).collect();
+            self.keys.iter().map(|key| (name(of_expr(key, "key")), Part::Expr(key))).collect();
         let time_names = if flow.pending.is_some() { ["event_time", ""] } else { ["window_start", "window_end"] };
         parts.extend((0..times).map(|which| (name(time_names[which.min(1)].to_owned()), Part::Time(which))));
-        parts.extend(self.arguments.iter().map(|argument| (name(of_expr(argument)), Part::Expr(argument))));
+        parts.extend(self.arguments.iter().map(|argument| (name(of_expr(argument, "argument")), Part::Expr(argument))));
         if self.hidden {
             parts.extend(
                 [LOG_COLUMN, POSITION_COLUMN]

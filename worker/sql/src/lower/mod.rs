@@ -145,7 +145,7 @@ impl<'a> Builder<'a> {
         let name = &source.name;
         let place = self.marks.join.or(self.marks.statement);
         match (source.lookup, side) {
-            (true, Side::Stream) => Err(self.marks.statement.refuse(
+            (true, Side::Stream) => Err(self.marks.table(name).refuse(
                 format!("`{name}` is a lookup table, which is joined and not read as a stream"),
                 format!("write FROM stream JOIN {name} ON …, or remove `lookup` from its StreamSource"),
             )),
