@@ -87,7 +87,8 @@ pub(crate) fn from_planner(error: &DataFusionError, place: Place) -> SqlProblem 
     let Some(diagnostic) = error.diagnostic().filter(|found| found.kind == DiagnosticKind::Error) else {
         return place.problem(plain(error));
     };
-    let at = diagnostic.span.map_or(place, Place::from);
+    let noted = diagnostic.notes.iter().find_map(|note| note.span);
+    let at = diagnostic.span.or(noted).map_or(place, Place::from);
     if diagnostic.message.starts_with("table '") {
         // The context's own sentence, which says what there is.
         let said = root_sentence(error);
