@@ -1,9 +1,3 @@
-//! Connectors: what pipelines read from and write to.
+//! Placeholder.
 
-pub mod blackhole;
-mod blocking;
-pub mod files;
 pub mod formats;
-pub mod generator;
-pub mod registry;
-pub mod stdout;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanBufferBuilder, BooleanArray, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, Int64Array, StringArray};
 use arrow::compute::FilterBuilder;
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};

@@ -30,7 +30,7 @@ pub use csv::{CsvDecoder, CsvFraming, CsvOptions, Header};
 pub use encode::{CsvEncoder, CsvStyle, Encoder, JsonEncoder, ParquetEncoder};
 pub use framing::{Framing, Lines};
 pub use json::{JsonDecoder, JsonOptions};
-pub use time::{Pattern, PatternError, TimestampFormat};
+pub use time::TimestampFormat;
 
 #[cfg(test)]
 mod tests;

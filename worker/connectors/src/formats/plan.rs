@@ -54,7 +54,9 @@ impl Plan {
         if column.from.split('.').count() > MAX_DEPTH {
             return fail(format!("expected a path of at most {MAX_DEPTH} fields"));
         }
-        let Some(mut writer) = self.writer(index) else { return fail(format!("{found} is not a type of text formats")) };
+        let Some(mut writer) = self.writer(index) else {
+            return fail(format!("{found} is not a type of text formats"));
+        };
         let mut faults = Faults::default();
         faults.push_row(0);
         faults.about("default");

@@ -216,7 +216,7 @@ impl CsvDecoder {
             if !places.is_empty() {
                 assembler.block(block, &grid, &places, &mut faults);
             }
-            grid.clear();
+            grid.clear(places.len());
             faults.clear();
             places.clear();
             from += at;
@@ -224,7 +224,14 @@ impl CsvDecoder {
     }
 
     /// Puts the fields of one record into the grid; the byte after it.
-    fn record(&self, text: &[u8], at: usize, layout: &Layout, row: usize, grid: &mut Grid) -> (Result<(), Fault>, usize) {
+    fn record(
+        &self,
+        text: &[u8],
+        at: usize,
+        layout: &Layout,
+        row: usize,
+        grid: &mut Grid,
+    ) -> (Result<(), Fault>, usize) {
         let null = self.options.null.as_bytes();
         let (found, end) = split(text, at, self.options.marks(), |field, mut cell| {
             let columns = layout.columns.get(field).map(Vec::as_slice).unwrap_or_default();

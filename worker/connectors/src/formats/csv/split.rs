@@ -25,7 +25,10 @@ pub(super) enum Unquoted {
 /// there are and the byte after the record. Where a quote is not closed, the record counts as one line: all that follows
 /// would be lost otherwise.
 pub(super) fn split(
-    text: &[u8], from: usize, marks: Marks, mut each: impl FnMut(usize, Cell),
+    text: &[u8],
+    from: usize,
+    marks: Marks,
+    mut each: impl FnMut(usize, Cell),
 ) -> (Result<usize, Unquoted>, usize) {
     let mut at = from;
     let mut count = 0;

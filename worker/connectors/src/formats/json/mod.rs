@@ -175,9 +175,10 @@ impl<'a> Records<'a> {
                 message: "expected an object, found a tombstone".to_owned(),
             }),
             Some(b'{') => {
-                let walked = self.walker.record(text, first, 0, &mut self.grid).and_then(|end| {
-                    if end < text.len() { broken(end, What::Trailing) } else { Ok(end) }
-                });
+                let walked = self
+                    .walker
+                    .record(text, first, 0, &mut self.grid)
+                    .and_then(|end| if end < text.len() { broken(end, What::Trailing) } else { Ok(end) });
                 let walked = if self.strict { walked.and_then(|_| strict::document(text, first)) } else { walked };
                 walked.map(drop).map_err(|broken| broken.into_fault(text, 0))
             }
@@ -200,7 +201,7 @@ impl<'a> Records<'a> {
         if !self.places.is_empty() {
             assembler.block(text, &self.grid, &self.places, &mut self.faults);
         }
-        self.grid.clear();
+        self.grid.clear(self.places.len());
         self.faults.clear();
         self.places.clear();
     }

@@ -94,7 +94,14 @@ impl<'a> Walker<'a> {
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "where it stands and where it writes, as its caller")]
     fn field(
-        &mut self, node: usize, field: usize, text: &[u8], at: usize, depth: usize, row: usize, grid: &mut Grid,
+        &mut self,
+        node: usize,
+        field: usize,
+        text: &[u8],
+        at: usize,
+        depth: usize,
+        row: usize,
+        grid: &mut Grid,
     ) -> Step {
         let nodes = self.nodes;
         let Some(target) = nodes[node].target_at(field) else { return broken(at, What::Expected("a field")) };

@@ -55,7 +55,10 @@ fn fault_of(decoder: &JsonDecoder, bad: &[u8]) -> (BadClass, Option<usize>, Stri
 fn values_that_do_not_fit_are_named_with_field_expectation_and_finding() {
     let table = [
         (r#""fare_amount":"abc""#, r#"column `fare` (field `fare_amount`): expected DECIMAL(10, 2), found "abc""#),
-        (r#""fare_amount":123456789.5"#, "column `fare` (field `fare_amount`): expected DECIMAL(10, 2), found 123456789.5"),
+        (
+            r#""fare_amount":123456789.5"#,
+            "column `fare` (field `fare_amount`): expected DECIMAL(10, 2), found 123456789.5",
+        ),
         (r#""n":3000000000"#, "column `n`: expected INT, found 3000000000"),
         (r#""n":1.5"#, "column `n`: expected INT, found 1.5"),
         (r#""n":true"#, "column `n`: expected INT, found true"),

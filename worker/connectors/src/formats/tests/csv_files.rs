@@ -64,8 +64,13 @@ fn bad_records_are_named_and_cost_no_other() {
 #[test]
 fn other_marks_and_names_are_options() {
     let names = ["id", "zone"].map(str::to_owned).to_vec();
-    let options =
-        CsvOptions { header: Header::Names(names), delimiter: b';', quote: Some(b'\''), null: "-".to_owned(), ..CsvOptions::default() };
+    let options = CsvOptions {
+        header: Header::Names(names),
+        delimiter: b';',
+        quote: Some(b'\''),
+        null: "-".to_owned(),
+        ..CsvOptions::default()
+    };
     let columns = vec![Column::new("id", DataType::Int32), Column::new("zone", DataType::Utf8)];
     let decoder = CsvDecoder::new(columns, options).unwrap();
     let decoded = decode(&decoder, b"1;'a;''b'\n-;-\n3;'-'\n4;\n");

@@ -16,7 +16,8 @@ use proptest::prelude::*;
 
 use super::decode;
 use crate::formats::{
-    Column, CsvDecoder, CsvEncoder, CsvOptions, CsvStyle, Encoder, JsonDecoder, JsonEncoder, JsonOptions, ParquetEncoder,
+    Column, CsvDecoder, CsvEncoder, CsvOptions, CsvStyle, Encoder, JsonDecoder, JsonEncoder, JsonOptions,
+    ParquetEncoder,
 };
 
 /// Seconds from year 1 to year 9999: what ISO 8601 writes with four digits.
@@ -139,12 +140,19 @@ fn nested_types_are_given_back() {
     ]);
     let schema = Schema::new(vec![
         Field::new("row", DataType::Struct(row), true),
-        Field::new("map", DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false), true),
+        Field::new(
+            "map",
+            DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false),
+            true,
+        ),
     ]);
     let text = concat!(
-        r#"{"row":{"n":1,"tags":["a\n","b",null]},"map":{"k":{"n":2,"tags":[]},"l":null}}"#, "\n",
-        r#"{"row":null,"map":{}}"#, "\n",
-        r#"{"row":{"n":null,"tags":null},"map":null}"#, "\n",
+        r#"{"row":{"n":1,"tags":["a\n","b",null]},"map":{"k":{"n":2,"tags":[]},"l":null}}"#,
+        "\n",
+        r#"{"row":null,"map":{}}"#,
+        "\n",
+        r#"{"row":{"n":null,"tags":null},"map":null}"#,
+        "\n",
     );
     let batch = read_json(text.as_bytes(), &schema);
     assert_eq!(batch.num_rows(), 3);
@@ -155,7 +163,8 @@ fn nested_types_are_given_back() {
 #[test]
 fn json_lines_look_like_flinks() {
     let text = concat!(
-        r#"{"at":"2018-01-01T04:17:05.000Z","fare":28.50,"name":"a\"b\u0001\n/é","ok":true,"d":1.0,"none":null}"#, "\n",
+        r#"{"at":"2018-01-01T04:17:05.000Z","fare":28.50,"name":"a\"b\u0001\n/é","ok":true,"d":1.0,"none":null}"#,
+        "\n",
     );
     let schema = Schema::new(vec![
         Field::new("at", DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, None), true),

@@ -143,7 +143,12 @@ impl Writer for List {
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let offsets = OffsetBuffer::from_lengths(self.lengths.drain(..));
-        Ok(Arc::new(ListArray::try_new(Arc::clone(&self.item), offsets, self.writer.finish()?, self.checks.finish(&mut self.nulls))?))
+        Ok(Arc::new(ListArray::try_new(
+            Arc::clone(&self.item),
+            offsets,
+            self.writer.finish()?,
+            self.checks.finish(&mut self.nulls),
+        )?))
     }
 }
 
@@ -198,6 +203,12 @@ impl Writer for Map {
         let offsets = OffsetBuffer::from_lengths(self.lengths.drain(..));
         let arrays = vec![self.keys.finish()?, self.values.finish()?];
         let entries = StructArray::try_new(self.fields.clone(), arrays, None)?;
-        Ok(Arc::new(MapArray::try_new(Arc::clone(&self.entries), offsets, entries, self.checks.finish(&mut self.nulls), false)?))
+        Ok(Arc::new(MapArray::try_new(
+            Arc::clone(&self.entries),
+            offsets,
+            entries,
+            self.checks.finish(&mut self.nulls),
+            false,
+        )?))
     }
 }
