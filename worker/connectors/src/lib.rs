@@ -3,3 +3,4 @@
 pub mod blackhole;
 mod blocking;
 pub mod files;
+pub mod stdout;

@@ -23,16 +23,16 @@ pub trait Encoder: Send {
     ///
     /// # Errors
     /// A value that the format cannot hold.
-    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
+    fn write(&mut self, rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
 
     /// Appends what was kept back, and the file's end.
     ///
     /// # Errors
-    /// As [`Encoder::encode`].
+    /// As [`Encoder::write`].
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()>;
 
     /// Bytes of what is kept back.
-    fn held_bytes(&self) -> usize {
+    fn buffered_bytes(&self) -> usize {
         0
     }
 }
@@ -52,7 +52,7 @@ impl Encoding for JsonLines {
 }
 
 impl Encoder for JsonLines {
-    fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+    fn write(&mut self, rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         let mut writer = LineDelimitedWriter::new(out);
         let written = writer.write(rows).and_then(|()| writer.finish());
         written.map_err(|error| Error::user("writing rows as JSON", error))

@@ -4,7 +4,7 @@
 //! lane of them, and takes [`block`]s of whole records from [`text`] (over [`input`], by [`framing`]) or [`parquet`].
 //!
 //! Out: a [`writer`] deals rows to folders ([`partition`]) and encodes them into unseen files, which a [`publish`]
-//! target ([`local`]) shows under [`names`] that say who wrote them.
+//! target ([`local`], [`objects`]) shows under [`names`] that say who wrote them.
 
 mod block;
 pub mod config;
@@ -15,6 +15,7 @@ mod listing;
 mod local;
 mod location;
 mod names;
+mod objects;
 mod parquet;
 mod partition;
 mod place;

@@ -76,8 +76,18 @@ impl FilesSource {
     ) -> Result<Self> {
         let location = Location::parse(&config.url, &config.base_dir)?;
         let store = Store::of(&location, config.s3.as_ref())?;
-        let lister = Lister::new(log, clock);
-        Ok(Self { files: Arc::new(Files { config, records, location, store, lister }) })
+        Ok(Self::over(store, location, config, records, Lister::new(log, clock)))
+    }
+
+    /// A source over a store.
+    pub(crate) fn over(
+        store: Store,
+        location: Location,
+        config: FilesSourceConfig,
+        records: Records,
+        lister: Lister,
+    ) -> Self {
+        Self { files: Arc::new(Files { config, records, location, store, lister }) }
     }
 }
 

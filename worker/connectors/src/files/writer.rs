@@ -67,7 +67,7 @@ impl FilesWriter {
         self.uses += 1;
         let Some(file) = self.open.get_mut(folder) else { return Ok(()) };
         file.last_use = self.uses;
-        file.encoder.encode(rows, &mut file.buffer)?;
+        file.encoder.write(rows, &mut file.buffer)?;
         if file.buffer.len() >= threshold {
             file.flush().await?;
         }
@@ -93,7 +93,7 @@ impl FilesWriter {
             self.finish(oldest).await?;
         }
         while self.open.len() > 1 && self.held_bytes() > MAX_HELD {
-            let by_held = |(_, file): &(&String, &OpenFile)| file.encoder.held_bytes();
+            let by_held = |(_, file): &(&String, &OpenFile)| file.encoder.buffered_bytes();
             let largest = self.open.iter().max_by_key(by_held).map(|(folder, _)| folder.clone());
             self.finish(largest).await?;
         }
@@ -101,7 +101,7 @@ impl FilesWriter {
     }
 
     fn held_bytes(&self) -> usize {
-        self.open.values().map(|file| file.encoder.held_bytes()).sum()
+        self.open.values().map(|file| file.encoder.buffered_bytes()).sum()
     }
 
     async fn finish(&mut self, folder: Option<String>) -> Result<()> {
@@ -134,7 +134,7 @@ impl OpenFile {
     }
 
     fn size(&self) -> u64 {
-        self.bytes + self.buffer.len() as u64 + self.encoder.held_bytes() as u64
+        self.bytes + self.buffer.len() as u64 + self.encoder.buffered_bytes() as u64
     }
 }
 
