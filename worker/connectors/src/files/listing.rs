@@ -1,6 +1,7 @@
 //! Which files a source has: a list that only grows and that all processes share.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,7 +159,8 @@ impl Lister {
 }
 
 fn no_file(config: &FilesSourceConfig) -> Error {
-    let base = config.base_dir.display();
+    let base = if config.base_dir.as_os_str().is_empty() { Path::new(".") } else { &config.base_dir };
+    let base = base.display();
     Error::user(
         format!("`files.url` `{}`", config.url),
         format!("no file matches (relative paths start from `{base}`)"),

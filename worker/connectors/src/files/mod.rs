@@ -7,8 +7,9 @@
 //! target ([`local`], [`objects`]) shows under [`names`] that say who wrote them.
 
 mod block;
+mod columns;
 pub mod config;
-pub mod encoder;
+mod encoding;
 pub mod framing;
 mod input;
 mod listing;
@@ -30,8 +31,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use columns::ColumnsDecoder;
 pub use config::{Compression, FilesSinkConfig, FilesSourceConfig, Order, S3Config};
-pub use encoder::{Encoder, Encoding};
+pub use encoding::Encoding;
 pub use framing::Framing;
 pub use sink::FilesSink;
 pub use source::{FilesSource, Headers, Records};

@@ -8,7 +8,7 @@ use thalweg_core::error::Result;
 use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
 
 use super::config::FilesSinkConfig;
-use super::encoder::Encoding;
+use super::encoding::Encoding;
 use super::local::LocalFolder;
 use super::location::Location;
 use super::objects::ObjectFolder;
@@ -25,7 +25,7 @@ pub struct FilesSink {
 /// What a sink and its writers share.
 pub(crate) struct Output {
     pub(crate) config: FilesSinkConfig,
-    pub(crate) encoding: Arc<dyn Encoding>,
+    pub(crate) encoding: Encoding,
     pub(crate) partitioner: Partitioner,
     pub(crate) target: Arc<dyn Target>,
 }
@@ -35,19 +35,14 @@ impl FilesSink {
     ///
     /// # Errors
     /// A URL that names none, a partition key that is none.
-    pub fn new(config: FilesSinkConfig, encoding: Arc<dyn Encoding>, clock: SharedClock) -> Result<Self> {
+    pub fn new(config: FilesSinkConfig, encoding: Encoding, clock: SharedClock) -> Result<Self> {
         let location = Location::folder(&config.url, &config.base_dir)?;
         let store = Store::of(&location, config.s3.as_ref())?;
         Self::into(store, config, encoding, clock)
     }
 
     /// A sink into a store.
-    pub(crate) fn into(
-        store: Store,
-        config: FilesSinkConfig,
-        encoding: Arc<dyn Encoding>,
-        clock: SharedClock,
-    ) -> Result<Self> {
+    pub(crate) fn into(store: Store, config: FilesSinkConfig, encoding: Encoding, clock: SharedClock) -> Result<Self> {
         let partitioner = Partitioner::parse(&config.partition_by)?;
         let shown = config.url.clone();
         let target: Arc<dyn Target> = match store {

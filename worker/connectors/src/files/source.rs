@@ -46,7 +46,7 @@ pub trait Headers: Send + Sync {
     ///
     /// # Errors
     /// It names no column that must be there.
-    fn set_header(&self, piece: &str, header: &[u8]) -> Result<()>;
+    fn set_header(&self, piece: &Arc<str>, header: &[u8]) -> Result<()>;
 }
 
 /// A `files` source.

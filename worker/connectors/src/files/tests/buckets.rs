@@ -14,11 +14,10 @@ use thalweg_core::sink::{Capability, Label, Sink, WriterId};
 use thalweg_core::source::{Read, Source};
 use thalweg_core::unit::{Incarnation, StageId, UnitId};
 
-use super::super::encoder::JsonLines;
 use super::super::listing::Lister;
 use super::super::location::Location;
 use super::super::store::Store;
-use super::super::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig};
+use super::super::{Encoding, FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig};
 use super::kit::*;
 
 async fn put(bucket: &InMemory, path: &str, bytes: &[u8]) {
@@ -92,7 +91,7 @@ async fn uploads_are_seen_once_published_and_any_worker_can_do_that() {
     let store = Store::Objects { bucket: Arc::clone(&bucket) as _, prefix: "out".to_owned() };
     let partition_by = vec!["zone".to_owned()];
     let settings = FilesSinkConfig { partition_by, ..FilesSinkConfig::new("s3://bucket/out", "/") };
-    let sink = FilesSink::into(store, settings, Arc::new(JsonLines), TestClock::new()).expect("a sink");
+    let sink = FilesSink::into(store, settings, Encoding::Json, TestClock::new()).expect("a sink");
     sink.check().await.expect("writable");
     assert_eq!(sink.capability(), Capability::SealAndPublish { direct: false });
     let unit = UnitId { stage: StageId(1), index: 2 };

@@ -12,8 +12,7 @@ use thalweg_core::position::Position;
 use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
 use thalweg_core::unit::{Incarnation, StageId, UnitId};
 
-use super::super::encoder::JsonLines;
-use super::super::{FilesSink, FilesSinkConfig};
+use super::super::{Encoding, FilesSink, FilesSinkConfig};
 use super::kit::*;
 
 fn unit(index: u32) -> WriterId {
@@ -24,7 +23,7 @@ fn unit(index: u32) -> WriterId {
 fn sink(folder: &Path, partition_by: &[&str]) -> FilesSink {
     let partition_by = partition_by.iter().map(|key| (*key).to_owned()).collect();
     let settings = FilesSinkConfig { partition_by, roll_bytes: 1000, ..FilesSinkConfig::new("out", folder) };
-    FilesSink::new(settings, Arc::new(JsonLines), TestClock::new()).expect("a sink")
+    FilesSink::new(settings, Encoding::Json, TestClock::new()).expect("a sink")
 }
 
 fn batch(numbers: &[i64]) -> RecordBatch {

@@ -1,0 +1,100 @@
+//! Parquet, compressed with zstd. Rows are kept back until a row group is full.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use thalweg_core::error::{Error, Result};
+
+use super::Encoder;
+
+/// Rows of a group at most: enough to compress well, few enough that a writer's memory stays small.
+const GROUP_ROWS: usize = 1 << 17;
+/// Bytes of a group at which it is closed before.
+const GROUP_BYTES: usize = 32 << 20;
+/// Level of zstd: each further one costs much time and saves few bytes.
+const LEVEL: i32 = 1;
+
+/// Writes one Parquet file.
+pub struct ParquetEncoder {
+    writer: ArrowWriter<Drain>,
+    drain: Drain,
+}
+
+impl ParquetEncoder {
+    /// A file of this schema.
+    ///
+    /// # Errors
+    /// *User*: a type that Parquet does not have.
+    pub fn new(schema: SchemaRef) -> Result<Self> {
+        let level = ZstdLevel::try_new(LEVEL).map_err(|error| failed(&error))?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .build();
+        let drain = Drain::default();
+        let writer = ArrowWriter::try_new(drain.clone(), schema, Some(properties)).map_err(|error| failed(&error))?;
+        Ok(Self { writer, drain })
+    }
+}
+
+impl Encoder for ParquetEncoder {
+    fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        self.writer.write(batch).map_err(|error| failed(&error))?;
+        if self.writer.in_progress_size() >= GROUP_BYTES {
+            self.writer.flush().map_err(|error| failed(&error))?;
+        }
+        self.drain.move_to(out);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.writer.finish().map_err(|error| failed(&error))?;
+        self.drain.move_to(out);
+        Ok(())
+    }
+
+    fn suffix(&self) -> &'static str {
+        ".parquet"
+    }
+
+    fn annotate(&mut self, key: &str, value: &str) -> bool {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value.to_owned()));
+        true
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        self.writer.in_progress_size()
+    }
+}
+
+fn failed(error: &ParquetError) -> Error {
+    Error::user("format parquet", error)
+}
+
+/// Where the writer's bytes go until somebody takes them.
+#[derive(Clone, Default)]
+struct Drain(Arc<Mutex<Vec<u8>>>);
+
+impl Drain {
+    fn move_to(&self, out: &mut Vec<u8>) {
+        out.append(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl io::Write for Drain {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

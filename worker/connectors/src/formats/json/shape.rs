@@ -1,0 +1,156 @@
+//! Which fields of an object are read, and the order in which the last rows had them.
+
+use super::simd::load;
+use crate::formats::column::Column;
+
+/// What to do with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// Nothing reads it.
+    Skip,
+    /// It is the value of this column.
+    Column(usize),
+    /// It has the [`Target`] of this number.
+    Field(usize),
+}
+
+/// What a field is read for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Columns that take its value.
+    pub columns: Vec<usize>,
+    /// The node that describes it, where columns take fields of its object.
+    pub child: Option<usize>,
+}
+
+/// Objects of which fields are read: node 0 is the record, others lie on the way to `a.b`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Node {
+    /// Fields by name, sorted.
+    fields: Vec<(Vec<u8>, Target)>,
+    /// Columns that take fields of this object, or of objects within.
+    pub leaves: Vec<usize>,
+}
+
+impl Node {
+    /// What to do with the value of a field.
+    pub fn goal(&self, name: &[u8]) -> Goal {
+        let Ok(at) = self.fields.binary_search_by(|(field, _)| field.as_slice().cmp(name)) else { return Goal::Skip };
+        match &self.fields[at].1 {
+            Target { columns, child: None } if columns.len() == 1 => Goal::Column(columns[0]),
+            _ => Goal::Field(at),
+        }
+    }
+
+    /// The target of that number.
+    #[inline]
+    pub fn target_at(&self, index: usize) -> Option<&Target> {
+        self.fields.get(index).map(|(_, target)| target)
+    }
+
+    fn target_mut(&mut self, name: &[u8]) -> &mut Target {
+        let at = match self.fields.binary_search_by(|(field, _)| field.as_slice().cmp(name)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.fields.insert(at, (name.to_vec(), Target::default()));
+                at
+            }
+        };
+        &mut self.fields[at].1
+    }
+}
+
+/// The nodes that columns need.
+pub(super) fn nodes_of(columns: &[Column]) -> Vec<Node> {
+    let mut nodes = vec![Node::default()];
+    for (index, column) in columns.iter().enumerate().filter(|(_, c)| c.metadata.is_none()) {
+        let mut node = 0;
+        let mut path = column.from.split('.').peekable();
+        while let Some(name) = path.next() {
+            nodes[node].leaves.push(index);
+            let fresh = nodes.len();
+            let target = nodes[node].target_mut(name.as_bytes());
+            if path.peek().is_none() {
+                target.columns.push(index);
+                break;
+            }
+            node = *target.child.get_or_insert(fresh);
+            if node == fresh {
+                nodes.push(Node::default());
+            }
+        }
+    }
+    nodes
+}
+
+/// A key that is expected at a place: all bytes from the end of what precedes to the value, blanks included.
+#[derive(Clone, Debug)]
+pub(super) struct Expected {
+    /// The first bytes and the mask of those that count.
+    head: (u128, u128),
+    /// Bytes beyond those.
+    tail: Vec<u8>,
+    /// Length of all.
+    len: usize,
+    /// What to do with its value.
+    goal: Goal,
+}
+
+impl Expected {
+    fn new(bytes: &[u8], goal: Goal) -> Self {
+        let mut block = [0; 16];
+        let head = bytes.len().min(16);
+        block[..head].copy_from_slice(&bytes[..head]);
+        let mask = if head == 16 { u128::MAX } else { (1 << (8 * head)) - 1 };
+        let tail = bytes.get(16..).unwrap_or_default().to_vec();
+        Self { head: (u128::from_le_bytes(block), mask), tail, len: bytes.len(), goal }
+    }
+
+    /// The byte of the value, if this key stands at `at`. `block` is what is there.
+    #[inline]
+    fn matches(&self, text: &[u8], at: usize, block: u128) -> Option<usize> {
+        if (block ^ self.head.0) & self.head.1 != 0 {
+            return None;
+        }
+        let end = at + self.len;
+        let same = self.tail.is_empty() || text.get(at + 16..end) == Some(self.tail.as_slice());
+        same.then_some(end)
+    }
+}
+
+/// The order of keys learnt from the rows before: rows of one source are mostly written by one program.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Order {
+    steps: Vec<Expected>,
+}
+
+/// How many keys are remembered: more than that are no regular order.
+const REMEMBERED: usize = 256;
+/// How many optional keys in a row may be absent before a key is looked up anew.
+const LOOK_AHEAD: usize = 4;
+
+impl Order {
+    /// The key at `at`, if it is one that is expected from `step` on: its step, what to do, and where its value starts.
+    #[inline]
+    pub fn predict(&self, step: usize, text: &[u8], at: usize) -> Option<(usize, Goal, usize)> {
+        let block = u128::from_le_bytes(load(text, at));
+        let expected = self.steps.get(step)?;
+        match expected.matches(text, at, block) {
+            Some(end) => Some((step, expected.goal, end)),
+            None => self.look_ahead(step + 1, text, at, block),
+        }
+    }
+
+    #[inline(never)]
+    fn look_ahead(&self, from: usize, text: &[u8], at: usize, block: u128) -> Option<(usize, Goal, usize)> {
+        let ahead = self.steps.iter().enumerate().skip(from).take(LOOK_AHEAD);
+        ahead.filter_map(|(step, key)| Some((step, key.goal, key.matches(text, at, block)?))).next()
+    }
+
+    /// Remembers that these bytes came before the value of step `step`.
+    pub fn learn(&mut self, step: usize, bytes: &[u8], goal: Goal) {
+        if self.steps.len() < REMEMBERED && step <= self.steps.len() {
+            self.steps.insert(step, Expected::new(bytes, goal));
+        }
+    }
+}

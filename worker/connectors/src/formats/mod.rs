@@ -1,0 +1,36 @@
+//! Formats: bytes to columns and back.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`column`] | what a decoder is asked for |
+//! | [`json`], [`csv`] | decoders: they find values in text |
+//! | `grid`, `cell` | values that were found |
+//! | `writer`, `number`, [`time`] | one type each: found text to Arrow arrays |
+//! | `assembler`, `fault` | rows to a batch, and what is wrong with the others |
+//! | [`framing`] | where records end |
+//! | [`encode`] | columns to bytes |
+
+pub mod column;
+pub mod csv;
+pub mod encode;
+pub mod framing;
+pub mod json;
+pub mod time;
+
+mod assembler;
+mod cell;
+mod fault;
+mod grid;
+mod number;
+mod plan;
+mod writer;
+
+pub use column::{Column, Metadata};
+pub use csv::{CsvDecoder, CsvFraming, CsvOptions, Header};
+pub use encode::{CsvEncoder, CsvStyle, Encoder, JsonEncoder, ParquetEncoder};
+pub use framing::{Framing, Lines};
+pub use json::{JsonDecoder, JsonOptions};
+pub use time::TimestampFormat;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The one list of connectors: what a manifest names, and what is made of it.
+//!
+//! To add a connector: a folder beside this file, a line in [`source`] or [`sink`], a file in `crds/src/connector/`.
+
+mod format;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use thalweg_core::append_log::AppendLog;
+use thalweg_core::clock::{SharedClock, SystemClock};
+use thalweg_core::decode::Decoder;
+use thalweg_core::error::{Error, Result};
+use thalweg_core::sink::Sink;
+use thalweg_core::source::Source;
+use thalweg_crds::connector::{self, SinkConnector, SourceConnector};
+use thalweg_crds::format::Format;
+use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
+use thalweg_crds::secret::ValueFrom;
+
+use crate::blackhole::BlackholeSink;
+use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config};
+use crate::stdout::{StdoutSink, Style};
+
+/// Values that resources refer to.
+pub trait Values {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// *User*: it is not there.
+    fn read(&self, from: &ValueFrom) -> Result<Vec<u8>>;
+}
+
+/// A source to be opened.
+pub struct SourceRequest<'a> {
+    /// What its resource says.
+    pub source: &'a ResolvedSource,
+    /// Every declared column, by its name in SQL.
+    pub schema: SchemaRef,
+    /// Those that are read.
+    pub columns: &'a BTreeSet<String>,
+    /// The durable list of a name.
+    pub lists: &'a dyn Fn(&str) -> Arc<dyn AppendLog>,
+    /// Values of Secrets and ConfigMaps.
+    pub values: &'a dyn Values,
+    /// Where time comes from.
+    pub clock: SharedClock,
+}
+
+/// A source, and what makes columns of its chunks.
+pub struct OpenedSource {
+    /// The source.
+    pub source: Arc<dyn Source>,
+    /// Its decoder: the columns that are read, in the order of their declaration.
+    pub decoder: Arc<dyn Decoder>,
+}
+
+/// A sink to be opened.
+pub struct SinkRequest<'a> {
+    /// What its resource says.
+    pub sink: &'a ResolvedSink,
+    /// Values of Secrets and ConfigMaps.
+    pub values: &'a dyn Values,
+}
+
+/// Opens a source.
+///
+/// # Errors
+/// *User*: a connector or format that is not supported, settings that do not fit.
+pub fn source(request: SourceRequest<'_>) -> Result<OpenedSource> {
+    match request.source.spec.connector() {
+        Some(SourceConnector::Files(files)) => files_source(files, &request),
+        Some(SourceConnector::Generator(_)) => Err(unsupported("generator")),
+        Some(SourceConnector::Kafka(_)) => Err(unsupported("kafka")),
+        None => Err(no_connector("StreamSource", &request.source.name)),
+    }
+}
+
+/// Opens a sink.
+///
+/// # Errors
+/// As [`source`].
+pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
+    let spec = &request.sink.spec;
+    let written = spec.format.as_ref().map_or_else(|| Format::Json(Default::default()), |format| format.resolve());
+    match spec.connector() {
+        Some(SinkConnector::Files(files)) => {
+            let s3 = files.s3.as_ref().map(|s3| s3_config(s3, request.values)).transpose()?;
+            let config = FilesSinkConfig::resolve(files, request.sink.origin.folder(), s3);
+            let clock = Arc::new(SystemClock::new());
+            Ok(Arc::new(FilesSink::new(config, format::encoding(&written)?, clock)?))
+        }
+        Some(SinkConnector::Stdout(stdout)) => Ok(Arc::new(StdoutSink::new(match stdout.style {
+            connector::Style::Table => Style::Table,
+            connector::Style::Json => Style::Json,
+        }))),
+        Some(SinkConnector::Blackhole(_)) => Ok(Arc::new(BlackholeSink::new())),
+        Some(SinkConnector::Kafka(_)) => Err(unsupported("kafka")),
+        None => Err(no_connector("StreamSink", &request.sink.name)),
+    }
+}
+
+fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
+    let s3 = files.s3.as_ref().map(|s3| s3_config(s3, request.values)).transpose()?;
+    let most = usize::try_from(request.source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
+    let config = FilesSourceConfig::resolve(files, request.source.origin.folder(), most, s3);
+    let format::Reading { records, decoder } = format::reading(request)?;
+    let list = (request.lists)(&format!("{}/files", request.source.alias));
+    let source = FilesSource::new(config, records, list, request.clock.clone())?;
+    Ok(OpenedSource { source: Arc::new(source), decoder })
+}
+
+fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {
+    let value = |from: &Option<ValueFrom>| from.as_ref().map(|from| text(values.read(from)?)).transpose();
+    Ok(S3Config {
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        allow_http: s3.allow_http,
+        access_key_id: value(&s3.access_key_from)?,
+        secret_access_key: value(&s3.secret_key_from)?,
+        session_token: None,
+    })
+}
+
+/// A value that is text; editors end files with a newline.
+fn text(value: Vec<u8>) -> Result<String> {
+    let text = String::from_utf8(value).map_err(|_| Error::user("a key of S3", "expected text, found other bytes"))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::user(format!("`{what}`"), "not supported yet")
+}
+
+fn no_connector(kind: &str, name: &str) -> Error {
+    Error::user(format!("{kind}/{name}"), "expected exactly one connector")
+}
+
+#[cfg(test)]
+mod tests;
