@@ -4,7 +4,7 @@
 //! |---|---|
 //! | one resource: spec, status, printer columns | [`source`], [`sink`], [`pipeline`], [`assignment`] |
 //! | the settings of a connector | [`connector`], one file each |
-//! | formats, columns and their types | [`format`], [`schema`], [`column_type`] |
+//! | formats, columns and their types | [`mod@format`], [`schema`], [`column_type`] |
 //! | the parts of a pipeline's spec | [`scaling`], [`state`], [`worker`] |
 //! | conditions and their reasons | [`condition`] |
 //! | scalars as Kubernetes writes them | [`duration`], [`quantity`] |

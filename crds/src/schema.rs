@@ -14,10 +14,6 @@ use crate::column_type::{ColumnType, ColumnTypeError};
     "!(has(self.from) && has(self.metadata))",
     "from reads a field of the record and metadata a fact about it: give one of them"
 ))]
-#[x_kube(validation = (
-    "!(has(self.default) && has(self.metadata))",
-    "a metadata column always has a value: default has no meaning with metadata"
-))]
 pub struct Column {
     /// Its name in SQL.
     #[schemars(length(min = 1, max = 128))]
@@ -41,7 +37,7 @@ pub struct Column {
     /// Whether it may be null; a missing field is null.
     #[serde(default = "yes")]
     pub nullable: bool,
-    /// The value of a missing field.
+    /// The value of a missing field: a text, a number, true or false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_scalar")]
     pub default: Option<Value>,
@@ -58,6 +54,7 @@ fn yes() -> bool {
     true
 }
 
+/// Without a type, since it is that of the column; so no CEL rule can see it.
 fn any_scalar(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
 }

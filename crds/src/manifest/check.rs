@@ -47,7 +47,7 @@ impl Finding {
 pub(super) fn check(schema: &Value, root: &Arc<Node>) -> Result<Value, Vec<Finding>> {
     let mut findings = structure::check(schema, root);
     let json = apply_defaults(schema, &without_nulls(root.to_json()));
-    findings.extend(rules(schema, &json, &findings));
+    findings.extend(rules(schema, root, &json, &findings));
     if !findings.is_empty() {
         findings.extend(column_types(root, &findings));
     }
@@ -80,15 +80,30 @@ fn without_nulls(value: Value) -> Value {
 }
 
 /// The CEL rules that fail, less those that only repeat what the structure has shown.
-fn rules(schema: &Value, json: &Value, structural: &[Finding]) -> Vec<Finding> {
+fn rules(schema: &Value, root: &Node, json: &Value, structural: &[Finding]) -> Vec<Finding> {
     let Err(errors) = Validator::new().validate(schema, json, None) else { return Vec::new() };
     let told = |error: &ValidationError| {
         let direct = structural.iter().any(|finding| explains(finding, error));
         // A rule that could not be evaluated has met a value of a wrong type.
         direct || (error.kind != ErrorKind::ValidationFailure && !structural.is_empty())
     };
-    let finding = |error: ValidationError| Finding::in_field(error.field_path, error.message, None);
+    let finding = |error: ValidationError| {
+        let help = empty_field(root, &error);
+        Finding::in_field(error.field_path, error.message, help)
+    };
     errors.into_vec().into_iter().filter(|error| !told(error)).map(finding).collect()
+}
+
+/// Advice on a field that a rule reads and that is written without a value, which means that it is absent.
+fn empty_field(root: &Node, error: &ValidationError) -> Option<String> {
+    let parts = error.field_path.split(['.', '[']).map(|part| part.trim_end_matches(']'));
+    let node = parts.filter(|part| !part.is_empty()).try_fold(root, |node, part| match &node.tree {
+        Tree::List(items) => items.get(part.parse::<usize>().ok()?).map(Arc::as_ref),
+        _ => node.get(part).map(Arc::as_ref),
+    })?;
+    let Tree::Map(entries) = &node.tree else { return None };
+    let empty = entries.iter().find(|entry| entry.value.tree == Tree::Null && reads(&error.rule, &entry.key))?;
+    Some(format!("`{0}:` without a value means that it is absent; write {0}: {{}}", empty.key))
 }
 
 /// Whether a finding is about the value that a rule judges, or about a direct field of it that the rule reads.

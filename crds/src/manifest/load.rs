@@ -353,7 +353,10 @@ fn read_text(file: &Path) -> Result<String, Box<Problem>> {
         let column = String::from_utf8_lossy(last).chars().count() + 1;
         Box::new(Problem { line, column, ..file_problem(file, "the file is not UTF-8 from here on".to_owned()) })
     })?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    // JSON allows tabs between values, and none within a text; the YAML parser allows them in some places only.
+    let is_json = file.extension().is_some_and(|suffix| suffix == "json");
+    Ok(if is_json { text.replace('\t', " ") } else { text })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Manifests on disk, checked by the rules that the API server would apply, with line and column.
 //!
 //! The way of a manifest: [`yaml`] reads text into a tree that knows its places → `check` walks the generated schema,
-//! then the CEL rules → [`load`] makes typed items of it → [`resolve`] follows the references between them. Each step
+//! then the CEL rules → [`load()`] makes typed items of it → [`resolve()`] follows the references between them. Each step
 //! reports every [`Problem`] that it finds; [`load_pipelines`] does all of it.
 
 mod check;

@@ -82,11 +82,6 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
         ),
         (
             "StreamSource",
-            "files: { url: a }\nschema: [{ name: a, type: INT, default: 1, metadata: file }]".into(),
-            "a metadata column always has a value: default has no meaning with metadata",
-        ),
-        (
-            "StreamSource",
             "files: { url: a }\nschema: [{ name: a, type: \"DECIMAL(10\" }]".into(),
             "the type ends inside its parentheses: where a comma cut it in two, quote it, such as \"DECIMAL(10, 2)\"",
         ),

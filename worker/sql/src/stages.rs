@@ -8,6 +8,11 @@ use thalweg_core::unit::StageId;
 use crate::transform::Transform;
 use crate::window::WindowedAggregate;
 
+/// The hidden column that numbers the log of a row (`UInt32`).
+pub const LOG_COLUMN: &str = "__log";
+/// The hidden column that holds the position of a row in its log (`UInt64`).
+pub const POSITION_COLUMN: &str = "__position";
+
 /// A pipeline's SQL, planned.
 #[derive(Clone, Debug)]
 pub struct PlannedPipeline {
@@ -60,7 +65,8 @@ pub struct StageInput {
     /// What is read.
     pub from: InputFrom,
     /// The columns that are needed of it, in the order in which [`StageInput::transform`] expects them. For a source
-    /// with a watermark that feeds a window, the watermark's column is among them.
+    /// with a watermark that feeds a window, the watermark's column is among them. Where the order of rows matters
+    /// (`first_value`, `last_value`), [`LOG_COLUMN`] and [`POSITION_COLUMN`] follow, which the reader adds.
     pub columns: Vec<String>,
     /// From those columns to the columns of the stage: for `Stateless` the output, for `Windowed` the layout of
     /// [`WindowedAggregate::input_schema`].

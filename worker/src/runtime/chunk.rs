@@ -247,7 +247,7 @@ pub fn fold(
     }
     let mut folder: Folder = windows.folder();
     folder.push(rows)?;
-    Ok(windows.split(&folder.finish()?, key_groups))
+    windows.split(&folder.finish()?, key_groups)
 }
 
 fn max_millis(times: &ArrayRef) -> Option<i64> {

@@ -77,7 +77,8 @@ pub struct StageCounters {
     pub commits: Counter,
     /// Time that commits took, in microseconds.
     pub commit_micros: Counter,
-    /// Rows that a unit found late after its window had closed (possible only after idleness or a new split).
+    /// Groups of rows that a unit found late after their window had closed (possible only after idleness or a new
+    /// split).
     pub late: Counter,
     watermark: AtomicI64,
 }

@@ -95,14 +95,14 @@ impl WindowedUnit {
 
     async fn restore(&mut self) -> Result<()> {
         let Some(store) = self.ledger.store.clone() else { return Ok(()) };
+        let record = &self.ledger.record;
+        self.state.resume(record.cursor.as_deref(), record.watermark).map_err(|message| self.failed(message))?;
         for (key, value) in scan_all(&*store, layout::PANES).await? {
             let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
-            let entry = StateEntry { pane, batch: decode_rows(&value)?, replaces: false };
+            let entry = StateEntry { pane, batch: decode_rows(&value)? };
             self.state.restore(&entry).map_err(|message| self.failed(message))?;
             self.panes.entry(entry.pane).or_default().push(key);
         }
-        let record = &self.ledger.record;
-        self.state.resume(record.watermark, record.cursor.as_deref()).map_err(|message| self.failed(message))?;
         let entries = scan_all(&*store, layout::OUTBOX).await?;
         let entries = entries.iter().map(|(key, value)| {
             let seq = layout::parse_numbered(layout::OUTBOX, key).ok_or_else(|| unreadable("an outbox key"))?.0;
@@ -140,8 +140,8 @@ impl WindowedUnit {
             return Ok(());
         }
         if let Rows::Partial(partial) = &range.rows {
-            let late = self.state.merge(partial).map_err(|message| self.failed(message))?;
-            stage_counters(&self.context.counters, self.context.id).late.add(late as u64);
+            let merged = self.state.merge(partial).map_err(|message| self.failed(message))?;
+            stage_counters(&self.context.counters, self.context.id).late.add(merged.late_groups as u64);
             self.dirty = true;
         }
         self.dead_letters.extend(range.dead_letters);
@@ -202,9 +202,6 @@ impl WindowedUnit {
             return self.state.absorb_delta().map_err(|message| self.failed(message));
         }
         for entry in self.state.take_delta().map_err(|message| self.failed(message))? {
-            if entry.replaces {
-                self.panes.remove(&entry.pane).unwrap_or_default().into_iter().for_each(|key| writes.delete(key));
-            }
             let key = layout::pane_key(&entry.pane, self.ledger.record.pane_next);
             self.ledger.record.pane_next += 1;
             let mut value = Vec::new();

@@ -18,6 +18,7 @@ pub(super) fn check(schema: &Value, root: &Arc<Node>) -> Vec<Finding> {
         match (entry.key.as_str(), known.iter().find(|(name, _)| *name == entry.key)) {
             ("apiVersion" | "kind", _) => {}
             ("metadata", _) => walk.metadata(&entry.value),
+            (_, Some(_)) if entry.value.tree == Tree::Null => {}
             // Written by the operator alone; the API server drops it from what a user applies.
             ("status", _) => {}
             (key, Some((_, schema))) => walk.value(schema, &entry.value, key),
@@ -38,8 +39,6 @@ impl Walk {
             return;
         }
         match (&node.tree, schema["type"].as_str()) {
-            // A null stands for absence where there is a default.
-            (Tree::Null, _) if schema.get("default").is_some() => {}
             (Tree::Map(entries), Some("object")) => self.object(schema, entries, node.at, path),
             (Tree::List(items), Some("array")) => self.list(schema, items, node.at, path),
             _ => self.findings.extend(values::check(schema, node, path)),
@@ -51,6 +50,11 @@ impl Walk {
         let additional = schema.get("additionalProperties").filter(|value| value.is_object());
         for entry in entries {
             let field = child(path, &entry.key);
+            let is_known = additional.is_some() || known.iter().any(|(name, _)| *name == entry.key);
+            // The API server takes a null for absence.
+            if is_known && entry.value.tree == Tree::Null {
+                continue;
+            }
             match (known.iter().find(|(name, _)| *name == entry.key), additional) {
                 (Some((_, schema)), _) => self.value(schema, &entry.value, &field),
                 (None, Some(schema)) => self.value(schema, &entry.value, &field),
@@ -93,8 +97,10 @@ impl Walk {
 
     fn required(&mut self, schema: &Value, entries: &[Entry], at: Position, path: &str) {
         for name in strings(&schema["required"]) {
-            if !entries.iter().any(|entry| entry.key == name) {
-                self.findings.push(Finding::new(child(path, name), at, "this field is required"));
+            let entry = entries.iter().find(|entry| entry.key == name);
+            if entry.is_none_or(|entry| entry.value.tree == Tree::Null) {
+                let place = entry.map_or(at, |entry| entry.key_at);
+                self.findings.push(Finding::new(child(path, name), place, "this field is required"));
             }
         }
     }

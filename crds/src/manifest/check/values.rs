@@ -43,7 +43,6 @@ fn wrong_type(schema: &Value, node: &Node, path: &str) -> Finding {
         _ => node.type_name().to_owned(),
     };
     let finding = Finding::new(path, node.at, format!("expected {expected}, found {found}"));
-    let key = path.rsplit(['.', '[']).next().unwrap_or(path).trim_end_matches(']');
     match (&node.tree, schema["type"].as_str()) {
         (Tree::Number(number), Some("string")) if schema["pattern"] == duration::PATTERN => {
             finding.help(format!("give a unit, such as {number}s"))
@@ -51,7 +50,6 @@ fn wrong_type(schema: &Value, node: &Node, path: &str) -> Finding {
         (Tree::Bool(_) | Tree::Number(_), Some("string")) => {
             finding.help(format!("quote it: \"{}\"", node.written.as_deref().unwrap_or_default()))
         }
-        (Tree::Null, Some("object")) => finding.help(format!("write {key}: {{}}, or leave it out")),
         (Tree::Null, _) => finding.help("give a value, or leave it out"),
         (Tree::String(text), Some("boolean" | "integer" | "number")) if looks_like(schema, text) => {
             finding.help("remove the quotes")

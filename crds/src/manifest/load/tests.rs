@@ -29,7 +29,7 @@ fn a_folder_gives_its_manifests_and_a_note_on_what_is_skipped() {
     let folder = folder(&[
         ("b.yml", b"apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: web }\n---\n---\n# nothing\n"),
         ("a.yaml", format!("\u{feff}{SINK}").as_bytes()),
-        ("c.json", br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"sql"},"data":{"a":"SELECT 1"}}"#),
+        ("c.json", b"{\n\t\"apiVersion\":\t\"v1\",\t\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"sql\"},\"data\":{\"a\":\"SELECT 1\"}}"),
         ("d.txt", b"not: [read"),
     ]);
     std::fs::create_dir(folder.path().join("within.yaml")).unwrap();

@@ -52,10 +52,13 @@ fn metadata(item: &Item<SourceSpec>, column: &Column, path: &str) -> Option<Prob
 
 fn default_value(item: &Item<SourceSpec>, column: &Column, path: &str) -> Option<Problem> {
     let default = column.default.as_ref()?;
-    if !default.is_object() && !default.is_array() {
+    let message = if column.metadata.is_some() {
+        "a metadata column always has a value: default has no meaning with metadata"
+    } else if default.is_object() || default.is_array() {
+        "a default is a text, a number, true or false"
+    } else {
         return None;
-    }
-    let message = "a default is a text, a number, true or false";
+    };
     Some(item.problem(&format!("{path}.default"), message, None))
 }
 

@@ -125,6 +125,11 @@ fn each_broken_reference_is_told_at_its_place() {
             "11:42 spec.schema[3].default: a default is a text, a number, true or false",
         ),
         (
+            vec![("metadata: file }", "metadata: file, default: a }")],
+            PIPELINE.to_owned(),
+            "10:58 spec.schema[2].default: a metadata column always has a value: default has no meaning with metadata",
+        ),
+        (
             vec![("watermark: { column: at }", "watermark: { column: at, late: DeadLetter }")],
             PIPELINE.to_owned(),
             "28:3 spec.deadLetter: StreamSource/taxi-trips says DeadLetter, and the pipeline has no deadLetter.sink / \

@@ -15,8 +15,13 @@ pub fn parse(text: &str) -> Parsed {
         let problem = YamlProblem::new(start, format!("the file has {} bytes; the limit is 4 MiB", text.len()));
         return Parsed { documents: Vec::new(), problems: vec![problem.help("split it")] };
     }
-    let mut builder =
-        Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, problems: Vec::new() };
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        lines: text.lines().collect(),
+        anchors: HashMap::new(),
+        nodes: 0,
+        problems: Vec::new(),
+    };
     let mut documents = Vec::new();
     if let Err(problem) = builder.stream(&mut documents) {
         builder.problems.push(problem);
@@ -36,6 +41,7 @@ impl YamlProblem {
 
 struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
+    lines: Vec<&'a str>,
     anchors: HashMap<usize, Arc<Node>>,
     nodes: usize,
     problems: Vec<YamlProblem>,
@@ -107,6 +113,20 @@ impl<'a> Builder<'a> {
             .help("split it, or use fewer aliases"))
     }
 
+    /// kubectl's parser takes no tab as indentation, this one does. Between braces tabs are fine for both.
+    fn no_tab_before(&self, map: Position, key: Position) -> Result<()> {
+        let line = |position: Position| self.lines.get(position.line.wrapping_sub(1)).copied().unwrap_or_default();
+        if line(map).chars().nth(map.column - 1) == Some('{') {
+            return Ok(());
+        }
+        let indentation = line(key).chars().take(key.column - 1).take_while(|c| c.is_whitespace() || *c == '-');
+        match indentation.into_iter().position(|c| c == '\t') {
+            Some(before) => Err(YamlProblem::new(Position { column: before + 1, ..key }, "a tab is no indentation")
+                .help("indent with spaces")),
+            None => Ok(()),
+        }
+    }
+
     fn list(&mut self, at: Position, depth: usize) -> Result<Node> {
         let mut items = Vec::new();
         loop {
@@ -130,6 +150,7 @@ impl<'a> Builder<'a> {
             };
             let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
             let key_node = self.node(event, span, depth + 1)?;
+            self.no_tab_before(at, key_node.at)?;
             let (event, span) = self.next()?;
             let value = self.node(event, span, depth + 1)?;
             if is_merge {

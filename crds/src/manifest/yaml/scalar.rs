@@ -10,7 +10,10 @@ pub(super) fn resolve(text: &str) -> Option<Tree> {
         return known;
     }
     let number = match text.as_bytes().first() {
-        Some(b'.') => decimal_float(text).then(|| text.to_owned()),
+        Some(b'.') => {
+            let plain = text.replace('_', "");
+            (decimal_float(&plain) && underscores_separate_digits(text)).then_some(plain)
+        }
         Some(b'0'..=b'9' | b'+' | b'-') => {
             let plain = text.replace('_', "");
             if let Some(integer) = integer(&plain) {
@@ -78,6 +81,14 @@ fn decimal_float(text: &str) -> bool {
     mantissa_ok && !exponent.is_empty() && digits(exponent)
 }
 
+/// What Go asks of underscores in a number.
+fn underscores_separate_digits(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let digit = |at: Option<&u8>| at.is_some_and(u8::is_ascii_digit);
+    let separates = |at: usize| at > 0 && digit(bytes.get(at - 1)) && digit(bytes.get(at + 1));
+    (0..bytes.len()).filter(|at| bytes[*at] == b'_').all(separates)
+}
+
 /// A float as Go writes it to JSON: `1.0` becomes `1`, an integer.
 fn json_number(float: f64) -> Number {
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -126,6 +137,8 @@ mod tests {
             ("1e3", json!(1000)),
             ("1.5", json!(1.5)),
             (".5", json!(0.5)),
+            (".6_1", json!(0.61)),
+            ("._6", json!("._6")),
             ("1.", json!(1)),
             ("18446744073709551615", json!(u64::MAX)),
             ("-9223372036854775808", json!(i64::MIN)),

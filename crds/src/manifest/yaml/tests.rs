@@ -46,6 +46,8 @@ fn problems_name_the_place_and_what_to_do() {
     assert_eq!(messages("a: !!int x\n"), ["1:4 `x` is no !!int"]);
     assert_eq!(messages("a: {<<: 5}\n"), ["1:9 `<<` merges a map, or a list of maps"]);
     assert_eq!(messages(&"[".repeat(100)), ["1:66 this nests deeper than 64 levels / flatten it"]);
+    assert_eq!(messages("a:\n  \tb: 1\n"), ["2:3 a tab is no indentation / indent with spaces"]);
+    assert_eq!(json_of("{\n\t\"a\": {\n\t\t\"b\": 1}}"), json!({"a": {"b": 1}}));
     let long = messages(&" ".repeat(MAX_BYTES + 1));
     assert_eq!(long, ["1:1 the file has 4194305 bytes; the limit is 4 MiB / split it"]);
 }

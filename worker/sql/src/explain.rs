@@ -1,0 +1,166 @@
+//! A plan as text for people.
+
+use std::fmt::{self, Write as _};
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr_common::physical_expr::fmt_sql;
+
+use crate::stages::{InputFrom, PlannedPipeline, Stage, StageInput, StageKind, StageOutput};
+use crate::transform::Transform;
+use crate::window::{WindowSpec, WindowedAggregate};
+
+/// The stages of a pipeline: what each reads, does and emits.
+pub fn explain(plan: &PlannedPipeline) -> String {
+    let mut out = String::new();
+    for stage in &plan.stages {
+        explain_stage(&mut out, stage);
+    }
+    if !plan.lookups.is_empty() {
+        let _ = writeln!(out, "lookup tables: {}", plan.lookups.join(", "));
+    }
+    out
+}
+
+fn explain_stage(out: &mut String, stage: &Stage) {
+    let kind = match &stage.kind {
+        StageKind::Stateless => "stateless, one unit a split",
+        StageKind::Windowed(_) => "windowed, one unit a key group",
+    };
+    let _ = writeln!(out, "stage {} of statement {}: {kind}", stage.id, stage.statement);
+    for input in &stage.inputs {
+        explain_input(out, input);
+    }
+    if let StageKind::Windowed(aggregate) = &stage.kind {
+        explain_windows(out, aggregate);
+    }
+    let columns: Vec<String> =
+        stage.schema.fields().iter().map(|field| format!("{} {}", field.name(), Type(field.data_type()))).collect();
+    let _ = match &stage.output {
+        StageOutput::Sink(sink) => writeln!(out, "  write  sink {sink} ({})", columns.join(", ")),
+        StageOutput::Stage(next) => writeln!(out, "  feed   stage {next} ({})", columns.join(", ")),
+    };
+}
+
+fn explain_input(out: &mut String, input: &StageInput) {
+    let columns = input.columns.join(", ");
+    let _ = match &input.from {
+        InputFrom::Source(name) => writeln!(out, "  read   {name} ({columns})"),
+        InputFrom::Stage(id) => writeln!(out, "  read   stage {id} ({columns})"),
+    };
+    explain_steps(out, &input.transform);
+}
+
+fn explain_steps(out: &mut String, transform: &Transform) {
+    for step in transform.steps() {
+        let _ = writeln!(out, "         {step}");
+    }
+}
+
+fn explain_windows(out: &mut String, aggregate: &WindowedAggregate) {
+    let _ = writeln!(out, "  window {}", Window(&aggregate.window));
+    let keys: Vec<&str> =
+        aggregate.input_schema.fields().iter().take(aggregate.key_count).map(|key| key.name().as_str()).collect();
+    let _ = writeln!(out, "  keys   {}", if keys.is_empty() { "none".to_owned() } else { keys.join(", ") });
+    let calls = aggregate.aggregates.iter().zip(&aggregate.filters);
+    let calls: Vec<String> = calls
+        .map(|(call, filter)| match filter {
+            Some(filter) => format!("{} FILTER {}", Call(call), fmt_sql(filter.as_ref())),
+            None => Call(call).to_string(),
+        })
+        .collect();
+    let _ = writeln!(out, "  fold   {}", if calls.is_empty() { "nothing".to_owned() } else { calls.join(", ") });
+    if !aggregate.finish.is_identity() {
+        let _ = writeln!(out, "  finish");
+        explain_steps(out, &aggregate.finish);
+    }
+}
+
+struct Call<'a>(&'a AggregateFunctionExpr);
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let args: Vec<String> = self
+            .0
+            .expressions()
+            .iter()
+            .map(|arg| match arg.downcast_ref::<Literal>() {
+                Some(_) if self.0.fun().name() == "count" => "*".to_owned(),
+                _ => fmt_sql(arg.as_ref()).to_string(),
+            })
+            .collect();
+        let distinct = if self.0.is_distinct() { "DISTINCT " } else { "" };
+        write!(f, "{}({distinct}{})", self.0.fun().name(), args.join(", "))
+    }
+}
+
+/// A window as its SQL.
+pub(crate) struct Window<'a>(pub(crate) &'a WindowSpec);
+
+impl fmt::Display for Window<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offset = match *self.0 {
+            WindowSpec::Tumble { size, offset } => {
+                write!(f, "TUMBLE({}", Millis(size))?;
+                offset
+            }
+            WindowSpec::Hop { size, slide, offset } => {
+                write!(f, "HOP({}, {}", Millis(slide), Millis(size))?;
+                offset
+            }
+            WindowSpec::Cumulate { size, step, offset } => {
+                write!(f, "CUMULATE({}, {}", Millis(step), Millis(size))?;
+                offset
+            }
+            WindowSpec::Session { gap } => return write!(f, "SESSION({})", Millis(gap)),
+            WindowSpec::Attached => return f.write_str("of the stage before"),
+        };
+        if offset == 0 { f.write_str(")") } else { write!(f, ", offset {})", Millis(offset)) }
+    }
+}
+
+struct Millis(i64);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+        match units.into_iter().find(|(length, _)| self.0 != 0 && self.0 % length == 0) {
+            Some((length, unit)) => write!(f, "{} {unit}", self.0 / length),
+            None => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+/// A type under Flink's name.
+pub(crate) struct Type<'a>(pub(crate) &'a DataType);
+
+impl fmt::Display for Type<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            DataType::Boolean => "BOOLEAN",
+            DataType::Int8 => "TINYINT",
+            DataType::Int16 => "SMALLINT",
+            DataType::Int32 => "INT",
+            DataType::Int64 => "BIGINT",
+            DataType::Float32 => "FLOAT",
+            DataType::Float64 => "DOUBLE",
+            DataType::Utf8 => "STRING",
+            DataType::Binary => "BYTES",
+            DataType::Date32 => "DATE",
+            DataType::Decimal128(precision, scale) => return write!(f, "DECIMAL({precision}, {scale})"),
+            DataType::Timestamp(unit, None) => {
+                let precision = match unit {
+                    TimeUnit::Second => 0,
+                    TimeUnit::Millisecond => 3,
+                    TimeUnit::Microsecond => 6,
+                    TimeUnit::Nanosecond => 9,
+                };
+                return write!(f, "TIMESTAMP({precision})");
+            }
+            DataType::List(item) => return write!(f, "ARRAY<{}>", Type(item.data_type())),
+            other => return write!(f, "{other}"),
+        };
+        f.write_str(name)
+    }
+}

@@ -1,0 +1,136 @@
+//! JSON in text.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanBuilder, StringBuilder};
+use arrow::datatypes::DataType;
+use datafusion::common::exec_err;
+use datafusion::error::Result;
+use datafusion::logical_expr::ScalarUDF;
+use serde_json::Value;
+
+use super::row::{Kind, Last, Returns, pure};
+
+const TEXT: Returns = Returns::Always(|| DataType::Utf8);
+const BOOLEAN: Returns = Returns::Always(|| DataType::Boolean);
+const ARGUMENTS: &[Kind] = &[Kind::Text, Kind::Text];
+
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    vec![
+        pure("json_value", ARGUMENTS, 2, TEXT, |args| text_of(args, scalar_text)),
+        pure("json_query", ARGUMENTS, 2, TEXT, |args| {
+            text_of(args, |found| (found.is_object() || found.is_array()).then(|| found.to_string()))
+        }),
+        pure("json_exists", ARGUMENTS, 2, BOOLEAN, |args| {
+            let mut out = BooleanBuilder::with_capacity(args[0].len());
+            each(args, |found| match found {
+                Some(found) => out.append_value(found.is_some()),
+                None => out.append_null(),
+            })?;
+            Ok(Arc::new(out.finish()))
+        }),
+        pure("is_json", &[Kind::Text], 1, BOOLEAN, |args| {
+            let text = args[0].as_string::<i32>();
+            let rows = text.iter().map(|text| Some(serde_json::from_str::<serde::de::IgnoredAny>(text?).is_ok()));
+            Ok(Arc::new(rows.collect::<arrow::array::BooleanArray>()))
+        }),
+    ]
+}
+
+fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn text_of(args: &[ArrayRef], read: fn(&Value) -> Option<String>) -> Result<ArrayRef> {
+    let mut out = StringBuilder::with_capacity(args[0].len(), 0);
+    each(args, |found| out.append_option(found.flatten().and_then(read)))?;
+    Ok(Arc::new(out.finish()))
+}
+
+/// Calls `take` once a row: `None` for a null argument, `Some(None)` where the path leads nowhere or the text is no
+/// JSON.
+fn each(args: &[ArrayRef], mut take: impl FnMut(Option<Option<&Value>>)) -> Result<()> {
+    let (text, path) = (args[0].as_string::<i32>(), args[1].as_string::<i32>());
+    let mut last = Last::new();
+    for row in 0..text.len() {
+        if text.is_null(row) || path.is_null(row) {
+            take(None);
+            continue;
+        }
+        let steps = last.get(path.value(row), parse_path)?;
+        let value: Option<Value> = serde_json::from_str(text.value(row)).ok();
+        take(Some(value.as_ref().and_then(|value| follow(value, steps))));
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Field(String),
+    Index(usize),
+}
+
+fn follow<'a>(value: &'a Value, steps: &[Step]) -> Option<&'a Value> {
+    steps.iter().try_fold(value, |value, step| match step {
+        Step::Field(name) => value.get(name.as_str()),
+        Step::Index(index) => value.get(*index),
+    })
+}
+
+/// `$.a.b[0]['c']`, after an optional `lax` or `strict`. Wildcards and filters are refused.
+fn parse_path(path: &str) -> Result<Vec<Step>> {
+    let trimmed = path.trim();
+    let trimmed = trimmed.strip_prefix("lax ").or_else(|| trimmed.strip_prefix("strict ")).unwrap_or(trimmed).trim();
+    let steps = trimmed.strip_prefix('$').and_then(|rest| parse_steps(rest, vec![]));
+    match steps {
+        Some(steps) => Ok(steps),
+        None => exec_err!("`{path}` is no JSON path of the form $.field[0]['field']"),
+    }
+}
+
+fn parse_steps(rest: &str, mut steps: Vec<Step>) -> Option<Vec<Step>> {
+    let mut rest = rest;
+    while !rest.is_empty() {
+        if let Some(inside) = rest.strip_prefix('[') {
+            let (inside, after) = inside.split_once(']')?;
+            let quoted = |quote: char| inside.strip_prefix(quote).and_then(|inside| inside.strip_suffix(quote));
+            steps.push(match quoted('\'').or_else(|| quoted('"')) {
+                Some(name) => Step::Field(name.to_owned()),
+                None => Step::Index(inside.trim().parse().ok()?),
+            });
+            rest = after;
+        } else {
+            let name = rest.strip_prefix('.')?;
+            let end = name.find(['.', '[']).unwrap_or(name.len());
+            let (name, after) = name.split_at(end);
+            if name.is_empty() || name.contains(['*', '?', '(']) {
+                return None;
+            }
+            steps.push(Step::Field(name.to_owned()));
+            rest = after;
+        }
+    }
+    Some(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_fields_and_indices_only() {
+        let field = |name: &str| Step::Field(name.to_owned());
+        assert_eq!(
+            parse_path("lax $.a[1]['b c'].d").expect("a path"),
+            [field("a"), Step::Index(1), field("b c"), field("d")]
+        );
+        assert_eq!(parse_path("$").expect("a path"), []);
+        for wrong in ["", "a", "$.", "$.*", "$[", "$[x]", "$..a"] {
+            assert!(parse_path(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The one list of functions that SQL may call.
+//!
+//! Those of the planner whose meaning is Flink's are taken by name; the others are in this folder. All are pure: equal
+//! arguments give equal results, on every worker and at every time.
+
+mod geo;
+mod java_time;
+mod json;
+mod math;
+mod row;
+mod text;
+mod time;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::functions::all_default_functions;
+use datafusion::functions_aggregate::all_default_aggregate_functions;
+use datafusion::functions_nested::all_default_nested_functions;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+/// Functions of the planner under their own names.
+const BORROWED: &[&str] = &[
+    "ascii",
+    "btrim",
+    "character_length",
+    "chr",
+    "coalesce",
+    "concat_ws",
+    "contains",
+    "decode",
+    "encode",
+    "ends_with",
+    "find_in_set",
+    "get_field",
+    "initcap",
+    "left",
+    "levenshtein",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "named_struct",
+    "nullif",
+    "octet_length",
+    "overlay",
+    "regexp_count",
+    "regexp_like",
+    "regexp_replace",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "starts_with",
+    "strpos",
+    "struct",
+    "substr",
+    "to_hex",
+    "translate",
+    "upper",
+    "array_has",
+    "array_element",
+    "array_length",
+    "cardinality",
+    "make_array",
+    "map",
+    "map_extract",
+    "map_keys",
+    "map_values",
+];
+
+/// Functions of the planner under another name: ours, then its own.
+const RENAMED: &[(&str, &str)] = &[
+    ("char_length", "character_length"),
+    ("length", "character_length"),
+    ("trim", "btrim"),
+    ("substring", "substr"),
+    ("array_contains", "array_has"),
+    ("greatest_of", "greatest"),
+    ("least_of", "least"),
+    ("sha224_bytes", "sha224"),
+    ("sha256_bytes", "sha256"),
+    ("sha384_bytes", "sha384"),
+    ("sha512_bytes", "sha512"),
+    ("ucase", "upper"),
+    ("lcase", "lower"),
+];
+
+/// Names that are rewritten before the planner sees them.
+const REWRITTEN: &[&str] = &[
+    "concat",
+    "dayofmonth",
+    "dayofweek",
+    "dayofyear",
+    "endswith",
+    "greatest",
+    "hour",
+    "if",
+    "ifnull",
+    "instr",
+    "least",
+    "locate",
+    "minute",
+    "mod",
+    "month",
+    "quarter",
+    "regexp",
+    "second",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "startswith",
+    "timestampadd",
+    "timestampdiff",
+    "to_base64",
+    "week",
+    "year",
+];
+
+/// Aggregate functions.
+const AGGREGATES: &[&str] =
+    &["avg", "count", "first_value", "last_value", "max", "min", "stddev", "stddev_pop", "sum", "var", "var_pop"];
+
+/// Aggregate functions under another name: ours, then the planner's.
+const RENAMED_AGGREGATES: &[(&str, &str)] =
+    &[("stddev_samp", "stddev"), ("var_samp", "var"), ("variance", "var"), ("mean", "avg")];
+
+static SCALARS: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(scalars);
+static AGGREGATE_MAP: LazyLock<BTreeMap<String, Arc<AggregateUDF>>> = LazyLock::new(aggregates);
+
+fn scalars() -> BTreeMap<String, Arc<ScalarUDF>> {
+    let planner: BTreeMap<String, Arc<ScalarUDF>> = all_default_functions()
+        .into_iter()
+        .chain(all_default_nested_functions())
+        .map(|function| (function.name().to_owned(), function))
+        .collect();
+    let borrowed = BORROWED.iter().map(|name| (*name, *name)).chain(RENAMED.iter().copied());
+    let borrowed = borrowed.filter_map(|(ours, theirs)| Some((ours.to_owned(), Arc::clone(planner.get(theirs)?))));
+    let own = [geo::functions(), json::functions(), math::functions(), text::functions(), time::functions()];
+    let own = own.into_iter().flatten().map(|function| (function.name().to_owned(), Arc::new(function)));
+    borrowed.chain(own).collect()
+}
+
+fn aggregates() -> BTreeMap<String, Arc<AggregateUDF>> {
+    let planner: BTreeMap<String, Arc<AggregateUDF>> =
+        all_default_aggregate_functions().into_iter().map(|function| (function.name().to_owned(), function)).collect();
+    let names = AGGREGATES.iter().map(|name| (*name, *name)).chain(RENAMED_AGGREGATES.iter().copied());
+    names.filter_map(|(ours, theirs)| Some((ours.to_owned(), Arc::clone(planner.get(theirs)?)))).collect()
+}
+
+/// The scalar function of a lower-case name.
+pub(crate) fn scalar(name: &str) -> Option<Arc<ScalarUDF>> {
+    SCALARS.get(name).cloned()
+}
+
+/// The aggregate function of a lower-case name.
+pub(crate) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
+    AGGREGATE_MAP.get(name).cloned()
+}
+
+/// Whether a lower-case name is that of an aggregate function.
+pub(crate) fn is_aggregate(name: &str) -> bool {
+    AGGREGATE_MAP.contains_key(name)
+}
+
+/// Whether a text may call a function by this lower-case name.
+pub(crate) fn is_known(name: &str) -> bool {
+    SCALARS.contains_key(name) || is_aggregate(name) || REWRITTEN.contains(&name)
+}
+
+/// The known function that a wrong name probably meant.
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    let hidden = |known: &&str| !known.ends_with("_of") && !known.ends_with("_bytes") && !known.ends_with("_unit");
+    let known = SCALARS.keys().chain(AGGREGATE_MAP.keys()).map(String::as_str).filter(hidden);
+    crate::problem::nearest(name, known.chain(REWRITTEN.iter().copied()))
+}
+
+/// Every scalar function's name.
+pub(crate) fn scalar_names() -> Vec<String> {
+    SCALARS.keys().cloned().collect()
+}
+
+/// Every aggregate function's name.
+pub(crate) fn aggregate_names() -> Vec<String> {
+    AGGREGATE_MAP.keys().cloned().collect()
+}
+
+/// Functions that are known and still no pipeline may call: what was found, and what to write instead.
+pub(crate) fn refused(name: &str, no_arguments: bool) -> Option<(String, &'static str)> {
+    let upper = name.to_uppercase();
+    let clock =
+        || Some((format!("{upper} reads a clock, so that a replay would give other rows"), "use a time of the row"));
+    match name {
+        "unix_timestamp" if no_arguments => clock(),
+        "now"
+        | "current_timestamp"
+        | "current_date"
+        | "current_time"
+        | "localtime"
+        | "localtimestamp"
+        | "current_row_timestamp" => clock(),
+        "proctime" => Some((
+            "PROCTIME reads a clock, so that a replay would give other rows".to_owned(),
+            "use the watermark's column of the source",
+        )),
+        "rand" | "rand_integer" | "random" | "uuid" => Some((
+            format!("{upper} gives other values in a replay"),
+            "derive it from the row, for example MD5(CAST(id AS STRING))",
+        )),
+        "current_watermark" | "source_watermark" => {
+            Some((format!("{upper} is not supported"), "windows close by the watermark; late rows: `watermark.late`"))
+        }
+        "tumble" | "hop" | "session" | "cumulate" => Some((
+            format!("{upper}(…) as a group function is not supported"),
+            "write FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), …)) GROUP BY window_start, window_end",
+        )),
+        "tumble_start" | "tumble_end" | "tumble_rowtime" | "hop_start" | "hop_end" | "hop_rowtime"
+        | "session_start" | "session_end" | "session_rowtime" => Some((
+            format!("{upper} is not supported"),
+            "select window_start, window_end or window_time of the window function",
+        )),
+        "listagg" | "collect" | "array_agg" | "string_agg" => {
+            Some((format!("{upper} is not supported yet"), "use count, first_value, last_value, min or max"))
+        }
+        "row_number" | "rank" | "dense_rank" | "lag" | "lead" | "ntile" => {
+            Some((format!("{upper} is not supported yet"), "use min, max, first_value or last_value in a window"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_the_lists_is_there() {
+        for name in BORROWED.iter().chain(RENAMED.iter().map(|(ours, _)| ours)) {
+            assert!(scalar(name).is_some(), "{name}");
+        }
+        for name in AGGREGATES.iter().chain(RENAMED_AGGREGATES.iter().map(|(ours, _)| ours)) {
+            assert!(aggregate(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_function_looks_at_anything_but_its_arguments() {
+        use datafusion::logical_expr::Volatility;
+        for (name, function) in SCALARS.iter() {
+            assert_eq!(function.signature().volatility, Volatility::Immutable, "{name}");
+        }
+    }
+}

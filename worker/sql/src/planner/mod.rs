@@ -1,0 +1,227 @@
+//! From text to stages.
+
+mod context;
+mod rules;
+mod window_node;
+
+use std::collections::BTreeSet;
+
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::planner::{ContextProvider, SqlToRel};
+use datafusion::sql::sqlparser::ast::{Ident, Statement as Parsed};
+
+use crate::catalog::{Catalog, SinkTable};
+use crate::lower::Builder;
+use crate::problem::{Place, SqlProblem, from_planner, suggestion};
+use crate::stages::PlannedPipeline;
+use crate::text::{self, Marks, Statement, StatementKind};
+pub(crate) use context::Context;
+pub(crate) use window_node::{EVENT_TIME, WINDOW_COLUMNS, WindowNode};
+
+/// Stack of the thread that plans. Trees are as deep as [`text`]'s limits allow, and planning recurses into them.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// Nodes of one statement's plan, views included as often as they are named.
+const MAX_NODES: usize = 2_000;
+
+/// Plans the SQL of a pipeline over the tables that it may name.
+///
+/// # Errors
+/// Every problem that was found: those of each statement, as far as one does not hide another.
+pub fn plan(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlProblem>> {
+    let planned = std::thread::scope(|scope| {
+        let plan = || plan_here(sql, catalog);
+        let thread = std::thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
+        thread.spawn_scoped(scope, plan).map(std::thread::ScopedJoinHandle::join)
+    });
+    match planned {
+        Ok(Ok(planned)) => planned,
+        Ok(Err(_)) => Err(vec![Place::default().problem("internal error: the SQL planner gave up on this text")]),
+        Err(error) => Err(vec![Place::default().problem(format!("internal error: no thread to plan on: {error}"))]),
+    }
+}
+
+fn plan_here(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlProblem>> {
+    let (statements, mut problems) = text::parse(sql);
+    let mut script = Script {
+        catalog,
+        context: Context::new(catalog),
+        builder: Builder::new(catalog),
+        inserts: 0,
+        failed_views: BTreeSet::new(),
+    };
+    for statement in statements {
+        problems.extend(script.statement(statement).err().unwrap_or_default());
+    }
+    if problems.is_empty() && script.inserts == 0 {
+        problems.push(Place::default().refuse("the SQL writes nowhere", "write INSERT INTO sink SELECT … FROM source"));
+    }
+    if problems.is_empty() {
+        return Ok(script.builder.finish());
+    }
+    problems.sort();
+    problems.dedup();
+    Err(problems)
+}
+
+struct Script<'a> {
+    catalog: &'a Catalog,
+    context: Context,
+    builder: Builder<'a>,
+    inserts: usize,
+    failed_views: BTreeSet<String>,
+}
+
+impl Script<'_> {
+    fn statement(&mut self, mut statement: Statement) -> Result<(), Vec<SqlProblem>> {
+        let mut windows = vec![];
+        let (marks, mut problems) = text::rewrite(&mut statement, self.catalog, &mut windows);
+        let sink = match statement.kind {
+            StatementKind::Insert => {
+                self.inserts += 1;
+                self.sink(&statement.name).map_err(|problem| problems.push(problem)).ok()
+            }
+            StatementKind::View => None,
+        };
+        if !problems.is_empty() {
+            if statement.kind == StatementKind::View {
+                // Statements that use the view shall not complain that there is none.
+                self.failed_views.insert(statement.name.value);
+            }
+            return Err(problems);
+        }
+        self.context.set_windows(windows);
+        let plan = match self.logical(&statement, &marks) {
+            Ok(plan) => plan,
+            Err(problem) => return Err(self.unless_hidden(&statement, problem)),
+        };
+        match sink {
+            Some(sink) => {
+                let names = output_names(&statement, plan.schema()).map_err(|problem| vec![problem])?;
+                self.insert(plan, sink, &names, marks)
+            }
+            None => self.view(&statement, plan).map_err(|problem| vec![problem]),
+        }
+    }
+
+    fn sink(&self, name: &Ident) -> Result<SinkTable, SqlProblem> {
+        let sinks = &self.catalog.sinks;
+        sinks.iter().find(|sink| sink.name == name.value).cloned().ok_or_else(|| {
+            let help = suggestion(&name.value, sinks.iter().map(|sink| sink.name.as_str()));
+            Place::from(name.span).refuse(format!("there is no sink `{}`", name.value), help)
+        })
+    }
+
+    /// The statement's query with every name resolved and every type known.
+    fn logical(&self, statement: &Statement, marks: &Marks) -> Result<LogicalPlan, SqlProblem> {
+        let planned = SqlToRel::new(&self.context)
+            .sql_statement_to_plan(Parsed::Query(statement.query.clone()))
+            .map_err(|error| self.located(from_planner(&error, Place::default()), marks))?;
+        let nodes = count(&planned);
+        if nodes > MAX_NODES {
+            let found = format!("the plan has {nodes} nodes, the limit is {MAX_NODES}");
+            return Err(statement.place.refuse(found, "use views less often inside of one another"));
+        }
+        rules::analyze(planned, self.context.options())
+            .map_err(|error| self.located(from_planner(&error, Place::default()), marks))
+    }
+
+    /// A problem with a statement, unless it only says that a view is missing which has problems of its own.
+    fn unless_hidden(&mut self, statement: &Statement, problem: SqlProblem) -> Vec<SqlProblem> {
+        if statement.kind == StatementKind::View {
+            self.failed_views.insert(statement.name.value.clone());
+        }
+        let missing = |view: &String| problem.message.starts_with(&format!("there is no source or view `{view}`"));
+        if self.failed_views.iter().any(missing) { vec![] } else { vec![problem] }
+    }
+
+    /// Gives a problem without a place that of the function that it names, else that of the statement.
+    fn located(&self, problem: SqlProblem, marks: &Marks) -> SqlProblem {
+        if (problem.line, problem.column) != (1, 1) {
+            return problem;
+        }
+        let lower = problem.message.to_lowercase();
+        let named = marks
+            .functions
+            .iter()
+            .find(|(name, _)| lower.split(|ch: char| !ch.is_alphanumeric() && ch != '_').any(|word| word == name));
+        let place = named.map_or(marks.statement, |(_, place)| *place);
+        SqlProblem { help: problem.help, ..place.problem(problem.message) }
+    }
+
+    fn insert(
+        &mut self,
+        plan: LogicalPlan,
+        sink: SinkTable,
+        names: &[String],
+        marks: Marks,
+    ) -> Result<(), Vec<SqlProblem>> {
+        let problems = missing_columns(&sink, names, marks.statement);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let optimized = rules::optimize(plan).map_err(|error| vec![from_planner(&error, marks.statement)])?;
+        self.builder.insert(&optimized, &sink.name, names, marks).map_err(|problem| vec![problem])
+    }
+
+    fn view(&mut self, statement: &Statement, plan: LogicalPlan) -> Result<(), SqlProblem> {
+        let names = output_names(statement, plan.schema())?;
+        let place = Place::from(statement.name.span).or(statement.place);
+        let columns = plan.schema().columns().into_iter().zip(&names);
+        let renamed = columns.map(|(column, name)| datafusion::logical_expr::Expr::Column(column).alias(name));
+        let plan = LogicalPlanBuilder::from(plan)
+            .project(renamed.collect::<Vec<_>>())
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|error| from_planner(&error, statement.place))?;
+        if self.context.add_view(&statement.name.value, plan) {
+            return Ok(());
+        }
+        Err(place.refuse(
+            format!("there is a source or view `{}` already", statement.name.value),
+            "give the view another name",
+        ))
+    }
+}
+
+fn count(plan: &LogicalPlan) -> usize {
+    let mut nodes = 0;
+    let mut open = vec![plan];
+    while let Some(node) = open.pop() {
+        nodes += 1;
+        if nodes > MAX_NODES {
+            break;
+        }
+        open.extend(node.inputs());
+    }
+    nodes
+}
+
+/// The names of a statement's columns: those that it lists, else those of its query.
+fn output_names(statement: &Statement, schema: &DFSchema) -> Result<Vec<String>, SqlProblem> {
+    let found = schema.fields().len();
+    let listed = statement.columns.len();
+    if listed != 0 && listed != found {
+        let place = Place::from(statement.columns[0].span).or(statement.place);
+        return Err(place.problem(format!("{listed} columns are listed, the query gives {found}")));
+    }
+    let names: Vec<String> = if listed == 0 {
+        schema.fields().iter().map(|field| field.name().clone()).collect()
+    } else {
+        statement.columns.iter().map(|column| column.value.clone()).collect()
+    };
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(twice) => Err(statement.place.refuse(format!("two columns are called `{twice}`"), "rename one with AS")),
+        None => Ok(names),
+    }
+}
+
+fn missing_columns(sink: &SinkTable, names: &[String], place: Place) -> Vec<SqlProblem> {
+    let missing = sink.required_columns.iter().filter(|column| !names.contains(column));
+    missing
+        .map(|column| {
+            let found = format!("the sink `{}` needs a column `{column}`, which the query does not give", sink.name);
+            place.refuse(found, suggestion(column, names.iter().map(String::as_str)))
+        })
+        .collect()
+}

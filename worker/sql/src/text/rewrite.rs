@@ -1,0 +1,145 @@
+//! Flink's spellings turned into what the planner knows; windows taken out of the text.
+
+mod calls;
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, TableFactor, TableVersion, Visit, VisitMut,
+    VisitorMut,
+};
+
+use super::refuse::{Marks, Refusals};
+use super::script::Statement;
+use super::window_call::{self, WINDOW_PREFIX, WindowCall, WindowData};
+use crate::catalog::Catalog;
+use crate::problem::SqlProblem;
+
+/// Checks a statement and rewrites it. Windows are numbered on from those in `windows`, and added to them.
+pub(crate) fn rewrite(
+    statement: &mut Statement,
+    catalog: &Catalog,
+    windows: &mut Vec<WindowCall>,
+) -> (Marks, Vec<SqlProblem>) {
+    let first = windows.len();
+    let mut extract = Extract { catalog, windows, problems: vec![] };
+    let _ = VisitMut::visit(&mut statement.query, &mut extract);
+    let mut problems = extract.problems;
+    let mut refusals = Refusals::new(statement.place);
+    let _ = Visit::visit(&statement.query, &mut refusals);
+    for query in inner_queries(&mut windows[first..]) {
+        let _ = Visit::visit(query, &mut refusals);
+    }
+    problems.append(&mut refusals.problems);
+    if problems.is_empty() {
+        let _ = VisitMut::visit(&mut statement.query, &mut Rewrite { problems: &mut problems });
+        for query in inner_queries(&mut windows[first..]) {
+            let _ = VisitMut::visit(query, &mut Rewrite { problems: &mut problems });
+        }
+    }
+    (refusals.marks, problems)
+}
+
+/// Queries that stand inside of windows.
+fn inner_queries(windows: &mut [WindowCall]) -> impl Iterator<Item = &mut Box<Query>> {
+    windows.iter_mut().filter_map(|window| match &mut window.data {
+        WindowData::Query(query) => Some(query),
+        WindowData::Table(_) => None,
+    })
+}
+
+/// Takes windows and `FOR SYSTEM_TIME AS OF` of lookup tables out of `FROM`.
+struct Extract<'a> {
+    catalog: &'a Catalog,
+    windows: &'a mut Vec<WindowCall>,
+    problems: Vec<SqlProblem>,
+}
+
+impl Extract<'_> {
+    fn is_lookup(&self, name: &ObjectName) -> bool {
+        let name = name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.as_str());
+        self.catalog.sources.iter().any(|source| source.lookup && Some(source.name.as_str()) == name)
+    }
+}
+
+impl VisitorMut for Extract<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, version, .. } = factor
+            && matches!(version, Some(TableVersion::ForSystemTimeAsOf(_)))
+            && self.is_lookup(name)
+        {
+            *version = None;
+        }
+        let Some(call) = window_call::parse(factor) else { return ControlFlow::Continue(()) };
+        let alias = match factor {
+            TableFactor::Table { alias, .. } | TableFactor::TableFunction { alias, .. } => alias.take(),
+            _ => None,
+        };
+        let number = self.windows.len();
+        match call {
+            Ok(mut call) => {
+                if let WindowData::Query(query) = &mut call.data {
+                    // Windows inside come first, so that a window's number is greater than those it reads.
+                    let _ = VisitMut::visit(query, self);
+                }
+                self.windows.push(call);
+            }
+            Err(problem) => self.problems.push(problem),
+        }
+        let number = if self.windows.len() > number { self.windows.len() - 1 } else { number };
+        *factor = table_named(ObjectName::from(vec![Ident::new(format!("{WINDOW_PREFIX}{number}"))]), alias);
+        ControlFlow::Continue(())
+    }
+}
+
+fn table_named(name: ObjectName, alias: Option<datafusion::sql::sqlparser::ast::TableAlias>) -> TableFactor {
+    TableFactor::Table {
+        name,
+        alias,
+        args: None,
+        with_hints: vec![],
+        version: None,
+        with_ordinality: false,
+        partitions: vec![],
+        json_path: None,
+        sample: None,
+        index_hints: vec![],
+    }
+}
+
+/// Rewrites expressions, and names those that have no name as Flink does.
+struct Rewrite<'a> {
+    problems: &'a mut Vec<SqlProblem>,
+}
+
+impl VisitorMut for Rewrite<'_> {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for (position, item) in select.projection.iter_mut().enumerate() {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. })
+            {
+                let expr = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
+                *item = SelectItem::ExprWithAlias { expr, alias: Ident::new(format!("EXPR${position}")) };
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match calls::rewritten(expr) {
+            Some(Ok(rewritten)) => *expr = rewritten,
+            Some(Err(problem)) => self.problems.push(problem),
+            None => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `FROM name`
+pub(crate) fn table(name: ObjectName) -> TableFactor {
+    table_named(name, None)
+}

@@ -1,0 +1,202 @@
+//! Calls that Flink spells otherwise than the planner, or means otherwise.
+
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CaseWhen, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, Value,
+};
+
+use crate::problem::{Place, SqlProblem};
+
+type Rewritten = Option<Result<Expr, SqlProblem>>;
+
+/// What `expr` is to the planner; `None` if it is that already.
+pub(super) fn rewritten(expr: &Expr) -> Rewritten {
+    match expr {
+        Expr::Function(function) => function_call(function),
+        Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } if *unit != DateTimeField::NoDateTime => {
+            Some(Ok(call("floor_time", vec![text(&unit.to_string()), *expr.clone()])))
+        }
+        Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(unit) } if *unit != DateTimeField::NoDateTime => {
+            Some(Ok(call("ceil_time", vec![text(&unit.to_string()), *expr.clone()])))
+        }
+        Expr::Extract { field, expr, .. } => {
+            Some(Ok(call("time_field", vec![text(&field.to_string()), *expr.clone()])))
+        }
+        Expr::Position { expr, r#in } => Some(Ok(call("strpos", vec![*r#in.clone(), *expr.clone()]))),
+        Expr::Substring { expr, substring_from, substring_for, .. } => {
+            let from = substring_from.as_deref().cloned().unwrap_or_else(|| number("1"));
+            let args = [Some(*expr.clone()), Some(from), substring_for.as_deref().cloned()];
+            Some(Ok(call("substr", args.into_iter().flatten().collect())))
+        }
+        Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+            let args = [Some(expr), Some(overlay_what), Some(overlay_from), overlay_for.as_ref()];
+            Some(Ok(call("overlay", args.into_iter().flatten().map(|arg| *arg.clone()).collect())))
+        }
+        _ => None,
+    }
+}
+
+fn function_call(function: &Function) -> Rewritten {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let name = function.name.to_string().trim_matches('`').to_lowercase();
+    let args: Vec<Expr> = list.args.iter().filter_map(argument).collect();
+    if args.len() != list.args.len() {
+        return None;
+    }
+    let place = Place::from(function.name.span());
+    if let Some(unit) = unit_field(&name) {
+        return Some(exactly(&name, args, place).map(|[arg]| call("time_field", vec![text(unit), arg])));
+    }
+    arithmetic(&name, &args, place)
+        .or_else(|| of_time(&name, &args, place))
+        .or_else(|| of_text(&name, &args, place))
+        .or_else(|| json(&name, list, &args))
+}
+
+fn arithmetic(name: &str, args: &[Expr], place: Place) -> Rewritten {
+    let args = args.to_vec();
+    match name {
+        "mod" => Some(exactly(name, args, place).map(|[left, right]| binary(left, BinaryOperator::Modulo, right))),
+        "if" => Some(exactly(name, args, place).map(|[condition, then, or_else]| case(condition, then, or_else))),
+        "ifnull" => Some(Ok(call("coalesce", args))),
+        "greatest" | "least" => {
+            let any_null = args.iter().cloned().map(|arg| Expr::IsNull(Box::new(nested(arg))));
+            let any_null = any_null.reduce(|left, right| binary(left, BinaryOperator::Or, right))?;
+            let chosen = call(if name == "greatest" { "greatest_of" } else { "least_of" }, args);
+            Some(Ok(case(any_null, null(), chosen)))
+        }
+        _ => None,
+    }
+}
+
+fn of_time(name: &str, args: &[Expr], place: Place) -> Rewritten {
+    let args = args.to_vec();
+    match name {
+        "timestampdiff" | "timestampadd" => Some(exactly(name, args, place).and_then(|[unit, first, second]| {
+            let Expr::Identifier(unit) = &unit else {
+                let found = format!("expected a unit such as SECOND, found `{unit}`");
+                return Err(place.refuse(found, format!("write {}(SECOND, …)", name.to_uppercase())));
+            };
+            Ok(call(&format!("{name}_unit"), vec![text(&unit.value), first, second]))
+        })),
+        _ => None,
+    }
+}
+
+fn of_text(name: &str, args: &[Expr], place: Place) -> Rewritten {
+    let args = args.to_vec();
+    match name {
+        // Null if one of them is, unlike the planner's own.
+        "concat" => {
+            args.into_iter().map(nested).reduce(|left, right| binary(left, BinaryOperator::StringConcat, right)).map(Ok)
+        }
+        "locate" | "strpos" | "instr" if args.len() == 2 => {
+            let [first, second] = <[Expr; 2]>::try_from(args).ok()?;
+            Some(Ok(if name == "locate" {
+                call("strpos", vec![second, first])
+            } else {
+                call("strpos", vec![first, second])
+            }))
+            .filter(|_| name != "strpos")
+        }
+        "regexp" => Some(Ok(call("regexp_like", args))),
+        "regexp_replace" if args.len() == 3 => Some(Ok(call(name, args.into_iter().chain([text("g")]).collect()))),
+        "sha224" | "sha256" | "sha384" | "sha512" => Some(
+            exactly(name, args, place)
+                .map(|[arg]| call("encode", vec![call(&format!("{name}_bytes"), vec![arg]), text("hex")])),
+        ),
+        "to_base64" => Some(exactly(name, args, place).map(|[arg]| call("encode", vec![arg, text("base64")]))),
+        "startswith" => Some(Ok(call("starts_with", args))),
+        "endswith" => Some(Ok(call("ends_with", args))),
+        _ => None,
+    }
+}
+
+/// `JSON_VALUE(… RETURNING type)`
+fn json(name: &str, list: &FunctionArgumentList, args: &[Expr]) -> Rewritten {
+    let returning = list.clauses.iter().find_map(|clause| match clause {
+        FunctionArgumentClause::JsonReturningClause(returning) => Some(returning.data_type.clone()),
+        _ => None,
+    })?;
+    Some(Ok(Expr::Cast {
+        kind: datafusion::sql::sqlparser::ast::CastKind::Cast,
+        expr: Box::new(call(name, args.to_vec())),
+        data_type: returning,
+        array: false,
+        format: None,
+    }))
+}
+
+/// `YEAR(ts)` and its like.
+fn unit_field(name: &str) -> Option<&'static str> {
+    match name {
+        "year" => Some("YEAR"),
+        "quarter" => Some("QUARTER"),
+        "month" => Some("MONTH"),
+        "week" => Some("WEEK"),
+        "dayofyear" => Some("DOY"),
+        "dayofmonth" => Some("DAY"),
+        "dayofweek" => Some("DOW"),
+        "hour" => Some("HOUR"),
+        "minute" => Some("MINUTE"),
+        "second" => Some("SECOND"),
+        _ => None,
+    }
+}
+
+fn argument(arg: &FunctionArg) -> Option<Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    }
+}
+
+fn exactly<const N: usize>(name: &str, args: Vec<Expr>, place: Place) -> Result<[Expr; N], SqlProblem> {
+    let found = args.len();
+    args.try_into().map_err(|_| place.problem(format!("{} takes {N} arguments, found {found}", name.to_uppercase())))
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    nested(Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) })
+}
+
+fn nested(expr: Expr) -> Expr {
+    Expr::Nested(Box::new(expr))
+}
+
+fn case(condition: Expr, result: Expr, or_else: Expr) -> Expr {
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition, result }],
+        else_result: Some(Box::new(or_else)),
+    }
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.into())
+}
+
+fn text(value: &str) -> Expr {
+    Expr::Value(Value::SingleQuotedString(value.to_owned()).into())
+}
+
+fn number(value: &str) -> Expr {
+    Expr::Value(Value::Number(value.to_owned(), false).into())
+}
