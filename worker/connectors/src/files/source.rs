@@ -134,8 +134,12 @@ impl Source for FilesSource {
 impl Files {
     /// The files of a split, in order.
     async fn entries(&self, split: &SplitId) -> Result<Vec<Found>> {
-        let listing = self.lister.known().await?;
-        let entries = entries(&listing, split.as_str(), self.config.watch.is_some());
+        let watched = self.config.watch.is_some();
+        let known = entries(&self.lister.known().await, split.as_str(), watched);
+        let entries = match known {
+            Some(known) => Some(known),
+            None => entries(&self.lister.latest().await?, split.as_str(), watched),
+        };
         entries.ok_or_else(|| Error::internal(format!("opening split `{split}`"), "it was never listed"))
     }
 
