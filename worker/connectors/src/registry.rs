@@ -1,10 +1,8 @@
-//! The one list of connectors and formats: from what resources say to what a worker reads and writes.
+//! The one list of connectors: what a manifest names, and what is made of it.
 //!
-//! To add a connector: a folder beside this file, settings in `crds/src/connector/`, an arm in [`source`] or [`sink`].
+//! To add a connector: a folder beside this file, a line in [`source`] or [`sink`], a file in `crds/src/connector/`.
 
-mod columns;
-mod settings;
-mod writers;
+mod format;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,154 +14,143 @@ use thalweg_core::decode::Decoder;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::sink::Sink;
 use thalweg_core::source::Source;
-use thalweg_crds::connector::{FilesSource as FilesSpec, GeneratorSource as GeneratorSpec, SinkConnector, SourceConnector, Style};
+use thalweg_crds::connector::{self, SinkConnector, SourceConnector};
 use thalweg_crds::format::Format;
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
 
 use crate::blackhole::BlackholeSink;
-use crate::files::{FilesSink, FilesSource, Framing, Headers, Records};
-use crate::formats::csv::CsvDecoder;
-use crate::formats::json::JsonDecoder;
-use crate::generator::by_schema::GeneratedColumn;
+use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config};
 use crate::generator::{GeneratorConfig, GeneratorSource};
-use crate::stdout::{StdoutSink, Style as StdoutStyle};
-use crate::files::encoder::JsonLines;
+use crate::stdout::{StdoutSink, Style};
 
-use columns::ColumnsDecoder;
-
-/// Where values of Secrets and ConfigMaps come from.
+/// Values that resources refer to.
 pub trait Values {
-    /// The value that a reference names.
+    /// The value of a key.
     ///
     /// # Errors
-    /// `User` where there is none; the message never holds a value.
+    /// *User*: it is not there.
     fn read(&self, from: &ValueFrom) -> Result<Vec<u8>>;
 }
 
-/// A source to open.
+/// A source to be opened.
 pub struct SourceRequest<'a> {
     /// What its resource says.
     pub source: &'a ResolvedSource,
-    /// Every declared column, as the plan sees them.
+    /// Every declared column, by its name in SQL.
     pub schema: SchemaRef,
-    /// The columns that are read.
+    /// Those that are read.
     pub columns: &'a BTreeSet<String>,
-    /// Durable lists, for listings.
+    /// The durable list of a name.
     pub lists: &'a dyn Fn(&str) -> Arc<dyn AppendLog>,
-    /// Secrets.
+    /// Values of Secrets and ConfigMaps.
     pub values: &'a dyn Values,
     /// Where time comes from.
     pub clock: SharedClock,
 }
 
-/// A source, with what decodes it.
+/// A source, and what makes columns of its chunks.
 pub struct OpenedSource {
-    /// What is read.
+    /// The source.
     pub source: Arc<dyn Source>,
-    /// Decodes the columns that are read.
+    /// Its decoder: the columns that are read, in the order of their declaration.
     pub decoder: Arc<dyn Decoder>,
+}
+
+/// A sink to be opened.
+pub struct SinkRequest<'a> {
+    /// What its resource says.
+    pub sink: &'a ResolvedSink,
+    /// Values of Secrets and ConfigMaps.
+    pub values: &'a dyn Values,
+    /// Where time comes from.
+    pub clock: SharedClock,
 }
 
 /// Opens a source.
 ///
 /// # Errors
-/// `User` where the settings do not fit, or name what is not supported yet.
+/// *User*: a connector or format that is not supported, settings that do not fit.
 pub fn source(request: SourceRequest<'_>) -> Result<OpenedSource> {
     match request.source.spec.connector() {
         Some(SourceConnector::Files(files)) => files_source(files, &request),
         Some(SourceConnector::Generator(generator)) => generator_source(generator, &request),
-        Some(SourceConnector::Kafka(_)) => Err(not_yet("StreamSource", &request.source.name, "kafka")),
-        None => Err(Error::user(format!("StreamSource `{}`", request.source.name), "it names no connector")),
+        Some(SourceConnector::Kafka(_)) => Err(unsupported("kafka")),
+        None => Err(no_connector("StreamSource", &request.source.name)),
     }
-}
-
-fn files_source(files: &FilesSpec, request: &SourceRequest<'_>) -> Result<OpenedSource> {
-    let spec = &request.source.spec;
-    let base = request.source.origin.folder();
-    let config = settings::files_source(files, base, spec.max_record_bytes, request.values)?;
-    let read = columns::read(request);
-    let list = (request.lists)(&request.source.alias);
-    let (records, decoder): (Records, Arc<dyn Decoder>) = match spec.format() {
-        Format::Json(json) => {
-            let decoder = JsonDecoder::new(read, settings::json(&json)?)?;
-            (Records::Text { framing: Framing::Lines, header: None }, Arc::new(decoder))
-        }
-        Format::Csv(csv) => {
-            let framing = Framing::Csv { delimiter: settings::one_byte(&csv.delimiter), quote: settings::one_byte(&csv.quote) };
-            let all = request.source.columns.iter().map(columns::field);
-            let decoder = Arc::new(CsvDecoder::new(read, settings::csv(&csv, all.collect()))?);
-            let header = csv.header.then(|| Arc::new(HeadersOf(decoder.clone())) as Arc<dyn Headers>);
-            (Records::Text { framing, header }, decoder)
-        }
-        Format::Parquet(_) => {
-            let decoder = ColumnsDecoder::new(&read);
-            (Records::Parquet { columns: decoder.stored() }, Arc::new(decoder))
-        }
-        Format::Avro(_) => return Err(not_yet("StreamSource", &request.source.name, "files in avro")),
-    };
-    let source = FilesSource::new(config, records, list, request.clock.clone())?;
-    Ok(OpenedSource { source: Arc::new(source), decoder })
-}
-
-fn generator_source(generator: &GeneratorSpec, request: &SourceRequest<'_>) -> Result<OpenedSource> {
-    let json = match request.source.spec.format() {
-        Format::Json(json) => json,
-        other => return Err(not_yet("StreamSource", &request.source.name, &format!("a generator in {}", other.name()))),
-    };
-    let fields = request.source.columns.iter().zip(request.schema.fields());
-    let columns = match generator.schema {
-        None => Vec::new(),
-        Some(_) => fields
-            .map(|(column, field)| GeneratedColumn::new(columns::field(column), field.data_type().clone()))
-            .collect::<Result<_>>()?,
-    };
-    let source = GeneratorSource::new(GeneratorConfig::new(generator, columns)?, request.clock.clone())?;
-    let decoder = JsonDecoder::new(columns::read(request), settings::json(&json)?)?;
-    Ok(OpenedSource { source: Arc::new(source), decoder: Arc::new(decoder) })
-}
-
-/// A sink to open.
-pub struct SinkRequest<'a> {
-    /// What its resource says.
-    pub sink: &'a ResolvedSink,
-    /// Secrets.
-    pub values: &'a dyn Values,
-    /// Where time comes from.
-    pub clock: SharedClock,
 }
 
 /// Opens a sink.
 ///
 /// # Errors
-/// `User` where the settings do not fit, or name what is not supported yet.
+/// As [`source`].
 pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
     let spec = &request.sink.spec;
+    let written = spec.format.as_ref().map_or_else(|| Format::Json(Default::default()), |format| format.resolve());
     match spec.connector() {
         Some(SinkConnector::Files(files)) => {
-            let config = settings::files_sink(files, request.sink.origin.folder(), request.values)?;
-            let encoding = writers::encoding(&spec.format())?;
-            Ok(Arc::new(FilesSink::new(config, encoding, request.clock)?))
+            let s3 = files.s3.as_ref().map(|s3| s3_config(s3, request.values)).transpose()?;
+            let config = FilesSinkConfig::resolve(files, request.sink.origin.folder(), s3);
+            Ok(Arc::new(FilesSink::new(config, format::encoding(&written)?, request.clock)?))
         }
         Some(SinkConnector::Stdout(stdout)) => Ok(Arc::new(StdoutSink::new(match stdout.style {
-            Style::Table => StdoutStyle::Table,
-            Style::Json => StdoutStyle::Lines(Arc::new(JsonLines)),
+            connector::Style::Table => Style::Table,
+            connector::Style::Json => Style::Json,
         }))),
         Some(SinkConnector::Blackhole(_)) => Ok(Arc::new(BlackholeSink::new())),
-        Some(SinkConnector::Kafka(_)) => Err(not_yet("StreamSink", &request.sink.name, "kafka")),
-        None => Err(Error::user(format!("StreamSink `{}`", request.sink.name), "it names no connector")),
+        Some(SinkConnector::Kafka(_)) => Err(unsupported("kafka")),
+        None => Err(no_connector("StreamSink", &request.sink.name)),
     }
 }
 
-fn not_yet(kind: &str, name: &str, what: &str) -> Error {
-    Error::user(format!("{kind} `{name}`"), format!("{what}: not supported yet by this version"))
+fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
+    let s3 = files.s3.as_ref().map(|s3| s3_config(s3, request.values)).transpose()?;
+    let most = usize::try_from(request.source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
+    let config = FilesSourceConfig::resolve(files, request.source.origin.folder(), most, s3);
+    let format::Reading { records, decoder } = format::reading(request)?;
+    let list = (request.lists)(&format!("{}/files", request.source.alias));
+    let source = FilesSource::new(config, records, list, request.clock.clone())?;
+    Ok(OpenedSource { source: Arc::new(source), decoder })
 }
 
-/// Gives the header lines of files to the decoder.
-struct HeadersOf(Arc<CsvDecoder>);
-
-impl Headers for HeadersOf {
-    fn set_header(&self, piece: &str, header: &[u8]) -> Result<()> {
-        self.0.set_header(&piece.into(), header)
-    }
+fn generator_source(generator: &connector::GeneratorSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
+    let columns = match generator.schema {
+        None => Vec::new(),
+        Some(_) => format::generated(request)?,
+    };
+    let config = GeneratorConfig::new(generator, columns)?;
+    let source = Arc::new(GeneratorSource::new(config, request.clock.clone())?);
+    let Format::Json(json) = request.source.spec.format() else {
+        return Err(unsupported("a generator of anything but json"));
+    };
+    Ok(OpenedSource { source, decoder: format::json_decoder(&json, request)? })
 }
+
+fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {
+    let value = |from: &Option<ValueFrom>| from.as_ref().map(|from| text(values.read(from)?)).transpose();
+    Ok(S3Config {
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        allow_http: s3.allow_http,
+        access_key_id: value(&s3.access_key_from)?,
+        secret_access_key: value(&s3.secret_key_from)?,
+        session_token: None,
+    })
+}
+
+/// A value that is text; editors end files with a newline.
+fn text(value: Vec<u8>) -> Result<String> {
+    let text = String::from_utf8(value).map_err(|_| Error::user("a key of S3", "expected text, found other bytes"))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::user(format!("`{what}`"), "not supported yet")
+}
+
+fn no_connector(kind: &str, name: &str) -> Error {
+    Error::user(format!("{kind}/{name}"), "expected exactly one connector")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! What a `files` source or sink was told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use thalweg_crds::connector::{Compression as WrittenCompression, FilesSink, FilesSource, Order as WrittenOrder};
 
 /// Settings of a `files` source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,28 @@ impl FilesSourceConfig {
             max_record_bytes: 10 << 20,
             chunk_bytes: 1 << 20,
             s3: None,
+        }
+    }
+
+    /// What a resource says; `folder` is that of its manifest.
+    pub fn resolve(written: &FilesSource, folder: &Path, max_record_bytes: usize, s3: Option<S3Config>) -> Self {
+        Self {
+            compression: match written.compression {
+                WrittenCompression::Auto => None,
+                WrittenCompression::None => Some(Compression::None),
+                WrittenCompression::Gzip => Some(Compression::Gzip),
+                WrittenCompression::Zstd => Some(Compression::Zstd),
+            },
+            watch: written.watch.map(|every| every.as_std()),
+            allow_empty: written.allow_empty,
+            order: match written.order {
+                WrittenOrder::Any => Order::Any,
+                WrittenOrder::ByName => Order::ByName,
+            },
+            lanes: written.lanes.unsigned_abs().max(1),
+            max_record_bytes,
+            s3,
+            ..Self::new(&written.url, folder)
         }
     }
 }
@@ -134,6 +158,17 @@ impl FilesSinkConfig {
             roll_every: Duration::from_secs(60),
             roll_bytes: 128 << 20,
             s3: None,
+        }
+    }
+
+    /// What a resource says; `folder` is that of its manifest.
+    pub fn resolve(written: &FilesSink, folder: &Path, s3: Option<S3Config>) -> Self {
+        Self {
+            partition_by: written.partition_by.clone(),
+            roll_every: written.roll.every.as_std(),
+            roll_bytes: written.roll.size.get(),
+            s3,
+            ..Self::new(&written.url, folder)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which files a source has: a list that only grows and that all processes share.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,15 +82,18 @@ impl Lister {
         Self { log, clock, known: Mutex::default() }
     }
 
-    /// The list as it stands, without looking for files anew.
+    /// The list as this process knows it.
+    pub(crate) async fn known(&self) -> Arc<Listing> {
+        Arc::clone(&self.known.lock().await.listing)
+    }
+
+    /// The list as it stands, without looking for files anew: another process may have extended it.
     ///
     /// # Errors
     /// The list cannot be read.
-    pub(crate) async fn known(&self) -> Result<Arc<Listing>> {
+    pub(crate) async fn latest(&self) -> Result<Arc<Listing>> {
         let mut known = self.known.lock().await;
-        if known.records == 0 {
-            self.catch_up(&mut known).await?;
-        }
+        self.catch_up(&mut known).await?;
         Ok(Arc::clone(&known.listing))
     }
 
@@ -130,10 +134,7 @@ impl Lister {
     async fn append(&self, known: &mut Known, found: Vec<Found>, config: &FilesSourceConfig) -> Result<Appended> {
         known.sizes = found.iter().map(|file| (file.name.clone(), file.size)).collect();
         let files = known.listing.unlisted(&found);
-        if files.is_empty() && known.records > 0 {
-            return Ok(Appended::Created);
-        }
-        if files.is_empty() && config.watch.is_some() {
+        if files.is_empty() && (known.records > 0 || config.watch.is_some()) {
             return Ok(Appended::Created);
         }
         let batch = Batch { lanes: config.lanes.max(1), files };
@@ -158,7 +159,8 @@ impl Lister {
 }
 
 fn no_file(config: &FilesSourceConfig) -> Error {
-    let base = config.base_dir.display();
+    let base = if config.base_dir.as_os_str().is_empty() { Path::new(".") } else { &config.base_dir };
+    let base = base.display();
     Error::user(
         format!("`files.url` `{}`", config.url),
         format!("no file matches (relative paths start from `{base}`)"),

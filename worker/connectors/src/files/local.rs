@@ -74,11 +74,10 @@ impl Target for LocalFolder {
     }
 }
 
-/// Whether an earlier life of the writer, or one of an earlier incarnation, left this behind for good.
+/// Whether an earlier life of the writer, of this incarnation or an earlier one, left this unfinished.
 fn is_abandoned(name: &StagedName, writer: &WriterId) -> bool {
     let same = name.writer.pipeline == writer.pipeline && name.writer.unit == writer.unit;
-    let earlier = name.writer.incarnation < writer.incarnation;
-    same && (earlier || (name.writer == *writer && name.staging == Staging::Open))
+    same && name.writer.incarnation <= writer.incarnation && name.staging == Staging::Open
 }
 
 /// One life of a writer in a folder.

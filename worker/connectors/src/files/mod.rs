@@ -4,17 +4,19 @@
 //! lane of them, and takes [`block`]s of whole records from [`text`] (over [`input`], by [`framing`]) or [`parquet`].
 //!
 //! Out: a [`writer`] deals rows to folders ([`partition`]) and encodes them into unseen files, which a [`publish`]
-//! target ([`local`]) shows under [`names`] that say who wrote them.
+//! target ([`local`], [`objects`]) shows under [`names`] that say who wrote them.
 
 mod block;
+mod columns;
 pub mod config;
-pub mod encoder;
+mod encoding;
 pub mod framing;
 mod input;
 mod listing;
 mod local;
 mod location;
 mod names;
+mod objects;
 mod parquet;
 mod partition;
 mod place;
@@ -29,8 +31,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use columns::ColumnsDecoder;
 pub use config::{Compression, FilesSinkConfig, FilesSourceConfig, Order, S3Config};
-pub use encoder::{Encoder, Encoding};
+pub use encoding::Encoding;
 pub use framing::Framing;
 pub use sink::FilesSink;
 pub use source::{FilesSource, Headers, Records};

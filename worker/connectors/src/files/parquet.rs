@@ -135,7 +135,14 @@ fn column(rows: &RecordBatch, expected: &Field) -> Result<ArrayRef, ArrowError> 
     let found = rows.column_by_name(expected.name());
     let found = found.ok_or_else(|| ArrowError::SchemaError(format!("no column `{}`", expected.name())))?;
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(found, expected.data_type(), &options)
+    match found.data_type() {
+        // The moment counts, not what clocks showed in the zone that the writer was in.
+        DataType::Timestamp(unit, Some(_)) => {
+            let utc = cast_with_options(found, &DataType::Timestamp(*unit, Some("UTC".into())), &options)?;
+            cast_with_options(&utc, expected.data_type(), &options)
+        }
+        _ => cast_with_options(found, expected.data_type(), &options),
+    }
 }
 
 fn check_column(shown: &str, found: Option<&Field>, expected: &Field) -> Result<()> {
@@ -151,11 +158,12 @@ fn check_column(shown: &str, found: Option<&Field>, expected: &Field) -> Result<
 
 /// Whether every value of one type is one of the other.
 fn fits(found: &DataType, expected: &DataType) -> bool {
-    use DataType::{Date32, Decimal128, Dictionary, Float32, Float64, LargeUtf8, Timestamp, Utf8, Utf8View};
+    use DataType::{Date32, Decimal128, Dictionary, Float32, Float64, LargeUtf8, List, Timestamp, Utf8, Utf8View};
     let text = |of: &DataType| matches!(of, Utf8 | LargeUtf8 | Utf8View);
     match (found, expected) {
         _ if found == expected => true,
         (Dictionary(_, values), _) => fits(values, expected),
+        (List(found), List(expected)) => fits(found.data_type(), expected.data_type()),
         (Float32, Float64) | (Date32 | Timestamp(..), Timestamp(..)) => true,
         (Decimal128(p, s), Decimal128(q, t)) => {
             s <= t && i16::from(*q) - i16::from(*t) >= i16::from(*p) - i16::from(*s)

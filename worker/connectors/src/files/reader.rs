@@ -137,7 +137,7 @@ impl SplitReader for FilesReader {
                     self.next_file(&found);
                     continue;
                 }
-                self.start(found.clone());
+                self.start(self.opened.clone().unwrap_or_else(|| found.clone()));
             }
             if !self.fetch().await? {
                 if self.is_watched() {

@@ -8,11 +8,13 @@ use thalweg_core::error::Result;
 use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
 
 use super::config::FilesSinkConfig;
-use super::encoder::Encoding;
+use super::encoding::Encoding;
 use super::local::LocalFolder;
-use super::location::{Location, Root};
+use super::location::Location;
+use super::objects::ObjectFolder;
 use super::partition::Partitioner;
 use super::publish::Target;
+use super::store::Store;
 use super::writer::FilesWriter;
 
 /// A `files` sink.
@@ -23,7 +25,7 @@ pub struct FilesSink {
 /// What a sink and its writers share.
 pub(crate) struct Output {
     pub(crate) config: FilesSinkConfig,
-    pub(crate) encoding: Arc<dyn Encoding>,
+    pub(crate) encoding: Encoding,
     pub(crate) partitioner: Partitioner,
     pub(crate) target: Arc<dyn Target>,
 }
@@ -33,14 +35,19 @@ impl FilesSink {
     ///
     /// # Errors
     /// A URL that names none, a partition key that is none.
-    pub fn new(config: FilesSinkConfig, encoding: Arc<dyn Encoding>, clock: SharedClock) -> Result<Self> {
+    pub fn new(config: FilesSinkConfig, encoding: Encoding, clock: SharedClock) -> Result<Self> {
         let location = Location::folder(&config.url, &config.base_dir)?;
+        let store = Store::of(&location, config.s3.as_ref())?;
+        Self::into(store, config, encoding, clock)
+    }
+
+    /// A sink into a store.
+    pub(crate) fn into(store: Store, config: FilesSinkConfig, encoding: Encoding, clock: SharedClock) -> Result<Self> {
         let partitioner = Partitioner::parse(&config.partition_by)?;
-        let target: Arc<dyn Target> = match &location.root {
-            Root::Local(root) => Arc::new(LocalFolder::new(root.clone(), config.url.clone(), clock)),
-            Root::S3 { .. } => {
-                return Err(thalweg_core::error::Error::user("`files.url`", "S3 is not supported yet"));
-            }
+        let shown = config.url.clone();
+        let target: Arc<dyn Target> = match store {
+            Store::Local(root) => Arc::new(LocalFolder::new(root, shown, clock)),
+            Store::Objects { bucket, prefix } => Arc::new(ObjectFolder::new(bucket, prefix, shown, clock)),
         };
         Ok(Self { files: Arc::new(Output { config, encoding, partitioner, target }) })
     }

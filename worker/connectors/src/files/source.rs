@@ -46,7 +46,7 @@ pub trait Headers: Send + Sync {
     ///
     /// # Errors
     /// It names no column that must be there.
-    fn set_header(&self, piece: &str, header: &[u8]) -> Result<()>;
+    fn set_header(&self, piece: &Arc<str>, header: &[u8]) -> Result<()>;
 }
 
 /// A `files` source.
@@ -76,8 +76,18 @@ impl FilesSource {
     ) -> Result<Self> {
         let location = Location::parse(&config.url, &config.base_dir)?;
         let store = Store::of(&location, config.s3.as_ref())?;
-        let lister = Lister::new(log, clock);
-        Ok(Self { files: Arc::new(Files { config, records, location, store, lister }) })
+        Ok(Self::over(store, location, config, records, Lister::new(log, clock)))
+    }
+
+    /// A source over a store.
+    pub(crate) fn over(
+        store: Store,
+        location: Location,
+        config: FilesSourceConfig,
+        records: Records,
+        lister: Lister,
+    ) -> Self {
+        Self { files: Arc::new(Files { config, records, location, store, lister }) }
     }
 }
 
@@ -124,8 +134,16 @@ impl Source for FilesSource {
 impl Files {
     /// The files of a split, in order.
     async fn entries(&self, split: &SplitId) -> Result<Vec<Found>> {
-        let listing = self.lister.known().await?;
-        let entries = entries(&listing, split.as_str(), self.config.watch.is_some());
+        let watched = self.config.watch.is_some();
+        let listing = self.lister.known().await;
+        let known = entries(&listing, split.as_str(), watched);
+        let entries = match known {
+            Some(known) => Some(known),
+            None => {
+                let listing = self.lister.latest().await?;
+                entries(&listing, split.as_str(), watched)
+            }
+        };
         entries.ok_or_else(|| Error::internal(format!("opening split `{split}`"), "it was never listed"))
     }
 

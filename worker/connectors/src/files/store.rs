@@ -299,9 +299,11 @@ fn walk(root: &Path, location: &Location) -> Result<Vec<Found>> {
         for entry in entries {
             let entry = entry.map_err(|error| list_error(what(&folder), &error))?;
             let Some(name) = below(&folder, &entry.file_name()) else { continue };
+            // What is gone by now, or a link to nowhere, is no file.
             match fs::metadata(entry.path()) {
                 Ok(meta) if meta.is_dir() && descends(location, depth) => folders.push((name, depth + 1)),
                 Ok(meta) if meta.is_file() && location.matches(&name) => found.push(found_local(name, &meta)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(list_error(what(&name), &error)),
                 _ => {}
             }
         }
@@ -318,7 +320,10 @@ fn descends(location: &Location, depth: usize) -> bool {
 
 /// The name of an entry of a folder; `None` for what writers keep to themselves (`.part`, `_SUCCESS`).
 fn below(folder: &str, name: &std::ffi::OsStr) -> Option<String> {
-    let name = name.to_str()?;
+    let Some(name) = name.to_str() else {
+        tracing::warn!(folder, ?name, "passed over: the name is not UTF-8");
+        return None;
+    };
     let hidden = name.starts_with(['.', '_']);
     (!hidden).then(|| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") })
 }

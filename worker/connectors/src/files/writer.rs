@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use thalweg_core::error::Result;
 use thalweg_core::sink::{Label, Sealed, SinkWriter, WriterId};
 
-use super::encoder::Encoder;
 use super::names::FileName;
 use super::publish::{SealedFiles, Stage, StagedFile};
 use super::sink::Output;
+use crate::formats::Encoder;
 
 /// The most files that are written side by side; beyond it the one that waited longest is finished.
 const MAX_OPEN: usize = 128;

@@ -11,15 +11,15 @@ use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
 
 use super::table::Table;
 use crate::blocking::blocking;
-use crate::files::Encoding;
+use crate::formats::{Encoder, JsonEncoder};
 
 /// How rows are shown.
-#[derive(Clone)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// An aligned table.
     Table,
-    /// The lines of a format.
-    Lines(Arc<dyn Encoding>),
+    /// One JSON object a line.
+    Json,
 }
 
 /// A `stdout` sink. Its writers take turns, whole batches at a time.
@@ -66,16 +66,15 @@ impl Sink for StdoutSink {
 }
 
 impl Style {
-    fn text(&self, table: &mut Table, rows: &RecordBatch) -> Result<Vec<u8>> {
+    fn text(self, table: &mut Table, rows: &RecordBatch) -> Result<Vec<u8>> {
         match self {
             Self::Table => {
                 let lines = table.lines(rows).map_err(|error| Error::internal("showing rows as a table", error))?;
                 Ok(lines.into_bytes())
             }
-            Self::Lines(encoding) => {
-                let (mut text, mut encoder) = (Vec::new(), encoding.encoder(&rows.schema())?);
-                encoder.write(rows, &mut text)?;
-                encoder.finish(&mut text)?;
+            Self::Json => {
+                let mut text = Vec::new();
+                JsonEncoder::new().write(rows, &mut text)?;
                 Ok(text)
             }
         }
@@ -126,7 +125,6 @@ mod tests {
     use thalweg_core::unit::{Incarnation, StageId, UnitId};
 
     use super::*;
-    use crate::files::encoder::JsonLines;
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_those_of_the_format() {
-        assert_eq!(shown(Style::Lines(Arc::new(JsonLines))).await, "{\"n\":0}\n{\"n\":1}\n");
+    async fn a_row_is_a_line_of_json() {
+        assert_eq!(shown(Style::Json).await, "{\"n\":0}\n{\"n\":1}\n");
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use arrow::array::Array;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -34,7 +34,7 @@ impl Table {
         }
         let cells = rows.columns().iter().map(|column| cells(column.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let mut lines = String::new();
-        if self.columns.as_ref().is_none_or(|columns| columns.schema != rows.schema()) {
+        if self.columns.as_ref().is_none_or(|columns| !columns.are_those_of(rows)) {
             let widths = vec![0; cells.len()];
             let mut columns = Columns { schema: rows.schema(), widths };
             columns.widen(&cells);
@@ -52,6 +52,11 @@ impl Table {
 }
 
 impl Columns {
+    fn are_those_of(&self, rows: &RecordBatch) -> bool {
+        let (mine, other) = (self.schema.fields().iter(), rows.schema_ref().fields().iter());
+        mine.map(|field| field.name()).eq(other.map(|field| field.name()))
+    }
+
     fn widen(&mut self, cells: &[Vec<String>]) {
         for ((field, width), cells) in self.schema.fields().iter().zip(&mut self.widths).zip(cells) {
             let most = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -69,7 +74,7 @@ impl Columns {
         let start = lines.len();
         for ((field, width), cell) in self.schema.fields().iter().zip(&self.widths).zip(cells) {
             let gap = if lines.len() == start { "" } else { "  " };
-            let aligned = match field.data_type().is_numeric() && !matches!(field.data_type(), DataType::Boolean) {
+            let aligned = match field.data_type().is_numeric() {
                 true => write!(lines, "{gap}{cell:>width$}"),
                 false => write!(lines, "{gap}{cell:<width$}"),
             };

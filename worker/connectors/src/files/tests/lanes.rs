@@ -196,8 +196,8 @@ async fn places_are_files_lines_and_columns() {
 struct Seen(std::sync::Mutex<Vec<(String, Bytes)>>);
 
 impl Headers for Seen {
-    fn set_header(&self, piece: &str, header: &[u8]) -> thalweg_core::error::Result<()> {
-        self.0.lock().expect("a lock").push((piece.to_owned(), Bytes::copy_from_slice(header)));
+    fn set_header(&self, piece: &Arc<str>, header: &[u8]) -> thalweg_core::error::Result<()> {
+        self.0.lock().expect("a lock").push((piece.to_string(), Bytes::copy_from_slice(header)));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Real files in temporary folders.
 
 mod broken;
+mod buckets;
 mod kit;
 mod lanes;
 mod sinks;

@@ -93,3 +93,17 @@ async fn a_compressed_file_that_is_still_written_is_waited_for() {
     let second = drain(reader.as_mut()).await.expect("rows");
     assert_eq!(first.rows.len() + second.rows.len(), 3000);
 }
+
+#[tokio::test]
+async fn a_file_that_another_process_listed_can_be_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "a.json", b"a\n");
+    let (log, clock): (Arc<dyn AppendLog>, _) = (Arc::new(MemoryLog::new()), TestClock::new());
+    let start = || FilesSource::new(watched(folder.path()), lines(), Arc::clone(&log), clock.clone() as _).expect("it");
+    let (enumerator, reader) = (start(), start());
+    reader.splits().await.expect("splits");
+    write(folder.path(), "b.json", b"b\n");
+    assert_eq!(enumerator.splits().await.expect("splits").len(), 2);
+    assert_eq!(drain_from(&reader, "file-1", Position::START).await.expect("rows").texts(), ["b"]);
+    assert_eq!(drain_from(&reader, "file-2", Position::START).await.expect_err("none").kind, ErrorKind::Internal);
+}

@@ -1,0 +1,161 @@
+//! Columns as files hold them, to the columns that the query needs.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use thalweg_core::decode::{BadClass, BadRecord, Decoded, Decoder, Rows};
+use thalweg_core::source::{Payload, RawChunk};
+
+use crate::formats::{Column, Metadata};
+
+/// Picks, names and types the columns of chunks that have columns already; judges nulls.
+#[derive(Clone, Debug)]
+pub struct ColumnsDecoder {
+    columns: Vec<Column>,
+    schema: SchemaRef,
+    /// The same, but any column may be null.
+    loose: SchemaRef,
+}
+
+impl ColumnsDecoder {
+    /// A decoder of these columns.
+    pub fn new(columns: Vec<Column>) -> Self {
+        let may_be_null = |column: &Column| column.nullable && !column.is_watermark;
+        let field = |column: &Column| Field::new(&column.name, column.data_type.clone(), may_be_null(column));
+        let fields: Vec<Field> = columns.iter().map(field).collect();
+        let loose = fields.iter().map(|field| field.clone().with_nullable(true)).collect::<Vec<_>>();
+        Self { columns, schema: Arc::new(Schema::new(fields)), loose: Arc::new(Schema::new(loose)) }
+    }
+
+    /// What must be read of each file: one column for each field, whatever it is called in the query.
+    pub fn fields(&self) -> SchemaRef {
+        let mut fields: Vec<Field> = Vec::new();
+        for column in self.columns.iter().filter(|column| column.metadata.is_none()) {
+            if !fields.iter().any(|field| field.name() == &column.from) {
+                fields.push(Field::new(&column.from, column.data_type.clone(), true));
+            }
+        }
+        Arc::new(Schema::new(fields))
+    }
+
+    fn rows(&self, chunk: &RawChunk, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let count = rows.num_rows();
+        let name = || Arc::new(StringArray::from(vec![chunk.piece.name.as_ref(); count])) as ArrayRef;
+        let first = i64::try_from(chunk.from.offset).unwrap_or(i64::MAX);
+        let columns = self.columns.iter().map(|column| match column.metadata {
+            Some(Metadata::File | Metadata::Split) => cast(&name(), &column.data_type),
+            Some(Metadata::Position) => {
+                let positions = Int64Array::from_iter_values((0..count as i64).map(|row| first.saturating_add(row)));
+                cast(&positions, &column.data_type)
+            }
+            None => {
+                let found = rows.column_by_name(&column.from);
+                let missing = || ArrowError::SchemaError(format!("no column `{}`", column.from));
+                cast(found.ok_or_else(missing)?, &column.data_type)
+            }
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        RecordBatch::try_new_with_options(Arc::clone(&self.loose), columns, &options)
+    }
+
+    /// Rows with a null where none may be go to `bad`.
+    fn judged(&self, chunk: &RawChunk, rows: RecordBatch) -> Result<Decoded, ArrowError> {
+        let mut bad = chunk.bad.clone();
+        let mut good = BooleanBuffer::new_set(rows.num_rows());
+        for (field, column) in self.schema.fields().iter().zip(rows.columns()) {
+            if let Some(nulls) = column.logical_nulls().filter(|_| !field.is_nullable()) {
+                let seen = &good & &!nulls.inner();
+                bad.extend(seen.set_indices().map(|row| null_record(chunk, row, field)));
+                good = &good & nulls.inner();
+            }
+        }
+        bad.sort_by_key(|record| record.position);
+        let all = good.count_set_bits() == rows.num_rows();
+        let places = if all { Rows::All } else { Rows::Records(good.set_indices().map(|row| row as u32).collect()) };
+        let kept = if all { rows } else { filter_record_batch(&rows, &BooleanArray::from(good))? };
+        let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), kept.columns().to_vec(), &options)?;
+        Ok(Decoded { batch, rows: places, bad })
+    }
+
+    fn nothing(&self, bad: Vec<BadRecord>) -> Decoded {
+        Decoded { batch: RecordBatch::new_empty(Arc::clone(&self.schema)), rows: Rows::All, bad }
+    }
+}
+
+fn null_record(chunk: &RawChunk, row: usize, field: &Field) -> BadRecord {
+    let (position, class) = (chunk.from.advanced_by(row as u64), BadClass::Schema);
+    let message = format!("column `{}`: expected {}, found null", field.name(), shown(field.data_type()));
+    BadRecord { position, class, message, column: None, raw: Bytes::new(), record_time: None }
+}
+
+fn shown(data_type: &DataType) -> String {
+    format!("a value of type {data_type}")
+}
+
+impl Decoder for ColumnsDecoder {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn decode(&self, chunk: &RawChunk) -> Decoded {
+        let Payload::Columns(rows) = &chunk.payload else { return self.nothing(chunk.bad.clone()) };
+        let decoded = self.rows(chunk, rows).and_then(|rows| self.judged(chunk, rows));
+        decoded.unwrap_or_else(|error| {
+            let (position, class) = (chunk.from, BadClass::Schema);
+            let message = format!("{} rows from here on: {error}", rows.num_rows());
+            let bad = BadRecord { position, class, message, column: None, raw: Bytes::new(), record_time: None };
+            self.nothing(chunk.bad.iter().cloned().chain([bad]).collect())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::position::Position;
+    use thalweg_core::source::Piece;
+
+    use super::*;
+
+    fn chunk(values: Vec<Option<i64>>) -> RawChunk {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(values));
+        let rows = RecordBatch::try_from_iter_with_nullable([("number", numbers, true)]).expect("a batch");
+        let piece = Piece { name: "a.parquet".into(), watermark_scope: 0, is_last_scope: true };
+        let (from, to) = (Position::within(2, 10), Position::within(2, 10 + rows.num_rows() as u64));
+        RawChunk { from, to, piece, payload: Payload::Columns(rows), bad: Vec::new() }
+    }
+
+    #[test]
+    fn columns_take_their_names_and_rows_know_their_place() {
+        let decoder = ColumnsDecoder::new(vec![
+            Column::new("row", DataType::Int64).with_metadata(Metadata::Position),
+            Column::new("n", DataType::Int64).from_field("number"),
+            Column::new("file", DataType::Utf8).with_metadata(Metadata::File),
+        ]);
+        assert_eq!(decoder.fields().fields().len(), 1);
+        let decoded = decoder.decode(&chunk(vec![Some(5), None]));
+        let rows: [ArrayRef; 3] = [
+            Arc::new(Int64Array::from(vec![10, 11])),
+            Arc::new(Int64Array::from(vec![Some(5), None])),
+            Arc::new(StringArray::from(vec!["a.parquet"; 2])),
+        ];
+        assert_eq!(decoded.batch.columns(), rows);
+        assert_eq!((decoded.rows, decoded.bad.len()), (Rows::All, 0));
+    }
+
+    #[test]
+    fn a_null_where_none_may_be_costs_its_row_only() {
+        let decoder = ColumnsDecoder::new(vec![Column::new("number", DataType::Int64).required()]);
+        let decoded = decoder.decode(&chunk(vec![Some(1), None, Some(3)]));
+        assert_eq!(decoded.batch.column(0).as_ref(), &Int64Array::from(vec![1, 3]) as &dyn Array);
+        assert_eq!(decoded.rows, Rows::Records(vec![0, 2]));
+        assert_eq!(decoded.bad[0].position, Position::within(2, 11));
+        assert!(decoded.bad[0].message.contains("`number`"), "{}", decoded.bad[0].message);
+    }
+}

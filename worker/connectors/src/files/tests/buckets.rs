@@ -1,0 +1,116 @@
+//! The same over objects.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use object_store::memory::InMemory;
+use object_store::{ObjectStoreExt, PutPayload};
+use thalweg_core::append_log::MemoryLog;
+use thalweg_core::error::ErrorKind;
+use thalweg_core::log::SplitId;
+use thalweg_core::position::Position;
+use thalweg_core::sink::{Capability, Label, Sink, WriterId};
+use thalweg_core::source::{Read, Source};
+use thalweg_core::unit::{Incarnation, StageId, UnitId};
+
+use super::super::listing::Lister;
+use super::super::location::Location;
+use super::super::store::Store;
+use super::super::{Encoding, FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig};
+use super::kit::*;
+
+async fn put(bucket: &InMemory, path: &str, bytes: &[u8]) {
+    bucket.put(&path.into(), PutPayload::from(bytes.to_vec())).await.expect("put");
+}
+
+fn over(bucket: &Arc<InMemory>, url: &str, chunk_bytes: usize) -> FilesSource {
+    let store = Store::Objects { bucket: Arc::clone(bucket) as _, prefix: "in".to_owned() };
+    let location = Location::parse(url, Path::new("/")).expect("a location");
+    let settings = FilesSourceConfig { lanes: 1, chunk_bytes, ..FilesSourceConfig::new(url, "/") };
+    let lister = Lister::new(Arc::new(MemoryLog::new()), TestClock::new());
+    FilesSource::over(store, location, settings, lines(), lister)
+}
+
+#[tokio::test]
+async fn objects_are_read_as_files_are() {
+    let bucket = Arc::new(InMemory::new());
+    let (first, second) = (numbered(0..50), numbered(50..80));
+    put(&bucket, "in/a.json", &text_of(&first)).await;
+    put(&bucket, "in/b.json.gz", &gzip(&text_of(&second))).await;
+    put(&bucket, "in/_x/c.json", b"hidden\n").await;
+    put(&bucket, "other/d.json", b"elsewhere\n").await;
+    for chunk_bytes in [10, 1 << 20] {
+        let source = over(&bucket, "s3://bucket/in/*.json*", chunk_bytes);
+        let whole = drain_all(&source).await.expect("rows").remove(0);
+        assert_eq!(whole.texts(), [first.clone(), second.clone()].concat());
+        assert_eq!(whole.chunks[0].piece.name.as_ref(), "s3://bucket/in/a.json");
+        for (index, (position, _)) in whole.rows.iter().enumerate().step_by(7) {
+            let rest = drain_from(&source, "lane-0", *position).await.expect("rows");
+            assert_eq!(rest.rows, whole.rows[index..]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_replaced_or_goes_is_data_loss() {
+    let bucket = Arc::new(InMemory::new());
+    put(&bucket, "in/a.json", &text_of(&numbered(0..500))).await;
+    let source = over(&bucket, "s3://bucket/in/a.json", 100);
+    source.splits().await.expect("splits");
+    let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
+    assert!(matches!(reader.read(None).await.expect("a read"), Read::Chunk(_)));
+    put(&bucket, "in/a.json", &text_of(&numbered(500..1000))).await;
+    assert_eq!(drain(reader.as_mut()).await.expect_err("replaced").kind, ErrorKind::DataLoss);
+    bucket.delete(&"in/a.json".into()).await.expect("deleted");
+    let gone = drain_from(&source, "lane-0", Position::START).await.expect_err("gone");
+    assert_eq!(gone.kind, ErrorKind::DataLoss);
+}
+
+fn rows(zones: &[&str]) -> RecordBatch {
+    let numbers: ArrayRef = Arc::new((0..zones.len() as i64).collect::<Int64Array>());
+    let zones: ArrayRef = Arc::new(StringArray::from_iter_values(zones));
+    RecordBatch::try_from_iter([("zone", zones), ("n", numbers)]).expect("a batch")
+}
+
+async fn objects(bucket: &InMemory) -> Vec<(String, String)> {
+    use futures::TryStreamExt;
+    use object_store::ObjectStore;
+    let listed: Vec<_> = bucket.list(None).try_collect().await.expect("a listing");
+    let mut objects = Vec::new();
+    for meta in listed {
+        let bytes = bucket.get(&meta.location).await.expect("an object").bytes().await.expect("bytes");
+        objects.push((meta.location.to_string(), String::from_utf8(bytes.to_vec()).expect("text")));
+    }
+    objects
+}
+
+#[tokio::test]
+async fn uploads_are_seen_once_published_and_any_worker_can_do_that() {
+    let bucket = Arc::new(InMemory::new());
+    let store = Store::Objects { bucket: Arc::clone(&bucket) as _, prefix: "out".to_owned() };
+    let partition_by = vec!["zone".to_owned()];
+    let settings = FilesSinkConfig { partition_by, ..FilesSinkConfig::new("s3://bucket/out", "/") };
+    let sink = FilesSink::into(store, settings, Encoding::Json, TestClock::new()).expect("a sink");
+    sink.check().await.expect("writable");
+    assert_eq!(sink.capability(), Capability::SealAndPublish { direct: false });
+    let unit = UnitId { stage: StageId(1), index: 2 };
+    let id = WriterId { pipeline: "default.trips".to_owned(), incarnation: Incarnation(3), unit };
+    let mut dead = sink.writer(&id).await.expect("a writer");
+    dead.write(&rows(&["lost"])).await.expect("written");
+    drop(dead);
+    let mut writer = sink.writer(&id).await.expect("a writer");
+    writer.write(&rows(&["a", "b/c", "a"])).await.expect("written");
+    let sealed = writer.seal(&Label { seq: 0, position: None }).await.expect("sealed").expect("something");
+    assert!(objects(&bucket).await.is_empty());
+    drop(writer);
+    for _ in 0..2 {
+        let mut next = sink.writer(&id).await.expect("a writer");
+        next.publish(&sealed).await.expect("published");
+        let objects = objects(&bucket).await;
+        let texts: Vec<_> = objects.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts, ["{\"n\":0}\n{\"n\":2}\n", "{\"n\":1}\n"]);
+        assert!(objects[0].0.starts_with("out/zone=a/default.trips-3-1-2-"), "{}", objects[0].0);
+        assert!(objects[1].0.starts_with("out/zone=b%2Fc/"), "{}", objects[1].0);
+    }
+}
