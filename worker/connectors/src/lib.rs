@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Connectors: what pipelines read from and write to.
+
+pub mod generator;
