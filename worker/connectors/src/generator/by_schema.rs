@@ -7,7 +7,7 @@ use arrow::array::{
     TimestampMillisecondArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use thalweg_core::error::{Error, Result};
 
@@ -120,17 +120,16 @@ impl SchemaRows {
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let names = columns.iter().map(|column| format!("{}:", serde_json::Value::from(column.name.as_str())));
         let rows = Self { names: names.collect(), columns, seed, schema };
-        for column in 0..rows.columns.len() {
-            rows.array(column, 0, 1)?;
+        for column in &rows.columns {
+            array_of(column, std::iter::once(column.values.greatest()))?;
         }
         Ok(rows)
     }
 
     fn value(&self, column: usize, row: u64) -> Value {
         let mut random = Random::of(self.seed, COLUMNS + column as u64, row);
-        let elapsed = |per: u32, unit: u64| {
-            (row / u64::from(per.max(1))) * unit + row % u64::from(per.max(1)) * unit / u64::from(per.max(1))
-        };
+        // Not one multiplication first: it would overflow at large row numbers.
+        let millis = |per_second: u64| row / per_second * 1_000 + row % per_second * 1_000 / per_second;
         match self.columns[column].values {
             Values::Cycle(end) => Value::Whole((row % u64::from(end.max(1))).cast_signed()),
             Values::Whole(end) => Value::Whole(random.below(end).into()),
@@ -139,7 +138,9 @@ impl SchemaRows {
             }
             Values::Texts(count) => Value::Text(random.below(count)),
             Values::Boolean => Value::Boolean(random.below(2) == 1),
-            Values::Times { per_second } => Value::Instant(START_MILLIS + elapsed(per_second, 1_000).cast_signed()),
+            Values::Times { per_second } => {
+                Value::Instant(START_MILLIS + millis(u64::from(per_second.max(1))).cast_signed())
+            }
             Values::Dates { per_day } => {
                 let days = i32::try_from(row / u64::from(per_day.max(1)) % 1_000_000).unwrap_or(0);
                 Value::Date(START_DAYS + days)
@@ -148,30 +149,47 @@ impl SchemaRows {
     }
 
     fn array(&self, column: usize, from: u64, count: usize) -> Result<ArrayRef> {
-        let GeneratedColumn { name, data_type, values } = &self.columns[column];
-        let rows = from..from + count as u64;
-        let made = rows.map(|row| self.value(column, row));
-        let plain: ArrayRef = match values {
-            Values::Cycle(_) | Values::Whole(_) => Arc::new(made.filter_map(Value::whole).collect::<Int64Array>()),
-            Values::Hundredths(_) if matches!(data_type, DataType::Decimal128(..)) => {
-                let unscaled = made.filter_map(Value::hundredths).map(i128::from);
-                let exact = Decimal128Array::from_iter_values(unscaled).with_precision_and_scale(20, 2);
-                Arc::new(exact.map_err(|error| Error::internal("making decimals", error))?)
-            }
-            Values::Hundredths(_) => {
-                let numbers = made.filter_map(Value::hundredths).map(|value| value as f64 / 100.0);
-                Arc::new(Float64Array::from_iter_values(numbers))
-            }
-            Values::Texts(_) => {
-                let texts = made.filter_map(Value::text).map(|number| format!("{name}-{number}"));
-                Arc::new(StringArray::from_iter_values(texts))
-            }
-            Values::Boolean => Arc::new(BooleanArray::from_iter(made.map(Value::boolean))),
-            Values::Times { .. } => Arc::new(TimestampMillisecondArray::from_iter(made.map(Value::instant))),
-            Values::Dates { .. } => Arc::new(Date32Array::from_iter(made.map(Value::date))),
-        };
-        let fitting = cast(&plain, data_type).map_err(|_| no_values(name, data_type))?;
-        if fitting.null_count() > 0 { Err(no_values(name, data_type)) } else { Ok(fitting) }
+        array_of(&self.columns[column], (from..from + count as u64).map(|row| self.value(column, row)))
+    }
+}
+
+/// Values as an array of the column's type.
+fn array_of(column: &GeneratedColumn, made: impl Iterator<Item = Value>) -> Result<ArrayRef> {
+    let GeneratedColumn { name, data_type, values } = column;
+    let plain: ArrayRef = match values {
+        Values::Cycle(_) | Values::Whole(_) => Arc::new(Int64Array::from_iter_values(made.filter_map(Value::whole))),
+        Values::Hundredths(_) if matches!(data_type, DataType::Decimal128(..)) => {
+            let unscaled = made.filter_map(Value::hundredths).map(i128::from);
+            let exact = Decimal128Array::from_iter_values(unscaled).with_precision_and_scale(20, 2);
+            Arc::new(exact.map_err(|error| Error::internal("making decimals", error))?)
+        }
+        Values::Hundredths(_) => {
+            let numbers = made.filter_map(Value::hundredths).map(|value| value as f64 / 100.0);
+            Arc::new(Float64Array::from_iter_values(numbers))
+        }
+        Values::Texts(_) => {
+            let texts = made.filter_map(Value::text).map(|number| format!("{name}-{number}"));
+            Arc::new(StringArray::from_iter_values(texts))
+        }
+        Values::Boolean => Arc::new(BooleanArray::from_iter(made.map(Value::boolean))),
+        Values::Times { .. } => Arc::new(TimestampMillisecondArray::from_iter(made.map(Value::instant))),
+        Values::Dates { .. } => Arc::new(Date32Array::from_iter(made.map(Value::date))),
+    };
+    let fitting = cast(&plain, data_type).map_err(|_| no_values(name, data_type))?;
+    if fitting.null_count() > 0 { Err(no_values(name, data_type)) } else { Ok(fitting) }
+}
+
+impl Values {
+    /// The value that a type is least likely to hold.
+    fn greatest(self) -> Value {
+        match self {
+            Self::Cycle(end) | Self::Whole(end) => Value::Whole(i64::from(end) - 1),
+            Self::Hundredths(end) => Value::Hundredths(u64::from(end) * 100),
+            Self::Texts(count) => Value::Text(count),
+            Self::Boolean => Value::Boolean(true),
+            Self::Times { .. } => Value::Instant(START_MILLIS),
+            Self::Dates { .. } => Value::Date(START_DAYS),
+        }
     }
 }
 
@@ -237,7 +255,7 @@ impl Generate for SchemaRows {
 
     fn batch(&self, from: u64, count: usize) -> RecordBatch {
         let columns = (0..self.columns.len()).map(|column| self.array(column, from, count));
-        let columns = columns.collect::<Result<Vec<_>>>().expect("`new` has tried each column");
+        let columns = columns.collect::<Result<Vec<_>>>().expect("`new` has tried the greatest value of each column");
         RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("the columns are those of the schema")
     }
 }

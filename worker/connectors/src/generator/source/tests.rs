@@ -129,7 +129,7 @@ async fn a_record_is_described_by_its_number() {
     assert_eq!(text, format!("generator split 1, record {}, column 17", CHUNK_ROWS + 1));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_pace_is_that_of_the_clock_and_changes_no_record() {
     let clock = Arc::new(HandClock::default());
     let paced = GeneratorConfig { rows_per_second: Some(1_000), ..config(Some(5_000), 2) };
@@ -146,7 +146,10 @@ async fn the_pace_is_that_of_the_clock_and_changes_no_record() {
         assert_eq!(reader.progress(), second * 500, "a thousand a second over two splits");
     }
     assert!(matches!(reader.read(None).await.expect("reads"), Read::End));
-    let unpaced = super::tests::source(config(Some(5_000), 2));
+    let unpaced = {
+        let whole = config(Some(5_000), 2);
+        GeneratorSource::new(whole, clock.clone()).expect("valid")
+    };
     assert!(text == joined(&chunks(&unpaced, &split, Position::START).await));
 }
 

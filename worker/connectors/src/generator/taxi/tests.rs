@@ -18,7 +18,7 @@ fn share(of: impl Fn(u64) -> bool) -> f64 {
 #[test]
 fn the_same_seed_gives_the_same_bytes_in_every_build() {
     let config = TaxiConfig { late_rate: 0.01, duplicate_rate: 0.01, broken_rate: 0.01, ..TaxiConfig::default() };
-    assert_eq!(fingerprint(&trips(config), 10_000), 0xd6b4_18c7_2c18_5d0b);
+    assert_eq!(fingerprint(&trips(config), 10_000), 15_016_693_240_656_373_227);
 }
 
 #[test]
