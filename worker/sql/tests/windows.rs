@@ -67,3 +67,22 @@ fn many_keys_equal_batch_sql_through_kills() {
         }
     }
 }
+
+#[test]
+fn sessions_equal_a_reference_through_kills() {
+    // Gaps below, near and above the distance of neighbouring rows of a key, and below and above the disorder.
+    for (seed, gap) in [5, 40, 150, 700, 3_000].into_iter().enumerate() {
+        let seed = 100 * seed as u64;
+        equals_batch_sql(&WindowSpec::Session { gap }, seed..seed + 5);
+    }
+}
+
+#[test]
+fn many_sessions_equal_a_reference_through_kills() {
+    let settings = Settings { rows: 60_000, distinct: 40_000, functions: &FAST, ..Settings::default() };
+    for (seed, gap) in [20, 5_000, 60_000].into_iter().enumerate() {
+        for keys in [Keys::Number, Keys::TextAndNumber] {
+            Job::random(WindowSpec::Session { gap }, keys, settings.clone(), seed as u64).check();
+        }
+    }
+}

@@ -13,21 +13,24 @@
 //! | `layout` | columns of a partial |
 //! | `accumulators`, `groups` | DataFusion's kernels over numbered groups, and the table that numbers them |
 //! | `fold` | rows of a range to a partial |
-//! | `key_group` | which unit a key belongs to |
+//! | `key_group`, `key_ids` | which unit a key belongs to; numbers for keys |
 //! | `pane`, `shared` | open panes; windows made of several |
-//! | `session` | sessions, which have no panes |
+//! | `session`, `open_sessions` | sessions, which have no panes: of a range, of a unit |
 //! | `closing` | complete windows, in order, in chunks |
-//! | `entries` | what is stored |
+//! | `delta`, `entries` | what came since the last commit; what is stored of it |
 //! | `state` | all of a unit |
 
 mod accumulators;
 mod closing;
+mod delta;
 mod entries;
 mod fold;
 mod groups;
 mod key_group;
+mod key_ids;
 mod late;
 mod layout;
+mod open_sessions;
 mod pane;
 mod session;
 mod shared;
