@@ -9,10 +9,11 @@ mod table;
 #[path = "windows/unit.rs"]
 mod unit;
 
+use thalweg_core::time::Watermark;
 use thalweg_sql::window::WindowSpec;
 
 use crate::job::{Job, Settings};
-use crate::table::{FAST, Keys};
+use crate::table::{AGGREGATES, FAST, Keys, Row, aggregate, batch};
 
 const ALL_KEYS: [Keys; 4] = [Keys::None, Keys::Number, Keys::Text, Keys::TextAndNumber];
 
@@ -84,5 +85,63 @@ fn many_sessions_equal_a_reference_through_kills() {
         for keys in [Keys::Number, Keys::TextAndNumber] {
             Job::random(WindowSpec::Session { gap }, keys, settings.clone(), seed as u64).check();
         }
+    }
+}
+
+#[test]
+fn batches_of_one_row_and_of_8192_give_the_same_groups_and_late_rows() {
+    let windows = [
+        WindowSpec::Tumble { size: 500, offset: 0 },
+        WindowSpec::Hop { size: 900, slide: 300, offset: 0 },
+        WindowSpec::Cumulate { size: 1_000, step: 250, offset: 0 },
+        WindowSpec::Session { gap: 30 },
+        WindowSpec::Attached,
+    ];
+    for window in windows {
+        for seed in 0..5 {
+            let settings = Settings { late: 0.1, ..Settings::default() };
+            let job = || Job::random(window.clone(), Keys::TextAndNumber, settings.clone(), seed);
+            let (late, groups) = job().with_batches_of(1).fold_first_split();
+            assert_eq!((late, groups), job().fold_first_split(), "{window:?}, seed {seed}");
+            assert!(late > 0 || window == WindowSpec::Attached, "the test has late rows");
+        }
+    }
+}
+
+/// A row of key 0 at a time; its attached window is the second that it is in.
+fn row(time: i64) -> Row {
+    let start = time.div_euclid(1_000) * 1_000;
+    let window = (start, start + 1_000);
+    Row { time, key: 0, window, x: Some(1), f: None, s: None, b: None, number: time }
+}
+
+#[test]
+fn what_comes_for_a_closed_pane_is_given_back() {
+    let windows = [
+        (WindowSpec::Tumble { size: 1_000, offset: 0 }, 999, 1_000),
+        (WindowSpec::Hop { size: 1_000, slide: 500, offset: 0 }, 499, 1_000),
+        (WindowSpec::Cumulate { size: 2_000, step: 500, offset: 0 }, 999, 1_000),
+        (WindowSpec::Session { gap: 10 }, 999, 1_000),
+        (WindowSpec::Attached, 999, 1_000),
+    ];
+    for (window, late, on_time) in windows {
+        let plan = aggregate(window.clone(), Keys::Number, &AGGREGATES);
+        let rows = batch(&plan.input_schema, &[row(late), row(on_time)]);
+        let mut folder = plan.folder();
+        folder.push(&rows).expect("folds");
+        let partial = folder.finish().expect("a partial");
+        let mut state = plan.state();
+        assert!(!state.touches_closed(&partial).expect("an answer"), "{window:?}");
+        assert!(state.close_raw(Watermark(1_000)).expect("closes").is_none());
+        assert!(state.touches_closed(&partial).expect("an answer"), "{window:?}");
+        let outcome = state.merge(&partial).expect("merges");
+        assert_eq!(outcome.late_groups, 1, "{window:?}");
+        assert_eq!(outcome.late.map_or(0, |late| late.batch.num_rows()), 1);
+        let closed = plan.closed(&rows, Watermark(1_000)).expect("an answer").expect("a mask");
+        let is_session = matches!(window, WindowSpec::Session { .. });
+        assert_eq!((closed.value(0), closed.value(1)), (true, false), "{window:?}");
+        let left = state.close_raw(Watermark::END).expect("closes").is_some();
+        // One millisecond apart, both rows are of one session, and the row that is not late has to come again.
+        assert_eq!(left, !is_session, "{window:?}");
     }
 }

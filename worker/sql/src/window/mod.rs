@@ -111,6 +111,18 @@ impl WindowedAggregate {
         late::late(&self.window, event_times, max_before, delay_ms)
     }
 
+    /// Which rows, in the layout of `input_schema`, belong to panes that a unit has closed at its watermark; `None` where
+    /// none does. For a range that was refused as a partial and comes again as rows: these are late, the others are
+    /// folded.
+    ///
+    /// # Errors
+    /// The plan is wrong.
+    pub fn closed(&self, rows: &RecordBatch, watermark: Watermark) -> Result<Option<BooleanArray>, String> {
+        let column = self.key_count + usize::from(self.window == WindowSpec::Attached);
+        let times = layout::times_of(rows, column).map_err(|error| error.to_string())?;
+        Ok(late::closed(&self.window, times.values(), watermark.0))
+    }
+
     /// Starts to fold a range.
     pub fn folder(self: &Arc<Self>) -> Folder {
         Folder { fold: Layout::new(self).and_then(|layout| Fold::new(&layout)).map_err(|error| error.to_string()) }
@@ -217,7 +229,18 @@ impl WindowState {
         self.windows.as_mut().map_err(|error| error.clone())
     }
 
-    /// Merges a partial of this unit's key group, but for groups of panes that are closed already.
+    /// Whether a partial holds rows of closed panes: such a range has to be asked for again as rows, so that
+    /// [`WindowedAggregate::closed`] can tell which they are.
+    ///
+    /// # Errors
+    /// The partial is of another plan.
+    pub fn touches_closed(&self, partial: &Partial) -> Result<bool, String> {
+        let windows = self.windows.as_ref().map_err(|error| error.clone())?;
+        windows.touches_closed(partial).map_err(|error| error.to_string())
+    }
+
+    /// Merges a partial of this unit's key group, but for groups of panes that are closed already. A group of a session
+    /// is left out if its first row is before the watermark, so rows that are not late may be in it.
     ///
     /// # Errors
     /// An aggregate failed, or the partial is of another plan. The state is undefined afterwards.

@@ -115,6 +115,11 @@ impl UnitWindows {
         Ok(MergeOutcome { late_groups: late.num_rows(), late: Some(Partial { batch: late }) })
     }
 
+    pub(crate) fn touches_closed(&self, partial: &Partial) -> Result<bool> {
+        self.layout.check(&partial.batch)?;
+        Ok(self.late(&partial.batch)?.is_some())
+    }
+
     /// Groups whose pane is closed; sessions that begin before the watermark, since they hold a row from before it.
     fn late(&self, partial: &RecordBatch) -> Result<Option<BooleanArray>> {
         let (times, least) = match self.main {
