@@ -9,10 +9,13 @@ mod table;
 #[path = "windows/unit.rs"]
 mod unit;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::WindowSpec;
+use thalweg_sql::window::{StateEntry, WindowSpec};
 
 use crate::job::{Job, Settings};
+use crate::oracle::window_ends;
 use crate::table::{AGGREGATES, FAST, Keys, Row, aggregate, batch};
 
 const ALL_KEYS: [Keys; 4] = [Keys::None, Keys::Number, Keys::Text, Keys::TextAndNumber];
@@ -80,7 +83,7 @@ fn sessions_equal_a_reference_through_kills() {
 
 #[test]
 fn many_sessions_equal_a_reference_through_kills() {
-    let settings = Settings { rows: 60_000, distinct: 40_000, functions: &FAST, ..Settings::default() };
+    let settings = Settings { rows: 30_000, distinct: 20_000, functions: &FAST, ..Settings::default() };
     for (seed, gap) in [20, 5_000, 60_000].into_iter().enumerate() {
         for keys in [Keys::Number, Keys::TextAndNumber] {
             Job::random(WindowSpec::Session { gap }, keys, settings.clone(), seed as u64).check();
@@ -144,4 +147,52 @@ fn what_comes_for_a_closed_pane_is_given_back() {
         // One millisecond apart, both rows are of one session, and the row that is not late has to come again.
         assert_eq!(left, !is_session, "{window:?}");
     }
+}
+
+#[test]
+fn a_pane_that_stays_open_for_thousands_of_commits_keeps_a_short_log() {
+    let day = 86_400_000;
+    let windows = [
+        WindowSpec::Tumble { size: day, offset: 0 },
+        WindowSpec::Cumulate { size: day, step: day, offset: 0 },
+        WindowSpec::Session { gap: day },
+        WindowSpec::Attached,
+    ];
+    for window in windows {
+        let plan = aggregate(window.clone(), Keys::Number, &AGGREGATES);
+        let mut state = plan.state();
+        let mut stored: Vec<StateEntry> = Vec::new();
+        let mut most = 0;
+        for commit in 0..2_000 {
+            let rows: Vec<Row> = (0..5).map(|key| Row { key, time: commit, ..row(0) }).collect();
+            let mut folder = plan.folder();
+            folder.push(&batch(&plan.input_schema, &rows)).expect("folds");
+            state.merge(&folder.finish().expect("a partial")).expect("merges");
+            stored.extend(state.take_delta().expect("a delta"));
+            let dropped = state.take_dropped();
+            stored.retain(|entry| !dropped.contains(&entry.pane));
+            most = most.max(stored.len());
+        }
+        assert!((10..200).contains(&most), "{most} entries, {window:?}");
+        let mut restored = plan.state();
+        stored.iter().for_each(|entry| restored.restore(entry).expect("restores"));
+        let closed = restored.close_raw(Watermark::END).expect("closes").expect("groups");
+        let counts = closed.batch.column(1).as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(counts, [2_000; 5], "{window:?}");
+    }
+}
+
+#[test]
+fn a_row_at_the_very_end_of_a_session_is_of_it_even_after_a_watermark_at_that_end() {
+    let plan = aggregate(WindowSpec::Session { gap: 10 }, Keys::Number, &AGGREGATES);
+    let mut state = plan.state();
+    for time in [0, 10] {
+        let mut folder = plan.folder();
+        folder.push(&batch(&plan.input_schema, &[row(time)])).expect("folds");
+        assert_eq!(state.merge(&folder.finish().expect("a partial")).expect("merges").late_groups, 0);
+        assert!(state.close_raw(Watermark(10)).expect("closes").is_none());
+    }
+    let closed = state.close_raw(Watermark(21)).expect("closes").expect("the session");
+    assert_eq!(closed.batch.column(1).as_primitive::<Int64Type>().values(), &[2]);
+    assert_eq!(window_ends(&closed.batch), [20]);
 }

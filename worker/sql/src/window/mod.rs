@@ -189,12 +189,14 @@ pub struct WindowState {
     windows: Result<UnitWindows, String>,
 }
 
-/// One entry of a unit's state as it is stored. `id` says to which pane it belongs: entries of a closed pane go.
+/// One entry of a unit's state as it is stored. Keep it until [`WindowState::take_dropped`] gives its `pane`.
 #[derive(Clone, Debug)]
 pub struct StateEntry {
-    /// The pane: bytes that sort by pane end. Several entries, of one commit or of many, may have the same: they add up.
+    /// Its name: bytes that sort by pane end. Several entries, of one commit or of many, may have the same name: all that
+    /// are stored add up.
     pub pane: Vec<u8>,
-    /// What was merged into that pane since the last delta.
+    /// What was merged into that pane, and maybe some before it, since the last delta. Now and then all of a pane: the
+    /// entries that it replaces are in the next [`WindowState::take_dropped`].
     pub batch: RecordBatch,
 }
 
@@ -217,10 +219,10 @@ pub struct Closed {
 }
 
 impl WindowState {
-    /// The same with chunks of output of at most so many groups: 8,192 if this is not called.
+    /// The same with chunks of output, and stored entries, of at most so many groups: 8,192 if this is not called.
     pub fn with_chunks_of(mut self, groups: usize) -> Self {
         if let Ok(windows) = &mut self.windows {
-            windows.chunk_groups = groups.max(1);
+            windows.set_chunk_groups(groups);
         }
         self
     }

@@ -18,6 +18,7 @@ use datafusion::common::Result;
 
 use super::StateEntry;
 use super::closing::{CHUNK_GROUPS, from_sortable, sortable};
+use super::entries::ENTRY_WEIGHT;
 use super::key_ids::KeyIds;
 use super::layout::Layout;
 use super::session::{coalesce, gap};
@@ -181,7 +182,7 @@ impl OpenSessions {
     /// Merges a delta, and makes the entries that keep it: in a new generation if that is due and allowed.
     pub(crate) fn merge_and_log(&mut self, delta: &RecordBatch, may_begin: bool) -> Result<Vec<StateEntry>> {
         self.merge(delta)?;
-        if !may_begin || self.log.rows + delta.num_rows() <= 2 * self.open + SLACK {
+        if !may_begin || self.log.weight + delta.num_rows() <= 2 * self.open + SLACK {
             return Ok(self.log.entries(delta));
         }
         self.log.next();
@@ -197,7 +198,7 @@ impl OpenSessions {
     /// Generations that are superseded: they must go with the commit that holds the entries of the last
     /// [`Self::merge_and_log`]. All, if nothing is open and nothing on its way out.
     pub(crate) fn take_dropped(&mut self, is_idle: bool) -> Vec<Vec<u8>> {
-        if is_idle && self.open == 0 && self.log.rows > 0 {
+        if is_idle && self.open == 0 && self.log.weight > 0 {
             self.log.next();
         }
         std::mem::take(&mut self.log.superseded)
@@ -222,8 +223,8 @@ fn gather_from<'a>(
 #[derive(Default)]
 struct Generations {
     current: i64,
-    /// Rows in the entries of `current` (after a restart: of all that the store holds).
-    rows: usize,
+    /// What the entries of `current` weigh (after a restart: all that the store holds).
+    weight: usize,
     /// Generations before the current one that the store still holds.
     before: Vec<i64>,
     superseded: Vec<Vec<u8>>,
@@ -231,29 +232,31 @@ struct Generations {
 
 impl Generations {
     fn entries(&mut self, batch: &RecordBatch) -> Vec<StateEntry> {
-        self.rows += batch.num_rows();
         let starts = (0..batch.num_rows()).step_by(CHUNK_GROUPS);
         let chunks = starts.map(|from| batch.slice(from, CHUNK_GROUPS.min(batch.num_rows() - from)));
-        chunks.map(|batch| StateEntry { pane: sortable(self.current).to_vec(), batch }).collect()
+        let name = sortable(self.current).to_vec();
+        let entries: Vec<_> = chunks.map(|batch| StateEntry { pane: name.clone(), batch }).collect();
+        self.weight += batch.num_rows() + entries.len() * ENTRY_WEIGHT;
+        entries
     }
 
     fn next(&mut self) {
         self.before.push(self.current);
         self.superseded.extend(self.before.drain(..).map(|generation| sortable(generation).to_vec()));
         self.current += 1;
-        self.rows = 0;
+        self.weight = 0;
     }
 
     fn restore(&mut self, entry: &StateEntry) -> Result<()> {
         let generation = from_sortable(&entry.pane)?;
-        if generation > self.current && self.rows > 0 {
+        if generation > self.current && self.weight > 0 {
             self.before.push(self.current);
         }
         if generation < self.current && !self.before.contains(&generation) {
             self.before.push(generation);
         }
         self.current = self.current.max(generation);
-        self.rows += entry.batch.num_rows();
+        self.weight += entry.batch.num_rows() + ENTRY_WEIGHT;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::delta::Delta;
 use super::entries::Stored;
 use super::layout::Layout;
 use super::open_sessions::OpenSessions;
-use super::pane::Panes;
+use super::pane::{Panes, spans};
 use super::shared::SharedPanes;
 use super::{Closed, MergeOutcome, Partial, StateEntry, WindowSpec, WindowedAggregate};
 
@@ -41,6 +41,23 @@ impl Main {
             Self::Single(panes) => panes.merge(delta),
             Self::Shared(shared) => shared.open.merge(delta),
             Self::Sessions(sessions) => sessions.merge(delta),
+        }
+    }
+
+    /// How many groups a span of panes has, if they can be copied.
+    fn groups_in(&self, span: i64) -> Option<usize> {
+        match self {
+            Self::Single(panes) => panes.groups_in(span),
+            Self::Shared(shared) => shared.groups_in(span).ok().flatten(),
+            Self::Sessions(_) => None,
+        }
+    }
+
+    fn copy(&mut self, span: i64) -> Result<Vec<RecordBatch>> {
+        match self {
+            Self::Single(panes) => panes.copy(span),
+            Self::Shared(shared) => shared.open.copy(span),
+            Self::Sessions(_) => Ok(Vec::new()),
         }
     }
 
@@ -75,7 +92,7 @@ pub(crate) struct UnitWindows {
     main: Main,
     stored: Stored,
     closing: Option<Closing>,
-    pub(crate) chunk_groups: usize,
+    chunk_groups: usize,
     /// Panes that end at or before this take no more rows.
     closed_until: i64,
     /// Windows that end at or before this were given out whole.
@@ -91,14 +108,20 @@ impl UnitWindows {
             cursors: Cursors::new(&layout)?,
             delta: Delta::new(&layout)?,
             main: Main::new(&layout)?,
+            stored: Stored::new(spans(&layout), CHUNK_GROUPS),
             layout,
-            stored: Stored::default(),
             closing: None,
             chunk_groups: CHUNK_GROUPS,
             closed_until: i64::MIN,
             emitted_until: i64::MIN,
             resumed: None,
         })
+    }
+
+    /// Chunks of output, and of entries, of at most so many groups.
+    pub(crate) fn set_chunk_groups(&mut self, groups: usize) {
+        self.chunk_groups = groups.max(1);
+        self.stored.chunk_groups = self.chunk_groups;
     }
 
     pub(crate) fn merge(&mut self, partial: &Partial) -> Result<MergeOutcome> {
@@ -138,9 +161,24 @@ impl UnitWindows {
             // A generation begins with what is open: not while sessions on their way out are only in older entries.
             return sessions.merge_and_log(&delta, self.closing.is_none());
         }
-        let entries = self.stored.entries(&self.layout, &delta)?;
+        let mut entries = self.stored.entries(&self.layout, &delta)?;
         self.main.merge(&delta)?;
+        // What is on its way out is only in older entries.
+        if self.closing.is_none() {
+            self.rewrite_long_logs(&mut entries)?;
+        }
         Ok(entries)
+    }
+
+    fn rewrite_long_logs(&mut self, entries: &mut Vec<StateEntry>) -> Result<()> {
+        let due = self.stored.due(entries, |span| self.main.groups_in(span))?;
+        for span in due {
+            self.stored.begin(span, entries);
+            for copy in self.main.copy(span)? {
+                entries.extend(self.stored.entries(&self.layout, &copy)?);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn absorb_delta(&mut self) -> Result<()> {
@@ -168,7 +206,7 @@ impl UnitWindows {
         if let Main::Sessions(sessions) = &mut self.main {
             return sessions.restore(entry);
         }
-        self.stored.insert(from_sortable(&entry.pane)?);
+        self.stored.restore(entry)?;
         // Small panes share an entry with later ones, and may be over while it is not.
         let spec = self.layout.spec();
         let ends = self.layout.ends(&entry.batch)?.values();
@@ -231,7 +269,7 @@ impl UnitWindows {
             }
         }
         let spec = self.layout.spec();
-        self.stored.take_while(|pane| spec.last_window_end(pane) <= until)
+        self.stored.take_dropped(|pane| spec.last_window_end(pane) <= until)
     }
 
     pub(crate) fn bytes(&self) -> usize {
