@@ -1,39 +1,49 @@
 //! The one atomic write of a unit, and the place that holds it.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::Result;
 
-/// Changes that become durable together or not at all.
+/// Changes that become durable together or not at all; the last change of a key counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WriteSet {
-    /// Keys and their new values; the last put of a key counts.
-    pub puts: Vec<(Bytes, Bytes)>,
-    /// Keys that go.
-    pub deletes: Vec<Bytes>,
-}
+pub struct WriteSet(BTreeMap<Bytes, Option<Bytes>>);
 
 impl WriteSet {
     /// Sets a key.
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.puts.push((key.into(), value.into()));
+        self.0.insert(key.into(), Some(value.into()));
     }
 
     /// Removes a key.
     pub fn delete(&mut self, key: impl Into<Bytes>) {
-        self.deletes.push(key.into());
+        self.0.insert(key.into(), None);
     }
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.puts.is_empty() && self.deletes.is_empty()
+        self.0.is_empty()
+    }
+
+    /// Every key once, in order, with its new value, or `None` where it goes.
+    pub fn changes(&self) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
+        self.0.iter().map(|(key, value)| (key, value.as_ref()))
     }
 
     /// Bytes of keys and values.
     pub fn bytes(&self) -> usize {
-        let puts: usize = self.puts.iter().map(|(key, value)| key.len() + value.len()).sum();
-        puts + self.deletes.iter().map(Bytes::len).sum::<usize>()
+        self.changes().map(|(key, value)| key.len() + value.map_or(0, Bytes::len)).sum()
+    }
+}
+
+impl IntoIterator for WriteSet {
+    type Item = (Bytes, Option<Bytes>);
+    type IntoIter = std::collections::btree_map::IntoIter<Bytes, Option<Bytes>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -55,4 +65,20 @@ pub trait UnitStore: Send + Sync {
 
     /// Gives the store up without writing anything more.
     async fn close(&self) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_change_of_a_key_counts() {
+        let mut writes = WriteSet::default();
+        writes.put("a", "1");
+        writes.delete("a");
+        writes.delete("b");
+        writes.put("b", "2");
+        let changes: Vec<_> = writes.into_iter().collect();
+        assert_eq!(changes, [(Bytes::from("a"), None), (Bytes::from("b"), Some(Bytes::from("2")))]);
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use futures::future::try_join_all;
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::progress::LogProgress;
 use thalweg_core::sink::{Sink, WriterId};
@@ -96,12 +97,9 @@ async fn acquire_keyed(job: &Job, splits: &[Vec<Split>]) -> Result<Keyed> {
         if matches!(stage.kind, StageKind::Stateless) {
             continue;
         }
-        let mut units = Vec::new();
-        for index in 0..job.key_groups {
-            let mut unit = acquire(job, stage, index).await?;
-            add_logs(job, stage, splits, &mut unit.ledger);
-            units.push(unit);
-        }
+        // Side by side: opening a store waits for the disk several times.
+        let mut units = try_join_all((0..job.key_groups).map(|index| acquire(job, stage, index))).await?;
+        units.iter_mut().for_each(|unit| add_logs(job, stage, splits, &mut unit.ledger));
         keyed.insert(stage.id, units);
     }
     Ok(keyed)

@@ -29,7 +29,7 @@ pub struct UnitRecord {
     pub run_id: RunId,
     /// The unit's own watermark, up to which windows were closed.
     pub watermark: Watermark,
-    /// A close in progress: emitted up to here, see `WindowState::close`.
+    /// The last output: emitted up to here, see `WindowState::close`.
     pub cursor: Option<Vec<u8>>,
     /// Sequence number of the next outbox entry.
     pub outbox_next: u64,

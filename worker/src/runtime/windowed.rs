@@ -234,7 +234,6 @@ impl WindowedUnit {
         };
         if done && watermark > self.ledger.record.watermark {
             self.ledger.record.watermark = watermark;
-            self.ledger.record.cursor = None;
             if matches!(self.downstream, Downstream::Stage { .. }) {
                 self.append(Target::Main, watermark, None, &mut entries);
             }

@@ -65,10 +65,12 @@ impl UnitStore for MemoryStore {
         if contents.writer != self.writer {
             return Err(Error::new(ErrorKind::Fenced, "state in memory", "a later writer has opened it"));
         }
-        for key in &writes.deletes {
-            contents.entries.remove(key);
+        for (key, value) in writes {
+            match value {
+                Some(value) => contents.entries.insert(key, value),
+                None => contents.entries.remove(&key),
+            };
         }
-        contents.entries.extend(writes.puts);
         Ok(())
     }
 

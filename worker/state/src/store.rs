@@ -150,16 +150,18 @@ async fn close_unflushed(db: &Db) -> Result<(), slatedb::Error> {
     }
 }
 
-/// Deletes first, so that a key that is both deleted and put is put.
 fn batch_of(writes: WriteSet) -> Result<WriteBatch, &'static str> {
     let too_large = |bytes: &Bytes| u32::try_from(bytes.len()).is_err();
-    let mut keys = writes.deletes.iter().chain(writes.puts.iter().map(|(key, _)| key));
-    if keys.any(|key| key.is_empty() || too_large(key)) || writes.puts.iter().any(|(_, value)| too_large(value)) {
+    if writes.changes().any(|(key, value)| key.is_empty() || too_large(key) || value.is_some_and(too_large)) {
         return Err("a key is empty, or an entry has 4 GiB or more");
     }
     let mut batch = WriteBatch::new();
-    writes.deletes.into_iter().for_each(|key| batch.delete(key));
-    writes.puts.into_iter().for_each(|(key, value)| batch.put_bytes(key, value));
+    for (key, value) in writes {
+        match value {
+            Some(value) => batch.put_bytes(key, value),
+            None => batch.delete(key),
+        }
+    }
     Ok(batch)
 }
 

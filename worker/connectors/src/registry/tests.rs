@@ -16,6 +16,8 @@ use thalweg_crds::ColumnType;
 use thalweg_crds::manifest::{ColumnInput, Origin, ResolvedColumn};
 use thalweg_crds::pipeline::Delivery;
 
+use thalweg_core::clock::SystemClock;
+
 use super::*;
 
 struct NoValues;
@@ -100,7 +102,7 @@ fn resolved_sink(folder: &Path, spec: serde_json::Value) -> ResolvedSink {
 
 async fn write(folder: &Path, spec: serde_json::Value, rows: &RecordBatch) {
     let resolved = resolved_sink(folder, spec);
-    let opened = sink(SinkRequest { sink: &resolved, values: &NoValues }).expect("a sink");
+    let opened = sink(SinkRequest { sink: &resolved, values: &NoValues, clock: Arc::new(SystemClock::new()) }).expect("a sink");
     opened.check().await.expect("writable");
     let unit = UnitId { stage: StageId(0), index: 0 };
     let id = WriterId { pipeline: "default.p".to_owned(), incarnation: Incarnation(1), unit };
@@ -159,6 +161,6 @@ async fn what_is_not_supported_is_named() {
     assert!(read(folder.path(), avro).await.expect_err("refused").to_string().contains("`format.avro`"));
     let kafka = serde_json::json!({ "kafka": { "brokers": ["b:9092"], "topic": "t" } });
     assert!(read(folder.path(), kafka.clone()).await.expect_err("refused").to_string().contains("`kafka`"));
-    let refused = sink(SinkRequest { sink: &resolved_sink(folder.path(), kafka), values: &NoValues });
+    let refused = sink(SinkRequest { sink: &resolved_sink(folder.path(), kafka), values: &NoValues, clock: Arc::new(SystemClock::new()) });
     assert!(refused.err().expect("refused").to_string().contains("`kafka`"));
 }
