@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`registry`] | the one list of connectors |
 //! | [`files`] | local paths, globs and S3, in and out |
+//! | [`generator`] | made-up records, the same ones for the same seed |
 //! | [`stdout`], [`blackhole`] | where rows end that nobody keeps |
 //! | [`formats`] | bytes to columns and back |
 
@@ -11,5 +12,6 @@ pub mod blackhole;
 mod blocking;
 pub mod files;
 pub mod formats;
+pub mod generator;
 pub mod registry;
 pub mod stdout;

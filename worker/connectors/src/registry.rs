@@ -21,6 +21,7 @@ use thalweg_crds::secret::ValueFrom;
 
 use crate::blackhole::BlackholeSink;
 use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config};
+use crate::generator::{GeneratorConfig, GeneratorSource};
 use crate::stdout::{StdoutSink, Style};
 
 /// Values that resources refer to.
@@ -71,7 +72,7 @@ pub struct SinkRequest<'a> {
 pub fn source(request: SourceRequest<'_>) -> Result<OpenedSource> {
     match request.source.spec.connector() {
         Some(SourceConnector::Files(files)) => files_source(files, &request),
-        Some(SourceConnector::Generator(_)) => Err(unsupported("generator")),
+        Some(SourceConnector::Generator(generator)) => generator_source(generator, &request),
         Some(SourceConnector::Kafka(_)) => Err(unsupported("kafka")),
         None => Err(no_connector("StreamSource", &request.source.name)),
     }
@@ -109,6 +110,16 @@ fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> 
     let list = (request.lists)(&format!("{}/files", request.source.alias));
     let source = FilesSource::new(config, records, list, request.clock.clone())?;
     Ok(OpenedSource { source: Arc::new(source), decoder })
+}
+
+fn generator_source(generator: &connector::GeneratorSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
+    let decoder = format::generated(request)?;
+    let columns = match generator.schema {
+        Some(_) => format::generated_columns(request)?,
+        None => Vec::new(),
+    };
+    let config = GeneratorConfig::new(generator, columns)?;
+    Ok(OpenedSource { source: Arc::new(GeneratorSource::new(config, request.clock.clone())?), decoder })
 }
 
 fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {

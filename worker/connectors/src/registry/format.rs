@@ -12,6 +12,7 @@ use crate::files::{ColumnsDecoder, Encoding, Framing, Headers, Records};
 use crate::formats::time::Pattern;
 use crate::formats::{Column, CsvDecoder, CsvOptions, CsvStyle, Header, JsonDecoder, JsonOptions};
 use crate::formats::{Metadata, TimestampFormat};
+use crate::generator::by_schema::GeneratedColumn;
 
 /// How the files of a source are read.
 pub(super) struct Reading {
@@ -26,8 +27,7 @@ pub(super) struct Reading {
 /// # Errors
 /// *User*: a format that is not supported, or one that has not the types of the columns.
 pub(super) fn reading(request: &SourceRequest<'_>) -> Result<Reading> {
-    let written = &request.source.spec.format;
-    match written.as_ref().map_or_else(|| Format::Json(JsonFormat::default()), |format| format.resolve()) {
+    match written(request) {
         Format::Json(json) => {
             let decoder = json_decoder(&json, request)?;
             Ok(Reading { records: Records::Text { framing: Framing::Lines, header: None }, decoder })
@@ -41,11 +41,36 @@ pub(super) fn reading(request: &SourceRequest<'_>) -> Result<Reading> {
     }
 }
 
-/// The decoder of JSON.
+/// The decoder of generated records, which are JSON.
 ///
 /// # Errors
 /// As [`reading`].
-pub(super) fn json_decoder(json: &JsonFormat, request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
+pub(super) fn generated(request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
+    match written(request) {
+        Format::Json(json) => json_decoder(&json, request),
+        other => {
+            let what = format!("`format.{}` of `{}`", other.name(), request.source.name);
+            Err(Error::user(what, "expected `format.json`, or none: generated records are JSON"))
+        }
+    }
+}
+
+/// What is generated for `schema: {}`: a value for each declared field.
+///
+/// # Errors
+/// A type that no value is made for.
+pub(super) fn generated_columns(request: &SourceRequest<'_>) -> Result<Vec<GeneratedColumn>> {
+    let declared = request.source.columns.iter().map(|declared| column(declared, request));
+    let fields = declared.filter(|column| column.as_ref().map_or(true, |column| column.metadata.is_none()));
+    fields.map(|column| column.and_then(|column| GeneratedColumn::new(column.from, column.data_type))).collect()
+}
+
+fn written(request: &SourceRequest<'_>) -> Format {
+    let written = &request.source.spec.format;
+    written.as_ref().map_or_else(|| Format::Json(JsonFormat::default()), |format| format.resolve())
+}
+
+fn json_decoder(json: &JsonFormat, request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
     let timestamps = timestamps(json.timestamps())?;
     let options = JsonOptions { strict: json.strict, timestamps, row_starts: true };
     Ok(Arc::new(JsonDecoder::new(columns(request)?, options)?))

@@ -153,6 +153,16 @@ async fn every_format_reads_back_what_it_wrote() {
 }
 
 #[tokio::test]
+async fn generated_records_are_decoded_by_what_is_declared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = serde_json::json!({ "generator": { "schema": {}, "rows": 10, "splits": 2 } });
+    let rows = read(folder.path(), spec).await.expect("rows");
+    assert_eq!((rows.num_rows(), rows.column(0).null_count(), rows.column(1).null_count()), (10, 0, 0));
+    let spec = serde_json::json!({ "generator": { "schema": {}, "rows": 10 }, "format": { "csv": {} } });
+    assert!(read(folder.path(), spec).await.expect_err("refused").to_string().contains("`format.csv`"));
+}
+
+#[tokio::test]
 async fn what_is_not_supported_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let avro = serde_json::json!({ "files": { "url": "x" }, "format": { "avro": {} } });
