@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`registry`] | the one list of connectors |
 //! | [`files`] | local paths, globs and S3, in and out |
-//! | [`generator`] | made-up records, the same ones for the same seed |
+//! | [`generator`] | made-up records |
 //! | [`stdout`], [`blackhole`] | where rows end that nobody keeps |
 //! | [`formats`] | bytes to columns and back |
 

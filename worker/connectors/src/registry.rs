@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use thalweg_core::append_log::AppendLog;
-use thalweg_core::clock::{SharedClock, SystemClock};
+use thalweg_core::clock::SharedClock;
 use thalweg_core::decode::Decoder;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::sink::Sink;
@@ -63,6 +63,8 @@ pub struct SinkRequest<'a> {
     pub sink: &'a ResolvedSink,
     /// Values of Secrets and ConfigMaps.
     pub values: &'a dyn Values,
+    /// Where time comes from.
+    pub clock: SharedClock,
 }
 
 /// Opens a source.
@@ -89,8 +91,7 @@ pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
         Some(SinkConnector::Files(files)) => {
             let s3 = files.s3.as_ref().map(|s3| s3_config(s3, request.values)).transpose()?;
             let config = FilesSinkConfig::resolve(files, request.sink.origin.folder(), s3);
-            let clock = Arc::new(SystemClock::new());
-            Ok(Arc::new(FilesSink::new(config, format::encoding(&written)?, clock)?))
+            Ok(Arc::new(FilesSink::new(config, format::encoding(&written)?, request.clock)?))
         }
         Some(SinkConnector::Stdout(stdout)) => Ok(Arc::new(StdoutSink::new(match stdout.style {
             connector::Style::Table => Style::Table,
@@ -113,13 +114,16 @@ fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> 
 }
 
 fn generator_source(generator: &connector::GeneratorSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
-    let decoder = format::generated(request)?;
     let columns = match generator.schema {
-        Some(_) => format::generated_columns(request)?,
         None => Vec::new(),
+        Some(_) => format::generated(request)?,
     };
     let config = GeneratorConfig::new(generator, columns)?;
-    Ok(OpenedSource { source: Arc::new(GeneratorSource::new(config, request.clock.clone())?), decoder })
+    let source = Arc::new(GeneratorSource::new(config, request.clock.clone())?);
+    let Format::Json(json) = request.source.spec.format() else {
+        return Err(unsupported("a generator of anything but json"));
+    };
+    Ok(OpenedSource { source, decoder: format::json_decoder(&json, request)? })
 }
 
 fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {

@@ -1,8 +1,12 @@
 //! A plan as text for people.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
@@ -66,7 +70,7 @@ fn explain_windows(out: &mut String, aggregate: &WindowedAggregate) {
     let calls = aggregate.aggregates.iter().zip(&aggregate.filters);
     let calls: Vec<String> = calls
         .map(|(call, filter)| match filter {
-            Some(filter) => format!("{} FILTER {}", Call(call), fmt_sql(filter.as_ref())),
+            Some(filter) => format!("{} FILTER {}", Call(call), Sql(filter)),
             None => Call(call).to_string(),
         })
         .collect();
@@ -74,6 +78,41 @@ fn explain_windows(out: &mut String, aggregate: &WindowedAggregate) {
     if !aggregate.finish.is_identity() {
         let _ = writeln!(out, "  finish");
         explain_steps(out, &aggregate.finish);
+    }
+}
+
+/// An expression as SQL, its text and times in quotes.
+pub(crate) struct Sql<'a>(pub(crate) &'a Arc<dyn PhysicalExpr>);
+
+impl fmt::Display for Sql<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quote = |node: Arc<dyn PhysicalExpr>| match node
+            .downcast_ref::<Literal>()
+            .and_then(|found| quoted(found.value()))
+        {
+            Some(text) => {
+                let literal: Arc<dyn PhysicalExpr> = Arc::new(Literal::new(ScalarValue::Utf8(Some(text))));
+                Ok(Transformed::yes(literal))
+            }
+            None => Ok(Transformed::no(node)),
+        };
+        match Arc::clone(self.0).transform(quote) {
+            Ok(quoted) => fmt_sql(quoted.data.as_ref()).fmt(f),
+            Err(_) => fmt_sql(self.0.as_ref()).fmt(f),
+        }
+    }
+}
+
+fn quoted(value: &ScalarValue) -> Option<String> {
+    match value {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
+            Some(format!("'{}'", text.replace('\'', "''")))
+        }
+        ScalarValue::TimestampMillisecond(Some(millis), None) => {
+            let time = chrono::DateTime::from_timestamp_millis(*millis)?.naive_utc();
+            Some(format!("TIMESTAMP '{time}'"))
+        }
+        _ => None,
     }
 }
 
@@ -87,7 +126,7 @@ impl fmt::Display for Call<'_> {
             .iter()
             .map(|arg| match arg.downcast_ref::<Literal>() {
                 Some(_) if self.0.fun().name() == "count" => "*".to_owned(),
-                _ => fmt_sql(arg.as_ref()).to_string(),
+                _ => Sql(arg).to_string(),
             })
             .collect();
         let distinct = if self.0.is_distinct() { "DISTINCT " } else { "" };

@@ -87,21 +87,56 @@ pub(crate) fn from_planner(error: &DataFusionError, place: Place) -> SqlProblem 
     let Some(diagnostic) = error.diagnostic().filter(|found| found.kind == DiagnosticKind::Error) else {
         return place.problem(plain(error));
     };
-    let at = diagnostic.span.map_or(place, Place::from);
-    let mut said: Vec<String> = diagnostic.notes.iter().map(|note| note.message.clone()).collect();
-    said.extend(diagnostic.helps.iter().map(|help| help.message.clone()));
-    let problem = at.problem(diagnostic.message.clone());
-    SqlProblem { help: (!said.is_empty()).then(|| said.join("; ")), ..problem }
+    let noted = diagnostic.notes.iter().find_map(|note| note.span);
+    let at = diagnostic.span.or(noted).map_or(place, Place::from);
+    if diagnostic.message.starts_with("table '") {
+        // The context's own sentence, which says what there is.
+        let said = root_sentence(error);
+        let (message, help) = said.split_once("; ").unwrap_or((&said, ""));
+        return SqlProblem { help: (!help.is_empty()).then(|| help.to_owned()), ..at.problem(message) };
+    }
+    let notes =
+        diagnostic.notes.iter().map(|note| &note.message).chain(diagnostic.helps.iter().map(|help| &help.message));
+    let notes: Vec<String> = notes.map(|note| meant_column(note)).collect();
+    let problem = at.problem(diagnostic.message.replace('\'', "`"));
+    SqlProblem { help: (!notes.is_empty()).then(|| notes.join("; ")), ..problem }
 }
 
-/// The planner's sentence without its prefix and without a backtrace.
+/// `possible column bid.price` as a question.
+fn meant_column(note: &str) -> String {
+    match note.strip_prefix("possible column ") {
+        Some(column) => format!("did you mean `{}`?", column.rsplit('.').next().unwrap_or(column)),
+        None => note.to_owned(),
+    }
+}
+
+fn root_sentence(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => root_sentence(inner),
+        other => cleaned(&other.message()),
+    }
+}
+
+/// The planner's sentence without its prefixes and without a backtrace.
 pub(crate) fn plain(error: &DataFusionError) -> String {
-    let root = error.find_root();
-    let text = match root {
-        DataFusionError::Diagnostic(diagnostic, _) => diagnostic.message.clone(),
-        other => other.message().into_owned(),
-    };
+    match error.find_root() {
+        DataFusionError::Diagnostic(diagnostic, _) => cleaned(&diagnostic.message),
+        other => cleaned(&other.message()),
+    }
+}
+
+/// What of a sentence speaks to the author of the SQL.
+fn cleaned(text: &str) -> String {
     let text = text.split("\n\nbacktrace:").next().unwrap_or_default();
+    // Types that a function does not take: its own words are last, followed by advice about the planner.
+    let text = match text.split_once("failed with: ") {
+        Some((_, own)) => own.trim_start_matches("Error during planning: "),
+        None => text.trim_start_matches("Execution error: ").trim_start_matches("Error during planning: "),
+    };
+    let text = text.split(" No function matches the given name").next().unwrap_or_default();
+    if text.contains("require unique expression names") {
+        return "two columns of a SELECT have the same name: rename one with AS".to_owned();
+    }
     text.trim().trim_end_matches('.').to_owned()
 }
 

@@ -1,8 +1,10 @@
 //! The plan as the runtime sees it: stages, what each reads, and where its rows go.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use thalweg_core::unit::StageId;
 
 use crate::transform::Transform;
@@ -39,6 +41,27 @@ pub struct Stage {
     pub output: StageOutput,
     /// Equal for stages whose state can be carried over: a hash of all that shapes it.
     pub fingerprint: String,
+}
+
+impl Stage {
+    /// Gives all of its transforms the lookup tables, whole, by SQL name.
+    ///
+    /// # Errors
+    /// As [`Transform::bind`].
+    pub fn bind(&self, lookups: &HashMap<String, RecordBatch>) -> Result<Self, String> {
+        let inputs = self.inputs.iter().map(|input| {
+            let transform = input.transform.bind(lookups)?;
+            Ok(StageInput { transform, ..input.clone() })
+        });
+        let kind = match &self.kind {
+            StageKind::Stateless => StageKind::Stateless,
+            StageKind::Windowed(aggregate) => {
+                let finish = aggregate.finish.bind(lookups)?;
+                StageKind::Windowed(Arc::new(WindowedAggregate { finish, ..aggregate.as_ref().clone() }))
+            }
+        };
+        Ok(Self { inputs: inputs.collect::<Result<_, String>>()?, kind, ..self.clone() })
+    }
 }
 
 /// What a stage does.

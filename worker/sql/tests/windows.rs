@@ -9,10 +9,14 @@ mod table;
 #[path = "windows/unit.rs"]
 mod unit;
 
-use thalweg_sql::window::WindowSpec;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use thalweg_core::time::Watermark;
+use thalweg_sql::window::{StateEntry, WindowSpec};
 
 use crate::job::{Job, Settings};
-use crate::table::{FAST, Keys};
+use crate::oracle::window_ends;
+use crate::table::{AGGREGATES, FAST, Keys, Row, aggregate, batch};
 
 const ALL_KEYS: [Keys; 4] = [Keys::None, Keys::Number, Keys::Text, Keys::TextAndNumber];
 
@@ -66,4 +70,129 @@ fn many_keys_equal_batch_sql_through_kills() {
             Job::random(window.clone(), keys, settings.clone(), seed as u64).check();
         }
     }
+}
+
+#[test]
+fn sessions_equal_a_reference_through_kills() {
+    // Gaps below, near and above the distance of neighbouring rows of a key, and below and above the disorder.
+    for (seed, gap) in [5, 40, 150, 700, 3_000].into_iter().enumerate() {
+        let seed = 100 * seed as u64;
+        equals_batch_sql(&WindowSpec::Session { gap }, seed..seed + 5);
+    }
+}
+
+#[test]
+fn many_sessions_equal_a_reference_through_kills() {
+    let settings = Settings { rows: 30_000, distinct: 20_000, functions: &FAST, ..Settings::default() };
+    for (seed, gap) in [20, 5_000, 60_000].into_iter().enumerate() {
+        for keys in [Keys::Number, Keys::TextAndNumber] {
+            Job::random(WindowSpec::Session { gap }, keys, settings.clone(), seed as u64).check();
+        }
+    }
+}
+
+#[test]
+fn batches_of_one_row_and_of_8192_give_the_same_groups_and_late_rows() {
+    let windows = [
+        WindowSpec::Tumble { size: 500, offset: 0 },
+        WindowSpec::Hop { size: 900, slide: 300, offset: 0 },
+        WindowSpec::Cumulate { size: 1_000, step: 250, offset: 0 },
+        WindowSpec::Session { gap: 30 },
+        WindowSpec::Attached,
+    ];
+    for window in windows {
+        for seed in 0..5 {
+            let settings = Settings { late: 0.1, ..Settings::default() };
+            let job = || Job::random(window.clone(), Keys::TextAndNumber, settings.clone(), seed);
+            let (late, groups) = job().with_batches_of(1).fold_first_split();
+            assert_eq!((late, groups), job().fold_first_split(), "{window:?}, seed {seed}");
+            assert!(late > 0 || window == WindowSpec::Attached, "the test has late rows");
+        }
+    }
+}
+
+/// A row of key 0 at a time; its attached window is the second that it is in.
+fn row(time: i64) -> Row {
+    let start = time.div_euclid(1_000) * 1_000;
+    let window = (start, start + 1_000);
+    Row { time, key: 0, window, x: Some(1), f: None, s: None, b: None, number: time }
+}
+
+#[test]
+fn what_comes_for_a_closed_pane_is_given_back() {
+    let windows = [
+        (WindowSpec::Tumble { size: 1_000, offset: 0 }, 999, 1_000),
+        (WindowSpec::Hop { size: 1_000, slide: 500, offset: 0 }, 499, 1_000),
+        (WindowSpec::Cumulate { size: 2_000, step: 500, offset: 0 }, 999, 1_000),
+        (WindowSpec::Session { gap: 10 }, 999, 1_000),
+        (WindowSpec::Attached, 999, 1_000),
+    ];
+    for (window, late, on_time) in windows {
+        let plan = aggregate(window.clone(), Keys::Number, &AGGREGATES);
+        let rows = batch(&plan.input_schema, &[row(late), row(on_time)]);
+        let mut folder = plan.folder();
+        folder.push(&rows).expect("folds");
+        let partial = folder.finish().expect("a partial");
+        let mut state = plan.state();
+        assert!(!state.touches_closed(&partial).expect("an answer"), "{window:?}");
+        assert!(state.close_raw(Watermark(1_000)).expect("closes").is_none());
+        assert!(state.touches_closed(&partial).expect("an answer"), "{window:?}");
+        let outcome = state.merge(&partial).expect("merges");
+        assert_eq!(outcome.late_groups, 1, "{window:?}");
+        assert_eq!(outcome.late.map_or(0, |late| late.batch.num_rows()), 1);
+        let closed = plan.closed(&rows, Watermark(1_000)).expect("an answer").expect("a mask");
+        let is_session = matches!(window, WindowSpec::Session { .. });
+        assert_eq!((closed.value(0), closed.value(1)), (true, false), "{window:?}");
+        let left = state.close_raw(Watermark::END).expect("closes").is_some();
+        // One millisecond apart, both rows are of one session, and the row that is not late has to come again.
+        assert_eq!(left, !is_session, "{window:?}");
+    }
+}
+
+#[test]
+fn a_pane_that_stays_open_for_thousands_of_commits_keeps_a_short_log() {
+    let day = 86_400_000;
+    let windows = [
+        WindowSpec::Tumble { size: day, offset: 0 },
+        WindowSpec::Cumulate { size: day, step: day, offset: 0 },
+        WindowSpec::Session { gap: day },
+        WindowSpec::Attached,
+    ];
+    for window in windows {
+        let plan = aggregate(window.clone(), Keys::Number, &AGGREGATES);
+        let mut state = plan.state();
+        let mut stored: Vec<StateEntry> = Vec::new();
+        let mut most = 0;
+        for commit in 0..2_000 {
+            let rows: Vec<Row> = (0..5).map(|key| Row { key, time: commit, ..row(0) }).collect();
+            let mut folder = plan.folder();
+            folder.push(&batch(&plan.input_schema, &rows)).expect("folds");
+            state.merge(&folder.finish().expect("a partial")).expect("merges");
+            stored.extend(state.take_delta().expect("a delta"));
+            let dropped = state.take_dropped();
+            stored.retain(|entry| !dropped.contains(&entry.pane));
+            most = most.max(stored.len());
+        }
+        assert!((10..200).contains(&most), "{most} entries, {window:?}");
+        let mut restored = plan.state();
+        stored.iter().for_each(|entry| restored.restore(entry).expect("restores"));
+        let closed = restored.close_raw(Watermark::END).expect("closes").expect("groups");
+        let counts = closed.batch.column(1).as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(counts, [2_000; 5], "{window:?}");
+    }
+}
+
+#[test]
+fn a_row_at_the_very_end_of_a_session_is_of_it_even_after_a_watermark_at_that_end() {
+    let plan = aggregate(WindowSpec::Session { gap: 10 }, Keys::Number, &AGGREGATES);
+    let mut state = plan.state();
+    for time in [0, 10] {
+        let mut folder = plan.folder();
+        folder.push(&batch(&plan.input_schema, &[row(time)])).expect("folds");
+        assert_eq!(state.merge(&folder.finish().expect("a partial")).expect("merges").late_groups, 0);
+        assert!(state.close_raw(Watermark(10)).expect("closes").is_none());
+    }
+    let closed = state.close_raw(Watermark(21)).expect("closes").expect("the session");
+    assert_eq!(closed.batch.column(1).as_primitive::<Int64Type>().values(), &[2]);
+    assert_eq!(window_ends(&closed.batch), [20]);
 }

@@ -23,8 +23,6 @@ use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
 use crate::runtime::outbox::{decode_rows, encode_rows};
 use crate::runtime::{Job, JobSource, Result, Stores, layout, lookup};
 
-/// Units of a keyed stage where nothing else is said: `2 × maxWorkers`, at least this many.
-const LEAST_KEY_GROUPS: u32 = 8;
 /// Memory for entries of one unit that are not flushed yet.
 const UNIT_BUDGET_BYTES: usize = 64 << 20;
 
@@ -49,14 +47,10 @@ pub type Roots = HashMap<Option<String>, StateRoot>;
 
 /// Makes a pipeline ready to run.
 pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> Result<Job> {
+    let key_groups = planned.key_groups();
     let Planned { resolved, mut plan } = planned;
     let spec = &resolved.spec;
     let state_spec = spec.state.clone().unwrap_or_default();
-    let most_workers = spec.scaling.as_ref().map_or(1, |scaling| scaling.max_workers);
-    let key_groups = match state_spec.key_groups {
-        Some(groups) => groups.unsigned_abs(),
-        None => (2 * most_workers.unsigned_abs()).max(LEAST_KEY_GROUPS),
-    };
     let root = root(settings.state.clone().or(state_spec.url), settings, roots).await?;
     let expected = expected(&plan, key_groups);
     let state = PipelineState::open(&root, &resolved.namespace, &resolved.name, &expected, settings.fresh).await?;
@@ -200,7 +194,7 @@ async fn sinks(sinks: &[ResolvedSink], settings: &Settings) -> Result<HashMap<St
 }
 
 async fn open_sink(sink: &ResolvedSink, settings: &Settings) -> Result<Arc<dyn Sink>> {
-    let opened = registry::sink(SinkRequest { sink, values: &settings.secrets })?;
+    let opened = registry::sink(SinkRequest { sink, values: &settings.secrets, clock: settings.clock.clone() })?;
     opened.check().await?;
     Ok(opened)
 }

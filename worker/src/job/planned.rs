@@ -19,6 +19,19 @@ pub struct Planned {
     pub plan: PlannedPipeline,
 }
 
+/// Units of a keyed stage where nothing else is said: `2 × maxWorkers`, at least this many.
+const LEAST_KEY_GROUPS: u32 = 8;
+
+impl Planned {
+    /// Units of each keyed stage.
+    pub fn key_groups(&self) -> u32 {
+        let spec = &self.resolved.spec;
+        let most_workers = spec.scaling.as_ref().map_or(1, |scaling| scaling.max_workers.unsigned_abs());
+        let given = spec.state.as_ref().and_then(|state| state.key_groups);
+        given.map_or_else(|| (2 * most_workers).max(LEAST_KEY_GROUPS), i32::unsigned_abs)
+    }
+}
+
 /// Everything that was found in some manifests.
 pub struct Found {
     /// The pipelines, in the order of the files.

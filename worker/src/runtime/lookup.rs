@@ -45,11 +45,7 @@ pub async fn read_whole(source: &JobSource, counters: &SourceCounters) -> Result
 /// Gives every transform the tables that it joins.
 pub fn bind(plan: &mut PlannedPipeline, tables: &HashMap<String, RecordBatch>) -> Result<()> {
     for stage in &mut plan.stages {
-        let number = stage.id.0;
-        for input in &mut stage.inputs {
-            let bound = input.transform.bind(tables);
-            input.transform = bound.map_err(|message| RunError::Plan { stage: number, message })?;
-        }
+        stage.bind(tables).map_err(|message| RunError::Plan { stage: stage.id.0, message })?;
     }
     Ok(())
 }

@@ -135,10 +135,14 @@ impl Files {
     /// The files of a split, in order.
     async fn entries(&self, split: &SplitId) -> Result<Vec<Found>> {
         let watched = self.config.watch.is_some();
-        let known = self.lister.known().await;
-        let entries = match entries(known.as_ref(), split.as_str(), watched) {
+        let listing = self.lister.known().await;
+        let known = entries(&listing, split.as_str(), watched);
+        let entries = match known {
             Some(known) => Some(known),
-            None => entries(self.lister.latest().await?.as_ref(), split.as_str(), watched),
+            None => {
+                let listing = self.lister.latest().await?;
+                entries(&listing, split.as_str(), watched)
+            }
         };
         entries.ok_or_else(|| Error::internal(format!("opening split `{split}`"), "it was never listed"))
     }

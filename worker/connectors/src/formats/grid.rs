@@ -31,8 +31,10 @@ impl Grid {
         self.cells.get(from..from + rows).unwrap_or_default()
     }
 
-    /// Makes every cell missing.
-    pub fn clear(&mut self) {
-        self.cells.fill(Cell::default());
+    /// Makes the cells of the first `rows` rows missing: those that were used.
+    pub fn clear(&mut self, rows: usize) {
+        for column in self.cells.chunks_mut(BLOCK_ROWS) {
+            column.iter_mut().take(rows).for_each(|cell| *cell = Cell::default());
+        }
     }
 }

@@ -229,7 +229,8 @@ fn instant(event: u64) -> i64 {
 
 /// The person created last at an event, counted from 0.
 fn last_person(event: u64) -> u64 {
-    event / ROUND * PERSONS + (event % ROUND).min(PERSONS - 1)
+    // Each round starts with its one person.
+    event / ROUND
 }
 
 /// The auction created last at an event, counted from 0; before the first one, the first.

@@ -27,7 +27,8 @@ pub(super) struct Reading {
 /// # Errors
 /// *User*: a format that is not supported, or one that has not the types of the columns.
 pub(super) fn reading(request: &SourceRequest<'_>) -> Result<Reading> {
-    match written(request) {
+    let written = &request.source.spec.format;
+    match written.as_ref().map_or_else(|| Format::Json(JsonFormat::default()), |format| format.resolve()) {
         Format::Json(json) => {
             let decoder = json_decoder(&json, request)?;
             Ok(Reading { records: Records::Text { framing: Framing::Lines, header: None }, decoder })
@@ -41,36 +42,11 @@ pub(super) fn reading(request: &SourceRequest<'_>) -> Result<Reading> {
     }
 }
 
-/// The decoder of generated records, which are JSON.
+/// The decoder of JSON.
 ///
 /// # Errors
 /// As [`reading`].
-pub(super) fn generated(request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
-    match written(request) {
-        Format::Json(json) => json_decoder(&json, request),
-        other => {
-            let what = format!("`format.{}` of `{}`", other.name(), request.source.name);
-            Err(Error::user(what, "expected `format.json`, or none: generated records are JSON"))
-        }
-    }
-}
-
-/// What is generated for `schema: {}`: a value for each declared field.
-///
-/// # Errors
-/// A type that no value is made for.
-pub(super) fn generated_columns(request: &SourceRequest<'_>) -> Result<Vec<GeneratedColumn>> {
-    let declared = request.source.columns.iter().map(|declared| column(declared, request));
-    let fields = declared.filter(|column| column.as_ref().map_or(true, |column| column.metadata.is_none()));
-    fields.map(|column| column.and_then(|column| GeneratedColumn::new(column.from, column.data_type))).collect()
-}
-
-fn written(request: &SourceRequest<'_>) -> Format {
-    let written = &request.source.spec.format;
-    written.as_ref().map_or_else(|| Format::Json(JsonFormat::default()), |format| format.resolve())
-}
-
-fn json_decoder(json: &JsonFormat, request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
+pub(super) fn json_decoder(json: &JsonFormat, request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
     let timestamps = timestamps(json.timestamps())?;
     let options = JsonOptions { strict: json.strict, timestamps, row_starts: true };
     Ok(Arc::new(JsonDecoder::new(columns(request)?, options)?))
@@ -105,6 +81,15 @@ fn fields(columns: &[ResolvedColumn]) -> Vec<String> {
         ColumnInput::Metadata(_) => None,
     };
     columns.iter().filter_map(field).collect()
+}
+
+/// Every column of a generator that makes its records by the schema.
+///
+/// # Errors
+/// *User*: a type that no value is made for.
+pub(super) fn generated(request: &SourceRequest<'_>) -> Result<Vec<GeneratedColumn>> {
+    let declared = fields(&request.source.columns).into_iter().zip(request.schema.fields());
+    declared.map(|(name, field)| GeneratedColumn::new(name, field.data_type().clone())).collect()
 }
 
 /// The columns that are read, in the order of their declaration.

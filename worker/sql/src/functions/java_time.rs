@@ -94,10 +94,8 @@ impl Pattern {
 fn quoted(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
     let mut literal = String::new();
     while let Some(next) = rest.next() {
-        if next == '\'' {
-            if rest.next_if_eq(&'\'').is_none() {
-                break;
-            }
+        if next == '\'' && rest.next_if_eq(&'\'').is_none() {
+            break;
         }
         literal.push(next);
     }

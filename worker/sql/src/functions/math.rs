@@ -129,7 +129,7 @@ impl Mode {
                 }
             }
             Self::HalfUp => {
-                if rest * 2 > unit || (rest * 2 == unit && value > 0) {
+                if rest > unit - rest || (rest == unit - rest && value > 0) {
                     up
                 } else {
                     down
@@ -166,7 +166,7 @@ fn to_digits(args: &[ArrayRef], mode: Mode) -> Result<ArrayRef> {
                 if digits >= 0 {
                     return Some(value);
                 }
-                let unit = 10_i128.checked_pow(digits.unsigned_abs() as u32)?;
+                let unit = 10_i128.pow(digits.unsigned_abs().min(37) as u32);
                 i64::try_from(mode.whole(i128::from(value), unit)).ok()
             });
             Ok(Arc::new(rows.collect::<PrimitiveArray<Int64Type>>()))
@@ -179,7 +179,9 @@ fn to_digits(args: &[ArrayRef], mode: Mode) -> Result<ArrayRef> {
                 if cut <= 0 {
                     return Some(value);
                 }
-                Some(10_i128.checked_pow(u32::try_from(cut).ok()?).map_or(0, |unit| mode.whole(value, unit)))
+                // A decimal has 38 digits at most: cut to more, nothing is left.
+                let unit = u32::try_from(cut).ok().filter(|cut| *cut < 38).map(|cut| 10_i128.pow(cut));
+                Some(unit.map_or(0, |unit| mode.whole(value, unit)))
             });
             let result: Decimal128Array = rows.collect();
             Ok(Arc::new(result.with_precision_and_scale(*precision, *scale)?))

@@ -205,7 +205,7 @@ pub(crate) fn refused(name: &str, no_arguments: bool) -> Option<(String, &'stati
         | "current_row_timestamp" => clock(),
         "proctime" => Some((
             "PROCTIME reads a clock, so that a replay would give other rows".to_owned(),
-            "use the watermark's column of the source",
+            "use the watermark's column of the source; FOR SYSTEM_TIME AS OF of a lookup join takes that too",
         )),
         "rand" | "rand_integer" | "random" | "uuid" => Some((
             format!("{upper} gives other values in a replay"),

@@ -34,7 +34,8 @@ impl Kind {
             Self::Double => (found.is_numeric() || found.is_null()).then_some(T::Float64),
             Self::Time => time.then_some(T::Timestamp(TimeUnit::Millisecond, None)),
             Self::Number if found.is_null() => Some(T::Float64),
-            Self::Number => found.is_numeric().then(|| match found {
+            Self::Number if !found.is_numeric() => None,
+            Self::Number => Some(match found {
                 T::Float16 | T::Float32 | T::Float64 => T::Float64,
                 T::Decimal32(p, s) | T::Decimal64(p, s) | T::Decimal128(p, s) => T::Decimal128(*p, *s),
                 T::Decimal256(..) => T::Float64,

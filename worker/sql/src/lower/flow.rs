@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema};
-use datafusion::error::Result;
-use datafusion::logical_expr::execution_props::ExecutionProps;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, utils::split_conjunction};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::exprs::{composes, mixed, physical, substituted, window_column, window_physical};
 use super::group::Grouped;
 use crate::planner::{EVENT_TIME, WINDOW_COLUMNS};
 use crate::problem::{Place, SqlProblem, from_planner};
@@ -157,7 +155,8 @@ impl Flow {
             let Some(column) = node.downcast_ref::<PhysicalColumn>() else { return Ok(Transformed::no(node)) };
             match self.columns.get(column.index()).and_then(Logical::index) {
                 Some(index) => {
-                    Ok(Transformed::yes(Arc::new(PhysicalColumn::new(column.name(), index)) as Arc<dyn PhysicalExpr>))
+                    Ok(Transformed::yes(Arc::new(PhysicalColumn::new(self.physical.field(index).name(), index))
+                        as Arc<dyn PhysicalExpr>))
                 }
                 None => Ok(Transformed::no(node)),
             }
@@ -333,19 +332,18 @@ impl Flow {
         Ok(())
     }
 
-    /// Leaves in the batches only what is needed: the plan's columns and what is carried along.
-    pub(super) fn narrow(&mut self) {
+    /// Leaves in the batches only what is needed, under the names of the plan: its columns and what is carried along.
+    pub(super) fn narrow(&mut self, schema: &DFSchema) {
         let used: BTreeSet<usize> = self.columns.iter().filter_map(Logical::index).collect();
-        if used.len() + self.carried().iter().filter(|index| !used.contains(index)).count()
-            == self.physical.fields().len()
-        {
-            return;
-        }
+        let name = |index: usize| {
+            let column = self.columns.iter().position(|column| column.index() == Some(index));
+            column.and_then(|at| schema.fields().get(at)).map_or_else(String::new, |field| field.name().clone())
+        };
         let (mut exprs, mut fields) = (vec![], vec![]);
         for index in &used {
             let field = self.physical.field(*index);
             exprs.push(Arc::new(PhysicalColumn::new(field.name(), *index)) as Arc<dyn PhysicalExpr>);
-            fields.push(field.clone());
+            fields.push(field.clone().with_name(name(*index)));
         }
         let place = |old: usize| used.iter().position(|index| *index == old).unwrap_or(0);
         for column in &mut self.columns {
@@ -365,84 +363,4 @@ pub(super) enum MadeOf {
     /// Of columns of their windows.
     Windows,
     Both,
-}
-
-/// An expression over a schema as an expression over its batches.
-pub(super) fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
-}
-
-/// An expression of window columns over batches that have them from `first` on.
-pub(super) fn window_physical(expr: &Expr, first: usize, place: Place) -> Result<Arc<dyn PhysicalExpr>, SqlProblem> {
-    let fields = WINDOW_COLUMNS.map(|name| Field::new(name, EVENT_TIME, true));
-    let planned = DFSchema::try_from(Schema::new(fields.to_vec())).and_then(|schema| physical(expr, &schema));
-    let moved = planned.and_then(|planned| {
-        planned.transform(|node| match node.downcast_ref::<PhysicalColumn>() {
-            Some(column) => {
-                let column = PhysicalColumn::new(column.name(), column.index() + first);
-                Ok(Transformed::yes(Arc::new(column) as Arc<dyn PhysicalExpr>))
-            }
-            None => Ok(Transformed::no(node)),
-        })
-    });
-    moved.map(|moved| moved.data).map_err(|error| from_planner(&error, place))
-}
-
-/// The expression that stands for a column of a window that is not assigned.
-pub(super) fn window_expr(which: usize) -> Expr {
-    Expr::Column(Column::new_unqualified(WINDOW_COLUMNS[which]))
-}
-
-/// Which column of a window an expression is, if it is just that.
-pub(super) fn window_column(expr: &Expr) -> Option<usize> {
-    let Expr::Column(column) = expr else { return None };
-    WINDOW_COLUMNS.iter().position(|name| column.relation.is_none() && column.name == *name)
-}
-
-/// Where the first column of an expression stands in the text.
-pub(super) fn place_of(expr: &Expr, place: Place) -> Place {
-    let mut columns: Vec<Place> = vec![];
-    let _ = expr.apply(|node| {
-        if let Expr::Column(column) = node {
-            columns.extend(column.spans.first().map(Place::from));
-        }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-    });
-    columns.first().map_or(place, |first| first.or(place))
-}
-
-fn mixed(expr: &Expr, place: Place) -> SqlProblem {
-    place_of(expr, place).refuse(
-        format!("`{expr}` mixes columns of a row with columns of its windows below GROUP BY"),
-        "compute it after the aggregation, or in a query without GROUP BY",
-    )
-}
-
-/// Whether a projection of a projection may be one: nothing is computed twice.
-fn composes(outer: &[Arc<dyn PhysicalExpr>], inner: &[Arc<dyn PhysicalExpr>]) -> bool {
-    let mut uses = vec![0_usize; inner.len()];
-    for expr in outer {
-        let _ = expr.apply(|node| {
-            if let Some(column) = node.downcast_ref::<PhysicalColumn>()
-                && let Some(uses) = uses.get_mut(column.index())
-            {
-                *uses += 1;
-            }
-            Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-        });
-    }
-    inner.iter().zip(uses).all(|(expr, uses)| uses <= 1 || expr.children().is_empty())
-}
-
-fn substituted(expr: Arc<dyn PhysicalExpr>, inner: &[Arc<dyn PhysicalExpr>]) -> Arc<dyn PhysicalExpr> {
-    let replace = |node: Arc<dyn PhysicalExpr>| {
-        // Down and stop: what is put in refers to the columns before.
-        match node.downcast_ref::<PhysicalColumn>().and_then(|column| inner.get(column.index())) {
-            Some(inner) => {
-                Ok(Transformed::new(Arc::clone(inner), true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
-            }
-            None => Ok(Transformed::no(node)),
-        }
-    };
-    Arc::clone(&expr).transform_down(replace).map_or(expr, |done| done.data)
 }

@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::compute::SortOptions;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion::logical_expr::{Aggregate, Expr};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion::physical_expr::expressions::{Column, Literal};
-use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
-use super::flow::{Flow, Logical, MadeOf, Origin, Role, Value, place_of, window_column, window_physical};
+use super::exprs::{place_of, window_column, window_physical};
+use super::flow::{Flow, Logical, MadeOf, Origin, Role, Value};
+use super::layout::{Layout, Part, column, is_ordered};
 use super::{Builder, Side, first_place, hidden_fields};
 use crate::planner::{EVENT_TIME, WINDOW_COLUMNS};
 use crate::problem::{Place, SqlProblem, from_planner};
-use crate::stages::{LOG_COLUMN, POSITION_COLUMN, StageInput};
+use crate::stages::StageInput;
 use crate::transform::{Step, Transform};
 use crate::window::WindowSpec;
 
@@ -48,7 +48,8 @@ impl Builder<'_> {
         let calls = self.calls(aggregate)?;
         let ordered = calls.iter().any(|call| is_ordered(call));
         let flows = self.lower(&aggregate.input, ordered, Side::Stream)?;
-        let flows: Vec<Flow> = flows.into_iter().map(|flow| self.as_input(flow, ordered)).collect::<Result<_, _>>()?;
+        let flows: Vec<Flow> =
+            flows.into_iter().map(|flow| self.as_input(flow, ordered, schema)).collect::<Result<_, _>>()?;
         let groups = self.groups(aggregate, &flows)?;
         let keys: Vec<&Expr> = aggregate
             .group_expr
@@ -188,7 +189,7 @@ impl Builder<'_> {
             first_place(&aggregate.aggr_expr, self.marks.aggregate.or(self.marks.group_by)).or(self.marks.statement);
         let times = event_times(&flow);
         let (mut exprs, mut fields) = (vec![], vec![]);
-        for (name, part) in layout.parts(&flow, schema, times.len()) {
+        for (name, part) in layout.parts(&flow, times.len()) {
             let expr = match part {
                 Part::Expr(expr) if flow.made_of(expr, schema) != MadeOf::Rows => {
                     return Err(over_windows(expr, place));
@@ -230,7 +231,7 @@ impl Builder<'_> {
             let ignore_nulls = ordered && call.params.null_treatment != Some(NullTreatment::RespectNulls);
             AggregateExprBuilder::new(Arc::clone(&call.func), args)
                 .schema(Arc::clone(input))
-                .alias(field.name())
+                .alias(field.name().replace("count(Int64(1))", "count(*)"))
                 .with_distinct(call.params.distinct)
                 .with_ignore_nulls(ignore_nulls)
                 .order_by(if ordered { layout.order(input) } else { vec![] })
@@ -283,11 +284,11 @@ impl Builder<'_> {
     }
 
     /// Cuts a flow off closed windows, so that a further stage can read it.
-    fn as_input(&mut self, mut flow: Flow, hidden: bool) -> Result<Flow, SqlProblem> {
+    fn as_input(&mut self, mut flow: Flow, hidden: bool, plan: &DFSchema) -> Result<Flow, SqlProblem> {
         if !matches!(flow.origin, Origin::Windowed(_)) {
             return Ok(flow);
         }
-        flow.narrow();
+        flow.narrow(plan);
         let pending = flow.pending.take();
         let columns = flow.columns.clone();
         let (from, schema) = self.inner_stage(flow)?;
@@ -368,95 +369,4 @@ fn over_windows(expr: &Expr, place: Place) -> SqlProblem {
         format!("`{expr}` uses a window's columns inside of an aggregate"),
         "aggregate columns of the rows, and compute with window_start and window_end afterwards",
     )
-}
-
-fn column(schema: &SchemaRef, index: usize) -> Arc<dyn PhysicalExpr> {
-    Arc::new(Column::new(schema.field(index).name(), index))
-}
-
-fn is_ordered(call: &AggregateFunction) -> bool {
-    matches!(call.func.name(), "first_value" | "last_value")
-}
-
-/// The columns that a stage's kernels take: keys, event time, arguments, hidden columns.
-struct Layout<'e> {
-    keys: Vec<&'e Expr>,
-    /// Arguments and filters, each once.
-    arguments: Vec<&'e Expr>,
-    hidden: bool,
-}
-
-enum Part<'e> {
-    Expr(&'e Expr),
-    Time(usize),
-    Hidden(usize),
-}
-
-impl<'e> Layout<'e> {
-    fn new(keys: Vec<&'e Expr>, calls: &[&'e AggregateFunction], hidden: bool) -> Self {
-        let mut arguments: Vec<&Expr> = vec![];
-        for call in calls {
-            let filter = call.params.filter.as_deref();
-            for argument in call.params.args.iter().filter(|arg| !matches!(arg, Expr::Literal(..))).chain(filter) {
-                if !arguments.contains(&argument) {
-                    arguments.push(argument);
-                }
-            }
-        }
-        Self { keys, arguments, hidden }
-    }
-
-    /// Each part with a name that no other has.
-    fn parts(&self, flow: &Flow, schema: &DFSchema, times: usize) -> Vec<(String, Part<'e>)> {
-        let mut taken = BTreeSet::new();
-        let mut name = |wanted: String| {
-            let free = (1..).map(|n| if n == 1 { wanted.clone() } else { format!("{wanted}_{n}") });
-            let name = free.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
-            taken.insert(name.clone());
-            name
-        };
-        let of_expr = |expr: &Expr| match expr.clone().unalias() {
-            Expr::Column(column) => column.name,
-            _ => "expr".to_owned(),
-        };
-        let _ = schema;
-        let mut parts: Vec<(String, Part)> =
-            self.keys.iter().map(|key| (name(of_expr(key)), Part::Expr(key))).collect();
-        let time_names = if flow.pending.is_some() { ["event_time", ""] } else { ["window_start", "window_end"] };
-        parts.extend((0..times).map(|which| (name(time_names[which.min(1)].to_owned()), Part::Time(which))));
-        parts.extend(self.arguments.iter().map(|argument| (name(of_expr(argument)), Part::Expr(argument))));
-        if self.hidden {
-            parts.extend(
-                [LOG_COLUMN, POSITION_COLUMN]
-                    .into_iter()
-                    .enumerate()
-                    .map(|(at, hidden)| (name(hidden.to_owned()), Part::Hidden(at))),
-            );
-        }
-        parts
-    }
-
-    fn first_argument(&self, input: &SchemaRef) -> usize {
-        input.fields().len() - self.arguments.len() - if self.hidden { 2 } else { 0 }
-    }
-
-    fn argument(&self, expr: &Expr, input: &SchemaRef) -> Arc<dyn PhysicalExpr> {
-        match (expr, self.arguments.iter().position(|argument| *argument == expr)) {
-            (_, Some(at)) => column(input, self.first_argument(input) + at),
-            (Expr::Literal(value, _), None) => Arc::new(Literal::new(value.clone())),
-            (_, None) => Arc::new(Literal::new(datafusion::common::ScalarValue::Null)),
-        }
-    }
-
-    fn filter_column(&self, call: &AggregateFunction, input: &SchemaRef) -> Option<Arc<dyn PhysicalExpr>> {
-        call.params.filter.as_deref().map(|filter| self.argument(filter, input))
-    }
-
-    /// Event time, then log, then position.
-    fn order(&self, input: &SchemaRef) -> Vec<PhysicalSortExpr> {
-        let end = input.fields().len();
-        let times = self.keys.len()..self.first_argument(input);
-        let options = SortOptions { descending: false, nulls_first: false };
-        times.chain(end - 2..end).map(|index| PhysicalSortExpr { expr: column(input, index), options }).collect()
-    }
 }

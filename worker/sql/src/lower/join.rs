@@ -8,7 +8,8 @@ use datafusion::logical_expr::{Join, JoinType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 
-use super::flow::{Flow, Logical, MadeOf, Origin, Role, physical};
+use super::exprs::physical;
+use super::flow::{Flow, Logical, MadeOf, Origin, Role};
 use super::slim::slim;
 use super::{Builder, Side};
 use crate::problem::{Place, SqlProblem, from_planner};

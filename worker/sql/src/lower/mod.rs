@@ -1,8 +1,10 @@
 //! A logical plan cut at each `GROUP BY` into stages.
 
+mod exprs;
 mod flow;
 mod group;
 mod join;
+mod layout;
 mod output;
 mod slim;
 
@@ -17,7 +19,8 @@ use crate::planner::WindowNode;
 use crate::problem::{Place, SqlProblem};
 use crate::stages::{InputFrom, LOG_COLUMN, POSITION_COLUMN, PlannedPipeline, Stage};
 use crate::text::Marks;
-use flow::{Flow, Logical, Origin, Pending, Role, Value, place_of, window_expr};
+use exprs::{place_of, window_expr};
+use flow::{Flow, Logical, Origin, Pending, Role, Value};
 
 /// Collects the stages of a text, statement by statement.
 pub(crate) struct Builder<'a> {
@@ -50,7 +53,7 @@ impl<'a> Builder<'a> {
     ) -> Result<(), SqlProblem> {
         self.marks = marks;
         let flows = self.lower(plan, false, Side::Stream)?;
-        self.to_sink(flows, sink, names)?;
+        self.end_in_sink(flows, sink, names)?;
         self.statement += 1;
         Ok(())
     }
@@ -145,7 +148,7 @@ impl<'a> Builder<'a> {
         let name = &source.name;
         let place = self.marks.join.or(self.marks.statement);
         match (source.lookup, side) {
-            (true, Side::Stream) => Err(self.marks.statement.refuse(
+            (true, Side::Stream) => Err(self.marks.table(name).refuse(
                 format!("`{name}` is a lookup table, which is joined and not read as a stream"),
                 format!("write FROM stream JOIN {name} ON …, or remove `lookup` from its StreamSource"),
             )),

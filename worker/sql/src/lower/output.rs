@@ -19,7 +19,7 @@ use crate::window::WindowedAggregate;
 
 impl Builder<'_> {
     /// Ends flows in a sink: all that only pass rows on in one stage, each that closes windows in one of its own.
-    pub(super) fn to_sink(&mut self, flows: Vec<Flow>, sink: &str, names: &[String]) -> Result<(), SqlProblem> {
+    pub(super) fn end_in_sink(&mut self, flows: Vec<Flow>, sink: &str, names: &[String]) -> Result<(), SqlProblem> {
         let (mut inputs, mut stateless) = (vec![], None);
         for mut flow in flows {
             flow.materialize()?;

@@ -21,9 +21,10 @@ use crate::functions;
 
 /// Makes types fit.
 pub(crate) fn analyze(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+    let plan = plan.transform_up(|node| rewritten(node, doubles))?.data;
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
     let plan = analyzer.execute_and_check(plan, options, |_, _| {})?;
-    Ok(plan.transform_up(flink_casts)?.data)
+    Ok(plan.transform_up(|node| rewritten(node, flink_cast))?.data)
 }
 
 /// Simplifies expressions and leaves out columns that nobody needs. No rule moves a filter: it stays where it was
@@ -39,18 +40,82 @@ pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     optimizer.optimize(plan, &context, |_, _| {})
 }
 
-/// Casts of times to text write them as Flink does.
-fn flink_casts(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// Rewrites the expressions of a node, under the names that they had.
+fn rewritten(
+    node: LogicalPlan,
+    rewrite: fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
     let mut schema = DFSchema::empty();
     node.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
     let names = NamePreserver::new(&node);
     node.map_expressions(|expr| {
         let name = names.save(&expr);
-        let cast = expr.transform_up(|expr| flink_cast(expr, &schema))?;
-        Ok(cast.update_data(|expr| name.restore(expr)))
+        let done = expr.transform_up(|expr| rewrite(expr, &schema))?;
+        Ok(done.update_data(|expr| name.restore(expr)))
     })
 }
 
+/// A decimal beside a double becomes a double, as in Flink; the planner would make both decimals.
+fn doubles(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let operands: Vec<&Expr> = match &expr {
+        Expr::BinaryExpr(binary) => vec![&binary.left, &binary.right],
+        Expr::Between(between) => vec![&between.expr, &between.low, &between.high],
+        Expr::InList(list) => std::iter::once(list.expr.as_ref()).chain(&list.list).collect(),
+        Expr::Case(case) => {
+            let results = case.when_then_expr.iter().map(|(_, result)| result.as_ref());
+            results.chain(case.else_expr.as_deref()).collect()
+        }
+        Expr::ScalarFunction(call) if matches!(call.name(), "coalesce" | "nullif" | "greatest" | "least") => {
+            call.args.iter().collect()
+        }
+        _ => return Ok(Transformed::no(expr)),
+    };
+    let is = |expr: &Expr, test: fn(&DataType) -> bool| expr.get_type(schema).is_ok_and(|kind| test(&kind));
+    let decimal = |expr: &Expr| is(expr, DataType::is_decimal);
+    if !operands.iter().any(|expr| is(expr, DataType::is_floating)) || !operands.iter().any(|expr| decimal(expr)) {
+        return Ok(Transformed::no(expr));
+    }
+    let double = |operand: Expr| {
+        if !decimal(&operand) {
+            return operand;
+        }
+        Expr::Cast(Cast::new(Box::new(operand), DataType::Float64))
+    };
+    Ok(Transformed::yes(with_operands(expr, double)))
+}
+
+/// The same expression with its operands changed; the conditions of a `CASE` are no operands.
+fn with_operands(expr: Expr, mut change: impl FnMut(Expr) -> Expr) -> Expr {
+    let mut boxed = |operand: Box<Expr>| Box::new(change(*operand));
+    match expr {
+        Expr::BinaryExpr(mut binary) => {
+            (binary.left, binary.right) = (boxed(binary.left), boxed(binary.right));
+            Expr::BinaryExpr(binary)
+        }
+        Expr::Between(mut between) => {
+            (between.expr, between.low, between.high) = (boxed(between.expr), boxed(between.low), boxed(between.high));
+            Expr::Between(between)
+        }
+        Expr::InList(mut list) => {
+            list.expr = boxed(list.expr);
+            list.list = list.list.into_iter().map(change).collect();
+            Expr::InList(list)
+        }
+        Expr::Case(mut case) => {
+            let results = case.when_then_expr.into_iter();
+            case.when_then_expr = results.map(|(when, then)| (when, boxed(then))).collect();
+            case.else_expr = case.else_expr.map(boxed);
+            Expr::Case(case)
+        }
+        Expr::ScalarFunction(mut call) => {
+            call.args = call.args.into_iter().map(change).collect();
+            Expr::ScalarFunction(call)
+        }
+        other => other,
+    }
+}
+
+/// Casts of times to text write them as Flink does.
 fn flink_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::Cast(Cast { expr: inner, field }) = &expr else { return Ok(Transformed::no(expr)) };
     let to_text = matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator, Query, Select,
-    SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visitor,
+    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator, ObjectName, Query,
+    Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visitor,
 };
 
 use crate::functions;
@@ -23,6 +23,8 @@ pub(crate) struct Marks {
     pub(crate) aggregate: Place,
     /// The first join.
     pub(crate) join: Place,
+    /// Every table that is named.
+    pub(crate) tables: Vec<(String, Place)>,
     /// Every function that is called, in lower case.
     pub(crate) functions: Vec<(String, Place)>,
 }
@@ -162,6 +164,14 @@ impl Refusals {
     }
 }
 
+impl Marks {
+    /// Where a table is named first.
+    pub(crate) fn table(&self, name: &str) -> Place {
+        let found = self.tables.iter().find(|(table, _)| table == name);
+        found.map_or(self.statement, |(_, place)| place.or(self.statement))
+    }
+}
+
 impl Visitor for Refusals {
     type Break = ();
 
@@ -192,6 +202,12 @@ impl Visitor for Refusals {
         self.clauses(select);
         self.grouping(select);
         self.from(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let name = relation.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone());
+        self.marks.tables.push((name.unwrap_or_default(), relation.span().into()));
         ControlFlow::Continue(())
     }
 

@@ -46,14 +46,17 @@ pub(crate) fn parse(sql: &str) -> (Vec<Statement>, Vec<SqlProblem>) {
     if let Err(problem) = limits::check(&tokens) {
         return (vec![], vec![problem]);
     }
+    let end = tokens.last().map(|last| Place::from(last.span.end)).unwrap_or_default();
     let parser =
         Parser::new(&FlinkDialect).with_recursion_limit(limits::MAX_RECURSION).with_tokens_with_locations(tokens);
-    Script { parser, in_set: false }.parse()
+    Script { parser, in_set: false, end }.parse()
 }
 
 struct Script<'a> {
     parser: Parser<'a>,
     in_set: bool,
+    /// Where the text ends.
+    end: Place,
 }
 
 impl Script<'_> {
@@ -116,7 +119,7 @@ impl Script<'_> {
             first.remove(0);
         }
         refuse_by_name(&first, place)?;
-        let parsed = self.parser.parse_statement().map_err(|error| from_parser(&error, place))?;
+        let parsed = self.parser.parse_statement().map_err(|error| from_parser(&error, place, self.end))?;
         let after = self.parser.peek_token_ref();
         if !matches!(after.token, Token::SemiColon | Token::EOF) {
             let found = format!("expected `;` or the end of the SQL, found `{}`", after.token);
@@ -201,7 +204,7 @@ pub(crate) fn single(name: &ObjectName, place: Place) -> Result<Ident, SqlProble
 }
 
 /// The parser's error, with the place that it only has in its text.
-fn from_parser(error: &ParserError, statement: Place) -> SqlProblem {
+fn from_parser(error: &ParserError, statement: Place, end: Place) -> SqlProblem {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
         ParserError::RecursionLimitExceeded => {
@@ -209,12 +212,20 @@ fn from_parser(error: &ParserError, statement: Place) -> SqlProblem {
             return statement.refuse(found, "split it over several views");
         }
     };
-    let Some((message, at)) = text.rsplit_once(" at Line: ") else { return statement.problem(text) };
+    let Some((message, at)) = text.rsplit_once(" at Line: ") else {
+        return if text.ends_with("EOF") { end } else { statement }.problem(in_words(text));
+    };
     let mut numbers = at.split(", Column: ").map(|part| part.trim().parse::<u64>());
     match (numbers.next(), numbers.next()) {
         (Some(Ok(line)), Some(Ok(column))) => {
-            Place::from(datafusion::sql::sqlparser::tokenizer::Location { line, column }).problem(message)
+            Place::from(datafusion::sql::sqlparser::tokenizer::Location { line, column }).problem(in_words(message))
         }
         _ => statement.problem(text),
     }
+}
+
+/// "expected …, found the end of the SQL"
+fn in_words(text: &str) -> String {
+    let text = text.replace("found: EOF", "found the end of the SQL").replace("Expected: ", "expected ");
+    text.replace("found: ", "found ")
 }

@@ -7,10 +7,14 @@ use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use arrow::record_batch::RecordBatch;
+use datafusion::common::exec_err;
 use datafusion::error::Result;
 
 use super::step::Rows;
 use crate::window::WindowSpec;
+
+/// Event times further from 1970 than this are refused, so that no window's end overflows.
+const MAX_TIME: u64 = i64::MAX as u64 / 4;
 
 /// Appends `window_start`, `window_end`, `window_time`, with a row for each window.
 #[derive(Clone, Debug)]
@@ -29,6 +33,9 @@ impl Assign {
         let (mut from, mut starts, mut ends) = (Vec::with_capacity(times.len()), vec![], vec![]);
         for (row, time) in times.iter().enumerate() {
             let Some(time) = time else { continue };
+            if time.unsigned_abs() > MAX_TIME {
+                return exec_err!("{time} ms is no time of the calendar");
+            }
             windows_of(&self.window, time, |start, end| {
                 from.push(row as u32);
                 starts.push(start);

@@ -12,10 +12,10 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use super::Transform;
 use super::step::{Rows, mask};
+use crate::explain::Sql;
 
 /// `[LEFT] JOIN lookup ON left = right [AND …]`
 #[derive(Clone, Debug)]
@@ -167,9 +167,9 @@ impl fmt::Display for LookupJoin {
         write!(f, "{kind} {}({}) on ", self.table, self.columns.join(", "))?;
         for (at, (left, right)) in self.left_keys.iter().zip(&self.right_keys).enumerate() {
             let and = if at == 0 { "" } else { " AND " };
-            write!(f, "{and}{} = {}", fmt_sql(left.as_ref()), fmt_sql(right.as_ref()))?;
+            write!(f, "{and}{} = {}", Sql(left), Sql(right))?;
         }
         self.right.steps().iter().try_for_each(|step| write!(f, ", table: {step}"))?;
-        self.filter.iter().try_for_each(|filter| write!(f, " AND {}", fmt_sql(filter.as_ref())))
+        self.filter.iter().try_for_each(|filter| write!(f, " AND {}", Sql(filter)))
     }
 }

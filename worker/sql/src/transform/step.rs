@@ -9,11 +9,11 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{Column, Literal};
-use datafusion::physical_expr_common::physical_expr::fmt_sql;
+use datafusion::physical_expr::expressions::Column;
 
 use super::assign::Assign;
 use super::join::LookupJoin;
+use crate::explain::Sql;
 use crate::window::WindowSpec;
 
 /// One step.
@@ -131,7 +131,7 @@ pub(super) fn project(exprs: &[Arc<dyn PhysicalExpr>], schema: &SchemaRef, batch
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Filter { predicate, .. } => write!(f, "filter {}", fmt_sql(predicate.as_ref())),
+            Self::Filter { predicate, .. } => write!(f, "filter {}", Sql(predicate)),
             Self::Project { exprs, schema } => {
                 f.write_str("select ")?;
                 for (at, (expr, field)) in exprs.iter().zip(schema.fields()).enumerate() {
@@ -153,10 +153,6 @@ impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(expr, name) = self;
         let same = expr.downcast_ref::<Column>().is_some_and(|column| column.name() == *name);
-        match expr.downcast_ref::<Literal>() {
-            _ if same => f.write_str(name),
-            Some(literal) => write!(f, "{} AS {name}", literal.value()),
-            None => write!(f, "{} AS {name}", fmt_sql(expr.as_ref())),
-        }
+        if same { f.write_str(name) } else { write!(f, "{} AS {name}", Sql(expr)) }
     }
 }

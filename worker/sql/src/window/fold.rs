@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array, UInt64Array};
-use arrow::compute::{concat_batches, take};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, exec_err};
@@ -15,24 +15,26 @@ use datafusion::logical_expr::EmitTo;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
+use super::WindowSpec;
 use super::accumulators::Accumulators;
+use super::key_ids::KeyIds;
 use super::late::bounds;
 use super::layout::{Layout, times_of};
+use super::session::SessionFold;
 use super::spec::Grid;
-use super::{WindowSpec, session};
 
 /// What a [`super::Folder`] holds.
 pub(crate) enum Fold {
     /// Windows of panes.
     Panes(Box<PaneFold>),
-    /// Sessions: each batch folded for itself.
-    Sessions(Arc<Layout>, Vec<RecordBatch>),
+    /// Sessions.
+    Sessions(Box<SessionFold>),
 }
 
 impl Fold {
     pub(crate) fn new(layout: &Arc<Layout>) -> Result<Self> {
         match layout.spec() {
-            WindowSpec::Session { .. } => Ok(Self::Sessions(Arc::clone(layout), Vec::new())),
+            WindowSpec::Session { .. } => Ok(Self::Sessions(Box::new(SessionFold::new(layout)?))),
             _ => Ok(Self::Panes(Box::new(PaneFold::new(layout)?))),
         }
     }
@@ -43,20 +45,14 @@ impl Fold {
         }
         match self {
             Self::Panes(fold) => fold.push(rows),
-            Self::Sessions(layout, parts) => {
-                parts.push(session::fold(layout, rows)?);
-                Ok(())
-            }
+            Self::Sessions(fold) => fold.push(rows),
         }
     }
 
     pub(crate) fn finish(self) -> Result<RecordBatch> {
         match self {
             Self::Panes(fold) => fold.finish(),
-            Self::Sessions(layout, parts) => match &parts[..] {
-                [one] => Ok(one.clone()),
-                many => session::coalesce(&layout, &concat_batches(&layout.partial, many)?),
-            },
+            Self::Sessions(fold) => fold.finish(),
         }
     }
 }
@@ -105,13 +101,12 @@ impl PaneFold {
 /// From (pane, key) to dense group numbers.
 struct GroupIds {
     panes: Option<Grid>,
-    keys: Option<Box<dyn GroupValues>>,
+    keys: KeyIds,
     pane_ids: Box<dyn GroupValues>,
     pairs: Box<dyn GroupValues>,
     /// For the pane of the last batch that lay in one: 1 + group by key id, 0 where the pair is not known.
     pane: Option<i64>,
     group_of_key: Vec<u32>,
-    keys_scratch: Vec<usize>,
     panes_scratch: Vec<usize>,
 }
 
@@ -120,15 +115,13 @@ impl GroupIds {
         let group = layout.group_schema();
         // All but the pane end.
         let keys = Schema::new(group.fields()[1..].to_vec());
-        let has_keys = !keys.fields().is_empty();
         Ok(Self {
             panes: layout.spec().panes(),
-            keys: has_keys.then(|| new_group_values(Arc::new(keys), &GroupOrdering::None)).transpose()?,
+            keys: KeyIds::new(Arc::new(keys))?,
             pane_ids: interner(DataType::Int64)?,
             pairs: interner(DataType::UInt64)?,
             pane: None,
             group_of_key: Vec::new(),
-            keys_scratch: Vec::new(),
             panes_scratch: Vec::new(),
         })
     }
@@ -142,13 +135,7 @@ impl GroupIds {
     }
 
     fn assign(&mut self, times: &Int64Array, keys: &[ArrayRef], groups: &mut Vec<usize>) -> Result<()> {
-        match &mut self.keys {
-            Some(interner) => interner.intern(keys, &mut self.keys_scratch)?,
-            None => {
-                self.keys_scratch.clear();
-                self.keys_scratch.resize(times.len(), 0);
-            }
-        }
+        self.keys.intern(keys, times.len())?;
         let Some((min, max)) = bounds(times.values()) else { return Ok(()) };
         let (first, last) = (self.end_of(min), self.end_of(max));
         if first == last { self.assign_in_pane(first, groups) } else { self.assign_across(times, groups) }
@@ -159,12 +146,11 @@ impl GroupIds {
             self.pane = Some(pane);
             self.group_of_key.clear();
         }
-        let keys = self.keys.as_ref().map_or(1, |keys| keys.len());
-        self.group_of_key.resize(keys, 0);
+        self.group_of_key.resize(self.keys.len(), 0);
         groups.clear();
         let known = &self.group_of_key;
         let mut least = u32::MAX;
-        groups.extend(self.keys_scratch.iter().map(|&key| {
+        groups.extend(self.keys.last().iter().map(|&key| {
             let group = known[key];
             least = least.min(group);
             (group as usize).wrapping_sub(1)
@@ -176,9 +162,9 @@ impl GroupIds {
         let one: ArrayRef = Arc::new(Int64Array::from(vec![pane]));
         self.pane_ids.intern(&[one], &mut self.panes_scratch)?;
         let pane_id = self.panes_scratch[0] as u64;
-        let pairs = UInt64Array::from_iter_values(self.keys_scratch.iter().map(|&key| pair(pane_id, key)));
+        let pairs = UInt64Array::from_iter_values(self.keys.last().iter().map(|&key| pair(pane_id, key)));
         self.intern_pairs(pairs, groups)?;
-        for (&key, &group) in self.keys_scratch.iter().zip(groups.iter()) {
+        for (&key, &group) in self.keys.last().iter().zip(groups.iter()) {
             self.group_of_key[key] = group as u32 + 1;
         }
         Ok(())
@@ -190,15 +176,14 @@ impl GroupIds {
             Some(grid) => Arc::new(pane_ends(grid, times.values())),
         };
         self.pane_ids.intern(&[ends], &mut self.panes_scratch)?;
-        let rows = self.panes_scratch.iter().zip(&self.keys_scratch);
+        let rows = self.panes_scratch.iter().zip(self.keys.last());
         let pairs = UInt64Array::from_iter_values(rows.map(|(&pane, &key)| pair(pane as u64, key)));
         self.intern_pairs(pairs, groups)
     }
 
     fn intern_pairs(&mut self, pairs: UInt64Array, groups: &mut Vec<usize>) -> Result<()> {
         self.pairs.intern(&[Arc::new(pairs)], groups)?;
-        let keys = self.keys.as_ref().map_or(0, |keys| keys.len());
-        if self.pairs.len().max(keys).max(self.pane_ids.len()) >= u32::MAX as usize {
+        if self.pairs.len().max(self.keys.len()).max(self.pane_ids.len()) >= u32::MAX as usize {
             return exec_err!("more than four thousand million groups in one range");
         }
         Ok(())
@@ -212,11 +197,9 @@ impl GroupIds {
         let panes = panes[0].as_primitive::<Int64Type>().values();
         let ends = Int64Array::from_iter_values(pairs.iter().map(|pair| panes[(pair >> 32) as usize]));
         let mut columns: Vec<ArrayRef> = vec![Arc::new(ends)];
-        if let Some(mut keys) = self.keys {
-            let rows = UInt32Array::from_iter_values(pairs.iter().map(|&pair| pair as u32));
-            for column in keys.emit(EmitTo::All)? {
-                columns.push(take(&column, &rows, None)?);
-            }
+        let rows = UInt32Array::from_iter_values(pairs.iter().map(|&pair| pair as u32));
+        for column in self.keys.into_columns()? {
+            columns.push(take(&column, &rows, None)?);
         }
         Ok(columns)
     }

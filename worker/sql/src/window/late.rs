@@ -46,6 +46,20 @@ pub(crate) fn bounds(times: &[i64]) -> Option<(i64, i64)> {
     Some(times.iter().fold((first, first), |(min, max), &t| (min.min(t), max.max(t))))
 }
 
+/// Rows whose pane a unit has closed at `watermark`, by their times (attached windows: by the ends of these).
+pub(crate) fn closed(spec: &WindowSpec, times: &[i64], watermark: i64) -> Option<BooleanArray> {
+    let below = match Limit::new(spec) {
+        Some(limit) => limit.at(watermark),
+        // An attached window is closed once the watermark is at its end.
+        None => watermark.saturating_add(1),
+    };
+    let is_unknown = watermark == i64::MIN;
+    if is_unknown || times.iter().all(|t| *t >= below) {
+        return None;
+    }
+    Some(BooleanArray::new(BooleanBuffer::collect_bool(times.len(), |row| times[row] < below), None))
+}
+
 /// The time below which rows are late, as a function of the watermark.
 ///
 /// A pane's end is the first point of the grid after the row, so it is at or before the watermark exactly if the row is

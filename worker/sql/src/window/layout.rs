@@ -81,6 +81,11 @@ impl Layout {
         Arc::new(Schema::new(self.partial.fields()[self.group()].to_vec()))
     }
 
+    /// The part of the partial's schema that makes a key.
+    pub(crate) fn key_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.partial.fields()[self.keys()].to_vec()))
+    }
+
     /// A partial of group columns and states, in this order.
     pub(crate) fn batch(&self, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
         Ok(RecordBatch::try_new(Arc::clone(&self.partial), columns)?)

@@ -13,21 +13,24 @@
 //! | `layout` | columns of a partial |
 //! | `accumulators`, `groups` | DataFusion's kernels over numbered groups, and the table that numbers them |
 //! | `fold` | rows of a range to a partial |
-//! | `key_group` | which unit a key belongs to |
+//! | `key_group`, `key_ids` | which unit a key belongs to; numbers for keys |
 //! | `pane`, `shared` | open panes; windows made of several |
-//! | `session` | sessions, which have no panes |
+//! | `session`, `open_sessions` | sessions, which have no panes: of a range, of a unit |
 //! | `closing` | complete windows, in order, in chunks |
-//! | `entries` | what is stored |
+//! | `delta`, `entries` | what came since the last commit; what is stored of it |
 //! | `state` | all of a unit |
 
 mod accumulators;
 mod closing;
+mod delta;
 mod entries;
 mod fold;
 mod groups;
 mod key_group;
+mod key_ids;
 mod late;
 mod layout;
+mod open_sessions;
 mod pane;
 mod session;
 mod shared;
@@ -108,6 +111,18 @@ impl WindowedAggregate {
         late::late(&self.window, event_times, max_before, delay_ms)
     }
 
+    /// Which rows, in the layout of `input_schema`, belong to panes that a unit has closed at its watermark; `None` where
+    /// none does. For a range that was refused as a partial and comes again as rows: these are late, the others are
+    /// folded.
+    ///
+    /// # Errors
+    /// The plan is wrong.
+    pub fn closed(&self, rows: &RecordBatch, watermark: Watermark) -> Result<Option<BooleanArray>, String> {
+        let column = self.key_count + usize::from(self.window == WindowSpec::Attached);
+        let times = layout::times_of(rows, column).map_err(|error| error.to_string())?;
+        Ok(late::closed(&self.window, times.values(), watermark.0))
+    }
+
     /// Starts to fold a range.
     pub fn folder(self: &Arc<Self>) -> Folder {
         Folder { fold: Layout::new(self).and_then(|layout| Fold::new(&layout)).map_err(|error| error.to_string()) }
@@ -174,12 +189,14 @@ pub struct WindowState {
     windows: Result<UnitWindows, String>,
 }
 
-/// One entry of a unit's state as it is stored. `id` says to which pane it belongs: entries of a closed pane go.
+/// One entry of a unit's state as it is stored. Keep it until [`WindowState::take_dropped`] gives its `pane`.
 #[derive(Clone, Debug)]
 pub struct StateEntry {
-    /// The pane: bytes that sort by pane end. Several entries, of one commit or of many, may have the same: they add up.
+    /// Its name: bytes that sort by pane end. Several entries, of one commit or of many, may have the same name: all that
+    /// are stored add up.
     pub pane: Vec<u8>,
-    /// What was merged into that pane since the last delta.
+    /// What was merged into that pane, and maybe some before it, since the last delta. Now and then all of a pane: the
+    /// entries that it replaces are in the next [`WindowState::take_dropped`].
     pub batch: RecordBatch,
 }
 
@@ -202,10 +219,10 @@ pub struct Closed {
 }
 
 impl WindowState {
-    /// The same with chunks of output of at most so many groups: 8,192 if this is not called.
+    /// The same with chunks of output, and stored entries, of at most so many groups: 8,192 if this is not called.
     pub fn with_chunks_of(mut self, groups: usize) -> Self {
         if let Ok(windows) = &mut self.windows {
-            windows.chunk_groups = groups.max(1);
+            windows.set_chunk_groups(groups);
         }
         self
     }
@@ -214,7 +231,18 @@ impl WindowState {
         self.windows.as_mut().map_err(|error| error.clone())
     }
 
-    /// Merges a partial of this unit's key group, but for groups of panes that are closed already.
+    /// Whether a partial holds rows of closed panes: such a range has to be asked for again as rows, so that
+    /// [`WindowedAggregate::closed`] can tell which they are.
+    ///
+    /// # Errors
+    /// The partial is of another plan.
+    pub fn touches_closed(&self, partial: &Partial) -> Result<bool, String> {
+        let windows = self.windows.as_ref().map_err(|error| error.clone())?;
+        windows.touches_closed(partial).map_err(|error| error.to_string())
+    }
+
+    /// Merges a partial of this unit's key group, but for groups of panes that are closed already. A group of a session
+    /// is left out if its first row is before the watermark, so rows that are not late may be in it.
     ///
     /// # Errors
     /// An aggregate failed, or the partial is of another plan. The state is undefined afterwards.

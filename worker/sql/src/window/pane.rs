@@ -6,6 +6,7 @@
 //! *bucket*, one table, until it has more than [`SHARED_GROUPS`] groups; from then on each pane there has its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, Int64Array, UInt32Array};
@@ -22,6 +23,8 @@ use super::spec::Grid;
 const SHARED_PANES: i64 = 64;
 /// How many groups a shared bucket may have. Closing one pane of it moves all others: some hundred microseconds.
 const SHARED_GROUPS: usize = 4_096;
+/// How many groups of a span are written anew at most: they are here twice while they are.
+const REWRITTEN_GROUPS: usize = 1 << 20;
 /// Span of a bucket of attached windows, whose size is the earlier stage's: milliseconds.
 const ATTACHED_SPAN: i64 = 60_000;
 
@@ -42,15 +45,15 @@ pub(crate) struct Panes {
     separate: BTreeSet<i64>,
 }
 
+/// Spans of panes that may share a bucket, and whose entries have one log.
+pub(crate) fn spans(layout: &Layout) -> Grid {
+    let grid = layout.spec().panes();
+    Grid::new(grid.map_or(ATTACHED_SPAN, |grid| grid.period().saturating_mul(SHARED_PANES)), 0)
+}
+
 impl Panes {
     pub(crate) fn new(layout: &Arc<Layout>) -> Self {
-        let span = layout.spec().panes().map_or(ATTACHED_SPAN, |grid| grid.period().saturating_mul(SHARED_PANES));
-        Self {
-            layout: Arc::clone(layout),
-            spans: Grid::new(span, 0),
-            buckets: BTreeMap::new(),
-            separate: BTreeSet::new(),
-        }
+        Self { layout: Arc::clone(layout), spans: spans(layout), buckets: BTreeMap::new(), separate: BTreeSet::new() }
     }
 
     /// Adds the rows of a partial.
@@ -85,6 +88,30 @@ impl Panes {
             self.merge_into(last, &open)?;
         }
         Ok(Some(closed))
+    }
+
+    /// How many groups a span has; `None` if they are too many to be copied.
+    pub(crate) fn groups_in(&self, span: i64) -> Option<usize> {
+        let groups = self.buckets.range(self.panes_of(span)).map(|(_, bucket)| bucket.groups.len()).sum();
+        (groups <= REWRITTEN_GROUPS).then_some(groups)
+    }
+
+    /// A copy of all groups of a span: kernels give their state up, so it is merged back.
+    pub(crate) fn copy(&mut self, span: i64) -> Result<Vec<RecordBatch>> {
+        let buckets: Vec<i64> = self.buckets.range(self.panes_of(span)).map(|(last, _)| *last).collect();
+        let mut copies = Vec::new();
+        for last in buckets {
+            let Some(bucket) = self.buckets.remove(&last) else { continue };
+            if let Some(all) = bucket.groups.into_partial()? {
+                self.merge_into(last, &all)?;
+                copies.push(all);
+            }
+        }
+        Ok(copies)
+    }
+
+    fn panes_of(&self, span: i64) -> RangeInclusive<i64> {
+        span.saturating_sub(self.spans.period() - 1)..=span
     }
 
     /// Forgets what it knows of spans that ended at or before `until`.

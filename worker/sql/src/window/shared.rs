@@ -15,7 +15,7 @@ use super::WindowSpec;
 use super::groups::Groups;
 use super::late::bounds;
 use super::layout::Layout;
-use super::pane::Panes;
+use super::pane::{Panes, spans};
 use super::spec::Grid;
 
 /// Windows that are built together, as long as what they are built of is small.
@@ -52,6 +52,18 @@ impl SharedPanes {
             }
         }
         Ok(None)
+    }
+
+    /// How many groups a span has; `None` if it cannot be copied: some of its panes have ended, and their columns may
+    /// have other names by now. A span where that is so takes few more deltas anyway.
+    pub(crate) fn groups_in(&self, span: i64) -> Result<Option<usize>> {
+        let first_pane = span.saturating_sub(spans(&self.layout).period() - 1);
+        for batch in &self.ended {
+            if self.layout.ends(batch)?.values().iter().any(|pane| (first_pane..=span).contains(pane)) {
+                return Ok(None);
+            }
+        }
+        Ok(if first_pane > self.done { self.open.groups_in(span) } else { None })
     }
 
     /// Bytes held.

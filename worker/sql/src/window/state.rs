@@ -9,12 +9,13 @@ use datafusion::common::Result;
 use thalweg_core::time::Watermark;
 
 use super::closing::{CHUNK_GROUPS, Closing, Cursors, evaluate, from_sortable};
+use super::delta::Delta;
 use super::entries::Stored;
-use super::groups::Groups;
 use super::layout::Layout;
-use super::pane::Panes;
+use super::open_sessions::OpenSessions;
+use super::pane::{Panes, spans};
 use super::shared::SharedPanes;
-use super::{Closed, MergeOutcome, Partial, StateEntry, WindowedAggregate};
+use super::{Closed, MergeOutcome, Partial, StateEntry, WindowSpec, WindowedAggregate};
 
 /// What was committed.
 enum Main {
@@ -22,20 +23,41 @@ enum Main {
     Single(Panes),
     /// A window is a run of panes.
     Shared(SharedPanes),
+    /// There are no panes.
+    Sessions(OpenSessions),
 }
 
 impl Main {
-    fn new(layout: &Arc<Layout>) -> Self {
-        match layout.spec().window_ends() {
-            Some(ends) if layout.spec().shares_panes() => Self::Shared(SharedPanes::new(layout, ends)),
-            _ => Self::Single(Panes::new(layout)),
+    fn new(layout: &Arc<Layout>) -> Result<Self> {
+        match (layout.spec(), layout.spec().window_ends()) {
+            (WindowSpec::Session { .. }, _) => Ok(Self::Sessions(OpenSessions::new(layout)?)),
+            (spec, Some(ends)) if spec.shares_panes() => Ok(Self::Shared(SharedPanes::new(layout, ends))),
+            _ => Ok(Self::Single(Panes::new(layout))),
         }
     }
 
-    fn panes(&mut self) -> &mut Panes {
+    fn merge(&mut self, delta: &RecordBatch) -> Result<()> {
         match self {
-            Self::Single(panes) => panes,
-            Self::Shared(shared) => &mut shared.open,
+            Self::Single(panes) => panes.merge(delta),
+            Self::Shared(shared) => shared.open.merge(delta),
+            Self::Sessions(sessions) => sessions.merge(delta),
+        }
+    }
+
+    /// How many groups a span of panes has, if they can be copied.
+    fn groups_in(&self, span: i64) -> Option<usize> {
+        match self {
+            Self::Single(panes) => panes.groups_in(span),
+            Self::Shared(shared) => shared.groups_in(span).ok().flatten(),
+            Self::Sessions(_) => None,
+        }
+    }
+
+    fn copy(&mut self, span: i64) -> Result<Vec<RecordBatch>> {
+        match self {
+            Self::Single(panes) => panes.copy(span),
+            Self::Shared(shared) => shared.open.copy(span),
+            Self::Sessions(_) => Ok(Vec::new()),
         }
     }
 
@@ -43,6 +65,7 @@ impl Main {
     fn next(&mut self, until: i64) -> Result<Option<(RecordBatch, i64)>> {
         match self {
             Self::Shared(shared) => shared.next(until),
+            Self::Sessions(sessions) => Ok(sessions.take(until)?.map(|groups| (groups, until))),
             Self::Single(panes) => {
                 let Some(groups) = panes.take(until)? else { return Ok(None) };
                 // Whatever is left starts after all that was taken.
@@ -56,6 +79,7 @@ impl Main {
         match self {
             Self::Single(panes) => panes.bytes(),
             Self::Shared(shared) => shared.bytes(),
+            Self::Sessions(sessions) => sessions.bytes(),
         }
     }
 }
@@ -64,11 +88,11 @@ impl Main {
 pub(crate) struct UnitWindows {
     layout: Arc<Layout>,
     cursors: Cursors,
-    delta: Groups,
+    delta: Delta,
     main: Main,
     stored: Stored,
     closing: Option<Closing>,
-    pub(crate) chunk_groups: usize,
+    chunk_groups: usize,
     /// Panes that end at or before this take no more rows.
     closed_until: i64,
     /// Windows that end at or before this were given out whole.
@@ -82,10 +106,10 @@ impl UnitWindows {
         let layout = Layout::new(aggregate)?;
         Ok(Self {
             cursors: Cursors::new(&layout)?,
-            delta: Groups::new(&layout)?,
-            main: Main::new(&layout),
+            delta: Delta::new(&layout)?,
+            main: Main::new(&layout)?,
+            stored: Stored::new(spans(&layout), CHUNK_GROUPS),
             layout,
-            stored: Stored::default(),
             closing: None,
             chunk_groups: CHUNK_GROUPS,
             closed_until: i64::MIN,
@@ -94,38 +118,74 @@ impl UnitWindows {
         })
     }
 
+    /// Chunks of output, and of entries, of at most so many groups.
+    pub(crate) fn set_chunk_groups(&mut self, groups: usize) {
+        self.chunk_groups = groups.max(1);
+        self.stored.chunk_groups = self.chunk_groups;
+    }
+
     pub(crate) fn merge(&mut self, partial: &Partial) -> Result<MergeOutcome> {
         self.layout.check(&partial.batch)?;
-        let ends = self.layout.ends(&partial.batch)?;
-        if ends.values().iter().all(|&end| end > self.closed_until) {
-            self.delta.merge(&partial.batch)?;
+        if partial.batch.num_rows() == 0 {
             return Ok(MergeOutcome::default());
         }
-        let is_late: BooleanArray = ends.values().iter().map(|&end| Some(end <= self.closed_until)).collect();
+        let Some(is_late) = self.late(&partial.batch)? else {
+            self.delta.merge(&partial.batch)?;
+            return Ok(MergeOutcome::default());
+        };
         let late = filter_record_batch(&partial.batch, &is_late)?;
         self.delta.merge(&filter_record_batch(&partial.batch, &arrow::compute::not(&is_late)?)?)?;
         Ok(MergeOutcome { late_groups: late.num_rows(), late: Some(Partial { batch: late }) })
     }
 
+    pub(crate) fn touches_closed(&self, partial: &Partial) -> Result<bool> {
+        self.layout.check(&partial.batch)?;
+        Ok(self.late(&partial.batch)?.is_some())
+    }
+
+    /// Groups whose pane is closed; sessions that begin before the watermark, since they hold a row from before it.
+    fn late(&self, partial: &RecordBatch) -> Result<Option<BooleanArray>> {
+        let (times, least) = match self.main {
+            Main::Sessions(_) => (self.layout.starts(partial)?, self.closed_until),
+            _ => (self.layout.ends(partial)?, self.closed_until.saturating_add(1)),
+        };
+        if self.closed_until == i64::MIN || times.values().iter().all(|time| *time >= least) {
+            return Ok(None);
+        }
+        Ok(Some(times.values().iter().map(|time| Some(*time < least)).collect()))
+    }
+
     pub(crate) fn take_delta(&mut self) -> Result<Vec<StateEntry>> {
-        let Some(delta) = self.drain_delta()? else { return Ok(Vec::new()) };
-        let entries = self.stored.entries(&self.layout, &delta)?;
-        self.main.panes().merge(&delta)?;
+        let Some(delta) = self.delta.take()? else { return Ok(Vec::new()) };
+        if let Main::Sessions(sessions) = &mut self.main {
+            // A generation begins with what is open: not while sessions on their way out are only in older entries.
+            return sessions.merge_and_log(&delta, self.closing.is_none());
+        }
+        let mut entries = self.stored.entries(&self.layout, &delta)?;
+        self.main.merge(&delta)?;
+        // What is on its way out is only in older entries.
+        if self.closing.is_none() {
+            self.rewrite_long_logs(&mut entries)?;
+        }
         Ok(entries)
     }
 
-    pub(crate) fn absorb_delta(&mut self) -> Result<()> {
-        match self.drain_delta()? {
-            Some(delta) => self.main.panes().merge(&delta),
-            None => Ok(()),
+    fn rewrite_long_logs(&mut self, entries: &mut Vec<StateEntry>) -> Result<()> {
+        let due = self.stored.due(entries, |span| self.main.groups_in(span))?;
+        for span in due {
+            self.stored.begin(span, entries);
+            for copy in self.main.copy(span)? {
+                entries.extend(self.stored.entries(&self.layout, &copy)?);
+            }
         }
+        Ok(())
     }
 
-    fn drain_delta(&mut self) -> Result<Option<RecordBatch>> {
-        if self.delta.is_empty() {
-            return Ok(None);
+    pub(crate) fn absorb_delta(&mut self) -> Result<()> {
+        match self.delta.take()? {
+            Some(delta) => self.main.merge(&delta),
+            None => Ok(()),
         }
-        std::mem::replace(&mut self.delta, Groups::new(&self.layout)?).into_partial()
     }
 
     pub(crate) fn resume(&mut self, cursor: Option<&[u8]>, closed_until: Watermark) -> Result<()> {
@@ -143,7 +203,10 @@ impl UnitWindows {
 
     pub(crate) fn restore(&mut self, entry: &StateEntry) -> Result<()> {
         self.layout.check(&entry.batch)?;
-        self.stored.insert(from_sortable(&entry.pane)?);
+        if let Main::Sessions(sessions) = &mut self.main {
+            return sessions.restore(entry);
+        }
+        self.stored.restore(entry)?;
         // Small panes share an entry with later ones, and may be over while it is not.
         let spec = self.layout.spec();
         let ends = self.layout.ends(&entry.batch)?.values();
@@ -151,7 +214,7 @@ impl UnitWindows {
             ends.iter().map(|&end| Some(spec.last_window_end(end) > self.emitted_until)).collect();
         let open =
             if is_open.false_count() == 0 { entry.batch.clone() } else { filter_record_batch(&entry.batch, &is_open)? };
-        self.main.panes().merge(&open)
+        self.main.merge(&open)
     }
 
     pub(crate) fn close_raw(&mut self, watermark: Watermark) -> Result<Option<Closed>> {
@@ -196,9 +259,17 @@ impl UnitWindows {
 
     pub(crate) fn take_dropped(&mut self) -> Vec<Vec<u8>> {
         let until = self.emitted_until;
-        self.main.panes().forget(until);
+        match &mut self.main {
+            Main::Single(panes) => panes.forget(until),
+            Main::Shared(shared) => shared.open.forget(until),
+            Main::Sessions(sessions) => {
+                // What is on its way out is still needed by whoever restarts.
+                let is_idle = self.closing.is_none() && self.delta.is_empty();
+                return sessions.take_dropped(is_idle);
+            }
+        }
         let spec = self.layout.spec();
-        self.stored.take_while(|pane| spec.last_window_end(pane) <= until)
+        self.stored.take_dropped(|pane| spec.last_window_end(pane) <= until)
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use thalweg_sql::{SqlProblem, plan};
 
-use crate::support::catalog;
+use crate::support::{batch, bids, catalog, project};
 
 const REFUSED: &[&str] = &[
     "",
@@ -146,7 +146,25 @@ fn views_that_double_are_refused() {
 }
 
 #[test]
-fn a_long_chain_within_the_limits_is_planned() {
-    let sql = format!("INSERT INTO out SELECT price{} AS x FROM bid", " + 1".repeat(150));
-    assert!(plan(&sql, &catalog()).is_ok());
+fn what_the_limits_allow_is_planned_and_runs_on_an_ordinary_stack() {
+    let chain = |operand: &str, times: usize| format!("({operand}{})", format!(" + {operand}").repeat(times));
+    let expressions = [
+        chain("price", 150),
+        chain(&chain("price", 60), 60),
+        format!("{}price{}", "CASE WHEN price > 1 THEN ".repeat(20), " END".repeat(20)),
+        format!("{}price{}", "ABS(".repeat(20), ")".repeat(20)),
+    ];
+    for expression in expressions {
+        let planned = plan(&format!("INSERT INTO out SELECT {expression} AS x FROM bid"), &catalog());
+        let planned = planned.unwrap_or_else(|problems| panic!("{expression}\n{problems:#?}"));
+        let input = &planned.stages[0].inputs[0];
+        let rows = project(&batch(&bids(), r#"{"price":1}"#), &input.columns);
+        assert_eq!(input.transform.apply(&rows).batch.num_rows(), 1, "{expression}");
+    }
+}
+
+#[test]
+fn plans_can_go_to_other_threads() {
+    fn goes<T: Send + Sync>() {}
+    goes::<thalweg_sql::stages::PlannedPipeline>();
 }

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use thalweg_core::time::Watermark;
 use thalweg_sql::window::{Folder, Partial, WindowSpec, WindowedAggregate};
 
-use crate::oracle::{expected, late_by_definition};
+use crate::oracle::{expected, late_by_definition, lines};
 use crate::table::{AGGREGATES, Keys, Row, aggregate, batch};
 use crate::unit::{Range, Unit};
 
@@ -64,6 +64,25 @@ impl Job {
             .collect();
         let aggregate = aggregate(window.clone(), keys, settings.functions);
         Self { window, keys, aggregate, delay, splits, rng, seed, max_batch: 8_192, functions: settings.functions }
+    }
+
+    /// The same with rows in batches of at most so many.
+    pub fn with_batches_of(mut self, rows: usize) -> Self {
+        self.max_batch = rows;
+        self
+    }
+
+    /// All rows of the first split, folded at once: late rows, and the groups as text.
+    pub fn fold_first_split(mut self) -> (usize, Vec<String>) {
+        let rows = std::mem::take(&mut self.splits[0]);
+        let (partial, late, _) = self.read(&rows, None);
+        let mut state = self.aggregate.state();
+        state.merge(&partial).expect("merges");
+        let mut found = Vec::new();
+        while let Some(closed) = state.close_raw(Watermark::END).expect("closes") {
+            found.extend(lines(&closed.batch));
+        }
+        (late, found)
     }
 
     /// Runs it, and compares.

@@ -91,16 +91,11 @@ fn kill_after(mut child: Child, acknowledged: &Receiver<u64>, commits: u64, paus
     for _ in 0..commits {
         newest = acknowledged.recv_timeout(limit).expect("the child commits");
     }
-    loop {
-        match acknowledged.recv_timeout(pause) {
-            // Only the first of the acknowledgements that come meanwhile is waited for: the kill falls between two.
-            Ok(number) => {
-                newest = number;
-                break;
-            }
-            Err(RecvTimeoutError::Timeout) => break,
-            Err(RecvTimeoutError::Disconnected) => panic!("the child ended by itself"),
-        }
+    // Into the middle of the next commit, or right behind it.
+    match acknowledged.recv_timeout(pause) {
+        Ok(number) => newest = number,
+        Err(RecvTimeoutError::Timeout) => {}
+        Err(RecvTimeoutError::Disconnected) => panic!("the child ended by itself"),
     }
     child.kill().expect("SIGKILL");
     child.wait().expect("reaped");

@@ -216,7 +216,7 @@ impl CsvDecoder {
             if !places.is_empty() {
                 assembler.block(block, &grid, &places, &mut faults);
             }
-            grid.clear();
+            grid.clear(places.len());
             faults.clear();
             places.clear();
             from += at;

@@ -90,7 +90,7 @@ impl CsvStyle {
 impl Encoder for CsvEncoder {
     fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         let texts = batch.columns().iter().map(text_of).collect::<Result<Vec<_>>>()?;
-        let columns = texts.iter().map(|array| Field::new(array)).collect::<Result<Vec<_>>>()?;
+        let columns = texts.iter().map(Field::new).collect::<Result<Vec<_>>>()?;
         self.start(out);
         for row in 0..batch.num_rows() {
             for (i, column) in columns.iter().enumerate() {

@@ -158,7 +158,7 @@ fn writer(array: &dyn Array) -> Result<Write<'_>> {
             let values = array.as_binary::<i32>();
             Box::new(|row, out| quoted(out, |out| base64(values.value(row), out)))
         }
-        DataType::Date32 | DataType::Time32(_) | DataType::Time64(_) | DataType::Timestamp(_, None) => times(array)?,
+        DataType::Date32 | DataType::Time32(_) | DataType::Time64(_) | DataType::Timestamp(_, _) => times(array)?,
         DataType::Struct(_) | DataType::List(_) | DataType::Map(_, _) => nested(array)?,
         other => return Err(Error::user("format json", format!("{} cannot be written as JSON", sql_name(other)))),
     })

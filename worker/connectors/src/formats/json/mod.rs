@@ -201,7 +201,7 @@ impl<'a> Records<'a> {
         if !self.places.is_empty() {
             assembler.block(text, &self.grid, &self.places, &mut self.faults);
         }
-        self.grid.clear();
+        self.grid.clear(self.places.len());
         self.faults.clear();
         self.places.clear();
     }

@@ -75,7 +75,7 @@ pub(crate) fn blanks(text: &[u8], mut at: usize, newlines: bool) -> usize {
 }
 
 /// Steps over a string from the byte after its opening quote; the answer is its closing quote.
-#[inline]
+#[inline(always)]
 pub(crate) fn string(text: &[u8], from: usize) -> Step<(usize, Kind)> {
     let mut at = from;
     loop {
@@ -115,7 +115,7 @@ fn escaped_string(text: &[u8], from: usize, mut at: usize) -> Step<(usize, Kind)
 }
 
 /// Steps over a bare word: whatever it is, it ends where JSON's structure goes on.
-#[inline]
+#[inline(always)]
 pub(crate) fn scalar(text: &[u8], from: usize) -> Step {
     let mut at = from;
     loop {
@@ -187,7 +187,7 @@ impl Brackets {
 }
 
 /// Finds the value that starts at `at`, or after blanks there, and steps over it.
-#[inline]
+#[inline(always)]
 pub(crate) fn locate(text: &[u8], at: usize, depth: usize, newlines: bool) -> Step<(Cell, usize)> {
     let cell = |start: usize, end: usize, kind| Cell { start: start as u32, len: (end - start) as u32, kind };
     match text.get(at) {

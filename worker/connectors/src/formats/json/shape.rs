@@ -1,6 +1,6 @@
 //! Which fields of an object are read, and the order in which the last rows had them.
 
-use super::simd::load;
+use super::simd::{WIDTH, load};
 use crate::formats::column::Column;
 
 /// What to do with a value.
@@ -86,8 +86,8 @@ pub(super) fn nodes_of(columns: &[Column]) -> Vec<Node> {
 /// A key that is expected at a place: all bytes from the end of what precedes to the value, blanks included.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
-    /// The first bytes and the mask of those that count.
-    head: (u128, u128),
+    /// The first two blocks of its bytes, each with the mask of those that count: few keys are longer.
+    blocks: [(u128, u128); 2],
     /// Bytes beyond those.
     tail: Vec<u8>,
     /// Length of all.
@@ -98,23 +98,36 @@ pub(super) struct Expected {
 
 impl Expected {
     fn new(bytes: &[u8], goal: Goal) -> Self {
-        let mut block = [0; 16];
-        let head = bytes.len().min(16);
-        block[..head].copy_from_slice(&bytes[..head]);
-        let mask = if head == 16 { u128::MAX } else { (1 << (8 * head)) - 1 };
-        let tail = bytes.get(16..).unwrap_or_default().to_vec();
-        Self { head: (u128::from_le_bytes(block), mask), tail, len: bytes.len(), goal }
+        let block = |from: usize| {
+            let part = bytes.get(from..).unwrap_or_default();
+            let length = part.len().min(WIDTH);
+            let mut block = [0; WIDTH];
+            block[..length].copy_from_slice(&part[..length]);
+            let mask = if length == WIDTH { u128::MAX } else { (1 << (8 * length)) - 1 };
+            (u128::from_le_bytes(block), mask)
+        };
+        let tail = bytes.get(2 * WIDTH..).unwrap_or_default().to_vec();
+        Self { blocks: [block(0), block(WIDTH)], tail, len: bytes.len(), goal }
     }
 
-    /// The byte of the value, if this key stands at `at`. `block` is what is there.
+    /// The byte of the value, if this key stands at `at`. `first` is what is there.
     #[inline]
-    fn matches(&self, text: &[u8], at: usize, block: u128) -> Option<usize> {
-        if (block ^ self.head.0) & self.head.1 != 0 {
+    fn matches(&self, text: &[u8], at: usize, first: u128) -> Option<usize> {
+        let differs = |(bytes, mask): (u128, u128), found: u128| (found ^ bytes) & mask != 0;
+        if differs(self.blocks[0], first) {
             return None;
         }
         let end = at + self.len;
-        let same = self.tail.is_empty() || text.get(at + 16..end) == Some(self.tail.as_slice());
-        same.then_some(end)
+        if self.len > WIDTH {
+            let second = u128::from_le_bytes(load(text, at + WIDTH));
+            let is_longer = self.len > 2 * WIDTH;
+            if differs(self.blocks[1], second)
+                || is_longer && text.get(at + 2 * WIDTH..end) != Some(self.tail.as_slice())
+            {
+                return None;
+            }
+        }
+        Some(end)
     }
 }
 

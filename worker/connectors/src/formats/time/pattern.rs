@@ -58,7 +58,7 @@ impl Pattern {
             let (part, used) = match letter {
                 '\'' => quoted(rest).ok_or_else(|| fail("a quote is not closed".to_owned()))?,
                 c if c.is_ascii_alphabetic() => (part(c, count).map_err(fail)?, run),
-                _ => (Part::Literal(rest[..run].as_bytes().to_vec()), run),
+                _ => (Part::Literal(rest.as_bytes()[..run].to_vec()), run),
             };
             parts.push(part);
             rest = &rest[used..];
@@ -93,7 +93,7 @@ fn quoted(rest: &str) -> Option<(Part, usize)> {
         return Some((Part::Literal(b"'".to_vec()), 2));
     }
     let end = rest[1..].find('\'')?;
-    Some((Part::Literal(rest[1..=end].as_bytes().to_vec()), end + 2))
+    Some((Part::Literal(rest.as_bytes()[1..=end].to_vec()), end + 2))
 }
 
 fn part(letter: char, count: usize) -> Result<Part, String> {

@@ -2,8 +2,9 @@
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned, Value,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    Spanned, Value,
 };
 
 use crate::problem::{Place, SqlProblem};
@@ -14,6 +15,13 @@ type Rewritten = Option<Result<Expr, SqlProblem>>;
 pub(super) fn rewritten(expr: &Expr) -> Rewritten {
     match expr {
         Expr::Function(function) => function_call(function),
+        // With an exponent a number is a double, without one it is exact.
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) if digits.contains(['e', 'E']) => {
+                Some(Ok(cast(text(digits), DataType::Double(ExactNumberInfo::None))))
+            }
+            _ => None,
+        },
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } if *unit != DateTimeField::NoDateTime => {
             Some(Ok(call("floor_time", vec![text(&unit.to_string()), *expr.clone()])))
         }
@@ -119,13 +127,11 @@ fn json(name: &str, list: &FunctionArgumentList, args: &[Expr]) -> Rewritten {
         FunctionArgumentClause::JsonReturningClause(returning) => Some(returning.data_type.clone()),
         _ => None,
     })?;
-    Some(Ok(Expr::Cast {
-        kind: datafusion::sql::sqlparser::ast::CastKind::Cast,
-        expr: Box::new(call(name, args.to_vec())),
-        data_type: returning,
-        array: false,
-        format: None,
-    }))
+    Some(Ok(cast(call(name, args.to_vec()), returning)))
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 /// `YEAR(ts)` and its like.

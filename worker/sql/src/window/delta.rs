@@ -1,0 +1,90 @@
+//! What a unit merged since its last commit.
+
+use std::sync::Arc;
+
+use arrow::compute::concat_batches;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::Result;
+
+use super::WindowSpec;
+use super::groups::Groups;
+use super::layout::Layout;
+use super::session::coalesce;
+
+/// Partials of sessions wait until there are so many rows; then they are joined.
+const WAITING_ROWS: usize = 65_536;
+
+/// Partials since the last commit, merged.
+pub(crate) struct Delta {
+    layout: Arc<Layout>,
+    held: Held,
+}
+
+enum Held {
+    Groups(Groups),
+    Sessions { parts: Vec<RecordBatch>, rows: usize, limit: usize },
+}
+
+impl Held {
+    fn new(layout: &Arc<Layout>) -> Result<Self> {
+        match layout.spec() {
+            WindowSpec::Session { .. } => Ok(Self::Sessions { parts: Vec::new(), rows: 0, limit: WAITING_ROWS }),
+            _ => Ok(Self::Groups(Groups::new(layout)?)),
+        }
+    }
+}
+
+impl Delta {
+    pub(crate) fn new(layout: &Arc<Layout>) -> Result<Self> {
+        Ok(Self { held: Held::new(layout)?, layout: Arc::clone(layout) })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.held {
+            Held::Groups(groups) => groups.is_empty(),
+            Held::Sessions { rows, .. } => *rows == 0,
+        }
+    }
+
+    pub(crate) fn merge(&mut self, partial: &RecordBatch) -> Result<()> {
+        if partial.num_rows() == 0 {
+            return Ok(());
+        }
+        match &mut self.held {
+            Held::Groups(groups) => groups.merge(partial),
+            Held::Sessions { parts, rows, limit } => {
+                parts.push(partial.clone());
+                *rows += partial.num_rows();
+                if *rows > *limit {
+                    let joined = coalesce(&self.layout, &concat_batches(&self.layout.partial, &*parts)?)?;
+                    *rows = joined.num_rows();
+                    // Twice what is left, so that joining stays linear where nothing joins.
+                    *limit = WAITING_ROWS.max(2 * *rows);
+                    *parts = vec![joined];
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// All of it; `None` where nothing came.
+    pub(crate) fn take(&mut self) -> Result<Option<RecordBatch>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        match std::mem::replace(&mut self.held, Held::new(&self.layout)?) {
+            Held::Groups(groups) => groups.into_partial(),
+            Held::Sessions { parts, .. } => {
+                coalesce(&self.layout, &concat_batches(&self.layout.partial, &parts)?).map(Some)
+            }
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.held {
+            Held::Groups(groups) => groups.bytes(),
+            Held::Sessions { parts, .. } => parts.iter().map(RecordBatch::get_array_memory_size).sum(),
+        }
+    }
+}
