@@ -8,6 +8,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
 use thalweg_core::append_log::MemoryLog;
+use thalweg_core::clock::SystemClock;
 use thalweg_core::position::Position;
 use thalweg_core::sink::{Label, WriterId};
 use thalweg_core::source::Read;
@@ -15,8 +16,6 @@ use thalweg_core::unit::{Incarnation, StageId, UnitId};
 use thalweg_crds::ColumnType;
 use thalweg_crds::manifest::{ColumnInput, Origin, ResolvedColumn};
 use thalweg_crds::pipeline::Delivery;
-
-use thalweg_core::clock::SystemClock;
 
 use super::*;
 
@@ -102,7 +101,8 @@ fn resolved_sink(folder: &Path, spec: serde_json::Value) -> ResolvedSink {
 
 async fn write(folder: &Path, spec: serde_json::Value, rows: &RecordBatch) {
     let resolved = resolved_sink(folder, spec);
-    let opened = sink(SinkRequest { sink: &resolved, values: &NoValues, clock: Arc::new(SystemClock::new()) }).expect("a sink");
+    let opened =
+        sink(SinkRequest { sink: &resolved, values: &NoValues, clock: Arc::new(SystemClock::new()) }).expect("a sink");
     opened.check().await.expect("writable");
     let unit = UnitId { stage: StageId(0), index: 0 };
     let id = WriterId { pipeline: "default.p".to_owned(), incarnation: Incarnation(1), unit };
@@ -155,12 +155,26 @@ async fn every_format_reads_back_what_it_wrote() {
 }
 
 #[tokio::test]
+async fn generated_records_are_decoded_by_what_is_declared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = serde_json::json!({ "generator": { "schema": {}, "rows": 10, "splits": 2 } });
+    let rows = read(folder.path(), spec).await.expect("rows");
+    assert_eq!((rows.num_rows(), rows.column(0).null_count(), rows.column(1).null_count()), (10, 0, 0));
+    let spec = serde_json::json!({ "generator": { "schema": {}, "rows": 10 }, "format": { "csv": {} } });
+    assert!(read(folder.path(), spec).await.expect_err("refused").to_string().contains("generator"));
+}
+
+#[tokio::test]
 async fn what_is_not_supported_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let avro = serde_json::json!({ "files": { "url": "x" }, "format": { "avro": {} } });
     assert!(read(folder.path(), avro).await.expect_err("refused").to_string().contains("`format.avro`"));
     let kafka = serde_json::json!({ "kafka": { "brokers": ["b:9092"], "topic": "t" } });
     assert!(read(folder.path(), kafka.clone()).await.expect_err("refused").to_string().contains("`kafka`"));
-    let refused = sink(SinkRequest { sink: &resolved_sink(folder.path(), kafka), values: &NoValues, clock: Arc::new(SystemClock::new()) });
+    let refused = sink(SinkRequest {
+        sink: &resolved_sink(folder.path(), kafka),
+        values: &NoValues,
+        clock: Arc::new(SystemClock::new()),
+    });
     assert!(refused.err().expect("refused").to_string().contains("`kafka`"));
 }

@@ -104,3 +104,39 @@ async fn a_file_that_shrinks_or_changes_under_the_reader_is_data_loss() {
         assert_eq!(error.kind, ErrorKind::DataLoss);
     }
 }
+
+/// Good records and positions of bad ones, read the plain way.
+fn naive(text: &str, most: usize) -> (Vec<String>, Vec<u64>) {
+    let (mut good, mut bad, mut at) = (Vec::new(), Vec::new(), 0);
+    for line in text.split_inclusive('\n') {
+        if line.len() > most {
+            bad.push(at);
+        } else {
+            good.push(line.trim_end_matches('\n').to_owned());
+        }
+        at += line.len() as u64;
+    }
+    (good, bad)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_text_in_any_chunks_is_read_as_the_plain_way_does(
+        text in "([ab]{0,9}\n){0,12}[ab]{0,30}(\n[ab]{0,5}){0,3}", chunk_bytes in 1usize..40, most in 1usize..20, packed in 0..3,
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (name, bytes) = match packed {
+            0 => ("a.json", text.clone().into_bytes()),
+            1 => ("a.json.gz", gzip(text.as_bytes())),
+            _ => ("a.json.zst", zstd(text.as_bytes())),
+        };
+        write(folder.path(), name, &bytes);
+        let settings = FilesSourceConfig { chunk_bytes, max_record_bytes: most, ..config(folder.path(), name) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let taken = runtime.block_on(drain_all(&source(settings, lines()))).expect("rows").remove(0);
+        let bad: Vec<u64> = taken.bad.iter().map(|bad| bad.position.offset as u64).collect();
+        let texts: Vec<String> = taken.texts().into_iter().map(str::to_owned).collect();
+        proptest::prop_assert_eq!((texts, bad), naive(&text, most));
+    }
+}
