@@ -196,3 +196,11 @@ fn a_row_at_the_very_end_of_a_session_is_of_it_even_after_a_watermark_at_that_en
     assert_eq!(closed.batch.column(1).as_primitive::<Int64Type>().values(), &[2]);
     assert_eq!(window_ends(&closed.batch), [20]);
 }
+
+#[test]
+fn folders_and_states_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let plan = aggregate(WindowSpec::Session { gap: 1 }, Keys::None, &AGGREGATES);
+    is_send(&plan.folder());
+    is_send(&plan.state());
+}

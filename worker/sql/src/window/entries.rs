@@ -71,8 +71,7 @@ impl Stored {
         Self { spans, logs: BTreeMap::new(), superseded: Vec::new(), chunk_groups }
     }
 
-    /// Notes an entry that the store holds; whether it is of the newest generation known makes no difference: all that
-    /// a store holds adds up.
+    /// Notes an entry that the store holds.
     pub(crate) fn restore(&mut self, entry: &StateEntry) -> Result<()> {
         let name = Name::from_bytes(&entry.pane)?;
         let log = self.logs.entry(self.spans.ceil(name.pane)).or_default();
@@ -111,12 +110,16 @@ impl Stored {
     }
 
     /// The spans of these entries whose log is due to be written anew, if they hold `groups`.
-    pub(crate) fn due(&self, entries: &[StateEntry], groups: impl Fn(i64) -> Option<usize>) -> Result<Vec<i64>> {
+    pub(crate) fn due(
+        &self,
+        entries: &[StateEntry],
+        groups: impl Fn(i64) -> Result<Option<usize>>,
+    ) -> Result<Vec<i64>> {
         let mut due = BTreeSet::new();
         for entry in entries {
             let span = self.spans.ceil(Name::from_bytes(&entry.pane)?.pane);
             let weight = self.logs.get(&span).map_or(0, |log| log.weight);
-            if groups(span).is_some_and(|groups| weight > 2 * (groups + ENTRY_WEIGHT) + self.chunk_groups) {
+            if groups(span)?.is_some_and(|groups| weight > 2 * (groups + ENTRY_WEIGHT) + self.chunk_groups) {
                 due.insert(span);
             }
         }

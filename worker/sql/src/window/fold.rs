@@ -1,8 +1,9 @@
 //! Folding a range of rows into one row a pane and key.
 //!
-//! Keys are interned once a row by a table over the keys alone; panes are not part of it, since nearly all batches lie in
-//! one pane. Such a batch finds its groups by one lookup in an array indexed by key id. A batch that spans panes interns
-//! (pane id, key id) pairs, packed into one integer.
+//! Keys are interned once a row by a table over the keys alone; panes are not part of it, since most ranges, and nearly
+//! all batches, lie in one pane. While there is one pane, the groups are the keys. Afterwards a batch in one pane finds
+//! its groups by one lookup in an array indexed by key id, and one that spans panes interns (pane id, key id) pairs,
+//! packed into one integer.
 
 use std::sync::Arc;
 
@@ -98,9 +99,20 @@ impl PaneFold {
     }
 }
 
+/// The panes of a range so far.
+#[derive(Clone, Copy, PartialEq)]
+enum Seen {
+    Nothing,
+    /// One pane: groups are numbered as keys are.
+    One(i64),
+    /// Several: groups are numbered as pairs are.
+    Several,
+}
+
 /// From (pane, key) to dense group numbers.
 struct GroupIds {
     panes: Option<Grid>,
+    seen: Seen,
     keys: KeyIds,
     pane_ids: Box<dyn GroupValues>,
     pairs: Box<dyn GroupValues>,
@@ -117,6 +129,7 @@ impl GroupIds {
         let keys = Schema::new(group.fields()[1..].to_vec());
         Ok(Self {
             panes: layout.spec().panes(),
+            seen: Seen::Nothing,
             keys: KeyIds::new(Arc::new(keys))?,
             pane_ids: interner(DataType::Int64)?,
             pairs: interner(DataType::UInt64)?,
@@ -127,7 +140,11 @@ impl GroupIds {
     }
 
     fn len(&self) -> usize {
-        self.pairs.len()
+        match self.seen {
+            Seen::Nothing => 0,
+            Seen::One(_) => self.keys.len(),
+            Seen::Several => self.pairs.len(),
+        }
     }
 
     fn end_of(&self, time: i64) -> i64 {
@@ -135,10 +152,33 @@ impl GroupIds {
     }
 
     fn assign(&mut self, times: &Int64Array, keys: &[ArrayRef], groups: &mut Vec<usize>) -> Result<()> {
+        let keys_before = self.keys.len();
         self.keys.intern(keys, times.len())?;
         let Some((min, max)) = bounds(times.values()) else { return Ok(()) };
         let (first, last) = (self.end_of(min), self.end_of(max));
+        if first == last && (self.seen == Seen::Nothing || self.seen == Seen::One(first)) {
+            self.seen = Seen::One(first);
+            groups.clear();
+            groups.extend_from_slice(self.keys.last());
+            return Ok(());
+        }
+        if let Seen::One(pane) = self.seen {
+            self.number_pairs(pane, keys_before, groups)?;
+        }
+        self.seen = Seen::Several;
         if first == last { self.assign_in_pane(first, groups) } else { self.assign_across(times, groups) }
+    }
+
+    /// Numbers the pairs of the only pane so far as its groups are: as the keys that there were.
+    fn number_pairs(&mut self, pane: i64, keys: usize, scratch: &mut Vec<usize>) -> Result<()> {
+        let pane_id = self.pane_id(pane)?;
+        self.intern_pairs(UInt64Array::from_iter_values((0..keys).map(|key| pair(pane_id, key))), scratch)
+    }
+
+    fn pane_id(&mut self, pane: i64) -> Result<u64> {
+        let one: ArrayRef = Arc::new(Int64Array::from(vec![pane]));
+        self.pane_ids.intern(&[one], &mut self.panes_scratch)?;
+        Ok(self.panes_scratch[0] as u64)
     }
 
     fn assign_in_pane(&mut self, pane: i64, groups: &mut Vec<usize>) -> Result<()> {
@@ -159,9 +199,7 @@ impl GroupIds {
             return Ok(());
         }
         // A key that is new in this pane: number all pairs of the batch, and remember them.
-        let one: ArrayRef = Arc::new(Int64Array::from(vec![pane]));
-        self.pane_ids.intern(&[one], &mut self.panes_scratch)?;
-        let pane_id = self.panes_scratch[0] as u64;
+        let pane_id = self.pane_id(pane)?;
         let pairs = UInt64Array::from_iter_values(self.keys.last().iter().map(|&key| pair(pane_id, key)));
         self.intern_pairs(pairs, groups)?;
         for (&key, &group) in self.keys.last().iter().zip(groups.iter()) {
@@ -191,6 +229,10 @@ impl GroupIds {
 
     /// The group columns of a partial.
     fn into_columns(mut self) -> Result<Vec<ArrayRef>> {
+        if let Seen::One(pane) = self.seen {
+            let ends: ArrayRef = Arc::new(Int64Array::from_value(pane, self.keys.len()));
+            return Ok(std::iter::once(ends).chain(self.keys.into_columns()?).collect());
+        }
         let pairs = self.pairs.emit(EmitTo::All)?;
         let pairs = pairs[0].as_primitive::<UInt64Type>().values();
         let panes = self.pane_ids.emit(EmitTo::All)?;

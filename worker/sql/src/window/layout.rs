@@ -36,14 +36,12 @@ pub(crate) struct Layout {
     pub(crate) raw: SchemaRef,
     /// For each aggregate, the columns of its state in a partial.
     pub(crate) states: Vec<Range<usize>>,
-    has_start: bool,
 }
 
 impl Layout {
     pub(crate) fn new(aggregate: &Arc<WindowedAggregate>) -> Result<Arc<Self>> {
-        let has_start = matches!(aggregate.window, WindowSpec::Session { .. } | WindowSpec::Attached);
         let mut fields: Vec<FieldRef> = vec![Arc::new(Field::new("end", DataType::Int64, false))];
-        if has_start {
+        if has_start(aggregate) {
             fields.push(Arc::new(Field::new("start", DataType::Int64, false)));
         }
         fields.extend(aggregate.input_schema.fields().iter().take(aggregate.key_count).cloned());
@@ -57,7 +55,7 @@ impl Layout {
         }
         let raw = raw_schema(aggregate);
         let partial = Arc::new(Schema::new(fields));
-        Ok(Arc::new(Self { aggregate: Arc::clone(aggregate), partial, raw, states, has_start }))
+        Ok(Arc::new(Self { aggregate: Arc::clone(aggregate), partial, raw, states }))
     }
 
     /// The windows.
@@ -72,8 +70,7 @@ impl Layout {
 
     /// Columns of the keys.
     pub(crate) fn keys(&self) -> Range<usize> {
-        let from = 1 + usize::from(self.has_start);
-        from..from + self.aggregate.key_count
+        keys(&self.aggregate)
     }
 
     /// The part of the partial's schema that makes a group.
@@ -113,6 +110,17 @@ impl Layout {
             batch.schema()
         )))
     }
+}
+
+/// Whether windows are not known by their end alone.
+fn has_start(aggregate: &WindowedAggregate) -> bool {
+    matches!(aggregate.window, WindowSpec::Session { .. } | WindowSpec::Attached)
+}
+
+/// Columns of the keys in a partial.
+pub(crate) fn keys(aggregate: &WindowedAggregate) -> Range<usize> {
+    let from = 1 + usize::from(has_start(aggregate));
+    from..from + aggregate.key_count
 }
 
 fn int64(batch: &RecordBatch, column: usize) -> Result<&Int64Array> {

@@ -134,12 +134,10 @@ impl WindowedAggregate {
     /// # Errors
     /// A key of a type that has no hash: lists, structs, maps.
     pub fn split(&self, partial: &Partial, key_groups: u32) -> Result<Vec<Option<Partial>>, String> {
-        let from = match self.window {
-            WindowSpec::Session { .. } | WindowSpec::Attached => 2,
-            _ => 1,
+        let Some(keys) = partial.batch.columns().get(layout::keys(self)) else {
+            return Err("a partial aggregate of another plan".to_owned());
         };
-        let keys = partial.batch.columns().iter().skip(from).take(self.key_count).cloned().collect::<Vec<_>>();
-        let parts = key_group::split(&partial.batch, &keys, key_groups).map_err(|error| error.to_string())?;
+        let parts = key_group::split(&partial.batch, keys, key_groups).map_err(|error| error.to_string())?;
         Ok(parts.into_iter().map(|part| part.map(|batch| Partial { batch })).collect())
     }
 

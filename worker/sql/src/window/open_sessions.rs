@@ -69,17 +69,15 @@ impl OpenSessions {
             return self.append(delta.clone());
         }
         let delta_segment = self.segments.len();
-        let mut rows: Vec<(usize, usize)> = touched.iter().map(|s| (s.segment as usize, s.row as usize)).collect();
-        rows.extend(touching.iter().enumerate().filter(|(_, is)| **is).map(|(row, _)| (delta_segment, row)));
-        let joined = coalesce(&self.layout, &self.gather(Some(delta), &rows)?)?;
-        self.append(joined)?;
-        let alone: Vec<_> =
-            touching.iter().enumerate().filter(|(_, is)| !**is).map(|(row, _)| (delta_segment, row)).collect();
-        if !alone.is_empty() {
-            // `delta_segment` names the batch that is given along, whatever was appended since.
-            let alone = gather_from(std::iter::once(delta), alone.iter().map(|(_, row)| (0, *row)))?;
-            self.append(alone)?;
-        }
+        let of_delta = |is_touching: bool| {
+            let rows = touching.iter().enumerate().filter(move |(_, is)| **is == is_touching);
+            rows.map(move |(row, _)| (delta_segment, row))
+        };
+        let met = touched.iter().map(|session| (session.segment as usize, session.row as usize));
+        let met = self.gather(Some(delta), met.chain(of_delta(true)))?;
+        let alone = self.gather(Some(delta), of_delta(false))?;
+        self.append(coalesce(&self.layout, &met)?)?;
+        self.append(alone)?;
         self.tidy()
     }
 
@@ -110,6 +108,9 @@ impl OpenSessions {
 
     /// Adds sessions that meet no other.
     fn append(&mut self, segment: RecordBatch) -> Result<()> {
+        if segment.num_rows() == 0 {
+            return Ok(());
+        }
         let keys = self.keys.intern(&segment.columns()[self.layout.keys()], segment.num_rows())?;
         let (starts, lasts) = (self.layout.starts(&segment)?.values(), self.layout.ends(&segment)?.values());
         let number = self.segments.len() as u32;
@@ -147,7 +148,7 @@ impl OpenSessions {
         if over.is_empty() {
             return Ok(None);
         }
-        let batch = self.gather(None, &over)?;
+        let batch = self.gather(None, over.into_iter())?;
         self.tidy()?;
         Ok(Some(batch))
     }
@@ -171,12 +172,16 @@ impl OpenSessions {
     }
 
     fn all(&self) -> Result<Option<RecordBatch>> {
-        let rows: Vec<_> = self.by_key.iter().flatten().map(|s| (s.segment as usize, s.row as usize)).collect();
-        if rows.is_empty() { Ok(None) } else { self.gather(None, &rows).map(Some) }
+        if self.open == 0 {
+            return Ok(None);
+        }
+        self.gather(None, self.by_key.iter().flatten().map(|s| (s.segment as usize, s.row as usize))).map(Some)
     }
 
-    fn gather(&self, delta: Option<&RecordBatch>, rows: &[(usize, usize)]) -> Result<RecordBatch> {
-        gather_from(self.segments.iter().chain(delta), rows.iter().copied())
+    /// Rows of segments; a delta that is given along stands behind the last of them.
+    fn gather(&self, delta: Option<&RecordBatch>, rows: impl Iterator<Item = (usize, usize)>) -> Result<RecordBatch> {
+        let batches: Vec<&RecordBatch> = self.segments.iter().chain(delta).collect();
+        Ok(interleave_record_batch(&batches, &rows.collect::<Vec<_>>())?)
     }
 
     /// Merges a delta, and makes the entries that keep it: in a new generation if that is due and allowed.
@@ -209,14 +214,6 @@ impl OpenSessions {
         let index: usize = self.by_key.capacity() * size_of::<Vec<Session>>() + self.open * 2 * size_of::<Session>();
         index + self.keys.bytes() + self.segments.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
     }
-}
-
-fn gather_from<'a>(
-    batches: impl Iterator<Item = &'a RecordBatch>,
-    rows: impl Iterator<Item = (usize, usize)>,
-) -> Result<RecordBatch> {
-    let batches: Vec<&RecordBatch> = batches.collect();
-    Ok(interleave_record_batch(&batches, &rows.collect::<Vec<_>>())?)
 }
 
 /// The log of deltas.

@@ -45,11 +45,11 @@ impl Main {
     }
 
     /// How many groups a span of panes has, if they can be copied.
-    fn groups_in(&self, span: i64) -> Option<usize> {
+    fn groups_in(&self, span: i64) -> Result<Option<usize>> {
         match self {
-            Self::Single(panes) => panes.groups_in(span),
-            Self::Shared(shared) => shared.groups_in(span).ok().flatten(),
-            Self::Sessions(_) => None,
+            Self::Single(panes) => Ok(panes.groups_in(span)),
+            Self::Shared(shared) => shared.groups_in(span),
+            Self::Sessions(_) => Ok(None),
         }
     }
 
