@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::{UnitStore, WriteSet};
+use thalweg_core::ownership::{Stored, self_assigned};
 use thalweg_core::progress::{LogProgress, Offer, offer, unit_watermark};
 use thalweg_core::time::Watermark;
-use thalweg_core::unit::{Epoch, RunId, UnitId};
+use thalweg_core::unit::{RunId, UnitId};
 use tokio::sync::mpsc;
 
 use super::counters::{Counters, StageCounters};
@@ -60,7 +61,7 @@ impl Ledger {
     pub async fn acquire(store: Option<Arc<dyn UnitStore>>, run_id: &RunId) -> Result<(Self, Vec<Pending>)> {
         let mut ledger = Self {
             store,
-            record: UnitRecord::new(Epoch(1), run_id.clone()),
+            record: UnitRecord::new(self_assigned(None), run_id.clone()),
             logs: BTreeMap::new(),
             stored: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -69,7 +70,8 @@ impl Ledger {
         let Some(store) = ledger.store.clone() else { return Ok((ledger, Vec::new())) };
         if let Some(record) = store.get(layout::UNIT).await? {
             let record: UnitRecord = serde_json::from_slice(&record).map_err(unreadable)?;
-            ledger.record = UnitRecord { epoch: record.epoch.next(), run_id: run_id.clone(), ..record };
+            let stored = Stored { epoch: record.epoch, run_id: record.run_id };
+            ledger.record = UnitRecord { epoch: self_assigned(Some(&stored)), run_id: run_id.clone(), ..record };
         }
         ledger.write(WriteSet::default()).await?;
         for (key, value) in scan_all(&*store, layout::PROGRESS).await? {
