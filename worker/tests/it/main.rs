@@ -3,4 +3,5 @@
 mod command;
 mod kills;
 mod output;
+mod s3;
 mod windows;
