@@ -5,11 +5,11 @@ use thalweg_crds::manifest::Problems;
 
 use super::args::{CheckArgs, Output};
 use super::{Exit, print, tell};
-use crate::job::plan_manifests;
+use crate::job::{Mounted, plan_manifests};
 
 /// Checks manifests and their SQL.
 pub fn check(args: &CheckArgs) -> Exit {
-    match (plan_manifests(&args.paths), args.output) {
+    match (plan_manifests(&args.paths, &Mounted(None)), args.output) {
         (Ok(found), Output::Text) => {
             found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
             let names: Vec<_> = found.pipelines.iter().map(|pipeline| pipeline.resolved.name.as_str()).collect();

@@ -18,7 +18,8 @@ use crate::runtime::{self, Job};
 
 /// Runs the pipelines of some manifests.
 pub fn run(args: RunArgs) -> Exit {
-    let found = match plan_manifests(&args.paths) {
+    let secrets = Mounted(args.secrets.clone());
+    let found = match plan_manifests(&args.paths, &secrets) {
         Ok(found) => found,
         Err(problems) => {
             check::report(&problems, args.output);

@@ -6,5 +6,6 @@ mod command;
 mod kills;
 mod oracle;
 mod output;
+mod parquet;
 mod s3;
 mod windows;

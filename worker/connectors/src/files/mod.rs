@@ -36,4 +36,4 @@ pub use config::{Compression, FilesSinkConfig, FilesSourceConfig, Order, S3Confi
 pub use encoding::Encoding;
 pub use framing::Framing;
 pub use sink::FilesSink;
-pub use source::{FilesSource, Headers, Records};
+pub use source::{FilesSource, Headers, Records, parquet_columns};

@@ -72,6 +72,16 @@ impl ParquetBlocks {
         Ok(Self { rows, columns, shown, at, total_rows, size: now.size, ended: false })
     }
 
+    /// The columns that a file says it has.
+    ///
+    /// # Errors
+    /// It is no Parquet file.
+    pub(crate) fn columns_of(stored: Stored, found: &Found, shown: &str) -> Result<SchemaRef> {
+        let file = Chunks { stored: Arc::new(stored), size: found.size };
+        let opened = ParquetRecordBatchReaderBuilder::try_new(file);
+        Ok(Arc::clone(opened.map_err(|error| open_error(shown, error))?.schema()))
+    }
+
     fn block(&mut self, rows: &RecordBatch) -> Result<Block, ArrowError> {
         let columns = self.columns.fields().iter().map(|expected| column(rows, expected));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;

@@ -14,7 +14,7 @@ use thalweg_core::source::{Source, Split, SplitReader};
 use super::block::Blocks;
 use super::config::{Compression, FilesSourceConfig};
 use super::framing::Framing;
-use super::listing::{Lister, Listing};
+use super::listing::{Lister, Listing, no_file};
 use super::location::Location;
 use super::parquet::ParquetBlocks;
 use super::place;
@@ -89,6 +89,23 @@ impl FilesSource {
     ) -> Self {
         Self { files: Arc::new(Files { config, records, location, store, lister }) }
     }
+}
+
+/// The columns of the Parquet files that a source names: those of the first file by name.
+///
+/// # Errors
+/// No file matches, or the first one is no Parquet file.
+pub async fn parquet_columns(config: &FilesSourceConfig) -> Result<SchemaRef> {
+    let location = Location::parse(&config.url, &config.base_dir)?;
+    let store = Store::of(&location, config.s3.as_ref())?;
+    let found = store.list(&location).await?;
+    let Some(first) = found.into_iter().next() else { return Err(no_file(config)) };
+    let shown = location.shown(&first.name);
+    blocking(move || {
+        let stored = store.open(&first).map_err(|error| read_error(&shown, 0, &error))?;
+        ParquetBlocks::columns_of(stored, &first, &shown)
+    })
+    .await
 }
 
 #[async_trait]
