@@ -9,8 +9,8 @@ pub mod chunk;
 pub mod counters;
 pub mod dead_letter;
 pub mod emitter;
-pub mod error;
 mod enumerator;
+pub mod error;
 mod graph;
 pub mod layout;
 pub mod lookup;
@@ -75,6 +75,8 @@ pub struct Job {
 pub struct JobSource {
     /// The name in SQL.
     pub name: String,
+    /// The resource, as messages name it: `StreamSource/trips`.
+    pub resource: String,
     /// What is read.
     pub source: Arc<dyn Source>,
     /// Decodes the columns that the plan needs.
