@@ -1,5 +1,6 @@
 //! The `thalweg` binary, from outside: real processes, real files.
 
+mod bad_input;
 mod command;
 mod kills;
 mod output;
