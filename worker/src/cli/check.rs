@@ -13,8 +13,7 @@ pub fn check(args: &CheckArgs) -> Exit {
         (Ok(found), Output::Text) => {
             found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
             let names: Vec<_> = found.pipelines.iter().map(|pipeline| pipeline.resolved.name.as_str()).collect();
-            print(&format!("{} pipelines are right: {}\n", names.len(), names.join(", ")));
-            Exit::Done
+            print(&format!("{} pipelines are right: {}\n", names.len(), names.join(", ")))
         }
         (Ok(found), Output::Json) => {
             let pipelines = found.pipelines.iter().map(|pipeline| {
@@ -32,8 +31,7 @@ pub fn check(args: &CheckArgs) -> Exit {
                 json!({"namespace": pipeline.resolved.namespace, "name": pipeline.resolved.name, "stages": stages})
             });
             let pipelines: Vec<_> = pipelines.collect();
-            print(&format!("{}\n", json!({"problems": [], "pipelines": pipelines})));
-            Exit::Done
+            print(&format!("{}\n", json!({"problems": [], "pipelines": pipelines})))
         }
         (Err(problems), output) => {
             report(&problems, output);
@@ -46,6 +44,8 @@ pub fn check(args: &CheckArgs) -> Exit {
 pub fn report(problems: &Problems, output: Output) {
     match output {
         Output::Text => problems.as_slice().iter().for_each(|problem| tell(&problem.to_string())),
-        Output::Json => print(&format!("{}\n", json!({"problems": problems.as_slice()}))),
+        Output::Json => {
+            print(&format!("{}\n", json!({"problems": problems.as_slice()})));
+        }
     }
 }

@@ -22,10 +22,8 @@ pub fn explain(args: &ExplainArgs) -> Exit {
             return Exit::Wrong;
         }
     };
-    for pipeline in &found.pipelines {
-        print(&text(pipeline, args.state.as_deref()));
-    }
-    Exit::Done
+    let texts: Vec<_> = found.pipelines.iter().map(|pipeline| text(pipeline, args.state.as_deref())).collect();
+    print(&texts.concat())
 }
 
 fn text(pipeline: &Planned, state: Option<&str>) -> String {

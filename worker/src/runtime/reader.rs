@@ -28,6 +28,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct SplitTask {
     /// The source.
     pub source: Arc<dyn Source>,
+    /// The source's resource, as messages name it.
+    pub resource: String,
     /// Number of the source in the job.
     pub source_index: usize,
     /// The split.
@@ -262,7 +264,7 @@ impl SplitTask {
 
     async fn failure(&self, record: &BadRecord) -> RunError {
         let place = self.source.describe(&self.split, record.position, record.column).await;
-        RunError::bad_record(&self.source_counters().name, place, record)
+        RunError::bad_record(&self.resource, place, record)
     }
 
     /// A range without rows: idleness, or the end.

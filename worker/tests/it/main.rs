@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
 
+mod bad_input;
 mod command;
 mod kills;
 mod oracle;
