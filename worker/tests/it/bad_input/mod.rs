@@ -186,6 +186,12 @@ pub fn rows_of(place: &Workplace, folder: &str) -> Vec<String> {
     rows
 }
 
+/// Whether a file is shown in a folder: looks, and reads nothing.
+pub fn has_output(place: &Workplace, folder: &str) -> bool {
+    let entries = std::fs::read_dir(place.path(folder)).into_iter().flatten();
+    entries.flatten().any(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+}
+
 /// What one bad record between [`FIRST`] and [`LAST`] is to be.
 pub struct Bad<'a> {
     pub raw: &'a [u8],
