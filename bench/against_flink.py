@@ -17,12 +17,12 @@ TINY = 1_000
 WARM_UP = 2
 
 
-def measure(thalweg, python, count, repeats, only):
+def measure(thalweg, python, settings, count, repeats, only):
     """All cases, one after the other; Flink keeps one JVM throughout."""
     cases = [case for case in CASES if not only or case.name in only]
     if not cases:
         return []
-    session = flink.Session(python, thalweg.place / "flink.log")
+    session = flink.Session(python, thalweg.place / "flink.log", settings)
     try:
         return [one(case, thalweg, session, count, repeats) for case in cases]
     finally:

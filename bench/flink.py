@@ -44,8 +44,8 @@ def check_java():
 class Session:
     """One JVM that runs jobs."""
 
-    def __init__(self, python, log):
-        self.log = log
+    def __init__(self, python, log, settings):
+        self.log, self.settings = log, settings
         self.errors = log.open("w", encoding="utf-8")
         command = [str(python), str(HERE / "flink_session.py")]
         self.process = subprocess.Popen(
@@ -64,7 +64,11 @@ class Session:
 
     def run(self, case, data, out=None):
         """Runs a case over a file; into a folder of JSON, or a blackhole."""
-        request = {"statements": [source(case.table, data), sink(case, out)], "insert": f"INSERT INTO found {case.select}"}
+        request = {
+            "settings": self.settings,
+            "statements": [source(case.table, data), sink(case, out)],
+            "insert": f"INSERT INTO found {case.select}",
+        }
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return self._answer()

@@ -4,6 +4,7 @@ ROWS         rows of each dataset (4,000,000)
 STATE_ROWS   rows for the cost of state: long enough for several commits (five times ROWS)
 REPEATS      runs that count, of each kind (5)
 ONLY         names of cases, by commas; all without it
+FLINK        settings of Flink beyond its defaults: pipeline.object-reuse=true,…
 THALWEG_CACHE  where Flink and the data are kept (~/.cache/thalweg)
 """
 
@@ -37,7 +38,7 @@ def main():
         before = facts()
         measured_against_flink = not only or only & {case.name for case in CASES}
         if measured_against_flink:
-            found += against_flink.measure(thalweg, flink.install(cache), rows, repeats, only)
+            found += against_flink.measure(thalweg, flink.install(cache), flink_settings(), rows, repeats, only)
         found += against_itself(thalweg, binaries, rows, repeats, only)
     except BenchError as error:
         sys.exit(f"error: {error}")
@@ -45,6 +46,7 @@ def main():
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(thalweg, measured_against_flink),
         "machine": before,
+        "flinkSettings": flink_settings(),
         "rows": rows,
         "repeats": repeats,
         "figures": [figure.to_json() for figure in found],
@@ -71,6 +73,11 @@ def chosen():
     if not only <= set(known):
         sys.exit(f"error: ONLY: expected some of {', '.join(known)}")
     return only
+
+
+def flink_settings():
+    written = os.environ.get("FLINK", "")
+    return dict(pair.split("=", 1) for pair in written.split(",") if "=" in pair)
 
 
 def number(name, default):
