@@ -44,9 +44,13 @@ def spread(runs, key="cpuSeconds"):
 def table(figures):
     """The figures as lines of text."""
     head = ("", "figure", "bar", "", "")
-    rows = [(f.title, shown(f.value, f.unit), bar(f), f.verdict, f.remark if not f.unreliable else f"{f.unreliable}; {f.remark}") for f in figures]
+    rows = [(f.title, shown(f.value, f.unit), bar(f), f.verdict, remark(f)) for f in figures]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(5)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [head, *rows])
+
+
+def remark(figure):
+    return f"{figure.unreliable}; {figure.remark}" if figure.unreliable else figure.remark
 
 
 def bar(figure):

@@ -37,7 +37,8 @@ def check_java():
     try:
         said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True).stderr
     except (OSError, subprocess.CalledProcessError):
-        raise BenchError("Flink needs Java 17: please install it (Debian: apt-get install openjdk-17-jre-headless)") from None
+        missing = "Flink needs Java 17: please install it (Debian: apt-get install openjdk-17-jre-headless)"
+        raise BenchError(missing) from None
     return said.splitlines()[0] if said else "unknown"
 
 

@@ -1,8 +1,8 @@
 """Runs in Flink's own virtual environment: one JVM, one job after the other, so that later ones are warm.
 
-Reads one JSON object a line, `{"settings": {...}, "statements": [...], "insert": "..."}`, runs the statements, then the insert to its end,
-and answers with the CPU-seconds that the JVM took for it and the seconds on the wall. The first line that it writes says
-which JVM that is.
+Reads one JSON object a line, `{"settings": {...}, "statements": [...], "insert": "..."}`, runs the statements, then the
+insert to its end, and answers with the CPU-seconds that the JVM took for it and the seconds on the wall. The first line
+that it writes says which JVM that is.
 """
 
 import json

@@ -53,7 +53,8 @@ def main():
     }
     Path("target/bench.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(figures.table(found))
-    print(f"{before['cores']} cores, load average {before['loadAverage'][0]:.1f} at the start; raw figures in target/bench.json")
+    load = before["loadAverage"][0]
+    print(f"{before['cores']} cores, load average {load:.1f} at the start; raw figures in target/bench.json")
     sys.exit(any(figure.verdict == "FAIL" for figure in found))
 
 
