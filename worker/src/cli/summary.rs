@@ -59,7 +59,13 @@ pub struct StageSummary {
 
 impl Summary {
     /// Reads the counters of a pipeline that has ended.
-    pub fn new(pipeline: &str, outcome: &'static str, error: Option<String>, took: Duration, counters: &Counters) -> Self {
+    pub fn new(
+        pipeline: &str,
+        outcome: &'static str,
+        error: Option<String>,
+        took: Duration,
+        counters: &Counters,
+    ) -> Self {
         let sources = counters.sources.iter().map(|source| SourceSummary {
             name: source.name.clone(),
             rows: source.rows.get(),

@@ -57,11 +57,28 @@ pub fn plan_manifests(paths: &[PathBuf]) -> Result<Found, Problems> {
 }
 
 fn plan(pipeline: &ResolvedPipeline) -> Result<PlannedPipeline, Vec<Problem>> {
+    let undeclared: Vec<_> = pipeline.sources.iter().filter(|source| source.columns.is_empty()).collect();
+    if !undeclared.is_empty() {
+        return Err(undeclared.into_iter().map(needs_schema).collect());
+    }
     let place = |problem: thalweg_sql::SqlProblem| {
         pipeline.sql_problem(problem.line, problem.column, problem.message, problem.help)
     };
-    thalweg_sql::plan(&pipeline.sql, &catalog(pipeline))
-        .map_err(|problems| problems.into_iter().map(place).collect())
+    thalweg_sql::plan(&pipeline.sql, &catalog(pipeline)).map_err(|problems| problems.into_iter().map(place).collect())
+}
+
+fn needs_schema(source: &ResolvedSource) -> Problem {
+    Problem {
+        resource: format!("StreamSource/{}", source.name),
+        file: source.origin.file.clone(),
+        line: source.origin.line,
+        column: source.origin.column,
+        path: "spec.schema".to_owned(),
+        message: "columns are not taken from files yet".to_owned(),
+        help: Some(
+            "declare the columns that the query reads: name, type, and from where the file has another name".to_owned(),
+        ),
+    }
 }
 
 /// What the SQL of a pipeline may name.
@@ -115,6 +132,20 @@ fn column_of(partition: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_without_columns_is_told_to_declare_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let manifest = "apiVersion: thalweg.dev/v1alpha1\nkind: StreamSource\nmetadata: { name: s }\nspec: { files: { url: x }, \
+            format: { parquet: {} } }\n---\napiVersion: thalweg.dev/v1alpha1\nkind: StreamSink\nmetadata: { name: o }\nspec: \
+            { blackhole: {} }\n---\napiVersion: thalweg.dev/v1alpha1\nkind: StreamPipeline\nmetadata: { name: p }\nspec: { \
+            sources: [{ name: s }], sinks: [{ name: o }], sql: INSERT INTO o SELECT a FROM s }\n";
+        let path = folder.path().join("p.yaml");
+        std::fs::write(&path, manifest).expect("written");
+        let problems = plan_manifests(&[path]).err().expect("a problem");
+        let said: Vec<_> = problems.as_slice().iter().map(|problem| (&*problem.resource, &*problem.message)).collect();
+        assert_eq!(said, [("StreamSource/s", "columns are not taken from files yet")]);
+    }
 
     #[test]
     fn a_partition_names_its_column() {

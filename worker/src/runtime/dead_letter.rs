@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use thalweg_core::decode::{BadClass, BadRecord};
 
+/// `raw` is the record's text; bytes that are not UTF-8 are written as `\xNN`.
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     Arc::new(Schema::new(vec![
@@ -20,11 +21,6 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("record_time", DataType::Timestamp(TimeUnit::Millisecond, None), true),
     ]))
 });
-
-/// The columns of a dead letter. `raw` is the record's text; bytes that are not UTF-8 are written as `\xNN`.
-pub fn schema() -> &'static SchemaRef {
-    &SCHEMA
-}
 
 /// One row a record.
 pub fn to_batch(source: &str, split: &str, records: &[&BadRecord]) -> Result<RecordBatch, ArrowError> {

@@ -171,19 +171,20 @@ fn keyed_subscribers(units: &[mpsc::Sender<Message>], committed: Option<Vec<LogP
 
 fn inputs_of(job: &Job, source: &str) -> Vec<(StageId, u16)> {
     let stages = job.plan.stages.iter();
-    let inputs = stages.flat_map(|stage| (0u16..).zip(&stage.inputs).map(move |(index, input)| (stage.id, index, input)));
+    let inputs =
+        stages.flat_map(|stage| (0u16..).zip(&stage.inputs).map(move |(index, input)| (stage.id, index, input)));
     let of_source = inputs.filter(|(_, _, input)| matches!(&input.from, InputFrom::Source(name) if name == source));
     of_source.map(|(stage, index, _)| (stage, index)).collect()
 }
 
 fn read_plan(job: &Job, source: &JobSource, inputs: &[(StageId, u16)]) -> Result<ReadPlan> {
     let schema = source.decoder.schema();
-    let routes = inputs.iter().map(|&(stage, input)| {
-        route(&job.plan.stages[stage.0 as usize], input, job.key_groups, schema)
-    });
-    let watermark = source.watermark.as_ref().and_then(|watermark| {
-        schema.index_of(&watermark.column).ok().map(|column| (column, watermark.delay_ms))
-    });
+    let routes =
+        inputs.iter().map(|&(stage, input)| route(&job.plan.stages[stage.0 as usize], input, job.key_groups, schema));
+    let watermark = source
+        .watermark
+        .as_ref()
+        .and_then(|watermark| schema.index_of(&watermark.column).ok().map(|column| (column, watermark.delay_ms)));
     Ok(ReadPlan {
         decoder: source.decoder.clone(),
         watermark,

@@ -1,7 +1,7 @@
 //! Why a pipeline stopped.
 
 use thalweg_core::decode::BadRecord;
-use thalweg_core::error::{Error as CoreError, ErrorKind};
+use thalweg_core::error::Error as CoreError;
 
 /// An error that ends a run.
 #[derive(Debug, thiserror::Error)]
@@ -42,15 +42,6 @@ impl RunError {
         const SHOWN: usize = 200;
         let raw = String::from_utf8_lossy(&record.raw[..record.raw.len().min(SHOWN)]).into_owned();
         Self::BadRecord { source_name: source.to_owned(), place, message: record.message.clone(), raw }
-    }
-
-    /// What follows from it.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::BadRecord { .. } => ErrorKind::User,
-            Self::Connector(error) => error.kind,
-            Self::Plan { .. } | Self::Internal(_) => ErrorKind::Internal,
-        }
     }
 }
 

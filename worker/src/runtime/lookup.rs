@@ -53,5 +53,7 @@ pub fn bind(plan: &mut PlannedPipeline, tables: &HashMap<String, RecordBatch>) -
 fn too_large(source: &str) -> RunError {
     let what = format!("reading lookup `{source}`");
     let detail = format!("it takes more than {} MiB in memory", MAX_BYTES >> 20);
-    thalweg_core::error::Error::user(what, detail).with_hint("a lookup is a small static table; declare fewer columns").into()
+    thalweg_core::error::Error::user(what, detail)
+        .with_hint("a lookup is a small static table; declare fewer columns")
+        .into()
 }

@@ -118,11 +118,7 @@ impl OutboxTask {
     }
 
     async fn serve(&self, entry: Entry) -> Result<()> {
-        let after = LogProgress {
-            next: Position::at(entry.seq + 1),
-            watermark: entry.watermark,
-            ..LogProgress::START
-        };
+        let after = LogProgress { next: Position::at(entry.seq + 1), watermark: entry.watermark, ..LogProgress::START };
         let mut parts = self.parts(&entry)?;
         let log = LogKey { input: self.subscription.input, log: self.log };
         for (index, subscriber) in self.subscription.subscribers.iter().enumerate() {

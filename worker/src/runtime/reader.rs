@@ -116,7 +116,12 @@ impl SplitTask {
         cuts
     }
 
-    async fn read(&self, mut reader: Box<dyn SplitReader>, start: LogProgress, items: mpsc::Sender<Item>) -> Result<()> {
+    async fn read(
+        &self,
+        mut reader: Box<dyn SplitReader>,
+        start: LogProgress,
+        items: mpsc::Sender<Item>,
+    ) -> Result<()> {
         let mut at = start.next;
         let mut cuts = self.cuts(at).into_iter().peekable();
         let mut before = ready(MaxTime { scope: start.scope, max: start.max_event_time });

@@ -79,9 +79,9 @@ impl Ledger {
             ledger.stored.insert((input, log.to_owned()), serde_json::from_slice(&value).map_err(unreadable)?);
         }
         let sealed = scan_all(&*store, layout::SEALED).await?;
-        let sealed = sealed.iter().map(|(key, value)| {
-            emitter::recorded(key, value).ok_or_else(|| unreadable("a record of sealed output"))
-        });
+        let sealed = sealed
+            .iter()
+            .map(|(key, value)| emitter::recorded(key, value).ok_or_else(|| unreadable("a record of sealed output")));
         Ok((ledger, sealed.collect::<Result<_>>()?))
     }
 
