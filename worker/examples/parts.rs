@@ -7,8 +7,10 @@
 //!
 //! The halves take turns of some ten thousand rows, so that what is written is what was just decoded, as in a pipeline.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::record_batch::RecordBatch;
@@ -82,7 +84,8 @@ async fn main() -> Result<()> {
     let (Some(file), Some(out)) = (arguments.next(), arguments.next()) else {
         return Err("usage: parts BIDS.json OUT_DIR".into());
     };
-    let sink = FilesSink::new(FilesSinkConfig::new(&out, Path::new(".")), Encoding::Parquet, Arc::new(SystemClock::new()))?;
+    let sink =
+        FilesSink::new(FilesSinkConfig::new(&out, Path::new(".")), Encoding::Parquet, Arc::new(SystemClock::new()))?;
     let unit = UnitId { stage: StageId(0), index: 0 };
     let id = WriterId { pipeline: "bench.parts".to_owned(), incarnation: Incarnation(1), unit };
     let mut writer = sink.writer(&id).await?;
@@ -100,7 +103,7 @@ async fn main() -> Result<()> {
         for batch in &batches {
             rows += batch.num_rows();
             writer.write(batch).await?;
-            if writer.wants_seal(std::time::Duration::ZERO) {
+            if writer.wants_seal(Duration::ZERO) {
                 seal(&mut *writer, seq).await?;
                 seq += 1;
             }
@@ -116,7 +119,6 @@ async fn main() -> Result<()> {
         }
     }
     let figures = serde_json::json!({ "rows": rows, "decodeCpuSeconds": decoding, "writeCpuSeconds": writing });
-    use std::io::Write;
     writeln!(std::io::stdout(), "{figures}")?;
     Ok(())
 }
