@@ -1,7 +1,7 @@
 //! A keyed unit: merges partial aggregates into panes, closes windows behind its watermark, and commits state, `V` and
 //! outbox as one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,8 +171,9 @@ impl WindowedUnit {
             let started = self.context.clock.monotonic();
             let mut writes = WriteSet::default();
             let pending = self.seal(&mut writes, self.wants_seal()).await?;
-            self.put_panes(&mut writes)?;
+            let changed = self.take_delta()?;
             let (entries, done) = self.close(&mut writes)?;
+            self.put_panes(changed, &mut writes)?;
             self.trim(&mut writes);
             self.ledger.write(writes).await?;
             self.committed(started);
@@ -196,12 +197,24 @@ impl WindowedUnit {
         Ok(pending)
     }
 
-    fn put_panes(&mut self, writes: &mut WriteSet) -> Result<()> {
+    /// What changed since the last commit; nothing where nothing is stored.
+    fn take_delta(&mut self) -> Result<Vec<StateEntry>> {
         self.dirty = false;
         if self.ledger.store.is_none() {
-            return self.state.absorb_delta().map_err(|message| self.failed(message));
+            self.state.absorb_delta().map_err(|message| self.failed(message))?;
+            return Ok(Vec::new());
         }
-        for entry in self.state.take_delta().map_err(|message| self.failed(message))? {
+        self.state.take_delta().map_err(|message| self.failed(message))
+    }
+
+    /// Stores what changed, and takes out what is over. A pane that came and went within one commit is never written:
+    /// on catching up, a second holds many of them.
+    fn put_panes(&mut self, changed: Vec<StateEntry>, writes: &mut WriteSet) -> Result<()> {
+        let dropped: HashSet<_> = self.state.take_dropped().into_iter().collect();
+        for pane in &dropped {
+            self.panes.remove(pane).unwrap_or_default().into_iter().for_each(|key| writes.delete(key));
+        }
+        for entry in changed.into_iter().filter(|entry| !dropped.contains(&entry.pane)) {
             let key = layout::pane_key(&entry.pane, self.ledger.record.pane_next);
             self.ledger.record.pane_next += 1;
             let mut value = Vec::new();
@@ -237,9 +250,6 @@ impl WindowedUnit {
             if matches!(self.downstream, Downstream::Stage { .. }) {
                 self.append(Target::Main, watermark, None, &mut entries);
             }
-        }
-        for pane in self.state.take_dropped() {
-            self.panes.remove(&pane).unwrap_or_default().into_iter().for_each(|key| writes.delete(key));
         }
         self.put_entries(&entries, writes)?;
         Ok((entries, done))
