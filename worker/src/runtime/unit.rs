@@ -116,7 +116,7 @@ impl Ledger {
 
     /// The least watermark of all logs.
     pub fn watermark(&self) -> Watermark {
-        unit_watermark(self.logs.values().map(|log| &log.progress), self.record.watermark)
+        unit_watermark(self.logs.values().map(|log| &log.progress), self.record.closing)
     }
 
     /// Whether `V` has moved since the last commit.

@@ -96,7 +96,7 @@ impl WindowedUnit {
     async fn restore(&mut self) -> Result<()> {
         let Some(store) = self.ledger.store.clone() else { return Ok(()) };
         let record = &self.ledger.record;
-        self.state.resume(record.cursor.as_deref(), record.watermark).map_err(|message| self.failed(message))?;
+        self.state.resume(record.cursor.as_deref(), record.closing).map_err(|message| self.failed(message))?;
         for (key, value) in scan_all(&*store, layout::PANES).await? {
             let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
             let entry = StateEntry { pane, batch: decode_rows(&value)? };
@@ -138,6 +138,10 @@ impl WindowedUnit {
     fn take(&mut self, range: Range) -> Result<()> {
         if !self.ledger.accept(&range)? {
             return Ok(());
+        }
+        if range.after.idle {
+            // Now, not with the next commit: by then others may be idle too, and the watermark would hold.
+            self.ledger.record.closing = self.ledger.watermark();
         }
         if let Rows::Partial(partial) = &range.rows {
             let merged = self.state.merge(partial).map_err(|message| self.failed(message))?;
@@ -215,6 +219,9 @@ impl WindowedUnit {
     /// Closes windows behind the watermark: the rows become outbox entries. Returns whether all were closed.
     fn close(&mut self, writes: &mut WriteSet) -> Result<(Vec<Entry>, bool)> {
         let watermark = self.ledger.watermark();
+        // Committed with the first part of what it closes: whoever continues must not take rows into windows that were
+        // given out in part.
+        self.ledger.record.closing = watermark;
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for rows in std::mem::take(&mut self.dead_letters) {
             self.count(Target::DeadLetters, &rows);

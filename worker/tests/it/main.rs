@@ -3,4 +3,6 @@
 mod command;
 mod kills;
 mod output;
+mod resume;
+mod watch;
 mod windows;
