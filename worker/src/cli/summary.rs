@@ -55,11 +55,19 @@ pub struct StageSummary {
     pub commits: u64,
     /// Time in commits, over all units.
     pub commit_seconds: f64,
+    /// The most that the windows of all units held, in bytes.
+    pub state_bytes: u64,
 }
 
 impl Summary {
     /// Reads the counters of a pipeline that has ended.
-    pub fn new(pipeline: &str, outcome: &'static str, error: Option<String>, took: Duration, counters: &Counters) -> Self {
+    pub fn new(
+        pipeline: &str,
+        outcome: &'static str,
+        error: Option<String>,
+        took: Duration,
+        counters: &Counters,
+    ) -> Self {
         let sources = counters.sources.iter().map(|source| SourceSummary {
             name: source.name.clone(),
             rows: source.rows.get(),
@@ -76,6 +84,7 @@ impl Summary {
             dead_letters: stage.dead_letters.get(),
             commits: stage.commits.get(),
             commit_seconds: stage.commit_micros.get() as f64 / 1e6,
+            state_bytes: stage.state.peak(),
         });
         Self {
             pipeline: pipeline.to_owned(),

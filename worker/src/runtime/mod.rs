@@ -5,6 +5,7 @@
 //!                └──▶ windowed units ──▶ outbox ──▶ windowed units of the next stage ──▶ … ──▶ sink
 //! ```
 
+mod backlog;
 pub mod chunk;
 pub mod counters;
 pub mod dead_letter;
