@@ -13,8 +13,14 @@ use super::progress::{Watched, show};
 use super::summary::Summary;
 use super::{Exit, check, metrics, print, tell};
 use crate::job::{Found, Mounted, Roots, Settings, build, plan_manifests};
+use crate::memory;
 use crate::runtime::counters::Counters;
 use crate::runtime::{self, Job};
+
+/// Threads for files and terminals. The default of 512 lets each of them hold memory after a burst.
+const BLOCKING_THREADS: usize = 32;
+/// How long such a thread waits for more before it ends.
+const BLOCKING_KEPT: Duration = Duration::from_secs(1);
 
 /// Runs the pipelines of some manifests.
 pub fn run(args: RunArgs) -> Exit {
@@ -28,7 +34,13 @@ pub fn run(args: RunArgs) -> Exit {
     };
     found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
     let threads = args.threads.map_or_else(cores, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_KEPT)
+        .on_thread_park(memory::on_park)
+        .enable_all()
+        .build();
     match runtime {
         Ok(runtime) => runtime.block_on(run_all(found, args, threads)),
         Err(error) => {

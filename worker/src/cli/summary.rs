@@ -55,6 +55,8 @@ pub struct StageSummary {
     pub commits: u64,
     /// Time in commits, over all units.
     pub commit_seconds: f64,
+    /// The most that the windows of all units held, in bytes.
+    pub state_bytes: u64,
 }
 
 impl Summary {
@@ -82,6 +84,7 @@ impl Summary {
             dead_letters: stage.dead_letters.get(),
             commits: stage.commits.get(),
             commit_seconds: stage.commit_micros.get() as f64 / 1e6,
+            state_bytes: stage.state.peak(),
         });
         Self {
             pipeline: pipeline.to_owned(),

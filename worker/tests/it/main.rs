@@ -9,4 +9,6 @@ mod oracle;
 mod output;
 mod parquet;
 mod s3;
+mod resume;
+mod watch;
 mod windows;
