@@ -81,7 +81,7 @@ impl ParquetBlocks {
     pub(crate) fn columns_of(stored: Stored, found: &Found, shown: &str) -> Result<SchemaRef> {
         let file = Chunks { stored: Arc::new(stored), size: found.size };
         let opened = ParquetRecordBatchReaderBuilder::try_new(file);
-        Ok(Arc::clone(opened.map_err(|error| open_error(shown, error))?.schema()))
+        Ok(Arc::clone(opened.map_err(|error| open_error(shown, error).into_error(shown))?.schema()))
     }
 
     fn block(&mut self, rows: &RecordBatch) -> Result<Block, ArrowError> {

@@ -13,7 +13,7 @@ fn a_file_that_outgrows_the_limit_of_the_process_is_an_error_and_no_row_is_shown
     let limited = |words: &str| {
         let script = format!("ulimit -f 1000; exec \"$0\" run p.yaml -o json {words}");
         let mut shell = Command::new("sh");
-        shell.args(["-c", &script, env!("CARGO_BIN_EXE_thalweg")]).current_dir(place.folder()).stdin(Stdio::null());
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_thalweg")]).current_dir(place.path(".")).stdin(Stdio::null());
         Ran::of(&place, &shell.output().expect("a shell"))
     };
     let ran = limited("");
