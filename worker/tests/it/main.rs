@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod command;
+mod explain;
 mod kills;
 mod oracle;
 mod output;
