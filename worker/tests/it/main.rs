@@ -5,6 +5,7 @@
 mod bad_input;
 mod command;
 mod explain;
+mod examples;
 mod kills;
 mod oracle;
 mod output;
