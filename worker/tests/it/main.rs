@@ -4,8 +4,9 @@
 
 mod bad_input;
 mod command;
-mod explain;
+mod documents;
 mod examples;
+mod explain;
 mod kills;
 mod oracle;
 mod output;
