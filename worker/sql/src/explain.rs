@@ -55,7 +55,7 @@ fn explain_stage(out: &mut String, stage: &Stage) {
         StageKind::Stateless => "stateless, one unit a split",
         StageKind::Windowed(_) => "windowed, one unit a key group",
     };
-    let _ = writeln!(out, "stage {} of statement {}: {kind}", stage.id, stage.statement);
+    let _ = writeln!(out, "stage {} (INSERT {}): {kind}", stage.id, stage.statement + 1);
     for input in &stage.inputs {
         explain_input(out, input);
     }
@@ -112,6 +112,22 @@ fn calls(aggregate: &WindowedAggregate) -> Vec<String> {
         None => Call(call).to_string(),
     });
     shown.collect()
+}
+
+/// The aggregates whose last digits depend on the order in which values are added: those that add floats.
+pub fn inexact(stage: &Stage) -> Vec<String> {
+    const ADDING: [&str; 3] = ["sum", "avg", "mean"];
+    let StageKind::Windowed(aggregate) = &stage.kind else { return vec![] };
+    let adds_floats = |call: &&Arc<AggregateFunctionExpr>| {
+        let name = call.fun().name();
+        let adds = ADDING.contains(&name) || ["stddev", "var", "corr", "covar"].iter().any(|of| name.starts_with(of));
+        let float = |arg: &Arc<dyn PhysicalExpr>| {
+            let of = arg.data_type(&aggregate.input_schema);
+            of.is_ok_and(|of| matches!(of, DataType::Float32 | DataType::Float64))
+        };
+        adds && call.expressions().iter().any(float)
+    };
+    aggregate.aggregates.iter().filter(adds_floats).map(|call| Call(call).to_string()).collect()
 }
 
 /// An expression as SQL, its text and times in quotes.

@@ -13,7 +13,11 @@ pub fn check(args: &CheckArgs) -> Exit {
         (Ok(found), Output::Text) => {
             found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
             let names: Vec<_> = found.pipelines.iter().map(|pipeline| pipeline.resolved.name.as_str()).collect();
-            print(&format!("{} pipelines are right: {}\n", names.len(), names.join(", ")))
+            let found = match names.len() {
+                1 => "1 pipeline is right".to_owned(),
+                count => format!("{count} pipelines are right"),
+            };
+            print(&format!("{found}: {}\n", names.join(", ")))
         }
         (Ok(found), Output::Json) => {
             let pipelines = found.pipelines.iter().map(|pipeline| {

@@ -6,6 +6,8 @@ mod explain;
 mod generate;
 mod metrics;
 mod progress;
+#[cfg(test)]
+mod reference;
 mod run;
 mod summary;
 

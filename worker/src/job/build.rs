@@ -14,7 +14,7 @@ use thalweg_core::unit::{Incarnation, RunId, UnitId};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::source::Late;
 use thalweg_sql::catalog::WatermarkSpec;
-use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind};
+use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
 use thalweg_state::{Expected, PipelineState, RootOptions, StageLayout, StateRoot};
 
 use super::planned::{Planned, schema};
@@ -71,7 +71,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         }
     }
     lookup::bind(&mut plan, &lookups)?;
-    counters.stages = plan.stages.iter().map(|_| StageCounters::default()).collect();
+    counters.stages = plan.stages.iter().map(|stage| StageCounters::of(sink_of(stage))).collect();
     let sinks = sinks(&resolved.sinks, settings).await?;
     let dead_letters = match &resolved.dead_letter {
         Some(sink) => Some(open_sink(sink, settings).await?),
@@ -92,6 +92,13 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         clock: settings.clock.clone(),
         counters: Arc::new(counters),
     })
+}
+
+fn sink_of(stage: &Stage) -> Option<String> {
+    match &stage.output {
+        StageOutput::Sink(sink) => Some(sink.clone()),
+        StageOutput::Stage(_) => None,
+    }
 }
 
 async fn root(url: Option<String>, settings: &Settings, roots: &mut Roots) -> Result<StateRoot> {

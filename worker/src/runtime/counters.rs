@@ -91,6 +91,8 @@ impl BadCounters {
 /// One stage of one pipeline.
 #[derive(Debug)]
 pub struct StageCounters {
+    /// The sink that it writes, by its name in SQL; `None` where a later stage reads it.
+    pub sink: Option<String>,
     /// Rows emitted.
     pub rows_out: Counter,
     /// Dead letters written.
@@ -110,6 +112,7 @@ pub struct StageCounters {
 impl Default for StageCounters {
     fn default() -> Self {
         Self {
+            sink: None,
             rows_out: Counter::default(),
             dead_letters: Counter::default(),
             commits: Counter::default(),
@@ -122,6 +125,11 @@ impl Default for StageCounters {
 }
 
 impl StageCounters {
+    /// Nothing counted yet, of a stage that writes this sink.
+    pub fn of(sink: Option<String>) -> Self {
+        Self { sink, ..Self::default() }
+    }
+
     /// The watermark of the unit that was heard last.
     pub fn watermark(&self) -> Watermark {
         Watermark(self.watermark.load(Ordering::Relaxed))

@@ -4,6 +4,9 @@
 
 mod bad_input;
 mod command;
+mod documents;
+mod examples;
+mod explain;
 mod kills;
 mod oracle;
 mod output;

@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use thalweg_core::decode::{BadClass, BadRecord};
-use thalweg_core::error::{Error, Result};
+use thalweg_core::error::Result;
 use thalweg_core::position::Position;
 use thalweg_core::source::Payload;
 
@@ -81,11 +81,7 @@ impl ParquetBlocks {
     pub(crate) fn columns_of(stored: Stored, found: &Found, shown: &str) -> Result<SchemaRef> {
         let file = Chunks { stored: Arc::new(stored), size: found.size };
         let opened = ParquetRecordBatchReaderBuilder::try_new(file);
-        let builder = opened.map_err(|error| match open_error(shown, error) {
-            OpenError::Failed(error) => error,
-            OpenError::Unfit(_, message) => Error::user("reading columns", message),
-        })?;
-        Ok(Arc::clone(builder.schema()))
+        Ok(Arc::clone(opened.map_err(|error| open_error(shown, error).into_error(shown))?.schema()))
     }
 
     fn block(&mut self, rows: &RecordBatch) -> Result<Block, ArrowError> {

@@ -29,6 +29,16 @@ impl OpenError {
     }
 }
 
+impl OpenError {
+    /// The error where there are no rows that `onError` could decide about.
+    pub(crate) fn into_error(self, what: &str) -> Error {
+        match self {
+            Self::Failed(error) => error,
+            Self::Unfit(_, message) => Error::user(format!("`{what}`"), message),
+        }
+    }
+}
+
 impl From<Error> for OpenError {
     fn from(error: Error) -> Self {
         Self::Failed(error)

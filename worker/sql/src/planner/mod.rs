@@ -14,6 +14,7 @@ use datafusion::sql::planner::{ContextProvider, SqlToRel};
 use datafusion::sql::sqlparser::ast::{Ident, Statement as Parsed};
 
 use crate::catalog::{Catalog, SinkTable};
+use crate::functions;
 use crate::lower::Builder;
 use crate::problem::{Place, SqlProblem, from_planner, suggestion};
 use crate::stages::PlannedPipeline;
@@ -155,12 +156,13 @@ impl Script<'_> {
             return problem;
         }
         let lower = problem.message.to_lowercase();
-        let named = marks
-            .functions
-            .iter()
-            .find(|(name, _)| lower.split(|ch: char| !ch.is_alphanumeric() && ch != '_').any(|word| word == name));
-        let place = named.map_or(marks.statement, |(_, place)| *place);
-        SqlProblem { help: problem.help, ..place.problem(problem.message) }
+        let says = |name: &str| lower.split(|ch: char| !ch.is_alphanumeric() && ch != '_').any(|word| word == name);
+        let named = marks.functions.iter().find(|(name, _)| says(name) || says(functions::planner_name(name)));
+        let Some((name, place)) = named else {
+            return SqlProblem { help: problem.help, ..marks.statement.problem(problem.message) };
+        };
+        let message = problem.message.replace(&format!("'{}'", functions::planner_name(name)), &format!("'{name}'"));
+        SqlProblem { help: problem.help, ..place.problem(message) }
     }
 
     fn insert(

@@ -24,6 +24,8 @@ const REFUSED: &[&str] = &[
     "INSERT INTO out SELECT b.nothing FROM bid AS b",
     "INSERT INTO out SELECT\n  UPER(channel) AS c\nFROM bid",
     "INSERT INTO out SELECT LOWER(channel, 3) AS c FROM bid",
+    "INSERT INTO out SELECT LCASE(price) AS c FROM bid",
+    "INSERT INTO out SELECT TRIM(price) AS c FROM bid",
     "INSERT INTO out SELECT GEOHASH(channel, 1, 2) AS c FROM bid",
     "INSERT INTO out SELECT auction FROM bid ORDER BY price",
     "INSERT INTO out SELECT auction FROM bid LIMIT 10",

@@ -19,7 +19,7 @@ fn late_rows_are_counted_and_become_dead_letters_one_by_one_whatever_on_error_sa
             let ran = ran.run_with(&place, &["--threads", threads]);
             ran.completed();
             assert_eq!(ran.summary["sources"][0]["late"], 3, "{threads} threads");
-            assert_eq!((ran.bad(), ran.rows.len()), (&json!({ "Late": 3 }), 3));
+            assert_eq!((ran.bad(), ran.rows.len()), (&json!({}), 3), "late rows are counted apart");
             assert_eq!(ran.summary["stages"][0]["deadLetters"], 3);
             let mut letters: Vec<_> = ran.dead.iter().map(|letter| letter["raw"].as_str().expect("text")).collect();
             letters.sort_unstable();
