@@ -23,8 +23,9 @@ lint: setup ## Formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-generate: setup ## Write what is generated: the resource definitions of the chart
-	$(CARGO) run -p thalweg-crds --bin crdgen
+generate: setup ## Write what is generated: the resource definitions of the chart, docs/reference
+	$(CARGO) run --workspace --bin crdgen charts/thalweg/templates/crds crds/src/definition/schemas.json
+	THALWEG_WRITE=1 $(CARGO) test --workspace --bin thalweg reference
 
 bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json
 	$(BENCH_ENV) scripts/bench

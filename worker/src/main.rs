@@ -2,6 +2,7 @@
 
 mod cli;
 mod job;
+mod memory;
 mod runtime;
 
 use std::process::ExitCode;
@@ -10,5 +11,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    memory::prefer_small_pages();
     cli::main()
 }

@@ -67,9 +67,24 @@ pub enum Rows<'a> {
 }
 
 /// Taxi trips with the fields of the public trip records.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!(has(self.hotZone) && has(self.coordinates) && self.coordinates)",
+    "trips with coordinates have no zone: leave out hotZone or coordinates"
+))]
 pub struct TaxiTrips {
+    /// Trips a second of event time.
+    #[serde(default = "a_thousand")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub events_per_second: i32,
+    /// A zone in which half of the trips start; absent, all zones are alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 265))]
+    pub hot_zone: Option<i32>,
+    /// Carry coordinates instead of location ids, as the public records of older years do.
+    #[serde(default)]
+    pub coordinates: bool,
     /// Share of trips, 0 to 1, that come minutes to hours after their time.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -82,6 +97,23 @@ pub struct TaxiTrips {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub broken_rate: f64,
+}
+
+impl Default for TaxiTrips {
+    fn default() -> Self {
+        Self {
+            events_per_second: a_thousand(),
+            hot_zone: None,
+            coordinates: false,
+            late_rate: 0.0,
+            duplicate_rate: 0.0,
+            broken_rate: 0.0,
+        }
+    }
+}
+
+fn a_thousand() -> i32 {
+    1_000
 }
 
 /// The Nexmark benchmark's persons, auctions and bids, 1 : 3 : 46.

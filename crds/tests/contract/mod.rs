@@ -52,6 +52,10 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
         ),
         source("generator: { taxi: {} }\nformat: { csv: {} }", "generator makes json: leave format out, or say json"),
         source("generator: { seed: 1 }", "exactly one kind of record is expected: taxi, nexmark or schema"),
+        source(
+            "generator: { taxi: { coordinates: true, hotZone: 7 } }",
+            "trips with coordinates have no zone: leave out hotZone or coordinates",
+        ),
         source("files: { url: a }\nformat: {}", "exactly one format is expected: json, csv, parquet or avro"),
         source("files: { url: a }\nformat: { csv: { quote: \",\" } }", "delimiter and quote must differ"),
         source("files: { url: a, s3: {} }", "s3 has a meaning only where url starts with s3://"),

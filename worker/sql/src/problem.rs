@@ -134,6 +134,16 @@ fn cleaned(text: &str) -> String {
         None => text.trim_start_matches("Execution error: ").trim_start_matches("Error during planning: "),
     };
     let text = text.split(" No function matches the given name").next().unwrap_or_default();
+    // The planner takes a call that fits no signature for a bug of its own, and asks to report it.
+    let text = text.split("This issue was likely caused by a bug").next().unwrap_or_default();
+    let text = text.trim_start_matches("Internal error: ").trim().trim_end_matches('.');
+    if let Some((_, reasons)) = text.split_once(" failed to match any signature, errors: ") {
+        // One a signature: what is wrong with a value says more than that another form takes more of them.
+        let reasons = reasons.split("Error during planning: ").map(|reason| reason.trim_matches([',', '.', ' ']));
+        let (counts, values): (Vec<_>, Vec<_>) =
+            reasons.filter(|reason| !reason.is_empty()).partition(|reason| reason.contains(" arguments but received "));
+        return if values.is_empty() { counts } else { values }.join("; or ");
+    }
     if text.contains("require unique expression names") {
         return "two columns of a SELECT have the same name: rename one with AS".to_owned();
     }

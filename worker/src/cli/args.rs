@@ -161,6 +161,15 @@ pub struct GenerateArgs {
     /// How many files
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub files: u32,
+    /// Trips a second of event time (taxi)
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub events_per_second: u32,
+    /// A zone in which half of the trips start (taxi)
+    #[arg(long, value_name = "ZONE", value_parser = clap::value_parser!(u16).range(1..=265), conflicts_with = "coordinates")]
+    pub hot_zone: Option<u16>,
+    /// Coordinates instead of location ids, as in the records of older years (taxi)
+    #[arg(long)]
+    pub coordinates: bool,
     /// Part of the rows that come minutes to hours late, 0 to 1 (taxi)
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     pub late: f64,

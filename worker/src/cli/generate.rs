@@ -21,6 +21,9 @@ const BATCH: u64 = 8_192;
 pub fn generate(args: &GenerateArgs) -> Exit {
     let kind = match args.dataset {
         Dataset::Taxi => RowKind::Taxi(TaxiConfig {
+            events_per_second: args.events_per_second,
+            hot_zone: args.hot_zone,
+            coordinates: args.coordinates,
             late_rate: args.late,
             duplicate_rate: args.duplicate,
             broken_rate: args.broken,

@@ -1,4 +1,4 @@
-//! Prometheus metrics of `thalweg run`: the one list of names, collected from the counters when they are asked for.
+//! Prometheus metrics of `thalweg run`: the one list of them, collected from the counters when they are asked for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,8 +17,69 @@ use super::progress::Watched;
 use crate::runtime::counters::BadCounters;
 use crate::runtime::dead_letter::class_name;
 
+/// A metric: what is served, and what the reference says of it.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts or shows.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// Whether it only grows.
+    pub kind: Kind,
+}
+
+/// What kind of metric it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
 const SOURCE: &[&str] = &["pipeline", "source"];
 const STAGE: &[&str] = &["pipeline", "stage"];
+
+const ROWS: Metric = counter("thalweg_source_rows_total", "Rows decoded.", SOURCE);
+const LATE: Metric =
+    counter("thalweg_source_late_rows_total", "Rows that came after their windows had closed.", SOURCE);
+const BAD: Metric = counter(
+    "thalweg_source_bad_records_total",
+    "Records that could not become rows, by class: Decode, Schema, Evaluation, Late, Rejected.",
+    &["pipeline", "source", "class"],
+);
+const OUT: Metric = counter("thalweg_stage_rows_total", "Rows emitted.", STAGE);
+const DEAD: Metric = counter("thalweg_stage_dead_letters_total", "Dead letters written.", STAGE);
+const COMMITS: Metric = counter("thalweg_stage_commits_total", "Commits of units.", STAGE);
+const WATERMARK: Metric = Metric {
+    name: "thalweg_stage_watermark_seconds",
+    help: "Event time up to which rows are complete, in seconds since 1970; absent until it is known, and once all \
+           input has ended.",
+    labels: STAGE,
+    kind: Kind::Gauge,
+};
+
+/// Every metric.
+#[cfg(test)]
+pub const ALL: [Metric; 7] = [ROWS, LATE, BAD, OUT, DEAD, COMMITS, WATERMARK];
+
+const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
+    Metric { name, help, labels, kind: Kind::Counter }
+}
+
+impl Metric {
+    fn counters(&self) -> IntCounterVec {
+        debug_assert_eq!(self.kind, Kind::Counter);
+        IntCounterVec::new(Opts::new(self.name, self.help), self.labels).expect("a test collects these constants")
+    }
+
+    fn gauges(&self) -> GaugeVec {
+        debug_assert_eq!(self.kind, Kind::Gauge);
+        GaugeVec::new(Opts::new(self.name, self.help), self.labels).expect("a test collects these constants")
+    }
+}
 
 /// Reads the counters of all pipelines at each scrape.
 struct Counted {
@@ -31,13 +92,8 @@ impl Collector for Counted {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let rows = counter("thalweg_source_rows_total", "Rows decoded.", SOURCE);
-        let late = counter("thalweg_source_late_rows_total", "Rows that came after their windows had closed.", SOURCE);
-        let bad = counter("thalweg_source_bad_records_total", "Bad records.", &["pipeline", "source", "class"]);
-        let out = counter("thalweg_stage_rows_total", "Rows emitted.", STAGE);
-        let dead = counter("thalweg_stage_dead_letters_total", "Dead letters written.", STAGE);
-        let commits = counter("thalweg_stage_commits_total", "Commits of units.", STAGE);
-        let watermark = gauge("thalweg_stage_watermark_seconds", "Event time up to which rows are complete.", STAGE);
+        let (rows, late, bad) = (ROWS.counters(), LATE.counters(), BAD.counters());
+        let (out, dead, commits, watermark) = (OUT.counters(), DEAD.counters(), COMMITS.counters(), WATERMARK.gauges());
         for pipeline in &self.pipelines {
             for source in &pipeline.counters.sources {
                 let labels = [pipeline.name.as_str(), source.name.as_str()];
@@ -62,14 +118,6 @@ impl Collector for Counted {
         let counters = [rows, late, bad, out, dead, commits].into_iter().flat_map(|counter| counter.collect());
         counters.chain(watermark.collect()).filter(|family| !family.get_metric().is_empty()).collect()
     }
-}
-
-fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    IntCounterVec::new(Opts::new(name, help), labels).expect("names and labels are constants that a test collects")
-}
-
-fn gauge(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-    GaugeVec::new(Opts::new(name, help), labels).expect("names and labels are constants that a test collects")
 }
 
 /// Serves `/metrics` for as long as the process runs.

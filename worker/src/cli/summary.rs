@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use indicatif::HumanCount;
 use serde::Serialize;
+use thalweg_core::decode::BadClass;
 use thalweg_core::time::Watermark;
 
 use crate::runtime::counters::{BadCounters, Counters};
@@ -39,7 +40,7 @@ pub struct SourceSummary {
     pub rows: u64,
     /// Rows that came after their windows had closed.
     pub late: u64,
-    /// Bad records by class; classes without any are left out.
+    /// Bad records by class, late rows apart; classes without any are left out.
     pub bad: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -47,6 +48,9 @@ pub struct SourceSummary {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageSummary {
+    /// The sink that it writes; absent where a later stage reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sink: Option<String>,
     /// Rows emitted.
     pub rows: u64,
     /// Dead letters.
@@ -55,6 +59,8 @@ pub struct StageSummary {
     pub commits: u64,
     /// Time in commits, over all units.
     pub commit_seconds: f64,
+    /// The most that the windows of all units held, in bytes.
+    pub state_bytes: u64,
 }
 
 impl Summary {
@@ -72,16 +78,19 @@ impl Summary {
             late: source.late.get(),
             bad: BadCounters::CLASSES
                 .iter()
+                .filter(|class| **class != BadClass::Late)
                 .map(|class| (class_name(*class).to_owned(), source.bad.of(*class).get()))
                 .filter(|(_, count)| *count > 0)
                 .map(|(class, count)| (class, count.into()))
                 .collect(),
         });
         let stages = counters.stages.iter().map(|stage| StageSummary {
+            sink: stage.sink.clone(),
             rows: stage.rows_out.get(),
             dead_letters: stage.dead_letters.get(),
             commits: stage.commits.get(),
             commit_seconds: stage.commit_micros.get() as f64 / 1e6,
+            state_bytes: stage.state.peak(),
         });
         Self {
             pipeline: pipeline.to_owned(),
@@ -97,7 +106,8 @@ impl Summary {
     pub fn to_text(&self) -> String {
         let rows: u64 = self.sources.iter().map(|source| source.rows).sum();
         let late: u64 = self.sources.iter().map(|source| source.late).sum();
-        let out: u64 = self.stages.last().map_or(0, |stage| stage.rows);
+        // Rows between stages are no output.
+        let out: u64 = self.stages.iter().filter(|stage| stage.sink.is_some()).map(|stage| stage.rows).sum();
         let bad: Vec<_> = self.sources.iter().flat_map(|source| &source.bad).map(|(k, v)| format!("{v} {k}")).collect();
         let bad = if bad.is_empty() { "0 bad".to_owned() } else { bad.join(", ") };
         let rate = rows as f64 / self.seconds.max(1e-3);
@@ -121,5 +131,30 @@ pub fn event_time(watermark: Watermark) -> String {
         Watermark::END => "end".to_owned(),
         Watermark(millis) => DateTime::from_timestamp_millis(millis)
             .map_or_else(|| millis.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S").to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::counters::{SourceCounters, StageCounters};
+
+    #[test]
+    fn rows_out_are_those_of_all_sinks_and_not_those_between_stages() {
+        let stages = [None, Some("a"), Some("b")].map(|sink| StageCounters::of(sink.map(str::to_owned)));
+        stages.iter().zip([100, 20, 3]).for_each(|(stage, rows)| stage.rows_out.add(rows));
+        let counters = Counters { sources: vec![], stages: stages.into() };
+        let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
+        assert!(summary.to_text().contains("23 rows out"), "{}", summary.to_text());
+    }
+
+    #[test]
+    fn late_rows_are_not_counted_as_bad_ones_too() {
+        let source = SourceCounters::default();
+        source.late.add(4);
+        source.bad.of(BadClass::Late).add(4);
+        let counters = Counters { sources: vec![source], stages: vec![] };
+        let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
+        assert!(summary.to_text().ends_with("0 bad · 4 late"), "{}", summary.to_text());
     }
 }

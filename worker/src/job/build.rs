@@ -14,7 +14,7 @@ use thalweg_core::unit::{Incarnation, RunId, UnitId};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::source::Late;
 use thalweg_sql::catalog::WatermarkSpec;
-use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind};
+use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
 use thalweg_state::{Expected, PipelineState, RootOptions, StageLayout, StateRoot};
 
 use super::planned::{Planned, schema};
@@ -71,14 +71,14 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         }
     }
     lookup::bind(&mut plan, &lookups)?;
-    counters.stages = plan.stages.iter().map(|_| StageCounters::default()).collect();
+    counters.stages = plan.stages.iter().map(|stage| StageCounters::of(sink_of(stage))).collect();
     let sinks = sinks(&resolved.sinks, settings).await?;
     let dead_letters = match &resolved.dead_letter {
         Some(sink) => Some(open_sink(sink, settings).await?),
         None => None,
     };
     Ok(Job {
-        name: format!("{}.{}", resolved.namespace, resolved.name),
+        name: resolved.full_name(),
         plan,
         sources,
         sinks,
@@ -92,6 +92,13 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         clock: settings.clock.clone(),
         counters: Arc::new(counters),
     })
+}
+
+fn sink_of(stage: &Stage) -> Option<String> {
+    match &stage.output {
+        StageOutput::Sink(sink) => Some(sink.clone()),
+        StageOutput::Stage(_) => None,
+    }
 }
 
 async fn root(url: Option<String>, settings: &Settings, roots: &mut Roots) -> Result<StateRoot> {
@@ -112,7 +119,7 @@ fn expected(plan: &PlannedPipeline, key_groups: u32) -> Expected {
         stage: stage.id,
         fingerprint: stage.fingerprint.clone(),
         key_groups: matches!(stage.kind, StageKind::Windowed(_)).then_some(key_groups),
-        about: BTreeMap::new(),
+        about: thalweg_sql::explain::about(stage),
     };
     Expected {
         stages: plan.stages.iter().map(stage).collect(),
@@ -149,6 +156,7 @@ fn job_source(
     })?;
     Ok(JobSource {
         name: source.alias.clone(),
+        resource: format!("StreamSource/{}", source.name),
         source: opened.source,
         decoder: opened.decoder,
         watermark: watermark.map(|watermark| WatermarkSpec {

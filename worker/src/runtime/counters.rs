@@ -21,6 +21,28 @@ impl Counter {
     }
 }
 
+/// A sum of what many hold, with the most that it ever was.
+#[derive(Debug, Default)]
+pub struct Held {
+    now: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Held {
+    /// One holder has `after` now, and had `before`.
+    pub fn change(&self, before: u64, after: u64) {
+        // Wraps around and back where `after` is less.
+        let change = after.wrapping_sub(before);
+        let now = self.now.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
+        self.peak.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// The most so far.
+    pub fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+}
+
 /// One source of one pipeline.
 #[derive(Debug, Default)]
 pub struct SourceCounters {
@@ -69,6 +91,8 @@ impl BadCounters {
 /// One stage of one pipeline.
 #[derive(Debug)]
 pub struct StageCounters {
+    /// The sink that it writes, by its name in SQL; `None` where a later stage reads it.
+    pub sink: Option<String>,
     /// Rows emitted.
     pub rows_out: Counter,
     /// Dead letters written.
@@ -77,6 +101,8 @@ pub struct StageCounters {
     pub commits: Counter,
     /// Time that commits took, in microseconds.
     pub commit_micros: Counter,
+    /// Bytes that windows hold.
+    pub state: Held,
     /// Groups of rows that a unit found late after their window had closed (possible only after idleness or a new
     /// split).
     pub late: Counter,
@@ -86,10 +112,12 @@ pub struct StageCounters {
 impl Default for StageCounters {
     fn default() -> Self {
         Self {
+            sink: None,
             rows_out: Counter::default(),
             dead_letters: Counter::default(),
             commits: Counter::default(),
             commit_micros: Counter::default(),
+            state: Held::default(),
             late: Counter::default(),
             watermark: AtomicI64::new(Watermark::UNKNOWN.0),
         }
@@ -97,6 +125,11 @@ impl Default for StageCounters {
 }
 
 impl StageCounters {
+    /// Nothing counted yet, of a stage that writes this sink.
+    pub fn of(sink: Option<String>) -> Self {
+        Self { sink, ..Self::default() }
+    }
+
     /// The watermark of the unit that was heard last.
     pub fn watermark(&self) -> Watermark {
         Watermark(self.watermark.load(Ordering::Relaxed))
@@ -115,4 +148,27 @@ pub struct Counters {
     pub sources: Vec<SourceCounters>,
     /// Its stages, by number.
     pub stages: Vec<StageCounters>,
+}
+
+impl Counters {
+    /// Changes as long as rows come.
+    pub fn activity(&self) -> u64 {
+        let (read, out) = (self.sources.iter().map(|source| source.rows.get()), self.stages.iter());
+        read.chain(out.map(|stage| stage.rows_out.get())).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_together_falls_again_and_its_peak_stays() {
+        let held = Held::default();
+        held.change(0, 7);
+        held.change(0, 5);
+        held.change(7, 1);
+        held.change(5, 6);
+        assert_eq!(held.peak(), 12);
+    }
 }

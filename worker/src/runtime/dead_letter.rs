@@ -22,7 +22,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// One row a record.
+/// One row a record, its raw bytes as [`readable`].
 pub fn to_batch(source: &str, split: &str, records: &[&BadRecord]) -> Result<RecordBatch, ArrowError> {
     let mut texts: [StringBuilder; 6] = std::array::from_fn(|_| StringBuilder::new());
     let mut times = TimestampMillisecondBuilder::new();
@@ -54,7 +54,8 @@ pub fn class_name(class: BadClass) -> &'static str {
     }
 }
 
-fn readable(raw: &[u8]) -> String {
+/// A record's text; bytes that are not UTF-8 are written as `\xNN`.
+pub fn readable(raw: &[u8]) -> String {
     let mut text = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {
         text.push_str(chunk.valid());

@@ -75,6 +75,11 @@ impl Emitter {
         self.outputs.iter().all(|output| output.capability == Capability::Volatile)
     }
 
+    /// Whether everything that was written is sealed, or never will be.
+    pub fn is_clean(&self) -> bool {
+        self.outputs.iter().all(|output| output.capability == Capability::Volatile || output.since.is_none())
+    }
+
     /// What the sink itself knows of this unit's last direct commit.
     pub async fn last_published(&mut self) -> Result<Option<Label>> {
         match &mut self.outputs[..] {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::source::Split;
 use thalweg_core::unit::StageId;
@@ -18,11 +17,13 @@ use super::error::{Result, RunError};
 use super::graph::{Acquired, acquire, route, split_log};
 use super::message::{LogKey, Message, deliver};
 use super::reader::{SplitTask, Subscriber, Subscription};
-use super::stateless::StatelessUnit;
+use super::stateless::{StatelessUnit, taken};
 use super::{Job, JobSource, join_all};
 
 /// How often a source that may grow is asked for new splits.
 const DISCOVERY: Duration = Duration::from_secs(1);
+/// Splits of a growing source that are read at once: there may be thousands of files.
+const TURNS: usize = 16;
 /// A stateless stage's units are numbered by input and split: this many splits an input at the most.
 const SPLITS_PER_INPUT: u32 = 1 << 20;
 
@@ -35,6 +36,7 @@ pub struct Enumerator {
     inputs: Vec<(StageId, u16)>,
     keyed: HashMap<StageId, Vec<mpsc::Sender<Message>>>,
     permits: Arc<Semaphore>,
+    turns: Option<Arc<Semaphore>>,
     stop: CancellationToken,
     tasks: JoinSet<Result<()>>,
 }
@@ -54,7 +56,8 @@ impl Enumerator {
         let senders = |units: &Vec<Acquired>| units.iter().map(|unit| unit.sender.clone()).collect();
         let mine = keyed.iter().filter(|(stage, _)| inputs.iter().any(|(input, _)| input == *stage));
         let keyed = mine.map(|(stage, units)| (*stage, senders(units))).collect();
-        Ok(Self { job, source_index, plan, inputs, keyed, permits, stop, tasks: JoinSet::new() })
+        let turns = source.source.grows().then(|| Arc::new(Semaphore::new(TURNS)));
+        Ok(Self { job, source_index, plan, inputs, keyed, permits, turns, stop, tasks: JoinSet::new() })
     }
 
     /// Reads the splits that are known, and those that appear, until all have ended.
@@ -124,6 +127,7 @@ impl Enumerator {
         job.counters.sources[self.source_index].size.add(split.size.unwrap_or(0));
         let task = SplitTask {
             source: source.source.clone(),
+            resource: source.resource.clone(),
             source_index: self.source_index,
             split: split.id,
             log,
@@ -132,6 +136,7 @@ impl Enumerator {
             on_error: source.on_error,
             idle_after: source.idle_after,
             permits: self.permits.clone(),
+            turns: self.turns.clone(),
             depth: job.parallelism + 1,
             clock: job.clock.clone(),
             counters: job.counters.clone(),
@@ -145,14 +150,7 @@ impl Enumerator {
         let stage = &self.job.plan.stages[stage.0 as usize];
         let mut unit = acquire(&self.job, stage, u32::from(key.input) * SPLITS_PER_INPUT + key.log).await?;
         let name = split_log(&self.source().name, &split.id).to_string();
-        let mut accepted = unit.ledger.committed(key.input, &name);
-        if unit.ledger.store.is_none()
-            && unit.emitter.is_direct()
-            && let Some(label) = unit.emitter.last_published().await?
-        {
-            unit.ledger.record.seal_next = label.seq + 1;
-            accepted.next = label.position.unwrap_or(Position::START);
-        }
+        let accepted = taken(&mut unit.ledger, &mut unit.emitter, key.input, &name).await?;
         unit.ledger.add_log(key, name, accepted);
         self.tasks.spawn(StatelessUnit::new(unit.context, unit.ledger, unit.emitter).run());
         Ok(Subscriber { sender: unit.sender, accepted })

@@ -27,8 +27,11 @@ pub struct UnitRecord {
     pub epoch: Epoch,
     /// The owner.
     pub run_id: RunId,
-    /// The unit's own watermark, up to which windows were closed.
+    /// The unit's own watermark, up to which windows were closed and given out.
     pub watermark: Watermark,
+    /// Windows up to here are closed, or on their way out: their rows are late, and the unit's watermark does not fall
+    /// below it.
+    pub closing: Watermark,
     /// The last output: emitted up to here, see `WindowState::close`.
     pub cursor: Option<Vec<u8>>,
     /// Sequence number of the next outbox entry.
@@ -60,6 +63,7 @@ impl UnitRecord {
             epoch,
             run_id,
             watermark: Watermark::UNKNOWN,
+            closing: Watermark::UNKNOWN,
             cursor: None,
             outbox_next: 0,
             seal_next: 0,

@@ -28,7 +28,7 @@ pub async fn read_whole(source: &JobSource, counters: &SourceCounters) -> Result
                 counters.bad.of(bad.class).add(1);
                 if source.on_error == OnError::Fail {
                     let place = source.source.describe(&split.id, bad.position, bad.column).await;
-                    return Err(RunError::bad_record(&source.name, place, bad));
+                    return Err(RunError::bad_record(&source.resource, place, bad));
                 }
             }
             counters.rows.add(decoded.batch.num_rows() as u64);

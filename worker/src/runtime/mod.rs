@@ -5,6 +5,7 @@
 //!                └──▶ windowed units ──▶ outbox ──▶ windowed units of the next stage ──▶ … ──▶ sink
 //! ```
 
+mod backlog;
 pub mod chunk;
 pub mod counters;
 pub mod dead_letter;
@@ -16,6 +17,7 @@ pub mod layout;
 pub mod lookup;
 mod message;
 pub mod outbox;
+mod quiet;
 mod reader;
 mod stateless;
 mod unit;
@@ -75,6 +77,8 @@ pub struct Job {
 pub struct JobSource {
     /// The name in SQL.
     pub name: String,
+    /// The resource, as messages name it: `StreamSource/trips`.
+    pub resource: String,
     /// What is read.
     pub source: Arc<dyn Source>,
     /// Decodes the columns that the plan needs.
@@ -100,7 +104,10 @@ pub trait Stores: Send + Sync {
 pub async fn run(job: Job, stop: CancellationToken) -> Result<()> {
     let job = Arc::new(job);
     let mut tasks = graph::start(&job, &stop).await?;
-    join_all(&mut tasks).await?;
+    tokio::select! {
+        ended = join_all(&mut tasks) => ended?,
+        never = quiet::give_back(&job.counters) => match never {},
+    }
     for sink in job.sinks.values().chain(&job.dead_letters) {
         sink.finish().await?;
     }

@@ -1,7 +1,7 @@
 //! What a windowed unit emitted: entries in sequence, a log for the next stage or the queue of a sink.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -75,22 +75,36 @@ fn internal(error: arrow::error::ArrowError) -> RunError {
 
 /// How far each subscriber of an outbox has committed: entries below the least are no longer needed.
 #[derive(Debug)]
-pub struct Acknowledged(Vec<AtomicU64>);
+pub struct Acknowledged {
+    next: Vec<AtomicU64>,
+    is_awaited: AtomicBool,
+}
 
 impl Acknowledged {
     /// Nobody has committed anything.
     pub fn new(subscribers: usize) -> Self {
-        Self((0..subscribers).map(|_| AtomicU64::new(0)).collect())
+        let next = (0..subscribers).map(|_| AtomicU64::new(0)).collect();
+        Self { next, is_awaited: AtomicBool::new(false) }
     }
 
     /// Notes that a subscriber has committed everything below `next`.
     pub fn acknowledge(&self, subscriber: usize, next: u64) {
-        self.0[subscriber].fetch_max(next, Ordering::Release);
+        self.next[subscriber].fetch_max(next, Ordering::Release);
+    }
+
+    /// Whether a commit of this subscriber, which has taken everything below `next`, is waited for.
+    pub fn awaits(&self, subscriber: usize, next: u64) -> bool {
+        self.is_awaited.load(Ordering::Relaxed) && next > self.next[subscriber].load(Ordering::Relaxed)
+    }
+
+    /// The outbox is full, or no longer: until subscribers commit, its unit stands.
+    pub fn set_awaited(&self, is_awaited: bool) {
+        self.is_awaited.store(is_awaited, Ordering::Relaxed);
     }
 
     /// Everything below this was committed by all.
     pub fn least(&self) -> u64 {
-        self.0.iter().map(|next| next.load(Ordering::Acquire)).min().unwrap_or(u64::MAX)
+        self.next.iter().map(|next| next.load(Ordering::Acquire)).min().unwrap_or(u64::MAX)
     }
 }
 
@@ -174,5 +188,8 @@ mod tests {
         assert_eq!(acknowledged.least(), 3);
         acknowledged.acknowledge(1, 2);
         assert_eq!(acknowledged.least(), 3, "it never falls");
+        assert!(!acknowledged.awaits(1, 9), "nobody waits");
+        acknowledged.set_awaited(true);
+        assert!(acknowledged.awaits(1, 9) && !acknowledged.awaits(0, 7), "only for those who have something to commit");
     }
 }

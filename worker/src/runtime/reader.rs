@@ -8,7 +8,7 @@ use thalweg_core::decode::BadRecord;
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
-use thalweg_core::source::{RawChunk, Read, Source, SplitReader};
+use thalweg_core::source::{RawChunk, Read, Source};
 use thalweg_core::time::Watermark;
 use thalweg_crds::source::OnError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -21,13 +21,18 @@ use super::dead_letter;
 use super::error::{Result, RunError};
 use super::message::{LogKey, Message, Range, Rows, deliver};
 
-/// How long a reader that stands at its log's end waits before it asks again.
-const POLL: Duration = Duration::from_millis(100);
+/// How long a reader that stands at its log's end waits before it asks again, at first and at the most: to ask costs a
+/// system call a file, or a request.
+const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// Chunks that a reader which takes turns reads in one.
+const TURN: usize = 256;
 
 /// A split with everything that its reader needs.
 pub struct SplitTask {
     /// The source.
     pub source: Arc<dyn Source>,
+    /// The source's resource, as messages name it.
+    pub resource: String,
     /// Number of the source in the job.
     pub source_index: usize,
     /// The split.
@@ -44,6 +49,8 @@ pub struct SplitTask {
     pub idle_after: Option<Duration>,
     /// Bounds the chunks in work over all splits.
     pub permits: Arc<Semaphore>,
+    /// Where there may be very many splits: bounds those that are being read, as each holds what it has read ahead.
+    pub turns: Option<Arc<Semaphore>>,
     /// Bounds the chunks in work of this split.
     pub depth: usize,
     /// Where time comes from.
@@ -89,9 +96,8 @@ impl SplitTask {
     /// Reads until the log ends, or until it is told to stop.
     pub async fn run(self) -> Result<()> {
         let Some(start) = self.start() else { return Ok(()) };
-        let reader = self.source.open(&self.split, start.next).await?;
         let (items, received) = mpsc::channel(self.depth);
-        tokio::try_join!(self.read(reader, start, items), self.serve(start, received))?;
+        tokio::try_join!(self.read(start, items), self.serve(start, received))?;
         Ok(())
     }
 
@@ -116,16 +122,21 @@ impl SplitTask {
         cuts
     }
 
-    async fn read(
-        &self,
-        mut reader: Box<dyn SplitReader>,
-        start: LogProgress,
-        items: mpsc::Sender<Item>,
-    ) -> Result<()> {
+    async fn read(&self, start: LogProgress, items: mpsc::Sender<Item>) -> Result<()> {
         let mut at = start.next;
+        let mut reader = self.source.open(&self.split, at).await?;
+        let (mut turn, mut quiet) = (Turn::default(), 0);
         let mut cuts = self.cuts(at).into_iter().peekable();
         let mut before = ready(MaxTime { scope: start.scope, max: start.max_event_time });
         loop {
+            if turn.is_over(self.turns.as_deref()) {
+                // Opened anew, so that nothing is held while others read.
+                reader = self.source.open(&self.split, at).await?;
+                turn = Turn::default();
+            }
+            if !turn.begin(self).await {
+                return Ok(());
+            }
             let until = cuts.peek().map(|cut| cut.next);
             let read = tokio::select! {
                 biased;
@@ -152,19 +163,33 @@ impl SplitTask {
                 return Ok(());
             }
             if caught_up {
+                turn = Turn::default();
                 tokio::select! {
                     () = self.stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(POLL) => {}
+                    () = tokio::time::sleep(self.pause(quiet)) => quiet += 1,
                 }
+            } else {
+                (turn.chunks, quiet) = (turn.chunks + 1, 0);
             }
         }
     }
 
+    /// Longer and longer, but short against the time after which the log counts as idle.
+    fn pause(&self, quiet: u32) -> Duration {
+        let most = self.idle_after.map_or(POLL.1, |idle_after| POLL.1.min(idle_after / 4));
+        POLL.0.saturating_mul(1 << quiet.min(8)).min(most.max(POLL.0))
+    }
+
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.acquire(&self.permits).await
+    }
+
+    /// `None` where it is told to stop.
+    async fn acquire(&self, semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            permit = self.permits.clone().acquire_owned() => permit.ok(),
+            permit = semaphore.clone().acquire_owned() => permit.ok(),
         }
     }
 
@@ -191,7 +216,8 @@ impl SplitTask {
     }
 
     async fn serve(&self, start: LogProgress, mut items: mpsc::Receiver<Item>) -> Result<()> {
-        let mut progress = start;
+        // The next subscriber may not have heard that the log was idle: it is said again.
+        let mut progress = LogProgress { idle: false, ..start };
         let mut caught_up_since = None;
         let mut read = 0;
         while let Some(item) = items.recv().await {
@@ -262,7 +288,7 @@ impl SplitTask {
 
     async fn failure(&self, record: &BadRecord) -> RunError {
         let place = self.source.describe(&self.split, record.position, record.column).await;
-        RunError::bad_record(&self.source_counters().name, place, record)
+        RunError::bad_record(&self.resource, place, record)
     }
 
     /// A range without rows: idleness, or the end.
@@ -275,6 +301,27 @@ impl SplitTask {
 
     fn source_counters(&self) -> &SourceCounters {
         &self.counters.sources[self.source_index]
+    }
+}
+
+/// A reader's leave to read, where readers take turns.
+#[derive(Default)]
+struct Turn {
+    permit: Option<OwnedSemaphorePermit>,
+    chunks: usize,
+}
+
+impl Turn {
+    /// Waits for the turn; whether it came, or it is told to stop.
+    async fn begin(&mut self, task: &SplitTask) -> bool {
+        let Some(turns) = task.turns.as_ref().filter(|_| self.permit.is_none()) else { return true };
+        self.permit = task.acquire(turns).await;
+        self.permit.is_some()
+    }
+
+    /// Whether somebody else should read now.
+    fn is_over(&self, turns: Option<&Semaphore>) -> bool {
+        self.chunks >= TURN && turns.is_some_and(|turns| turns.available_permits() == 0)
     }
 }
 
@@ -342,4 +389,115 @@ fn known(seen: oneshot::Receiver<MaxTime>, known: MaxTime) -> oneshot::Receiver<
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{Schema, SchemaRef};
+    use async_trait::async_trait;
+    use thalweg_core::clock::SystemClock;
+    use thalweg_core::decode::{Decoded, Decoder, Rows as RowPlaces};
+    use thalweg_core::error::Result as CoreResult;
+    use thalweg_core::source::{Split, SplitReader};
+
+    use super::*;
+
+    static EMPTY: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(Schema::empty()));
+
+    /// A log at whose end everybody stands.
+    struct Quiet;
+
+    #[async_trait]
+    impl Source for Quiet {
+        async fn splits(&self) -> CoreResult<Vec<Split>> {
+            Ok(Vec::new())
+        }
+
+        fn grows(&self) -> bool {
+            true
+        }
+
+        async fn open(&self, _split: &SplitId, _from: Position) -> CoreResult<Box<dyn SplitReader>> {
+            Ok(Box::new(Self))
+        }
+
+        async fn describe(&self, split: &SplitId, _position: Position, _column: Option<usize>) -> String {
+            split.to_string()
+        }
+    }
+
+    #[async_trait]
+    impl SplitReader for Quiet {
+        async fn read(&mut self, _until: Option<Position>) -> CoreResult<Read> {
+            Ok(Read::CaughtUp)
+        }
+
+        fn progress(&self) -> u64 {
+            0
+        }
+    }
+
+    impl Decoder for Quiet {
+        fn schema(&self) -> &SchemaRef {
+            &EMPTY
+        }
+
+        fn decode(&self, _chunk: &RawChunk) -> Decoded {
+            Decoded { batch: RecordBatch::new_empty(EMPTY.clone()), rows: RowPlaces::All, bad: Vec::new() }
+        }
+    }
+
+    fn task(subscribers: Vec<Subscriber>) -> SplitTask {
+        let sources = vec![SourceCounters::default()];
+        SplitTask {
+            source: Arc::new(Quiet),
+            source_index: 0,
+            split: SplitId::new("quiet"),
+            log: 0,
+            plan: Arc::new(ReadPlan {
+                decoder: Arc::new(Quiet),
+                watermark: None,
+                keep_late: false,
+                routes: Vec::new(),
+            }),
+            subscriptions: vec![Subscription { input: 0, subscribers }],
+            on_error: OnError::Fail,
+            idle_after: Some(Duration::ZERO),
+            permits: Arc::new(Semaphore::new(1)),
+            turns: Some(Arc::new(Semaphore::new(1))),
+            depth: 1,
+            clock: Arc::new(SystemClock::new()),
+            counters: Arc::new(Counters { sources, stages: Vec::new() }),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// One unit may have committed that a log is idle when all are killed, and another not yet.
+    #[tokio::test]
+    async fn a_log_that_is_idle_for_one_subscriber_becomes_idle_for_the_others_too() {
+        let (sender, mut messages) = mpsc::channel(4);
+        let accepted = LogProgress { next: Position::at(5), ..LogProgress::START };
+        let knows = Subscriber { sender: mpsc::channel(4).0, accepted: LogProgress { idle: true, ..accepted } };
+        let (known, mut heard) = mpsc::channel(4);
+        let task = task(vec![Subscriber { sender: known, ..knows }, Subscriber { sender, accepted }]);
+        let stop = task.stop.clone();
+        let running = tokio::spawn(task.run());
+        for messages in [&mut heard, &mut messages] {
+            let message = tokio::time::timeout(Duration::from_secs(5), messages.recv()).await.expect("in time");
+            let Some(Message::Range(range)) = message else { panic!("a range") };
+            assert!(range.after.idle && range.from == accepted.next && range.after.next == accepted.next);
+        }
+        stop.cancel();
+        running.await.expect("no panic").expect("stops");
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_short_against_idleness() {
+        let task = SplitTask { idle_after: Some(Duration::from_secs(2)), ..task(Vec::new()) };
+        let pauses: Vec<_> = [0, 1, 2, 3, 40].map(|quiet| task.pause(quiet).as_millis()).into();
+        assert_eq!(pauses, [100, 200, 400, 500, 500]);
+    }
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use thalweg_core::commit::WriteSet;
+use thalweg_core::position::Position;
+use thalweg_core::progress::LogProgress;
 
 use super::emitter::{self, Emitter, Target};
 use super::error::Result;
@@ -12,12 +14,28 @@ use super::unit::{Ledger, UnitContext, stage_counters};
 /// How often a unit that gets no rows looks whether its output is old enough to be sealed.
 const TICK: Duration = Duration::from_millis(200);
 
+/// `V` is committed at least this often, though no row is left of what was read.
+const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+
 /// A stateless unit, acquired.
 pub struct StatelessUnit {
     context: UnitContext,
     ledger: Ledger,
     emitter: Emitter,
     last_commit: Duration,
+}
+
+/// How far a unit's log was taken before this run: by its store, or, where files are the commits, by their names.
+pub async fn taken(ledger: &mut Ledger, emitter: &mut Emitter, input: u16, log: &str) -> Result<LogProgress> {
+    let mut taken = ledger.committed(input, log);
+    if ledger.store.is_none()
+        && emitter.is_direct()
+        && let Some(label) = emitter.last_published().await?
+    {
+        ledger.record.seal_next = label.seq + 1;
+        taken.next = label.position.unwrap_or(Position::START);
+    }
+    Ok(taken)
 }
 
 impl StatelessUnit {
@@ -75,7 +93,9 @@ impl StatelessUnit {
         if self.emitter.is_volatile() {
             return self.ledger.has_moved() && now - self.last_commit >= self.context.commit_every;
         }
-        self.emitter.wants_seal(now)
+        // Rows that were written are sealed when their sink wants it, not for the sake of `V`.
+        let is_quiet = self.emitter.is_clean() && self.ledger.has_moved();
+        self.emitter.wants_seal(now) || (is_quiet && now - self.last_commit >= PROGRESS_EVERY)
     }
 
     async fn commit(&mut self) -> Result<()> {
@@ -96,5 +116,135 @@ impl StatelessUnit {
         counters.commits.add(1);
         counters.commit_micros.add((self.last_commit - started).as_micros() as u64);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use arrow::array::AsArray;
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::Int64Type;
+    use async_trait::async_trait;
+    use thalweg_core::clock::SystemClock;
+    use thalweg_core::error::Result as CoreResult;
+    use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
+    use thalweg_core::time::Watermark;
+    use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::runtime::counters::{Counters, StageCounters};
+    use crate::runtime::message::LogKey;
+
+    const LOG: LogKey = LogKey { input: 0, log: 0 };
+
+    /// Files by name, as a folder keeps them, and a writer that wants a file for each two rows.
+    #[derive(Clone, Default)]
+    struct Folder(Arc<Mutex<Vec<File>>>);
+
+    type File = (Label, Vec<i64>);
+
+    struct Writer {
+        folder: Folder,
+        rows: Vec<i64>,
+    }
+
+    #[async_trait]
+    impl Sink for Folder {
+        fn capability(&self) -> Capability {
+            Capability::SealAndPublish { direct: true }
+        }
+
+        async fn check(&self) -> CoreResult<()> {
+            Ok(())
+        }
+
+        async fn writer(&self, _id: &WriterId) -> CoreResult<Box<dyn SinkWriter>> {
+            Ok(Box::new(Writer { folder: self.clone(), rows: Vec::new() }))
+        }
+
+        async fn finish(&self) -> CoreResult<()> {
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl SinkWriter for Writer {
+        async fn write(&mut self, rows: &RecordBatch) -> CoreResult<()> {
+            self.rows.extend(rows.column(0).as_primitive::<Int64Type>().values());
+            Ok(())
+        }
+
+        fn wants_seal(&self, _age: Duration) -> bool {
+            self.rows.len() >= 2
+        }
+
+        async fn seal(&mut self, label: &Label) -> CoreResult<Option<Sealed>> {
+            let rows = std::mem::take(&mut self.rows);
+            let sealed = serde_json::json!({ "label": label, "rows": rows });
+            Ok((!rows.is_empty()).then_some(Sealed(sealed)))
+        }
+
+        async fn publish(&mut self, sealed: &Sealed) -> CoreResult<()> {
+            let of = |name: &str| sealed.0[name].clone();
+            let label = serde_json::from_value(of("label")).expect("a label");
+            let rows = serde_json::from_value(of("rows")).expect("rows");
+            self.folder.0.lock().expect("not poisoned").push((label, rows));
+            Ok(())
+        }
+
+        async fn last_published(&mut self) -> CoreResult<Option<Label>> {
+            Ok(self.folder.0.lock().expect("not poisoned").last().map(|(label, _)| label.clone()))
+        }
+    }
+
+    /// Rows of one column, which are their own positions.
+    fn range(from: u64, to: u64) -> Message {
+        let numbers = Int64Array::from_iter_values((from..to).map(|number| number as i64));
+        let rows = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).expect("a batch");
+        let after = LogProgress { next: Position::at(to), watermark: Watermark(0), ..LogProgress::START };
+        Message::Range(Range { log: LOG, from: Position::at(from), after, rows: Rows::Batch(rows), dead_letters: None })
+    }
+
+    /// One life of the unit, which is offered some ranges and, unless it is killed, ends in peace.
+    async fn live(folder: &Folder, offered: &[(u64, u64)], killed: bool) -> Position {
+        let unit = UnitId { stage: StageId(0), index: 0 };
+        let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit };
+        let (mut ledger, _) = Ledger::acquire(None, &RunId("run".to_owned())).await.expect("acquired");
+        let mut emitter = Emitter::open(&writer, Some(folder), None).await.expect("opened");
+        let accepted = taken(&mut ledger, &mut emitter, 0, "log").await.expect("known");
+        ledger.add_log(LOG, "log".to_owned(), accepted);
+        let (_sender, messages) = mpsc::channel(1);
+        let counters = Arc::new(Counters { sources: Vec::new(), stages: vec![StageCounters::default()] });
+        let clock = Arc::new(SystemClock::new());
+        let context = UnitContext { id: unit, commit_every: Duration::ZERO, clock, counters, messages };
+        let mut unit = StatelessUnit::new(context, ledger, emitter);
+        for &(from, to) in offered {
+            let Message::Range(range) = range(from, to) else { unreachable!("made above") };
+            unit.take(range).await.expect("taken");
+            if unit.is_due() {
+                unit.commit().await.expect("committed");
+            }
+        }
+        if !killed {
+            unit.commit().await.expect("committed");
+        }
+        accepted.next
+    }
+
+    #[tokio::test]
+    async fn where_files_are_the_commits_their_names_say_where_to_go_on() {
+        let folder = Folder::default();
+        assert_eq!(live(&folder, &[(0, 1), (1, 3), (3, 4)], true).await, Position::START);
+        // Row 3 was written to a file that nobody saw; what is offered below `V` is skipped.
+        assert_eq!(live(&folder, &[(1, 3), (3, 4), (4, 6), (6, 7)], false).await, Position::at(3));
+        assert_eq!(live(&folder, &[], false).await, Position::at(7));
+        let files = folder.0.lock().expect("not poisoned").clone();
+        let rows: Vec<_> = files.iter().flat_map(|(_, rows)| rows.clone()).collect();
+        assert_eq!(rows, [0, 1, 2, 3, 4, 5, 6]);
+        let names: Vec<_> = files.iter().map(|(label, _)| (label.seq, label.position)).collect();
+        assert_eq!(names, [(0, Some(Position::at(3))), (1, Some(Position::at(6))), (2, Some(Position::at(7)))]);
     }
 }

@@ -19,8 +19,10 @@ use super::error::{Result, RunError};
 use super::layout::{self, UnitRecord};
 use super::message::{LogKey, Message, Range};
 
-/// Entries read from the store at once.
+/// Small entries read from the store at once.
 const SCAN: usize = 1_024;
+/// Entries read at once that may have some hundred kilobytes each: those of panes, and of an outbox.
+const PAGE: usize = 32;
 
 /// What a unit needs from outside.
 pub struct UnitContext {
@@ -116,7 +118,7 @@ impl Ledger {
 
     /// The least watermark of all logs.
     pub fn watermark(&self) -> Watermark {
-        unit_watermark(self.logs.values().map(|log| &log.progress), self.record.watermark)
+        unit_watermark(self.logs.values().map(|log| &log.progress), self.record.closing)
     }
 
     /// Whether `V` has moved since the last commit.
@@ -168,7 +170,7 @@ impl Ledger {
 }
 
 /// Every entry under a prefix.
-pub async fn scan_all(store: &dyn UnitStore, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>> {
+async fn scan_all(store: &dyn UnitStore, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>> {
     let mut entries: Vec<(Bytes, Bytes)> = Vec::new();
     loop {
         let after = entries.last().map(|(key, _)| key.clone());
@@ -179,6 +181,15 @@ pub async fn scan_all(store: &dyn UnitStore, prefix: &[u8]) -> Result<Vec<(Bytes
             return Ok(entries);
         }
     }
+}
+
+/// The entries under a prefix behind `last`, which moves on; none at the end.
+pub async fn scan_page(store: &dyn UnitStore, prefix: &[u8], last: &mut Option<Bytes>) -> Result<Vec<(Bytes, Bytes)>> {
+    let page = store.scan(prefix, last.as_deref(), PAGE).await?;
+    if let Some((key, _)) = page.last() {
+        *last = Some(key.clone());
+    }
+    Ok(page)
 }
 
 /// A stored value that this version cannot read.

@@ -12,15 +12,23 @@ use thalweg_core::time::Watermark;
 use thalweg_sql::window::{StateEntry, WindowState};
 use tokio::sync::mpsc;
 
+use super::backlog::Backlog;
 use super::emitter::{self, Emitter, Pending, Target};
 use super::error::{Result, RunError};
 use super::layout;
 use super::message::{LogKey, Message, Range, Rows};
 use super::outbox::{Acknowledged, Entry, decode_rows, encode_rows};
-use super::unit::{Ledger, UnitContext, scan_all, stage_counters, unreadable};
+use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 
-/// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones.
-const EMIT_BYTES: usize = 16 << 20;
+/// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
+/// stage close their windows at about the same time, and each entry is here as rows, as a value to be stored, and in
+/// the store's memory.
+const EMIT_BYTES: usize = 4 << 20;
+/// Partial aggregates that were taken since the last commit make the next one due at this size: they become entries to
+/// be stored, all at once.
+const DELTA_BYTES: usize = 4 << 20;
+/// How often a unit whose outbox is full looks whether it still is.
+const FULL_POLL: Duration = Duration::from_millis(5);
 /// How often a unit that hears nothing looks whether something is due.
 const TICK: Duration = Duration::from_millis(50);
 /// Without a store a commit costs little: how often windows are closed then.
@@ -54,13 +62,17 @@ pub struct WindowedUnit {
     upstream: Upstream,
     /// Keys of stored entries by pane, to delete them when the pane goes.
     panes: HashMap<Vec<u8>, Vec<Bytes>>,
-    /// First outbox entry that is still in the store.
-    outbox_start: u64,
+    /// Outbox entries in the store.
+    backlog: Backlog,
     /// Entries below this were written to the sink's writers.
     written: u64,
     /// Dead letters that wait for the next commit.
     dead_letters: Vec<RecordBatch>,
     dirty: bool,
+    /// Bytes of partial aggregates since the last commit.
+    taken_bytes: usize,
+    /// Bytes that its windows held when it last said so.
+    state_bytes: u64,
     last_commit: Duration,
 }
 
@@ -83,36 +95,56 @@ impl WindowedUnit {
             downstream,
             upstream,
             panes: HashMap::new(),
-            outbox_start: next,
+            backlog: Backlog::new(next),
             written: next,
             dead_letters: Vec::new(),
             dirty: false,
+            taken_bytes: 0,
+            state_bytes: 0,
             last_commit,
         };
-        unit.restore().await?;
+        // What an earlier owner committed need not be asked for again.
+        unit.acknowledge();
+        unit.restore_panes().await?;
+        unit.restore_outbox().await?;
         Ok(unit)
     }
 
-    async fn restore(&mut self) -> Result<()> {
+    async fn restore_panes(&mut self) -> Result<()> {
         let Some(store) = self.ledger.store.clone() else { return Ok(()) };
         let record = &self.ledger.record;
-        self.state.resume(record.cursor.as_deref(), record.watermark).map_err(|message| self.failed(message))?;
-        for (key, value) in scan_all(&*store, layout::PANES).await? {
-            let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
-            let entry = StateEntry { pane, batch: decode_rows(&value)? };
-            self.state.restore(&entry).map_err(|message| self.failed(message))?;
-            self.panes.entry(entry.pane).or_default().push(key);
+        self.state.resume(record.cursor.as_deref(), record.closing).map_err(|message| self.failed(message))?;
+        let mut last = None;
+        loop {
+            let page = scan_page(&*store, layout::PANES, &mut last).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for (key, value) in page {
+                let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
+                let entry = StateEntry { pane, batch: decode_rows(&value)? };
+                self.state.restore(&entry).map_err(|message| self.failed(message))?;
+                self.panes.entry(entry.pane).or_default().push(key);
+            }
         }
-        let entries = scan_all(&*store, layout::OUTBOX).await?;
-        let entries = entries.iter().map(|(key, value)| {
-            let seq = layout::parse_numbered(layout::OUTBOX, key).ok_or_else(|| unreadable("an outbox key"))?.0;
-            Entry::decode(seq, value)
-        });
-        let entries = entries.collect::<Result<Vec<_>>>()?;
-        if let Some(first) = entries.first() {
-            self.outbox_start = first.seq;
+    }
+
+    async fn restore_outbox(&mut self) -> Result<()> {
+        let Some(store) = self.ledger.store.clone() else { return Ok(()) };
+        let mut last = None;
+        loop {
+            let page = scan_page(&*store, layout::OUTBOX, &mut last).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let mut entries = Vec::new();
+            for (key, value) in page {
+                let seq = layout::parse_numbered(layout::OUTBOX, &key).ok_or_else(|| unreadable("an outbox key"))?.0;
+                entries.push(Entry::decode(seq, &value)?);
+                self.backlog.push(seq, value.len());
+            }
+            self.emit(entries).await?;
         }
-        self.emit(entries).await
     }
 
     /// Runs until everything is closed, or until it is told to stop.
@@ -120,7 +152,8 @@ impl WindowedUnit {
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
-                message = self.context.messages.recv() => match message {
+                // A full outbox takes no input.
+                message = self.context.messages.recv(), if !self.backlog.is_full() => match message {
                     Some(Message::Range(range)) => self.take(range)?,
                     Some(Message::AddLog { key, name, progress }) => self.ledger.add_log(key, name, progress),
                     None => break,
@@ -139,7 +172,12 @@ impl WindowedUnit {
         if !self.ledger.accept(&range)? {
             return Ok(());
         }
+        if range.after.idle {
+            // Now, not with the next commit: by then others may be idle too, and the watermark would hold.
+            self.ledger.record.closing = self.ledger.watermark();
+        }
         if let Rows::Partial(partial) = &range.rows {
+            self.taken_bytes += partial.batch.get_array_memory_size();
             let merged = self.state.merge(partial).map_err(|message| self.failed(message))?;
             stage_counters(&self.context.counters, self.context.id).late.add(merged.late_groups as u64);
             self.dirty = true;
@@ -149,12 +187,21 @@ impl WindowedUnit {
         Ok(())
     }
 
-    /// A commit is due when rows were taken or windows can be closed, but not oftener than `commitEvery`.
+    /// A commit is due when rows were taken or windows can be closed, but not oftener than `commitEvery` unless memory
+    /// asks for it, here or upstream.
     fn is_due(&self) -> bool {
         let since = self.context.clock.monotonic() - self.last_commit;
         let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
-        quiet || (since >= every && self.has_work())
+        let full = self.taken_bytes >= DELTA_BYTES || self.backlog.is_full() || self.is_awaited();
+        quiet || full || (since >= every && self.has_work())
+    }
+
+    /// Whether an outbox upstream is full of what only a commit of this unit can free.
+    fn is_awaited(&self) -> bool {
+        self.upstream.iter().any(|(log, (acknowledged, subscriber))| {
+            self.ledger.progress(*log).is_some_and(|log| acknowledged.awaits(*subscriber, log.next.offset as u64))
+        })
     }
 
     fn has_work(&self) -> bool {
@@ -168,9 +215,10 @@ impl WindowedUnit {
 
     async fn commit(&mut self) -> Result<()> {
         loop {
+            self.wait_for_room().await;
             let started = self.context.clock.monotonic();
             let mut writes = WriteSet::default();
-            let pending = self.seal(&mut writes, self.wants_seal()).await?;
+            let pending = self.seal(&mut writes, self.wants_seal() || self.backlog.is_full()).await?;
             let changed = self.take_delta()?;
             let (entries, done) = self.close(&mut writes)?;
             self.put_panes(changed, &mut writes)?;
@@ -183,6 +231,17 @@ impl WindowedUnit {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits as long as the outbox is full of entries that the next stage has not committed. It can do so: all of them
+    /// were sent to it, and it waits for nothing of this unit's.
+    async fn wait_for_room(&mut self) {
+        let Downstream::Stage { acknowledged, .. } = &self.downstream else { return };
+        while self.backlog.is_full_without(acknowledged.least()) {
+            acknowledged.set_awaited(true);
+            tokio::time::sleep(FULL_POLL).await;
+        }
+        acknowledged.set_awaited(false);
     }
 
     /// Seals what was written; the outbox entries behind it are then no longer needed by the sinks.
@@ -200,6 +259,7 @@ impl WindowedUnit {
     /// What changed since the last commit; nothing where nothing is stored.
     fn take_delta(&mut self) -> Result<Vec<StateEntry>> {
         self.dirty = false;
+        self.taken_bytes = 0;
         if self.ledger.store.is_none() {
             self.state.absorb_delta().map_err(|message| self.failed(message))?;
             return Ok(Vec::new());
@@ -228,6 +288,9 @@ impl WindowedUnit {
     /// Closes windows behind the watermark: the rows become outbox entries. Returns whether all were closed.
     fn close(&mut self, writes: &mut WriteSet) -> Result<(Vec<Entry>, bool)> {
         let watermark = self.ledger.watermark();
+        // Committed with the first part of what it closes: whoever continues must not take rows into windows that were
+        // given out in part.
+        self.ledger.record.closing = watermark;
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for rows in std::mem::take(&mut self.dead_letters) {
             self.count(Target::DeadLetters, &rows);
@@ -260,10 +323,12 @@ impl WindowedUnit {
         self.ledger.record.outbox_next += 1;
     }
 
-    fn put_entries(&self, entries: &[Entry], writes: &mut WriteSet) -> Result<()> {
+    fn put_entries(&mut self, entries: &[Entry], writes: &mut WriteSet) -> Result<()> {
         if self.ledger.store.is_some() {
             for entry in entries {
-                writes.put(layout::outbox_key(entry.seq), entry.encode()?);
+                let value = entry.encode()?;
+                self.backlog.push(entry.seq, value.len());
+                writes.put(layout::outbox_key(entry.seq), value);
             }
         }
         Ok(())
@@ -282,16 +347,12 @@ impl WindowedUnit {
 
     /// Takes entries out of the store that nobody needs any more: neither a sink nor the next stage.
     fn trim(&mut self, writes: &mut WriteSet) {
-        let by_sinks = if self.emitter.is_volatile() { self.written } else { self.ledger.record.sealed_through };
+        let by_sinks = if self.emitter.is_clean() { self.written } else { self.ledger.record.sealed_through };
         let by_stage = match &self.downstream {
             Downstream::Sink => by_sinks,
             Downstream::Stage { acknowledged, .. } => acknowledged.least(),
         };
-        let end = by_sinks.min(by_stage);
-        if self.ledger.store.is_some() {
-            (self.outbox_start..end).for_each(|seq| writes.delete(layout::outbox_key(seq)));
-        }
-        self.outbox_start = self.outbox_start.max(end);
+        self.backlog.trim(by_sinks.min(by_stage)).for_each(|seq| writes.delete(layout::outbox_key(seq)));
     }
 
     fn committed(&mut self, started: Duration) {
@@ -299,6 +360,13 @@ impl WindowedUnit {
         let counters = stage_counters(&self.context.counters, self.context.id);
         counters.commits.add(1);
         counters.commit_micros.add((self.last_commit - started).as_micros() as u64);
+        let held = self.state.bytes() as u64;
+        counters.state.change(std::mem::replace(&mut self.state_bytes, held), held);
+        self.acknowledge();
+    }
+
+    /// Tells the outboxes that it reads what it has committed.
+    fn acknowledge(&self) {
         for (log, (acknowledged, subscriber)) in &self.upstream {
             if let Some(progress) = self.ledger.progress(*log) {
                 acknowledged.acknowledge(*subscriber, progress.next.offset as u64);

@@ -2,9 +2,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
 
+mod bad_input;
 mod command;
+mod documents;
+mod examples;
+mod explain;
 mod kills;
 mod oracle;
 mod output;
+mod parquet;
 mod s3;
+mod resume;
+mod watch;
 mod windows;

@@ -1,6 +1,7 @@
 //! A `files` sink: whole files, published one after another.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use thalweg_core::clock::SharedClock;
@@ -28,6 +29,8 @@ pub(crate) struct Output {
     pub(crate) encoding: Encoding,
     pub(crate) partitioner: Partitioner,
     pub(crate) target: Arc<dyn Target>,
+    /// Writers that live: they share what may be held in memory.
+    pub(crate) writers: AtomicUsize,
 }
 
 impl FilesSink {
@@ -49,7 +52,7 @@ impl FilesSink {
             Store::Local(root) => Arc::new(LocalFolder::new(root, shown, clock)),
             Store::Objects { bucket, prefix } => Arc::new(ObjectFolder::new(bucket, prefix, shown, clock)),
         };
-        Ok(Self { files: Arc::new(Output { config, encoding, partitioner, target }) })
+        Ok(Self { files: Arc::new(Output { config, encoding, partitioner, target, writers: AtomicUsize::new(0) }) })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
@@ -18,8 +19,12 @@ use crate::formats::Encoder;
 const MAX_OPEN: usize = 128;
 /// Bytes that wait to be written, over all files.
 const MAX_BUFFERED: usize = 4 << 20;
-/// Bytes that encoders keep back, over all files.
-const MAX_HELD: usize = 64 << 20;
+/// What is buffered of one file from the start.
+const MIN_BUFFER: usize = 64 << 10;
+/// Bytes that encoders keep back, over all files of all writers of a sink.
+const MAX_HELD: usize = 96 << 20;
+/// What one writer may hold of it at least.
+const MIN_HELD: usize = 4 << 20;
 
 /// The writer of one unit.
 pub(crate) struct FilesWriter {
@@ -54,6 +59,7 @@ struct FinishedFile {
 impl FilesWriter {
     /// A writer on a stage.
     pub(crate) fn new(output: Arc<Output>, id: WriterId, stage: Box<dyn Stage>) -> Self {
+        output.writers.fetch_add(1, Ordering::Relaxed);
         let (open, finished, parts) = (BTreeMap::new(), Vec::new(), HashMap::new());
         Self { output, id, stage, open, finished, parts, uses: 0 }
     }
@@ -71,7 +77,7 @@ impl FilesWriter {
         if file.buffer.len() >= threshold {
             file.flush().await?;
         }
-        Ok(())
+        self.hold_less().await
     }
 
     async fn start(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
@@ -86,13 +92,19 @@ impl FilesWriter {
         Ok(())
     }
 
-    /// Finishes files as long as there are too many, or as they hold too much.
+    /// Finishes files as long as there are too many.
     async fn make_room(&mut self) -> Result<()> {
         while self.open.len() >= MAX_OPEN {
             let oldest = self.open.iter().min_by_key(|(_, file)| file.last_use).map(|(folder, _)| folder.clone());
             self.finish(oldest).await?;
         }
-        while self.open.len() > 1 && self.held_bytes() > MAX_HELD {
+        Ok(())
+    }
+
+    /// Finishes files as long as they hold too much.
+    async fn hold_less(&mut self) -> Result<()> {
+        let share = MAX_HELD / self.output.writers.load(Ordering::Relaxed).max(1);
+        while self.open.len() > 1 && self.held_bytes() > share.max(MIN_HELD) {
             let by_held = |(_, file): &(&String, &OpenFile)| file.encoder.buffered_bytes();
             let largest = self.open.iter().max_by_key(by_held).map(|(folder, _)| folder.clone());
             self.finish(largest).await?;
@@ -128,13 +140,19 @@ impl OpenFile {
             return Ok(());
         }
         self.bytes += self.buffer.len() as u64;
-        let capacity = self.buffer.len();
-        let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(capacity));
+        // A row group comes at once, and is not what the next bytes need.
+        let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(MIN_BUFFER));
         self.staged.append(bytes).await
     }
 
     fn size(&self) -> u64 {
         self.bytes + self.buffer.len() as u64 + self.encoder.buffered_bytes() as u64
+    }
+}
+
+impl Drop for FilesWriter {
+    fn drop(&mut self) {
+        self.output.writers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

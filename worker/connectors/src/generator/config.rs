@@ -46,6 +46,8 @@ pub struct TaxiConfig {
     pub disorder_millis: u32,
     /// A zone, 1 to 265, in which half of the trips start.
     pub hot_zone: Option<u16>,
+    /// Whether trips carry coordinates instead of location ids, as the public records of older years do.
+    pub coordinates: bool,
     /// Trips that come one minute to six hours after their time.
     pub late_rate: f64,
     /// Trips that repeat one of the 64 before them, field by field.
@@ -62,6 +64,7 @@ impl Default for TaxiConfig {
             start_millis: 1_514_764_800_000,
             disorder_millis: 2_000,
             hot_zone: None,
+            coordinates: false,
             late_rate: 0.0,
             duplicate_rate: 0.0,
             broken_rate: 0.0,
@@ -82,6 +85,7 @@ impl TaxiConfig {
         }
         match self.hot_zone {
             Some(zone) if !(1..=265).contains(&zone) => Err(out_of_range("hotZone", zone, "1 to 265")),
+            Some(_) if self.coordinates => Err(out_of_range("hotZone", "a zone", "none with coordinates")),
             _ if self.events_per_second == 0 => Err(out_of_range("eventsPerSecond", 0, "at least 1")),
             _ => Ok(()),
         }
@@ -117,6 +121,10 @@ impl GeneratorConfig {
 impl From<&spec::TaxiTrips> for TaxiConfig {
     fn from(taxi: &spec::TaxiTrips) -> Self {
         Self {
+            // Zero is refused by `validate`, and so is what does not fit.
+            events_per_second: u32::try_from(taxi.events_per_second).unwrap_or(0),
+            hot_zone: taxi.hot_zone.map(|zone| u16::try_from(zone).unwrap_or(0)),
+            coordinates: taxi.coordinates,
             late_rate: taxi.late_rate,
             duplicate_rate: taxi.duplicate_rate,
             broken_rate: taxi.broken_rate,

@@ -11,7 +11,11 @@ use thalweg_core::error::Result;
 use super::Generate;
 use super::config::TaxiConfig;
 use super::random::Random;
-use super::text::{write_hundredths, write_instant, write_unsigned};
+use super::text::{write_hundredths, write_instant, write_millionths, write_unsigned};
+
+mod places;
+
+use places::{Places, places};
 
 /// Location ids run from 1 to this.
 pub const ZONES: u32 = 265;
@@ -29,6 +33,7 @@ const FIELDS: u64 = 1;
 const LATE: u64 = 2;
 const REPEATED: u64 = 3;
 const BROKEN: u64 = 4;
+const PLACES: u64 = 5;
 
 /// Taxi trips.
 #[derive(Clone, Debug)]
@@ -58,6 +63,8 @@ struct Trip {
     tolls_amount: u64,
     improvement_surcharge: u64,
     trip_id: u64,
+    /// Where it began and ended, in the records of older years.
+    places: Option<Places>,
 }
 
 impl Trip {
@@ -78,7 +85,7 @@ enum Fault {
     CutOff,
     /// It is no JSON at all.
     Garbage,
-    /// A location id is an object.
+    /// A location id, or a latitude, is an object.
     WrongType,
     /// There is no pickup time, the watermark's column.
     NoPickupTime,
@@ -91,7 +98,8 @@ impl TaxiTrips {
     /// `User` where a setting is out of range.
     pub fn new(config: TaxiConfig, seed: u64) -> Result<Self> {
         config.validate()?;
-        Ok(Self { config, seed, schema: schema() })
+        let schema = schema(config.coordinates);
+        Ok(Self { config, seed, schema })
     }
 
     /// Whether line `row` is broken on purpose.
@@ -167,6 +175,7 @@ impl TaxiTrips {
             tolls_amount: if random.below(20) == 0 { 576 } else { 0 },
             improvement_surcharge: 30,
             trip_id: FIRST_TRIP_ID + row,
+            places: self.config.coordinates.then(|| places(&mut Random::of(self.seed, PLACES, row))),
         }
     }
 }
@@ -197,7 +206,8 @@ impl Generate for TaxiTrips {
 
     fn batch(&self, from: u64, count: usize) -> RecordBatch {
         let trips: Vec<Trip> = (from..from + count as u64).map(|row| self.trip(self.original(row))).collect();
-        RecordBatch::try_new(Arc::clone(&self.schema), columns(&trips)).expect("the columns are those of the schema")
+        RecordBatch::try_new(Arc::clone(&self.schema), columns(&trips, self.config.coordinates))
+            .expect("the columns are those of the schema")
     }
 }
 
@@ -223,11 +233,8 @@ fn write_trip(trip: &Trip, fault: Option<Fault>, out: &mut Vec<u8>) {
     number(out, br#","ratecode_id":"#, trip.ratecode_id.into());
     out.extend_from_slice(br#","store_and_fwd_flag":""#);
     out.extend_from_slice(trip.store_and_fwd_flag().as_bytes());
-    match fault {
-        Some(Fault::WrongType) => out.extend_from_slice(br#"","pickup_location_id":{"zone":null}"#),
-        _ => number(out, br#"","pickup_location_id":"#, trip.pickup_location_id.into()),
-    }
-    number(out, br#","dropoff_location_id":"#, trip.dropoff_location_id.into());
+    out.push(b'"');
+    write_places(trip, fault == Some(Fault::WrongType), out);
     number(out, br#","payment_type":"#, trip.payment_type.into());
     money(out, br#","fare_amount":"#, trip.fare_amount);
     money(out, br#","extra":"#, trip.extra);
@@ -240,10 +247,47 @@ fn write_trip(trip: &Trip, fault: Option<Fault>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","type":"trip"}"#);
 }
 
-fn schema() -> SchemaRef {
+fn write_places(trip: &Trip, wrong_type: bool, out: &mut Vec<u8>) {
+    let Some(places) = trip.places else {
+        out.extend_from_slice(br#","pickup_location_id":"#);
+        match wrong_type {
+            true => out.extend_from_slice(br#"{"zone":null}"#),
+            false => write_unsigned(trip.pickup_location_id.into(), out),
+        }
+        out.extend_from_slice(br#","dropoff_location_id":"#);
+        return write_unsigned(trip.dropoff_location_id.into(), out);
+    };
+    out.extend_from_slice(br#","pickup_latitude":"#);
+    match wrong_type {
+        true => out.extend_from_slice(br#"{"degrees":null}"#),
+        false => write_millionths(places.pickup.latitude, out),
+    }
+    let coordinates: [(&[u8], i64); 3] = [
+        (br#","pickup_longitude":"#, places.pickup.longitude),
+        (br#","dropoff_latitude":"#, places.dropoff.latitude),
+        (br#","dropoff_longitude":"#, places.dropoff.longitude),
+    ];
+    for (name, value) in coordinates {
+        out.extend_from_slice(name);
+        write_millionths(value, out);
+    }
+}
+
+/// Columns of where a trip began and ended.
+fn place_columns(coordinates: bool) -> Vec<Field> {
+    let column = |name: &str, data_type| Field::new(name, data_type, false);
+    if coordinates {
+        let names = ["pickup_latitude", "pickup_longitude", "dropoff_latitude", "dropoff_longitude"];
+        names.into_iter().map(|name| column(name, DataType::Float64)).collect()
+    } else {
+        ["pickup_location_id", "dropoff_location_id"].into_iter().map(|name| column(name, DataType::Int32)).collect()
+    }
+}
+
+fn schema(coordinates: bool) -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Millisecond, None);
     let column = |name: &str, data_type| Field::new(name, data_type, false);
-    Arc::new(Schema::new(vec![
+    let mut columns = vec![
         column("vendor_id", DataType::Int32),
         column("pickup_datetime", time.clone()),
         column("dropoff_datetime", time),
@@ -251,8 +295,9 @@ fn schema() -> SchemaRef {
         column("trip_distance", DataType::Float64),
         column("ratecode_id", DataType::Int32),
         column("store_and_fwd_flag", DataType::Utf8),
-        column("pickup_location_id", DataType::Int32),
-        column("dropoff_location_id", DataType::Int32),
+    ];
+    columns.extend(place_columns(coordinates));
+    columns.extend([
         column("payment_type", DataType::Int32),
         column("fare_amount", DataType::Float64),
         column("extra", DataType::Float64),
@@ -263,10 +308,11 @@ fn schema() -> SchemaRef {
         column("total_amount", DataType::Float64),
         column("trip_id", DataType::Int64),
         column("type", DataType::Utf8),
-    ]))
+    ]);
+    Arc::new(Schema::new(columns))
 }
 
-fn columns(trips: &[Trip]) -> Vec<ArrayRef> {
+fn columns(trips: &[Trip], coordinates: bool) -> Vec<ArrayRef> {
     let small = |field: fn(&Trip) -> u32| -> ArrayRef {
         Arc::new(Int32Array::from_iter_values(trips.iter().map(|trip| field(trip).cast_signed())))
     };
@@ -279,7 +325,7 @@ fn columns(trips: &[Trip]) -> Vec<ArrayRef> {
     let text = |field: fn(&Trip) -> &'static str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(trips.iter().map(field)))
     };
-    vec![
+    let mut columns = vec![
         small(|trip| trip.vendor_id),
         time(|trip| trip.pickup_millis),
         time(|trip| trip.dropoff_millis),
@@ -287,8 +333,22 @@ fn columns(trips: &[Trip]) -> Vec<ArrayRef> {
         decimal(|trip| trip.trip_distance),
         small(|trip| trip.ratecode_id),
         text(Trip::store_and_fwd_flag),
-        small(|trip| trip.pickup_location_id),
-        small(|trip| trip.dropoff_location_id),
+    ];
+    if coordinates {
+        let degrees = |field: fn(&Places) -> i64| -> ArrayRef {
+            let values = trips.iter().map(|trip| trip.places.as_ref().map_or(0, field) as f64 / 1e6);
+            Arc::new(Float64Array::from_iter_values(values))
+        };
+        columns.extend([
+            degrees(|places| places.pickup.latitude),
+            degrees(|places| places.pickup.longitude),
+            degrees(|places| places.dropoff.latitude),
+            degrees(|places| places.dropoff.longitude),
+        ]);
+    } else {
+        columns.extend([small(|trip| trip.pickup_location_id), small(|trip| trip.dropoff_location_id)]);
+    }
+    columns.extend([
         small(|trip| trip.payment_type),
         decimal(|trip| trip.fare_amount),
         decimal(|trip| trip.extra),
@@ -299,7 +359,8 @@ fn columns(trips: &[Trip]) -> Vec<ArrayRef> {
         decimal(Trip::total_amount),
         Arc::new(Int64Array::from_iter_values(trips.iter().map(|trip| trip.trip_id.cast_signed()))),
         text(|_| "trip"),
-    ]
+    ]);
+    columns
 }
 
 /// The borough of a location id: the airport and the two unknown zones where the public table has them, the others

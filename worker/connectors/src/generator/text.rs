@@ -37,6 +37,18 @@ pub(super) fn write_hundredths(value: u64, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends millionths as a number with six decimals: `-73.780968`. Divided by a million they are the same `f64` that the
+/// text parses to, for both are rounded correctly.
+pub(super) fn write_millionths(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    let value = value.abs();
+    write_unsigned((value / 1_000_000).unsigned_abs(), out);
+    out.push(b'.');
+    padded(value % 1_000_000, 6, out);
+}
+
 /// Appends an instant as `2018-01-01T04:17:05.000Z`, without quotes. Years 0 to 9999.
 pub(super) fn write_instant(millis: i64, out: &mut Vec<u8>) {
     let (days, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
@@ -108,6 +120,12 @@ mod tests {
         fn hundredths_parse_to_the_number_that_division_gives(value in 0..10_000_000_000u64) {
             let parsed: f64 = text(|out| write_hundredths(value, out)).parse().expect("a number");
             prop_assert_eq!(parsed, value as f64 / 100.0);
+        }
+
+        #[test]
+        fn millionths_parse_to_the_number_that_division_gives(value in -180_000_000..180_000_000i64) {
+            let written = text(|out| write_millionths(value, out));
+            prop_assert_eq!(written.parse::<f64>().expect("a number"), value as f64 / 1e6);
         }
 
         #[test]

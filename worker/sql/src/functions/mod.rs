@@ -157,6 +157,12 @@ pub(crate) fn scalar(name: &str) -> Option<Arc<ScalarUDF>> {
     SCALARS.get(name).cloned()
 }
 
+/// What the planner calls the function of a lower-case name.
+pub(crate) fn planner_name(name: &str) -> &str {
+    let renamed = RENAMED.iter().chain(RENAMED_AGGREGATES).find(|(ours, _)| *ours == name);
+    renamed.map_or(name, |(_, theirs)| theirs)
+}
+
 /// The aggregate function of a lower-case name.
 pub(crate) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
     AGGREGATE_MAP.get(name).cloned()

@@ -24,6 +24,8 @@ const REFUSED: &[&str] = &[
     "INSERT INTO out SELECT b.nothing FROM bid AS b",
     "INSERT INTO out SELECT\n  UPER(channel) AS c\nFROM bid",
     "INSERT INTO out SELECT LOWER(channel, 3) AS c FROM bid",
+    "INSERT INTO out SELECT LCASE(price) AS c FROM bid",
+    "INSERT INTO out SELECT TRIM(price) AS c FROM bid",
     "INSERT INTO out SELECT GEOHASH(channel, 1, 2) AS c FROM bid",
     "INSERT INTO out SELECT auction FROM bid ORDER BY price",
     "INSERT INTO out SELECT auction FROM bid LIMIT 10",
@@ -130,6 +132,17 @@ fn large_and_deep_texts_are_refused_and_never_overflow_a_stack() {
         let start = text.chars().take(60).collect::<String>();
         let problems = plan(&text, &catalog).err().unwrap_or_default();
         assert!(!problems.is_empty(), "{start}");
+    }
+}
+
+#[test]
+fn nesting_at_which_the_parser_would_try_every_way_is_refused_at_once() {
+    for depth in [51, 58, 60, 70] {
+        let nested = format!("{}price{}", "CAST(".repeat(depth), " AS BIGINT)".repeat(depth));
+        let problems =
+            plan(&format!("INSERT INTO out SELECT {nested} AS x FROM bid"), &catalog()).err().unwrap_or_default();
+        assert_eq!(problems.len(), 1, "{depth}: {problems:#?}");
+        assert_eq!(problems[0].message, "nested deeper than 50 levels");
     }
 }
 

@@ -16,8 +16,11 @@ use super::Encoder;
 
 /// Rows of a group at most: enough to compress well, few enough that a writer's memory stays small.
 const GROUP_ROWS: usize = 1 << 17;
-/// Bytes of a group at which it is closed before.
-const GROUP_BYTES: usize = 32 << 20;
+/// Bytes of a group at which it is closed before. There is a writer a unit, each with a group in memory, and once more
+/// for a moment when it is closed.
+const GROUP_BYTES: usize = 8 << 20;
+/// Bytes of a page, and of a dictionary beyond which a column has none: each column holds one of both.
+const PAGE_BYTES: usize = 256 << 10;
 /// Level of zstd: each further one costs much time and saves few bytes.
 const LEVEL: i32 = 1;
 
@@ -37,6 +40,8 @@ impl ParquetEncoder {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_data_page_size_limit(PAGE_BYTES)
+            .set_dictionary_page_size_limit(PAGE_BYTES)
             .build();
         let drain = Drain::default();
         let writer = ArrowWriter::try_new(drain.clone(), schema, Some(properties)).map_err(|error| failed(&error))?;
@@ -84,7 +89,12 @@ struct Drain(Arc<Mutex<Vec<u8>>>);
 
 impl Drain {
     fn move_to(&self, out: &mut Vec<u8>) {
-        out.append(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if out.is_empty() {
+            *out = bytes;
+        } else {
+            out.append(&mut bytes);
+        }
     }
 }
 

@@ -40,6 +40,28 @@ fn the_text_and_the_columns_hold_the_same_values() {
 }
 
 #[test]
+fn older_records_carry_coordinates_instead_of_location_ids() {
+    let config = TaxiConfig { coordinates: true, duplicate_rate: 0.1, ..TaxiConfig::default() };
+    let older = trips(config);
+    assert_text_equals_columns(&older, 1_000, 2_000);
+    let first: serde_json::Map<String, Value> = serde_json::from_str(&lines(&older, 0..1)[0]).expect("JSON");
+    assert!(!first.contains_key("pickup_location_id"));
+
+    let within = |line: &Value, end: &str, south: f64, north: f64, west: f64, east: f64| {
+        let degrees = |name: &str| line[format!("{end}_{name}")].as_f64().expect("degrees");
+        (south..=north).contains(&degrees("latitude")) && (west..=east).contains(&degrees("longitude"))
+    };
+    let rows: Vec<Value> =
+        lines(&older, 0..ROWS).iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let share = |of: &dyn Fn(&Value) -> bool| rows.iter().filter(|row| of(row)).count() as f64 / ROWS as f64;
+    let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < wanted * 0.1, "{found}, wanted {wanted}");
+    near(share(&|row| row["pickup_latitude"] == 0.0 && row["pickup_longitude"] == 0.0), 0.02);
+    near(share(&|row| within(row, "pickup", 40.560, 40.878, -74.054, -73.722)), 0.95);
+    assert!(share(&|row| within(row, "dropoff", 40.632, 40.654, -73.800, -73.761)) > 0.05);
+    assert!(share(&|row| within(row, "dropoff", 40.766, 40.778, -73.881, -73.859)) > 0.03);
+}
+
+#[test]
 fn rates_hold_and_what_is_counted_is_what_is_written() {
     let config = TaxiConfig {
         late_rate: 0.05,
@@ -109,6 +131,8 @@ fn a_setting_out_of_range_is_refused_with_what_is_expected() {
     assert_eq!(refused(rate), "generator.lateRate: found 1.5, expected 0 to 1");
     let zone = TaxiConfig { hot_zone: Some(266), ..TaxiConfig::default() };
     assert_eq!(refused(zone), "generator.hotZone: found 266, expected 1 to 265");
+    let zone = TaxiConfig { hot_zone: Some(1), coordinates: true, ..TaxiConfig::default() };
+    assert_eq!(refused(zone), "generator.hotZone: found a zone, expected none with coordinates");
 }
 
 #[test]
