@@ -13,6 +13,8 @@ from machine import BenchError, note, warm
 SMALL = 200_000
 # Rows of an input that costs next to nothing: what is left is starting and ending.
 TINY = 1_000
+# Below this, Flink's start would flatter us.
+ENOUGH = 1_000_000
 # Runs of each case in Flink's JVM before those that count: compilers have done their work by then.
 WARM_UP = 2
 
@@ -51,6 +53,7 @@ def one(case, thalweg, session, count, repeats):
         value=rate / flink_rate if compared["equal"] else 0.0,
         bar=case.bar,
         unit="×",
+        unreliable="too few rows: starting is most of it" if count < ENOUGH else "",
         remark=said(compared, rate, flink_rate, ours, theirs),
         raw={
             "sql": case.select.strip(),
