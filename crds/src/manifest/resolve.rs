@@ -1,6 +1,7 @@
 //! What manifests mean together: references followed, names in SQL settled, columns parsed. Pure.
 
 use std::collections::BTreeMap;
+use std::path::{Component, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use super::load::{ConfigMap, Item, Manifests};
 use super::place::Origin;
 use super::problem::{Problem, Problems};
 use crate::column_type::ColumnType;
+use crate::connector::SinkConnector;
 use crate::pipeline::Delivery;
 use crate::source::OnError;
 use crate::{PipelineSpec, SinkSpec, SourceSpec};
@@ -41,6 +43,11 @@ pub struct ResolvedPipeline {
 }
 
 impl ResolvedPipeline {
+    /// `NAMESPACE.NAME`, as summaries, metrics and names of files have it.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.namespace, self.name)
+    }
+
     /// `StreamPipeline/name`.
     pub fn resource(&self) -> String {
         format!("StreamPipeline/{}", self.name)
@@ -153,6 +160,7 @@ impl Resolver<'_> {
         let sinks = self.sinks();
         self.aliases();
         let dead_letter = self.dead_letter(&sources, &sinks);
+        self.folders(&sinks, dead_letter.as_ref());
         let (sql, sql_map) = self.sql()?;
         Some(ResolvedPipeline {
             namespace: self.pipeline.namespace.clone(),
@@ -231,6 +239,26 @@ impl Resolver<'_> {
         }
     }
 
+    /// One folder belongs to one sink: a unit writes to several, and tells its files by its own name only.
+    fn folders(&mut self, sinks: &[ResolvedSink], dead_letter: Option<&ResolvedSink>) {
+        let references = &self.pipeline.spec.sinks;
+        let index = |sink: &ResolvedSink| references.iter().position(|reference| reference.alias() == sink.alias);
+        let path = |sink: &ResolvedSink| format!("spec.sinks[{}].name", index(sink).unwrap_or_default());
+        let main = sinks.iter().map(|sink| (path(sink), sink));
+        let all = main.chain(dead_letter.map(|sink| ("spec.deadLetter.sink".to_owned(), sink)));
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        for (path, sink) in all {
+            let Some(folder) = folder(sink) else { continue };
+            if let Some(first) = seen.get(&folder) {
+                let message = format!("StreamSink/{} writes to `{folder}`, as {first} does", sink.name);
+                let help = Some("give each sink of a pipeline a folder of its own".to_owned());
+                self.problems.push(self.pipeline.problem(&path, message, help));
+            } else {
+                seen.insert(folder, path);
+            }
+        }
+    }
+
     fn dead_letter(&mut self, sources: &[ResolvedSource], sinks: &[ResolvedSink]) -> Option<ResolvedSink> {
         let spec = &self.pipeline.spec;
         if let Some(dead_letter) = &spec.dead_letter {
@@ -273,6 +301,18 @@ impl Resolver<'_> {
         let text_path = super::place::child("data", &reference.key);
         Some((sql.clone(), Some((Arc::new(item.clone()), text_path))))
     }
+}
+
+/// Where a sink writes files, spelt in one way.
+fn folder(sink: &ResolvedSink) -> Option<String> {
+    let Some(SinkConnector::Files(files)) = sink.spec.connector() else { return None };
+    let url = files.url.trim_end_matches('/');
+    if let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| *scheme != "file") {
+        return Some(format!("{scheme}://{rest}"));
+    }
+    let path = sink.origin.folder().join(url.strip_prefix("file://").unwrap_or(url));
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    Some(parts.collect::<PathBuf>().display().to_string())
 }
 
 fn sink(item: &Item<SinkSpec>, alias: String, delivery: Delivery) -> ResolvedSink {

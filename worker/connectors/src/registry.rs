@@ -20,7 +20,7 @@ use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
 
 use crate::blackhole::BlackholeSink;
-use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config};
+use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config, parquet_columns};
 use crate::generator::{GeneratorConfig, GeneratorSource};
 use crate::stdout::{StdoutSink, Style};
 
@@ -103,10 +103,31 @@ pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
     }
 }
 
+/// The columns of a source whose format brings them, from what is stored; `None` where columns must be declared.
+///
+/// # Errors
+/// *User*: nothing is stored, or something else. *External*: it cannot be reached.
+pub async fn stored_columns(source: &ResolvedSource, values: &dyn Values) -> Result<Option<SchemaRef>> {
+    match (source.spec.connector(), source.spec.format()) {
+        (Some(SourceConnector::Files(files)), Format::Parquet(_)) => {
+            parquet_columns(&files_config(files, source, values)?).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn files_config(
+    files: &connector::FilesSource,
+    source: &ResolvedSource,
+    values: &dyn Values,
+) -> Result<FilesSourceConfig> {
+    let s3 = files.s3.as_ref().map(|s3| s3_config(s3, values)).transpose()?;
+    let most = usize::try_from(source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
+    Ok(FilesSourceConfig::resolve(files, source.origin.folder(), most, s3))
+}
+
 fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
-    let s3 = files.s3.as_ref().map(|s3| s3_config(s3, request.values)).transpose()?;
-    let most = usize::try_from(request.source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
-    let config = FilesSourceConfig::resolve(files, request.source.origin.folder(), most, s3);
+    let config = files_config(files, request.source, request.values)?;
     let format::Reading { records, decoder } = format::reading(request)?;
     let list = (request.lists)(&format!("{}/files", request.source.alias));
     let source = FilesSource::new(config, records, list, request.clock.clone())?;

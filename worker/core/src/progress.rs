@@ -23,13 +23,8 @@ pub struct LogProgress {
 
 impl LogProgress {
     /// A log of which nothing was read.
-    pub const START: Self = Self {
-        next: Position::START,
-        watermark: Watermark::UNKNOWN,
-        max_event_time: None,
-        scope: 0,
-        idle: false,
-    };
+    pub const START: Self =
+        Self { next: Position::START, watermark: Watermark::UNKNOWN, max_event_time: None, scope: 0, idle: false };
 
     /// Whether nothing comes any more.
     pub fn has_ended(&self) -> bool {
@@ -83,7 +78,7 @@ mod tests {
         #[test]
         fn what_is_taken_is_contiguous_and_taken_once(offers in prop::collection::vec((0u64..20, 0u64..6), 0..200)) {
             let mut accepted = Position::START;
-            let mut taken = vec![0u32; 26];
+            let mut taken = [0u32; 26];
             for (from, length) in offers {
                 let to = from + length;
                 if offer(accepted, Position::at(from), Position::at(to)) == Offer::Take {

@@ -1,4 +1,5 @@
-//! Rows a CPU-second through the window kernels, the reader's and the unit's side apart.
+//! Rows a CPU-second through the window kernels, the reader's and the unit's side apart; and, in the last column, with
+//! rows sent to units as they are and aggregated there (what `docs/design/0005` compares).
 //!
 //! ```console
 //! $ CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run -p thalweg-sql --example fold_bench
@@ -8,7 +9,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMillisecondArray, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use datafusion::functions_aggregate::count::count_udaf;
@@ -82,8 +84,8 @@ fn main() -> Outcome<()> {
         case("session 1 s, count by int, 10 k keys", &WindowSpec::Session { gap: 1_000 }, Keys::Number, 10_000),
     ];
     println!(
-        "{:<46} {:>9} {:>9} {:>9} {:>9} {:>9}   M rows of input a CPU-second",
-        "", "late", "fold", "split", "unit", "all"
+        "{:<46} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}   M rows of input a CPU-second",
+        "", "late", "fold", "split", "unit", "all", "as rows"
     );
     for case in &cases {
         run(case)?;
@@ -129,16 +131,51 @@ fn run(case: &Case) -> Outcome<()> {
     let rows = (BATCH * BATCHES_A_RANGE * RANGES) as f64;
     let speed = |time: Duration| rows / time.as_secs_f64() / 1e6;
     let all = late + fold + split + unit;
+    let after = late + after_exchange(&plan, &ranges)?;
     println!(
-        "{:<46} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}   {groups_out} rows out",
+        "{:<46} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}   {groups_out} rows out",
         case.name,
         speed(late),
         speed(fold),
         speed(split),
         speed(unit),
-        speed(all)
+        speed(all),
+        speed(after)
     );
     Ok(())
+}
+
+/// The same work with rows sent to units as they are: cut by key group, then folded and merged by each unit.
+fn after_exchange(plan: &Arc<WindowedAggregate>, ranges: &[Vec<RecordBatch>]) -> Outcome<Duration> {
+    let mut states: Vec<_> = (0..KEY_GROUPS).map(|_| plan.state()).collect();
+    let start = cpu_time()?;
+    for range in ranges {
+        let mut folders: Vec<_> = states.iter().map(|_| plan.folder()).collect();
+        for batch in range {
+            for (folder, rows) in folders.iter_mut().zip(by_group(plan, batch)?) {
+                folder.push(&rows)?;
+            }
+        }
+        for (state, folder) in states.iter_mut().zip(folders) {
+            state.merge(&folder.finish()?)?;
+            state.take_delta()?;
+        }
+    }
+    Ok(cpu_time()? - start)
+}
+
+/// A batch cut into one a key group, by the cheapest hash that there is.
+fn by_group(plan: &WindowedAggregate, batch: &RecordBatch) -> Outcome<Vec<RecordBatch>> {
+    let mut rows = vec![Vec::new(); KEY_GROUPS as usize];
+    let key = plan.key_count.checked_sub(1).map(|last| batch.column(last));
+    let numbers = key.and_then(|key| key.as_any().downcast_ref::<Int64Array>());
+    let texts = key.and_then(|key| key.as_any().downcast_ref::<StringArray>());
+    for row in 0..batch.num_rows() {
+        let hash = numbers.map(|numbers| numbers.value(row) as usize);
+        let hash = hash.or_else(|| texts.map(|texts| usize::from(*texts.value(row).as_bytes().last().unwrap_or(&0))));
+        rows[hash.unwrap_or(0) % KEY_GROUPS as usize].push(row as u32);
+    }
+    rows.into_iter().map(|rows| Ok(take_record_batch(batch, &UInt32Array::from(rows))?)).collect()
 }
 
 /// CPU time of this thread, as Linux says: other work on the machine does not count.

@@ -1,5 +1,6 @@
 //! A plan as text for people.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -27,6 +28,28 @@ pub fn explain(plan: &PlannedPipeline) -> String {
     out
 }
 
+/// What shapes the state of a stage, in words, by name.
+pub fn about(stage: &Stage) -> BTreeMap<String, String> {
+    let inputs: Vec<String> = stage.inputs.iter().map(|input| in_one_line(|out| explain_input(out, input))).collect();
+    let mut words = BTreeMap::from([("its input".to_owned(), inputs.join(" and "))]);
+    if let StageKind::Windowed(aggregate) = &stage.kind {
+        let keys = key_names(aggregate);
+        words.insert("its window".to_owned(), Window(&aggregate.window).to_string());
+        words.insert("its keys".to_owned(), if keys.is_empty() { "none".to_owned() } else { keys.join(", ") });
+        words.insert("its aggregates".to_owned(), calls(aggregate).join(", "));
+        words.insert("what follows them".to_owned(), in_one_line(|out| explain_steps(out, &aggregate.finish)));
+    }
+    words.insert("its output".to_owned(), in_one_line(|out| explain_output(out, stage)));
+    words
+}
+
+fn in_one_line(write: impl FnOnce(&mut String)) -> String {
+    let mut lines = String::new();
+    write(&mut lines);
+    let words: Vec<_> = lines.split_whitespace().collect();
+    if words.is_empty() { "nothing".to_owned() } else { format!("`{}`", words.join(" ")) }
+}
+
 fn explain_stage(out: &mut String, stage: &Stage) {
     let kind = match &stage.kind {
         StageKind::Stateless => "stateless, one unit a split",
@@ -39,6 +62,10 @@ fn explain_stage(out: &mut String, stage: &Stage) {
     if let StageKind::Windowed(aggregate) = &stage.kind {
         explain_windows(out, aggregate);
     }
+    explain_output(out, stage);
+}
+
+fn explain_output(out: &mut String, stage: &Stage) {
     let columns: Vec<String> =
         stage.schema.fields().iter().map(|field| format!("{} {}", field.name(), Type(field.data_type()))).collect();
     let _ = match &stage.output {
@@ -64,21 +91,27 @@ fn explain_steps(out: &mut String, transform: &Transform) {
 
 fn explain_windows(out: &mut String, aggregate: &WindowedAggregate) {
     let _ = writeln!(out, "  window {}", Window(&aggregate.window));
-    let keys: Vec<&str> =
-        aggregate.input_schema.fields().iter().take(aggregate.key_count).map(|key| key.name().as_str()).collect();
+    let keys = key_names(aggregate);
     let _ = writeln!(out, "  keys   {}", if keys.is_empty() { "none".to_owned() } else { keys.join(", ") });
-    let calls = aggregate.aggregates.iter().zip(&aggregate.filters);
-    let calls: Vec<String> = calls
-        .map(|(call, filter)| match filter {
-            Some(filter) => format!("{} FILTER {}", Call(call), Sql(filter)),
-            None => Call(call).to_string(),
-        })
-        .collect();
+    let calls = calls(aggregate);
     let _ = writeln!(out, "  fold   {}", if calls.is_empty() { "nothing".to_owned() } else { calls.join(", ") });
     if !aggregate.finish.is_identity() {
         let _ = writeln!(out, "  finish");
         explain_steps(out, &aggregate.finish);
     }
+}
+
+fn key_names(aggregate: &WindowedAggregate) -> Vec<&str> {
+    aggregate.input_schema.fields().iter().take(aggregate.key_count).map(|key| key.name().as_str()).collect()
+}
+
+fn calls(aggregate: &WindowedAggregate) -> Vec<String> {
+    let calls = aggregate.aggregates.iter().zip(&aggregate.filters);
+    let shown = calls.map(|(call, filter)| match filter {
+        Some(filter) => format!("{} FILTER {}", Call(call), Sql(filter)),
+        None => Call(call).to_string(),
+    });
+    shown.collect()
 }
 
 /// An expression as SQL, its text and times in quotes.

@@ -5,16 +5,15 @@ use thalweg_crds::manifest::Problems;
 
 use super::args::{CheckArgs, Output};
 use super::{Exit, print, tell};
-use crate::job::plan_manifests;
+use crate::job::{Mounted, plan_manifests};
 
 /// Checks manifests and their SQL.
 pub fn check(args: &CheckArgs) -> Exit {
-    match (plan_manifests(&args.paths), args.output) {
+    match (plan_manifests(&args.paths, &Mounted(None)), args.output) {
         (Ok(found), Output::Text) => {
             found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
             let names: Vec<_> = found.pipelines.iter().map(|pipeline| pipeline.resolved.name.as_str()).collect();
-            print(&format!("{} pipelines are right: {}\n", names.len(), names.join(", ")));
-            Exit::Done
+            print(&format!("{} pipelines are right: {}\n", names.len(), names.join(", ")))
         }
         (Ok(found), Output::Json) => {
             let pipelines = found.pipelines.iter().map(|pipeline| {
@@ -32,8 +31,7 @@ pub fn check(args: &CheckArgs) -> Exit {
                 json!({"namespace": pipeline.resolved.namespace, "name": pipeline.resolved.name, "stages": stages})
             });
             let pipelines: Vec<_> = pipelines.collect();
-            print(&format!("{}\n", json!({"problems": [], "pipelines": pipelines})));
-            Exit::Done
+            print(&format!("{}\n", json!({"problems": [], "pipelines": pipelines})))
         }
         (Err(problems), output) => {
             report(&problems, output);
@@ -46,6 +44,8 @@ pub fn check(args: &CheckArgs) -> Exit {
 pub fn report(problems: &Problems, output: Output) {
     match output {
         Output::Text => problems.as_slice().iter().for_each(|problem| tell(&problem.to_string())),
-        Output::Json => print(&format!("{}\n", json!({"problems": problems.as_slice()}))),
+        Output::Json => {
+            print(&format!("{}\n", json!({"problems": problems.as_slice()})));
+        }
     }
 }

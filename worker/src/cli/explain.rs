@@ -5,7 +5,7 @@ use thalweg_sql::stages::{Stage, StageKind};
 
 use super::args::{ExplainArgs, Output};
 use super::{Exit, check, print};
-use crate::job::{Planned, plan_manifests};
+use crate::job::{Mounted, Planned, plan_manifests};
 
 /// What a thousand object requests that write cost, in US dollars (S3 Standard, us-east-1, 2026).
 const DOLLARS_PER_THOUSAND_WRITES: f64 = 0.005;
@@ -15,17 +15,15 @@ const SECONDS_PER_MONTH: f64 = 30.0 * 86_400.0;
 
 /// Shows stages, units, columns, promises and prices.
 pub fn explain(args: &ExplainArgs) -> Exit {
-    let found = match plan_manifests(&args.paths) {
+    let found = match plan_manifests(&args.paths, &Mounted(None)) {
         Ok(found) => found,
         Err(problems) => {
             check::report(&problems, Output::Text);
             return Exit::Wrong;
         }
     };
-    for pipeline in &found.pipelines {
-        print(&text(pipeline, args.state.as_deref()));
-    }
-    Exit::Done
+    let texts: Vec<_> = found.pipelines.iter().map(|pipeline| text(pipeline, args.state.as_deref())).collect();
+    print(&texts.concat())
 }
 
 fn text(pipeline: &Planned, state: Option<&str>) -> String {

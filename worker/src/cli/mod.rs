@@ -14,11 +14,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 use args::{Args, Command};
 
 /// The exit codes that scripts may rely on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Everything was done.
     Done = 0,
@@ -33,29 +34,41 @@ pub fn main() -> ExitCode {
     // Set once and first: a rustls builder without a provider panics.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let args = Args::parse();
-    log_to_stderr(args.log.as_deref());
+    if let Err(error) = log_to_stderr(args.log.as_deref()) {
+        tell(&format!("error: --log `{}`: {error}", args.log.unwrap_or_default()));
+        return ExitCode::from(Exit::Wrong as u8);
+    }
     let exit = match args.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "thalweg", &mut std::io::stdout());
-            Exit::Done
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "thalweg", &mut script);
+            print(&String::from_utf8_lossy(&script))
         }
     };
     ExitCode::from(exit as u8)
 }
 
-fn log_to_stderr(filter: Option<&str>) {
-    let filter = EnvFilter::new(filter.unwrap_or("warn"));
+fn log_to_stderr(filter: Option<&str>) -> Result<(), ParseError> {
+    let filter = EnvFilter::try_new(filter.unwrap_or("warn"))?;
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    Ok(())
 }
 
-/// Writes to standard output; a reader that has gone away (`| head`) is no error.
-pub fn print(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+/// Writes to standard output; a reader that has gone away (`| head`) is no error, a full disk is one.
+pub fn print(text: &str) -> Exit {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            tell(&format!("error: writing to standard output: {error}"));
+            Exit::Failed
+        }
+        _ => Exit::Done,
+    }
 }
 
 /// Writes a line for people.

@@ -24,7 +24,8 @@ const BLOCKING_KEPT: Duration = Duration::from_secs(1);
 
 /// Runs the pipelines of some manifests.
 pub fn run(args: RunArgs) -> Exit {
-    let found = match plan_manifests(&args.paths) {
+    let secrets = Mounted(args.secrets.clone());
+    let found = match plan_manifests(&args.paths, &secrets) {
         Ok(found) => found,
         Err(problems) => {
             check::report(&problems, args.output);
@@ -63,15 +64,17 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
         run_id: RunId(uuid::Uuid::new_v4().to_string()),
         clock: clock.clone(),
     };
+    survive_file_size_limits();
     let mut roots = Roots::new();
     let mut jobs = Vec::new();
     for pipeline in found.pipelines {
-        let resource = pipeline.resolved.resource();
+        let name = pipeline.resolved.full_name();
         match build(pipeline, &settings, &mut roots).await {
             Ok(job) => jobs.push(job),
             Err(error) => {
-                tell(&format!("error: {resource}: {error}"));
-                return Exit::Failed;
+                let failed =
+                    Summary::new(&name, "Failed", Some(error.to_string()), Duration::ZERO, &Counters::default());
+                return conclude(&[failed], args.output);
             }
         }
     }
@@ -106,13 +109,19 @@ async fn run_jobs(jobs: Vec<Job>, clock: SharedClock, output: Output) -> Exit {
     // Progress is gone from the terminal before the summary is written.
     let _ = progress.await;
     summaries.sort_by_key(|(index, _)| *index);
+    let summaries: Vec<_> = summaries.into_iter().map(|(_, summary)| summary).collect();
+    conclude(&summaries, output)
+}
+
+/// Says what became of each pipeline.
+fn conclude(summaries: &[Summary], output: Output) -> Exit {
     let mut exit = Exit::Done;
-    for (_, summary) in summaries {
+    for summary in summaries {
         if let Some(error) = &summary.error {
             exit = Exit::Failed;
             tell(&format!("error: {}: {error}", summary.pipeline));
         }
-        write_summary(&summary, output);
+        exit = exit.max(write_summary(summary, output));
     }
     exit
 }
@@ -132,14 +141,26 @@ fn summary(name: &str, ended: runtime::Result<()>, stopped: bool, took: Duration
     }
 }
 
-fn write_summary(summary: &Summary, output: Output) {
+fn write_summary(summary: &Summary, output: Output) -> Exit {
     match output {
-        Output::Text => tell(&summary.to_text()),
+        Output::Text => {
+            tell(&summary.to_text());
+            Exit::Done
+        }
         Output::Json => match serde_json::to_string(summary) {
             Ok(text) => print(&format!("{text}\n")),
-            Err(error) => tell(&format!("error: writing the summary: {error}")),
+            Err(error) => {
+                tell(&format!("error: writing the summary: {error}"));
+                Exit::Failed
+            }
         },
     }
+}
+
+/// A file that outgrows a limit (`ulimit -f`) is then an error with a name, not the end of the process.
+fn survive_file_size_limits() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let _ = signal(SignalKind::from_raw(libc::SIGXFSZ));
 }
 
 /// Cancelled by the first SIGINT or SIGTERM; the second one ends the process at once.

@@ -78,7 +78,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         None => None,
     };
     Ok(Job {
-        name: format!("{}.{}", resolved.namespace, resolved.name),
+        name: resolved.full_name(),
         plan,
         sources,
         sinks,
@@ -112,7 +112,7 @@ fn expected(plan: &PlannedPipeline, key_groups: u32) -> Expected {
         stage: stage.id,
         fingerprint: stage.fingerprint.clone(),
         key_groups: matches!(stage.kind, StageKind::Windowed(_)).then_some(key_groups),
-        about: BTreeMap::new(),
+        about: thalweg_sql::explain::about(stage),
     };
     Expected {
         stages: plan.stages.iter().map(stage).collect(),
@@ -149,6 +149,7 @@ fn job_source(
     })?;
     Ok(JobSource {
         name: source.alias.clone(),
+        resource: format!("StreamSource/{}", source.name),
         source: opened.source,
         decoder: opened.decoder,
         watermark: watermark.map(|watermark| WatermarkSpec {

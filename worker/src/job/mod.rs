@@ -6,5 +6,5 @@ mod secrets;
 mod types;
 
 pub use build::{Roots, Settings, build};
-pub use secrets::Mounted;
 pub use planned::{Found, Planned, plan_manifests};
+pub use secrets::Mounted;

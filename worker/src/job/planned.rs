@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use thalweg_connectors::registry::{self, Values};
 use thalweg_crds::connector::SinkConnector;
-use thalweg_crds::manifest::{Problem, Problems, ResolvedPipeline, ResolvedSink, ResolvedSource, load_pipelines};
+use thalweg_crds::manifest::{
+    ColumnInput, Problem, Problems, ResolvedColumn, ResolvedPipeline, ResolvedSink, ResolvedSource, load_pipelines,
+};
 use thalweg_sql::catalog::{Catalog, SinkTable, SourceTable, WatermarkSpec};
 use thalweg_sql::stages::PlannedPipeline;
 
-use super::types::arrow_type;
+use super::types::{arrow_type, column_type};
 
 /// A pipeline whose manifests and SQL are right.
 pub struct Planned {
@@ -40,12 +43,14 @@ pub struct Found {
     pub notes: Vec<String>,
 }
 
-/// Loads and plans every pipeline, or gives every problem at once.
-pub fn plan_manifests(paths: &[PathBuf]) -> Result<Found, Problems> {
+/// Loads and plans every pipeline, or gives every problem at once. Columns that a source does not declare are taken from
+/// its files; `values` are the secrets that reaching them may need.
+pub fn plan_manifests(paths: &[PathBuf], values: &dyn Values) -> Result<Found, Problems> {
     let (manifests, resolved) = load_pipelines(paths)?;
     let (mut pipelines, mut problems) = (Vec::new(), Vec::new());
-    for resolved in resolved {
-        match plan(&resolved) {
+    for mut resolved in resolved {
+        let planned = take_columns(&mut resolved, values).and_then(|()| plan(&resolved));
+        match planned {
             Ok(plan) => pipelines.push(Planned { resolved, plan }),
             Err(found) => problems.extend(found),
         }
@@ -56,12 +61,58 @@ pub fn plan_manifests(paths: &[PathBuf]) -> Result<Found, Problems> {
     }
 }
 
+fn take_columns(pipeline: &mut ResolvedPipeline, values: &dyn Values) -> Result<(), Vec<Problem>> {
+    let mut problems = Vec::new();
+    for source in pipeline.sources.iter_mut().filter(|source| source.columns.is_empty()) {
+        match stored_columns(source, values) {
+            Ok(columns) => source.columns = columns,
+            Err(message) => problems.push(needs_schema(source, message)),
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// The columns that the files of a source have.
+fn stored_columns(source: &ResolvedSource, values: &dyn Values) -> Result<Vec<ResolvedColumn>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let stored = runtime.map_err(|error| error.to_string())?.block_on(registry::stored_columns(source, values));
+    let stored = stored.map_err(|error| error.to_string())?.ok_or("columns are not taken from what is stored yet")?;
+    let event_time = source.spec.watermark.as_ref().map(|watermark| watermark.column.as_str());
+    if let Some(missing) = event_time.filter(|name| stored.field_with_name(name).is_err()) {
+        return Err(format!("watermark.column is `{missing}`, which the first file does not have"));
+    }
+    // A column of a type that SQL has not is left out: only a query that names it minds.
+    let column = |field: &Arc<Field>| {
+        Some(ResolvedColumn {
+            name: field.name().clone(),
+            data_type: column_type(field.data_type())?,
+            nullable: field.is_nullable(),
+            input: ColumnInput::Field(field.name().clone()),
+            default: None,
+        })
+    };
+    Ok(stored.fields().iter().filter_map(column).collect())
+}
+
 fn plan(pipeline: &ResolvedPipeline) -> Result<PlannedPipeline, Vec<Problem>> {
     let place = |problem: thalweg_sql::SqlProblem| {
         pipeline.sql_problem(problem.line, problem.column, problem.message, problem.help)
     };
-    thalweg_sql::plan(&pipeline.sql, &catalog(pipeline))
-        .map_err(|problems| problems.into_iter().map(place).collect())
+    thalweg_sql::plan(&pipeline.sql, &catalog(pipeline)).map_err(|problems| problems.into_iter().map(place).collect())
+}
+
+fn needs_schema(source: &ResolvedSource, message: String) -> Problem {
+    Problem {
+        resource: format!("StreamSource/{}", source.name),
+        file: source.origin.file.clone(),
+        line: source.origin.line,
+        column: source.origin.column,
+        path: "spec.schema".to_owned(),
+        message,
+        help: Some(
+            "declare the columns that the query reads: name, type, and from where the file has another name".to_owned(),
+        ),
+    }
 }
 
 /// What the SQL of a pipeline may name.

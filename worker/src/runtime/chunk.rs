@@ -92,12 +92,7 @@ impl Route {
         self.assemble(rows, log, || UInt64Array::from(vec![seq; count]))
     }
 
-    fn assemble(
-        &self,
-        batch: &RecordBatch,
-        log: u32,
-        places: impl Fn() -> UInt64Array,
-    ) -> Result<RecordBatch, String> {
+    fn assemble(&self, batch: &RecordBatch, log: u32, places: impl Fn() -> UInt64Array) -> Result<RecordBatch, String> {
         let rows = batch.num_rows();
         let columns = self.columns.iter().map(|column| match *column {
             RouteColumn::Decoded(index) => batch.column(index).clone(),
@@ -197,7 +192,9 @@ impl Opened {
         match &self.chunk.payload {
             Payload::Records { offsets, .. } => {
                 let record = self.record(row) as usize;
-                offsets.get(record).map_or(self.chunk.from, |&offset| Position { offset: offset.into(), ..self.chunk.from })
+                offsets
+                    .get(record)
+                    .map_or(self.chunk.from, |&offset| Position { offset: offset.into(), ..self.chunk.from })
             }
             _ => self.chunk.from.advanced_by(self.record(row)),
         }

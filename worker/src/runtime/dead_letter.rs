@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use thalweg_core::decode::{BadClass, BadRecord};
 
+/// `raw` is the record's text; bytes that are not UTF-8 are written as `\xNN`.
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     Arc::new(Schema::new(vec![
@@ -21,12 +22,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// The columns of a dead letter. `raw` is the record's text; bytes that are not UTF-8 are written as `\xNN`.
-pub fn schema() -> &'static SchemaRef {
-    &SCHEMA
-}
-
-/// One row a record.
+/// One row a record, its raw bytes as [`readable`].
 pub fn to_batch(source: &str, split: &str, records: &[&BadRecord]) -> Result<RecordBatch, ArrowError> {
     let mut texts: [StringBuilder; 6] = std::array::from_fn(|_| StringBuilder::new());
     let mut times = TimestampMillisecondBuilder::new();
@@ -58,7 +54,8 @@ pub fn class_name(class: BadClass) -> &'static str {
     }
 }
 
-fn readable(raw: &[u8]) -> String {
+/// A record's text; bytes that are not UTF-8 are written as `\xNN`.
+pub fn readable(raw: &[u8]) -> String {
     let mut text = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {
         text.push_str(chunk.valid());

@@ -127,6 +127,7 @@ impl Enumerator {
         job.counters.sources[self.source_index].size.add(split.size.unwrap_or(0));
         let task = SplitTask {
             source: source.source.clone(),
+            resource: source.resource.clone(),
             source_index: self.source_index,
             split: split.id,
             log,

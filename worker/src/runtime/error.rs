@@ -1,23 +1,26 @@
 //! Why a pipeline stopped.
 
 use thalweg_core::decode::BadRecord;
-use thalweg_core::error::{Error as CoreError, ErrorKind};
+use thalweg_core::error::Error as CoreError;
+
+use super::dead_letter::readable;
 
 /// An error that ends a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A record could not become a row, and its source says `onError: Fail`.
     #[error(
-        "{place}: {message}\n  found: {raw}\n  help: mend the record, or set `onError: Drop` or `DeadLetter` on StreamSource `{source_name}`"
+        "{place}: {message}{found}\n  help: mend it, or set `onError: Drop` or `DeadLetter` on {resource}",
+        found = if raw.is_empty() { String::new() } else { format!("\n  found: {raw}") }
     )]
     BadRecord {
-        /// The source's name in SQL.
-        source_name: String,
+        /// The source's resource.
+        resource: String,
         /// File, line and column, or partition and offset.
         place: String,
         /// What was found and what was expected.
         message: String,
-        /// The start of the record.
+        /// The start of the record; nothing where a whole file is meant.
         raw: String,
     },
     /// A connector or the store failed.
@@ -38,19 +41,12 @@ pub enum RunError {
 
 impl RunError {
     /// A record that may not be skipped.
-    pub fn bad_record(source: &str, place: String, record: &BadRecord) -> Self {
+    pub fn bad_record(resource: &str, place: String, record: &BadRecord) -> Self {
+        /// Characters, and the bytes that one can have.
         const SHOWN: usize = 200;
-        let raw = String::from_utf8_lossy(&record.raw[..record.raw.len().min(SHOWN)]).into_owned();
-        Self::BadRecord { source_name: source.to_owned(), place, message: record.message.clone(), raw }
-    }
-
-    /// What follows from it.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::BadRecord { .. } => ErrorKind::User,
-            Self::Connector(error) => error.kind,
-            Self::Plan { .. } | Self::Internal(_) => ErrorKind::Internal,
-        }
+        const MOST_BYTES: usize = 4;
+        let raw = readable(&record.raw[..record.raw.len().min(SHOWN * MOST_BYTES)]).chars().take(SHOWN).collect();
+        Self::BadRecord { resource: resource.to_owned(), place, message: record.message.clone(), raw }
     }
 }
 

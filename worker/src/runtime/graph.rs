@@ -178,9 +178,10 @@ fn start_outboxes(job: &Job, keyed: &Keyed, tasks: &mut JoinSet<Result<()>>) -> 
 fn input_from(reader: &Stage, feeding: StageId) -> Result<u16> {
     let inputs = (0u16..).zip(&reader.inputs);
     let mut from_stage = inputs.filter(|(_, input)| input.from == InputFrom::Stage(feeding));
-    from_stage.next().map(|(index, _)| index).ok_or_else(|| {
-        RunError::Internal(format!("stage {} does not read stage {feeding}, which feeds it", reader.id))
-    })
+    from_stage
+        .next()
+        .map(|(index, _)| index)
+        .ok_or_else(|| RunError::Internal(format!("stage {} does not read stage {feeding}, which feeds it", reader.id)))
 }
 
 fn subscriber(unit: &Acquired, log: LogKey) -> Subscriber {

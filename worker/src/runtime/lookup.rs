@@ -28,7 +28,7 @@ pub async fn read_whole(source: &JobSource, counters: &SourceCounters) -> Result
                 counters.bad.of(bad.class).add(1);
                 if source.on_error == OnError::Fail {
                     let place = source.source.describe(&split.id, bad.position, bad.column).await;
-                    return Err(RunError::bad_record(&source.name, place, bad));
+                    return Err(RunError::bad_record(&source.resource, place, bad));
                 }
             }
             counters.rows.add(decoded.batch.num_rows() as u64);
@@ -53,5 +53,7 @@ pub fn bind(plan: &mut PlannedPipeline, tables: &HashMap<String, RecordBatch>) -
 fn too_large(source: &str) -> RunError {
     let what = format!("reading lookup `{source}`");
     let detail = format!("it takes more than {} MiB in memory", MAX_BYTES >> 20);
-    thalweg_core::error::Error::user(what, detail).with_hint("a lookup is a small static table; declare fewer columns").into()
+    thalweg_core::error::Error::user(what, detail)
+        .with_hint("a lookup is a small static table; declare fewer columns")
+        .into()
 }

@@ -42,7 +42,7 @@ pub struct Range {
     pub after: LogProgress,
     /// The rows, in the shape that the stage takes.
     pub rows: Rows,
-    /// Dead letters that belong to this unit, in the layout of [`super::dead_letter::schema`].
+    /// Dead letters that belong to this unit, as [`super::dead_letter::to_batch`] makes them.
     pub dead_letters: Option<RecordBatch>,
 }
 

@@ -77,6 +77,8 @@ pub struct Job {
 pub struct JobSource {
     /// The name in SQL.
     pub name: String,
+    /// The resource, as messages name it: `StreamSource/trips`.
+    pub resource: String,
     /// What is read.
     pub source: Arc<dyn Source>,
     /// Decodes the columns that the plan needs.

@@ -31,6 +31,8 @@ const TURN: usize = 256;
 pub struct SplitTask {
     /// The source.
     pub source: Arc<dyn Source>,
+    /// The source's resource, as messages name it.
+    pub resource: String,
     /// Number of the source in the job.
     pub source_index: usize,
     /// The split.
@@ -286,7 +288,7 @@ impl SplitTask {
 
     async fn failure(&self, record: &BadRecord) -> RunError {
         let place = self.source.describe(&self.split, record.position, record.column).await;
-        RunError::bad_record(&self.source_counters().name, place, record)
+        RunError::bad_record(&self.resource, place, record)
     }
 
     /// A range without rows: idleness, or the end.
@@ -452,6 +454,7 @@ mod tests {
         let sources = vec![SourceCounters::default()];
         SplitTask {
             source: Arc::new(Quiet),
+            resource: "quiet".into(),
             source_index: 0,
             split: SplitId::new("quiet"),
             log: 0,

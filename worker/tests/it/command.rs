@@ -1,7 +1,8 @@
 //! Runs the binary in a folder of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -53,14 +54,18 @@ impl Workplace {
     pub fn start(&self, words: &[&str]) -> Child {
         self.command(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts")
     }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
 }
 
 /// Bytes that a process printed.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Waits until something is so.
+pub fn eventually(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < limit, "no {what} after {limit:?}");
+        std::thread::yield_now();
+    }
 }

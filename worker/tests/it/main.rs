@@ -1,8 +1,14 @@
 //! The `thalweg` binary, from outside: real processes, real files.
 
+#![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
+
+mod bad_input;
 mod command;
 mod kills;
+mod oracle;
 mod output;
+mod parquet;
 mod resume;
+mod s3;
 mod watch;
 mod windows;

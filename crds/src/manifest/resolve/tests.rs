@@ -153,6 +153,35 @@ fn each_broken_reference_is_told_at_its_place() {
 }
 
 #[test]
+fn two_sinks_of_a_pipeline_do_not_share_a_folder() {
+    let (out, bad) = ("spec: { blackhole: {} }", "spec: { stdout: {} }");
+    let both = PIPELINE.replace("[{ name: out.a }]", "[{ name: out.a }, { name: bad }]");
+    let apart = format!("{PIPELINE}\ndeadLetter: {{ sink: bad }}");
+    let same = format!("{PIPELINE}\ndeadLetter: {{ sink: out.a }}");
+    let help = "/ give each sink of a pipeline a folder of its own";
+    for (one, other) in [("rows", "rows"), ("rows", "./rows/"), ("a/./rows", "a//rows")] {
+        let one = format!("spec: {{ files: {{ url: {one} }} }}");
+        let other = format!("spec: {{ files: {{ url: {other} }} }}");
+        let edits = [(out, one.as_str()), (bad, other.as_str())];
+        let problem = resolved(&edits, &both).unwrap_err();
+        assert!(problem.starts_with("29:36 spec.sinks[1].name: StreamSink/bad writes to `"), "{problem}");
+        assert!(problem.ends_with(&format!("rows`, as spec.sinks[0].name does {help}")), "{problem}");
+        let problem = resolved(&edits, &apart).unwrap_err();
+        assert!(problem.starts_with("31:23 spec.deadLetter.sink: StreamSink/bad writes to `"), "{problem}");
+        let problem = resolved(&edits, &same).unwrap_err();
+        assert!(problem.starts_with("31:23 spec.deadLetter.sink: StreamSink/out.a writes to `"), "{problem}");
+    }
+    let s3 = |prefix: &str| format!("spec: {{ files: {{ url: \"s3://b/{prefix}\" }} }}");
+    let problem = resolved(&[(out, &s3("x")), (bad, &s3("x/"))], &both).unwrap_err();
+    assert_eq!(
+        problem,
+        format!("29:36 spec.sinks[1].name: StreamSink/bad writes to `s3://b/x`, as spec.sinks[0].name does {help}")
+    );
+    assert!(resolved(&[(out, &s3("x")), (bad, &s3("y"))], &both).is_ok());
+    assert!(resolved(&[], &same).is_ok(), "what holds no files may be shared");
+}
+
+#[test]
 fn a_place_in_the_sql_is_told_as_a_place_in_the_file() {
     let block = PIPELINE.replace("sql: SELECT 1", "sql: |\n  SELECT 1\n    FROM trips");
     let pipeline = resolved(&[], &block).unwrap().remove(0);

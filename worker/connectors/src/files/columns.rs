@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use thalweg_core::decode::{BadClass, BadRecord, Decoded, Decoder, Rows};
 use thalweg_core::source::{Payload, RawChunk};
 
+use crate::formats::column::sql_name;
 use crate::formats::{Column, Metadata};
 
 /// Picks, names and types the columns of chunks that have columns already; judges nulls.
@@ -91,12 +92,8 @@ impl ColumnsDecoder {
 
 fn null_record(chunk: &RawChunk, row: usize, field: &Field) -> BadRecord {
     let (position, class) = (chunk.from.advanced_by(row as u64), BadClass::Schema);
-    let message = format!("column `{}`: expected {}, found null", field.name(), shown(field.data_type()));
+    let message = format!("column `{}`: expected {}, found null", field.name(), sql_name(field.data_type()));
     BadRecord { position, class, message, column: None, raw: Bytes::new(), record_time: None }
-}
-
-fn shown(data_type: &DataType) -> String {
-    format!("a value of type {data_type}")
 }
 
 impl Decoder for ColumnsDecoder {
@@ -118,6 +115,7 @@ impl Decoder for ColumnsDecoder {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::DataType;
     use thalweg_core::position::Position;
     use thalweg_core::source::Piece;
 

@@ -158,7 +158,7 @@ impl Lister {
     }
 }
 
-fn no_file(config: &FilesSourceConfig) -> Error {
+pub(crate) fn no_file(config: &FilesSourceConfig) -> Error {
     let base = if config.base_dir.as_os_str().is_empty() { Path::new(".") } else { &config.base_dir };
     let base = base.display();
     Error::user(

@@ -295,7 +295,7 @@ pub(crate) fn write_error(shown: &str, name: &str, error: &io::Error) -> Error {
     let what = if name.is_empty() { format!("writing to `{shown}`") } else { format!("writing `{name}` to `{shown}`") };
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::external(what, error).with_hint("free some space; it goes on by itself")
+            Error::external(what, error).with_hint("free some space, then run it again")
         }
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::ReadOnlyFilesystem

@@ -1,7 +1,8 @@
 //! `files`: local paths, globs and S3, in and out.
 //!
 //! In: [`location`] says what is meant, [`listing`] which files that are, once and for all; [`reader`] goes through a
-//! lane of them, and takes [`block`]s of whole records from [`text`] (over [`input`], by [`framing`]) or [`parquet`].
+//! lane of them, and takes [`block`]s of whole records from [`text`] (over [`input`], by [`framing`]) or [`parquet`]; one
+//! that is [`unfit`] gives a bad record.
 //!
 //! Out: a [`writer`] deals rows to folders ([`partition`]) and encodes them into unseen files, which a [`publish`]
 //! target ([`local`], [`objects`]) shows under [`names`] that say who wrote them.
@@ -26,6 +27,7 @@ mod sink;
 mod source;
 mod store;
 mod text;
+mod unfit;
 mod writer;
 
 #[cfg(test)]
@@ -36,4 +38,4 @@ pub use config::{Compression, FilesSinkConfig, FilesSourceConfig, Order, S3Confi
 pub use encoding::Encoding;
 pub use framing::Framing;
 pub use sink::FilesSink;
-pub use source::{FilesSource, Headers, Records};
+pub use source::{FilesSource, Headers, Records, parquet_columns};

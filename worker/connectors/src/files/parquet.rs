@@ -21,6 +21,8 @@ use super::block::{Block, Blocks};
 use super::input::StorageError;
 use super::store::{Found, Stored, read_error};
 use super::text::BROKEN_OFF;
+use super::unfit::OpenError;
+use crate::formats::column::sql_name;
 
 /// The most rows of a block.
 const BATCH_ROWS: usize = 8192;
@@ -47,7 +49,7 @@ impl ParquetBlocks {
         shown: &Arc<str>,
         columns: &SchemaRef,
         at: Position,
-    ) -> Result<Self> {
+    ) -> Result<Self, OpenError> {
         let now = stored.now(&found.name).map_err(|error| read_error(shown, 0, &error))?;
         let file = Chunks { stored, size: now.size };
         let opened = ParquetRecordBatchReaderBuilder::try_new(file);
@@ -70,6 +72,20 @@ impl ParquetBlocks {
             .map_err(|error| open_error(shown, error))?;
         let (columns, shown, total_rows) = (Arc::clone(columns), Arc::clone(shown), groups.iter().sum());
         Ok(Self { rows, columns, shown, at, total_rows, size: now.size, ended: false })
+    }
+
+    /// The columns that a file says it has.
+    ///
+    /// # Errors
+    /// It is no Parquet file.
+    pub(crate) fn columns_of(stored: Stored, found: &Found, shown: &str) -> Result<SchemaRef> {
+        let file = Chunks { stored: Arc::new(stored), size: found.size };
+        let opened = ParquetRecordBatchReaderBuilder::try_new(file);
+        let builder = opened.map_err(|error| match open_error(shown, error) {
+            OpenError::Failed(error) => error,
+            OpenError::Unfit(_, message) => Error::user("reading columns", message),
+        })?;
+        Ok(Arc::clone(builder.schema()))
     }
 
     fn block(&mut self, rows: &RecordBatch) -> Result<Block, ArrowError> {
@@ -145,14 +161,18 @@ fn column(rows: &RecordBatch, expected: &Field) -> Result<ArrayRef, ArrowError> 
     }
 }
 
-fn check_column(shown: &str, found: Option<&Field>, expected: &Field) -> Result<()> {
-    let what = || format!("`{shown}`, column `{}`", expected.name());
+fn check_column(shown: &str, found: Option<&Field>, expected: &Field) -> Result<(), OpenError> {
     let wanted = expected.data_type();
+    let unfit = |found: &str, hint: &str| {
+        let (name, wanted) = (expected.name(), sql_name(wanted));
+        Err(OpenError::schema(format!("`{shown}`, column `{name}`: expected {wanted}, found {found}{hint}")))
+    };
     match found {
-        None => Err(Error::user(what(), format!("expected {wanted}, found no such column"))),
+        None => unfit("no such column", ""),
         Some(found) if fits(found.data_type(), wanted) => Ok(()),
-        Some(found) => Err(Error::user(what(), format!("expected {wanted}, found {}", found.data_type()))
-            .with_hint("declare the type that the files have, and cast in the query")),
+        Some(found) => {
+            unfit(&sql_name(found.data_type()), " (declare the type that the files have, and cast in the query)")
+        }
     }
 }
 
@@ -182,12 +202,12 @@ fn widens(found: &DataType, expected: &DataType) -> bool {
     }
 }
 
-fn open_error(shown: &str, error: ParquetError) -> Error {
+fn open_error(shown: &str, error: ParquetError) -> OpenError {
     match &error {
         ParquetError::External(cause) if let Some(storage) = cause.downcast_ref::<StorageError>() => {
-            read_error(shown, 0, &storage.0)
+            read_error(shown, 0, &storage.0).into()
         }
-        _ => Error::user(format!("reading `{shown}` as Parquet"), error),
+        _ => OpenError::decode(format!("`{shown}` cannot be read as Parquet: {error}")),
     }
 }
 

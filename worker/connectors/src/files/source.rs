@@ -6,6 +6,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use thalweg_core::append_log::AppendLog;
 use thalweg_core::clock::SharedClock;
+use thalweg_core::decode::BadClass;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
@@ -14,13 +15,14 @@ use thalweg_core::source::{Source, Split, SplitReader};
 use super::block::Blocks;
 use super::config::{Compression, FilesSourceConfig};
 use super::framing::Framing;
-use super::listing::{Lister, Listing};
+use super::listing::{Lister, Listing, no_file};
 use super::location::Location;
 use super::parquet::ParquetBlocks;
 use super::place;
 use super::reader::FilesReader;
 use super::store::{Found, Store, Stored, read_error};
 use super::text::{TextBlocks, TextOptions, check_unchanged, header};
+use super::unfit::{OpenError, UnfitBlocks};
 use crate::blocking::blocking;
 
 /// What the files hold.
@@ -89,6 +91,23 @@ impl FilesSource {
     ) -> Self {
         Self { files: Arc::new(Files { config, records, location, store, lister }) }
     }
+}
+
+/// The columns of the Parquet files that a source names: those of the first file by name.
+///
+/// # Errors
+/// No file matches, or the first one is no Parquet file.
+pub async fn parquet_columns(config: &FilesSourceConfig) -> Result<SchemaRef> {
+    let location = Location::parse(&config.url, &config.base_dir)?;
+    let store = Store::of(&location, config.s3.as_ref())?;
+    let found = store.list(&location).await?;
+    let Some(first) = found.into_iter().next() else { return Err(no_file(config)) };
+    let shown = location.shown(&first.name);
+    blocking(move || {
+        let stored = store.open(&first).map_err(|error| read_error(&shown, 0, &error))?;
+        ParquetBlocks::columns_of(stored, &first, &shown)
+    })
+    .await
 }
 
 #[async_trait]
@@ -160,11 +179,21 @@ impl Files {
         }
     }
 
-    /// Opens a file at an offset. Blocks.
+    /// Opens a file at an offset; one that is not what it should be gives a bad record. Blocks.
     ///
     /// # Errors
-    /// The file is gone, or another; storage failed; it cannot hold what is expected of it.
+    /// The file is gone, or another; storage failed.
     pub(crate) fn blocks(&self, found: &Found, entry: u64, from: u64) -> Result<Box<dyn Blocks>> {
+        match self.open_blocks(found, entry, from) {
+            Ok(blocks) => Ok(blocks),
+            Err(OpenError::Failed(error)) => Err(error),
+            Err(OpenError::Unfit(class, message)) => {
+                Ok(Box::new(UnfitBlocks::new(Position::within(entry, from), class, &message, found.size)))
+            }
+        }
+    }
+
+    fn open_blocks(&self, found: &Found, entry: u64, from: u64) -> Result<Box<dyn Blocks>, OpenError> {
         let shown = self.shown(found);
         let stored = self.store.open(found).map_err(|error| read_error(&shown, from, &error))?;
         let stored = Arc::new(stored);
@@ -185,8 +214,23 @@ impl Files {
                 text_blocks(stored, found, from, options, header.as_deref())
             }
             Records::Parquet { columns } => {
-                Ok(Box::new(ParquetBlocks::open(stored, found, &shown, columns, Position::within(entry, from))?))
+                let at = Position::within(entry, from);
+                let opened = ParquetBlocks::open(stored, found, &shown, columns, at);
+                opened.map(|blocks| Box::new(blocks) as Box<dyn Blocks>).map_err(|error| self.judged(&shown, error))
             }
+        }
+    }
+}
+
+impl Files {
+    /// A Parquet file that may still be growing has no footer yet: it must not be passed over.
+    fn judged(&self, shown: &str, error: OpenError) -> OpenError {
+        match error {
+            OpenError::Unfit(BadClass::Decode, message) if self.config.watch.is_some() => {
+                let hint = "move files into a watched folder once they are whole";
+                OpenError::Failed(Error::user(format!("reading `{shown}`"), message).with_hint(hint))
+            }
+            error => error,
         }
     }
 }
@@ -197,12 +241,12 @@ fn text_blocks(
     from: u64,
     options: TextOptions,
     headers: Option<&dyn Headers>,
-) -> Result<Box<dyn Blocks>> {
+) -> Result<Box<dyn Blocks>, OpenError> {
     let mut behind = 0;
     if let Some(headers) = headers.filter(|_| found.size > 0 || options.grows) {
         match header(&stored, &options)? {
             Some(line) => {
-                headers.set_header(&options.shown, &line)?;
+                headers.set_header(&options.shown, &line).map_err(OpenError::schema)?;
                 behind = line.len() as u64;
             }
             None => return Ok(Box::new(Nothing)),

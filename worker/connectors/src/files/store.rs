@@ -210,11 +210,17 @@ fn read_full_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> 
     Ok(read)
 }
 
+/// What to do about a file that is not the one that was listed.
+pub(crate) const PUT_BACK: &str =
+    "put it back with the time it had, as `cp -p` and `mv` do, or start anew with `--fresh`";
+
 /// What a reading error means to a unit: a file that is gone took rows with it.
 pub(crate) fn read_error(shown: &str, at: u64, error: &io::Error) -> Error {
     let what = format!("reading `{shown}` at byte {at}");
     match error.kind() {
-        io::ErrorKind::NotFound => Error::data_loss(what, "the file, or the version of it that was listed, is gone"),
+        io::ErrorKind::NotFound => {
+            Error::data_loss(what, "the file, or the version of it that was listed, is gone").with_hint(PUT_BACK)
+        }
         io::ErrorKind::PermissionDenied => Error::user(what, error).with_hint("let the worker read it"),
         _ => Error::external(what, error),
     }

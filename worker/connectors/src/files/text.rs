@@ -13,7 +13,8 @@ use super::block::{Block, Blocks};
 use super::config::Compression;
 use super::framing::{Framing, Within};
 use super::input::{Input, storage_error};
-use super::store::{Found, Stored, read_error};
+use super::store::{Found, PUT_BACK, Stored, read_error};
+use super::unfit::OpenError;
 
 /// The offset after which nothing of a file is left, however long it would have been: where a file breaks off.
 pub(crate) const BROKEN_OFF: u64 = u64::MAX;
@@ -288,20 +289,25 @@ pub(crate) fn check_unchanged(stored: &Stored, listed: &Found, shown: &str, at: 
     if now == *listed {
         return Ok(());
     }
-    let found = if now.size == listed.size { "other content".to_owned() } else { format!("{} bytes", now.size) };
     let what = format!("reading `{shown}` at byte {at}");
-    let detail = format!("the file changed since it was listed: expected {} bytes, found {found}", listed.size);
-    Err(Error::data_loss(what, detail).with_hint("put the file back, or start anew with `--fresh`"))
+    let was = if now.size == listed.size {
+        "its size is the same, its time or version is not".to_owned()
+    } else {
+        format!("expected {} bytes, found {}", listed.size, now.size)
+    };
+    Err(Error::data_loss(what, format!("the file changed since it was listed: {was}")).with_hint(PUT_BACK))
 }
 
 /// The header line of a file: its first record, newline included.
 ///
 /// # Errors
-/// Storage failed, or there is no such record within the limit.
-pub(crate) fn header(stored: &Arc<Stored>, options: &TextOptions) -> Result<Option<Bytes>> {
+/// Storage failed, the text is broken, or there is no such record within the limit.
+pub(crate) fn header(stored: &Arc<Stored>, options: &TextOptions) -> Result<Option<Bytes>, OpenError> {
+    let unfit = |cause: &str| OpenError::decode(format!("the header of `{}` cannot be read: {cause}", options.shown));
     let fail = |error: &io::Error| match storage_error(error) {
-        Some(storage) => read_error(&options.shown, 0, storage),
-        None => Error::user(format!("reading the header of `{}`", options.shown), error),
+        Some(storage) => read_error(&options.shown, 0, storage).into(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => unfit("the file is cut off"),
+        None => unfit(&error.to_string()),
     };
     let mut input = Input::open(stored, options.compression, 0).map_err(|error| fail(&error))?;
     let (mut buffer, mut within, mut scanned) = (BytesMut::new(), Within::default(), 0);
@@ -316,11 +322,11 @@ pub(crate) fn header(stored: &Arc<Stored>, options: &TextOptions) -> Result<Opti
         }
         scanned = buffer.len();
         match fault {
+            Some(fault) if options.grows && fault.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Some(fault) => return Err(fail(&fault)),
             None if read == 0 => return Ok((!buffer.is_empty() && !options.grows).then(|| buffer.freeze())),
             None => {}
         }
     }
-    let what = format!("reading the header of `{}`", options.shown);
-    Err(Error::user(what, format!("no line ends within {} bytes", options.max_record_bytes)))
+    Err(unfit(&format!("no line ends within {} bytes (`maxRecordBytes`)", options.max_record_bytes)))
 }

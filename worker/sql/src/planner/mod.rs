@@ -5,6 +5,8 @@ mod rules;
 mod window_node;
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
@@ -21,6 +23,9 @@ pub(crate) use window_node::{EVENT_TIME, WINDOW_COLUMNS, WindowNode};
 
 /// Stack of the thread that plans. Trees are as deep as [`text`]'s limits allow, and planning recurses into them.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// Planning that takes longer is given up. Its thread is left behind: it cannot be stopped, and whoever refuses a text
+/// ends soon.
+const MOST_TIME: Duration = Duration::from_secs(10);
 /// Nodes of one statement's plan, views included as often as they are named.
 const MAX_NODES: usize = 2_000;
 
@@ -29,16 +34,25 @@ const MAX_NODES: usize = 2_000;
 /// # Errors
 /// Every problem that was found: those of each statement, as far as one does not hide another.
 pub fn plan(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlProblem>> {
-    let planned = std::thread::scope(|scope| {
-        let plan = || plan_here(sql, catalog);
-        let thread = std::thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
-        thread.spawn_scoped(scope, plan).map(std::thread::ScopedJoinHandle::join)
-    });
-    match planned {
-        Ok(Ok(planned)) => planned,
-        Ok(Err(_)) => Err(vec![Place::default().problem("internal error: the SQL planner gave up on this text")]),
-        Err(error) => Err(vec![Place::default().problem(format!("internal error: no thread to plan on: {error}"))]),
-    }
+    let (sql, catalog) = (sql.to_owned(), catalog.clone());
+    let (sender, planned) = mpsc::sync_channel(1);
+    let plan = move || {
+        // Nobody listens any more once the time is over.
+        let _ = sender.send(plan_here(&sql, &catalog));
+    };
+    let thread = std::thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
+    let problem = match thread.spawn(plan).map(|_| planned.recv_timeout(MOST_TIME)) {
+        Ok(Ok(planned)) => return planned,
+        Ok(Err(RecvTimeoutError::Timeout)) => Place::default().refuse(
+            format!("planning took longer than {} s", MOST_TIME.as_secs()),
+            "nest calls less deeply, or split the text over several pipelines",
+        ),
+        Ok(Err(RecvTimeoutError::Disconnected)) => {
+            Place::default().problem("internal error: the SQL planner gave up on this text")
+        }
+        Err(error) => Place::default().problem(format!("internal error: no thread to plan on: {error}")),
+    };
+    Err(vec![problem])
 }
 
 fn plan_here(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlProblem>> {

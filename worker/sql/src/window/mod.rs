@@ -289,7 +289,12 @@ impl WindowState {
         let Some(closed) = self.close_raw(watermark)? else { return Ok(None) };
         let finished = self.finish.apply(&closed.batch);
         match finished.failed.first() {
-            Some((_, message)) => Err(message.clone()),
+            Some((row, message)) => {
+                let row = in_words(&closed.batch.slice(*row as usize, 1));
+                Err(format!(
+                    "{message}, in what follows the window {row}; guard it, for example with NULLIF or TRY_CAST"
+                ))
+            }
             None => Ok(Some(Closed { batch: finished.batch, cursor: closed.cursor })),
         }
     }
@@ -313,4 +318,12 @@ impl WindowState {
     pub fn bytes(&self) -> usize {
         self.windows.as_ref().map_or(0, UnitWindows::bytes)
     }
+}
+
+/// A row as people read it.
+fn in_words(row: &RecordBatch) -> String {
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    let written = writer.write(row).and_then(|()| writer.finish());
+    let text = String::from_utf8_lossy(&writer.into_inner()).trim_end().to_owned();
+    written.map_or_else(|_| "of these rows".to_owned(), |()| text)
 }

@@ -134,6 +134,17 @@ fn large_and_deep_texts_are_refused_and_never_overflow_a_stack() {
 }
 
 #[test]
+fn nesting_at_which_the_parser_would_try_every_way_is_refused_at_once() {
+    for depth in [51, 58, 60, 70] {
+        let nested = format!("{}price{}", "CAST(".repeat(depth), " AS BIGINT)".repeat(depth));
+        let problems =
+            plan(&format!("INSERT INTO out SELECT {nested} AS x FROM bid"), &catalog()).err().unwrap_or_default();
+        assert_eq!(problems.len(), 1, "{depth}: {problems:#?}");
+        assert_eq!(problems[0].message, "nested deeper than 50 levels");
+    }
+}
+
+#[test]
 fn views_that_double_are_refused() {
     let mut sql = "CREATE VIEW v0 AS SELECT auction FROM bid;".to_owned();
     for level in 1..40 {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use thalweg_core::append_log::{AppendLog, MemoryLog};
+use thalweg_core::decode::{BadClass, BadRecord};
 use thalweg_core::error::ErrorKind;
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
@@ -265,20 +267,44 @@ async fn parquet_gives_the_chosen_columns_from_any_row() {
 }
 
 #[tokio::test]
-async fn parquet_of_another_schema_is_refused_with_file_column_and_types() {
+async fn parquet_of_another_schema_is_one_bad_record_with_file_column_and_types() {
     let folder = tempfile::tempdir().expect("a folder");
     parquet_file(folder.path(), "a.parquet", 3);
-    for (name, expected) in [("n", DataType::Int32), ("absent", DataType::Int64), ("text", DataType::Boolean)] {
-        let schema = Arc::new(Schema::new(vec![Field::new(name, expected.clone(), true)]));
-        let error = drain_all(&source(config(folder.path(), "a.parquet"), parquet(schema))).await.expect_err("refused");
-        let text = error.to_string();
-        assert!(error.kind == ErrorKind::User && text.contains("`a.parquet`") && text.contains(name), "{text}");
-        assert!(text.contains(&expected.to_string()), "{text}");
+    let cast = " (declare the type that the files have, and cast in the query)";
+    for (name, expected, says) in [
+        ("n", DataType::Int32, format!("expected INT, found BIGINT{cast}")),
+        ("absent", DataType::Int64, "expected BIGINT, found no such column".to_owned()),
+        ("text", DataType::Boolean, format!("expected BOOLEAN, found STRING{cast}")),
+    ] {
+        let bad = only_bad(folder.path(), "a.parquet", name, expected).await;
+        assert_eq!(bad.message, format!("`a.parquet`, column `{name}`: {says}; the file is not read"));
+        assert_eq!((bad.class, bad.position), (BadClass::Schema, Position::START));
     }
     write(folder.path(), "b.parquet", b"PAR1 no PAR1");
+    let bad = only_bad(folder.path(), "b.parquet", "n", DataType::Int64).await;
+    assert!(bad.message.starts_with("`b.parquet` cannot be read as Parquet: "), "{}", bad.message);
+    assert_eq!(bad.class, BadClass::Decode);
+}
+
+/// The one bad record of a file of which a column is wanted; no row comes of it, and the file beside it is read.
+async fn only_bad(folder: &std::path::Path, name: &str, column: &str, expected: DataType) -> BadRecord {
+    let schema = Arc::new(Schema::new(vec![Field::new(column, expected, true)]));
+    let mut taken = drain_all(&source(config(folder, name), parquet(schema))).await.expect("rows");
+    let taken = taken.remove(0);
+    assert!(taken.rows.is_empty() && taken.bad.len() == 1, "{:?}", taken.bad);
+    taken.bad[0].clone()
+}
+
+#[tokio::test]
+async fn a_parquet_file_that_may_still_be_growing_is_not_passed_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "a.parquet", b"PAR1 to be continued");
+    let settings = FilesSourceConfig { watch: Some(Duration::from_secs(1)), ..config(folder.path(), "*.parquet") };
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
-    let error = drain_all(&source(config(folder.path(), "b.parquet"), parquet(schema))).await.expect_err("refused");
-    assert!(error.kind == ErrorKind::User && error.to_string().contains("b.parquet"), "{error}");
+    let source = source(settings, parquet(schema));
+    source.splits().await.expect("splits");
+    let error = drain_from(&source, "file-0", Position::START).await.expect_err("no footer yet");
+    assert!(error.kind == ErrorKind::User && error.to_string().contains("a.parquet"), "{error}");
 }
 
 #[tokio::test]

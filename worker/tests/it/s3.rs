@@ -1,0 +1,160 @@
+//! Input, output and state in S3, on a real S3 API over HTTP (moto; see `scripts/s3-server`).
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::command::{Workplace, text};
+use crate::output::{count, rows_in};
+
+/// The first start installs the server.
+const START: Duration = Duration::from_secs(180);
+
+struct S3 {
+    server: Child,
+    port: u16,
+}
+
+impl S3 {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/s3-server");
+        let mut command = Command::new(script);
+        command.arg(port.to_string()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut s3 = Self { server: command.spawn().expect("scripts/s3-server"), port };
+        let started = Instant::now();
+        while s3.request("PUT", "/bucket").is_none() {
+            assert!(s3.server.try_wait().expect("a child").is_none(), "scripts/s3-server ended: run it to see why");
+            assert!(started.elapsed() < START, "no S3 server after {START:?}");
+            std::thread::yield_now();
+        }
+        s3
+    }
+
+    fn request(&self, method: &str, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        let host = format!("127.0.0.1:{}", self.port);
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1").then_some(answer)
+    }
+
+    /// The settings of a resource.
+    fn settings(&self) -> String {
+        format!(
+            "{{ endpoint: 'http://127.0.0.1:{}', region: us-east-1, allowHttp: true, \
+             accessKeyFrom: {{ secretKeyRef: {{ name: s3, key: id }} }}, \
+             secretKeyFrom: {{ secretKeyRef: {{ name: s3, key: key }} }} }}",
+            self.port
+        )
+    }
+
+    /// `thalweg run` with the secrets that the settings name, and the variables that a state URL needs.
+    fn run(&self, place: &Workplace, words: &[&str]) -> Command {
+        let mut command = place.command(&[&["run", "--secrets", "secrets"], words].concat());
+        command
+            .env("AWS_ACCESS_KEY_ID", "id")
+            .env("AWS_SECRET_ACCESS_KEY", "s3cret-value")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("AWS_ALLOW_HTTP", "true");
+        command
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn place() -> Workplace {
+    let place = Workplace::new();
+    place.write("secrets/s3/id", "id\n");
+    place.write("secrets/s3/key", "s3cret-value\n");
+    place
+}
+
+/// A pipeline that copies trips from one place to another.
+fn copy(name: &str, from: &str, to: &str) -> String {
+    format!(
+        r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: {{ name: trips }}
+spec:
+  files: {from}
+  schema:
+    - {{ name: trip_id, type: BIGINT }}
+    - {{ name: pickup_datetime, type: TIMESTAMP(3) }}
+    - {{ name: pickup_location_id, type: INT }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: out }}
+spec:
+  files: {to}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: {{ name: {name} }}
+spec:
+  sources: [{{ name: trips }}]
+  sinks: [{{ name: out }}]
+  sql: INSERT INTO out SELECT trip_id, pickup_datetime, pickup_location_id FROM trips
+  state: {{ commitEvery: 200ms }}
+"#
+    )
+}
+
+#[test]
+fn rows_go_into_a_bucket_and_out_again_with_state_in_it_and_kills_in_between() {
+    let (s3, place) = (S3::start(), place());
+    place.succeed(&["generate", "taxi", "--rows", "60000", "--files", "3", "--out", "data"]);
+    let settings = s3.settings();
+    let bucket = format!("{{ url: 's3://bucket/trips', partitionBy: [date(pickup_datetime)], s3: {settings} }}");
+    let bucket = bucket.replace(", s3:", ", roll: { every: 100ms }, s3:");
+    place.write("up.yaml", &copy("up", "{ url: data/*.json }", &bucket));
+    for after in [300, 900] {
+        let mut child = s3.run(&place, &["up.yaml", "--state", "s3://bucket/state"]).spawn().expect("starts");
+        let started = Instant::now();
+        while child.try_wait().expect("a child").is_none() && started.elapsed() < Duration::from_millis(after) {
+            std::thread::yield_now();
+        }
+        let _ = child.kill();
+        child.wait().expect("reaped");
+    }
+    let up = s3.run(&place, &["up.yaml", "--state", "s3://bucket/state"]).output().expect("runs");
+    assert!(up.status.success(), "{}", text(&up.stderr));
+
+    let from = format!("{{ url: 's3://bucket/trips/**/*.json', s3: {settings} }}");
+    place.write("down.yaml", &copy("down", &from, "{ url: down }"));
+    let down = s3.run(&place, &["down.yaml", "-o", "json"]).output().expect("runs");
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    let summary: Value = serde_json::from_slice(&down.stdout).expect("a summary");
+    assert_eq!(summary["sources"][0]["rows"], 60_000);
+
+    place.write("calm.yaml", &copy("calm", "{ url: data/*.json }", "{ url: calm }"));
+    place.succeed(&["run", "calm.yaml"]);
+    let expected = rows_in(&place.path("calm"));
+    assert_eq!(count(&expected), 60_000);
+    assert!(rows_in(&place.path("down")) == expected, "the rows differ");
+}
+
+#[test]
+fn a_secret_is_never_printed_though_the_bucket_is_missing_or_away() {
+    let (s3, place) = (S3::start(), place());
+    let missing = format!("{{ url: 's3://no-such-bucket/*.json', s3: {} }}", s3.settings());
+    place.write("missing.yaml", &copy("missing", &missing, "{ url: out }"));
+    let failed = s3.run(&place, &["missing.yaml", "--log", "debug"]).output().expect("runs");
+    let said = text(&failed.stdout) + &text(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("no-such-bucket"), "{said}");
+    assert!(!said.contains("s3cret-value"), "{said}");
+}
