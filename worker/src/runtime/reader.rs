@@ -454,6 +454,7 @@ mod tests {
         let sources = vec![SourceCounters::default()];
         SplitTask {
             source: Arc::new(Quiet),
+            resource: "quiet".into(),
             source_index: 0,
             split: SplitId::new("quiet"),
             log: 0,

@@ -23,7 +23,7 @@ use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 /// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
 /// stage close their windows at about the same time, and each entry is here as rows, as a value to be stored, and in
 /// the store's memory.
-const EMIT_BYTES: usize = 4 << 20;
+const EMIT_BYTES: usize = 2 << 20;
 /// Partial aggregates that were taken since the last commit make the next one due at this size: they become entries to
 /// be stored, all at once.
 const DELTA_BYTES: usize = 4 << 20;

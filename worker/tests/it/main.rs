@@ -11,7 +11,7 @@ mod kills;
 mod oracle;
 mod output;
 mod parquet;
-mod s3;
 mod resume;
+mod s3;
 mod watch;
 mod windows;

@@ -1,7 +1,5 @@
 //! What continues after a kill, a stop or a failure in the middle of something large.
 
-#![expect(clippy::disallowed_methods, reason = "a limit for what real processes take")]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command};

@@ -1,7 +1,5 @@
 //! A watched folder: files appear and grow while it runs, and while it is dead.
 
-#![expect(clippy::disallowed_methods, reason = "a limit for what real processes take")]
-
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
