@@ -1,0 +1,1 @@
+//! The test bed: real brokers and a real cluster.

@@ -1,0 +1,1 @@
+//! Decides what a pipeline needs in a cluster: pure functions, neither a runtime nor a client.

@@ -1,0 +1,3 @@
+//! The operator: turns the three resources into running workers.
+
+fn main() {}

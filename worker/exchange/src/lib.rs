@@ -1,0 +1,1 @@
+//! Serves the ranges of a log to the units that read it.
