@@ -323,11 +323,16 @@ impl WindowedUnit {
         self.ledger.record.outbox_next += 1;
     }
 
+    /// Stores what somebody needs after a restart: the next stage every entry, a sink those that it promises to show.
     fn put_entries(&mut self, entries: &[Entry], writes: &mut WriteSet) -> Result<()> {
-        if self.ledger.store.is_some() {
-            for entry in entries {
-                let value = entry.encode()?;
-                self.backlog.push(entry.seq, value.len());
+        if self.ledger.store.is_none() {
+            return Ok(());
+        }
+        let to_sink = matches!(self.downstream, Downstream::Sink);
+        for entry in entries {
+            let value = if to_sink && self.emitter.forgets(entry.target) { Bytes::new() } else { entry.encode()? };
+            self.backlog.push(entry.seq, value.len());
+            if !value.is_empty() {
                 writes.put(layout::outbox_key(entry.seq), value);
             }
         }
@@ -352,7 +357,8 @@ impl WindowedUnit {
             Downstream::Sink => by_sinks,
             Downstream::Stage { acknowledged, .. } => acknowledged.least(),
         };
-        self.backlog.trim(by_sinks.min(by_stage)).for_each(|seq| writes.delete(layout::outbox_key(seq)));
+        let stored = self.backlog.trim(by_sinks.min(by_stage));
+        stored.into_iter().for_each(|seq| writes.delete(layout::outbox_key(seq)));
     }
 
     fn committed(&mut self, started: Duration) {
