@@ -28,7 +28,7 @@ use super::unit::{Ledger, UnitContext};
 use super::windowed::{Downstream, Upstream, WindowedUnit};
 
 /// Messages that wait for one unit.
-const UNIT_QUEUE: usize = 4;
+const UNIT_QUEUE: usize = 2;
 /// Entries that wait for the next stage.
 const OUTBOX_QUEUE: usize = 16;
 /// Chunks that wait or are in work, for each that is in work.
