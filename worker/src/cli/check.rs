@@ -9,7 +9,7 @@ use crate::job::{Mounted, plan_manifests};
 
 /// Checks manifests and their SQL.
 pub fn check(args: &CheckArgs) -> Exit {
-    match (plan_manifests(&args.paths, &Mounted(None)), args.output) {
+    match (plan_manifests(&args.paths, &Mounted::default()), args.output) {
         (Ok(found), Output::Text) => {
             found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
             let names: Vec<_> = found.pipelines.iter().map(|pipeline| pipeline.resolved.name.as_str()).collect();
