@@ -1,8 +1,12 @@
 //! What `thalweg check -o json` answered about a plan: stages, or problems at their places.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde::{Deserialize, Serialize};
 use thalweg_crds::condition::Reason;
 
+use crate::objects::{RESOURCES, STAGES};
 use crate::problem::Problem;
 use crate::resources::PlanText;
 
@@ -18,7 +22,7 @@ pub enum Checked {
 }
 
 /// A stage of the plan.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stage {
     /// Its number, from 0.
@@ -33,7 +37,7 @@ pub struct Stage {
 }
 
 /// What the units of a stage are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StageKind {
     /// Splits of its sources.
@@ -90,6 +94,28 @@ pub fn parse(answer: &[u8]) -> Result<Checked, String> {
         Ok([pipeline]) => Ok(Checked::Stages(pipeline.stages)),
         Err(pipelines) => Err(format!("expected one pipeline, found {}", pipelines.len())),
     }
+}
+
+/// Stages as they are noted beside the plan, so that an operator that starts need not plan everything again.
+#[derive(Serialize, Deserialize)]
+struct Noted<'a> {
+    version: &'a str,
+    stages: Vec<Stage>,
+}
+
+/// Version of the planner: the two binaries are released together.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The note of some stages.
+pub(crate) fn note(stages: &[Stage]) -> String {
+    serde_json::to_string(&Noted { version: VERSION, stages: stages.to_vec() }).unwrap_or_default()
+}
+
+/// The stages that are noted with a plan, if this version planned it and the text is the same.
+pub fn stages_of(map: &ConfigMap, plan: &PlanText) -> Option<Vec<Stage>> {
+    let data: &BTreeMap<String, String> = map.data.as_ref()?;
+    let noted: Noted<'_> = serde_json::from_str(data.get(STAGES)?).ok()?;
+    (noted.version == VERSION && data.get(RESOURCES) == Some(&plan.resources)).then_some(noted.stages)
 }
 
 impl Checked {

@@ -6,6 +6,8 @@ mod figures;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thalweg_crds::pipeline::{PipelineStatus, Phase};
 
+use crate::names::Names;
+use crate::objects::selector;
 use crate::observed::Observed;
 use crate::plan::{Held, Plan, Step, held};
 use crate::problem::Problem;
@@ -75,4 +77,9 @@ fn phase(facts: &Facts<'_>, units: Held) -> Phase {
         _ if facts.validated.is_err() && facts.plan.assignment.is_none() => Phase::Failed,
         _ => Phase::Pending,
     }
+}
+
+/// The label selector of a pipeline's workers, as the scale subresource wants it.
+pub fn selector_text(names: &Names) -> String {
+    selector(names).iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }

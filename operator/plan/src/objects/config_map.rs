@@ -5,19 +5,26 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::Build;
+use crate::check::note;
 
 /// Key of the manifests.
-pub(super) const RESOURCES: &str = "resources.yaml";
+pub(crate) const RESOURCES: &str = "resources.yaml";
 /// Key of the hash.
-pub(super) const HASH: &str = "plan";
+const HASH: &str = "plan";
+/// Key of what the check found out; not for workers.
+pub(crate) const STAGES: &str = "stages";
 
 impl Build<'_> {
     pub(super) fn plan(&self) -> ConfigMap {
         let plan = &self.pipeline.plan;
-        let data = [(RESOURCES, &plan.resources), (HASH, &plan.hash)];
+        let data = [
+            (RESOURCES, plan.resources.clone()),
+            (HASH, plan.hash.clone()),
+            (STAGES, note(&self.pipeline.stages)),
+        ];
         ConfigMap {
             metadata: self.metadata(&self.pipeline.names.plan(&plan.hash)),
-            data: Some(data.map(|(key, text)| (key.to_owned(), text.clone())).into_iter().collect::<BTreeMap<_, _>>()),
+            data: Some(data.map(|(key, text)| (key.to_owned(), text)).into_iter().collect::<BTreeMap<_, _>>()),
             immutable: Some(true),
             ..ConfigMap::default()
         }

@@ -27,6 +27,8 @@ use crate::names;
 use crate::plan::Plan;
 use crate::validate::ValidatedPipeline;
 
+pub(crate) use config_map::{RESOURCES, STAGES};
+
 /// Port of metrics and health.
 pub const HTTP_PORT: i32 = 8080;
 /// Port of reports.
