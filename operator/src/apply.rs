@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -15,8 +15,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 use thalweg_operator_plan::applied::{differs, stamp};
-use thalweg_operator_plan::names::{APPLIED, MANAGER};
+use thalweg_crds::ids::{RunId, Slot};
+use thalweg_operator_plan::names::{APPLIED, MANAGER, PIPELINE};
 use thalweg_operator_plan::objects::{self, Objects};
+use thalweg_operator_plan::observed::pod_uid;
 use thalweg_operator_plan::plan::Plan;
 use thalweg_operator_plan::validate::ValidatedPipeline;
 
@@ -96,6 +98,33 @@ impl Applier<'_> {
             if known.is_none() {
                 self.create(lease).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Frees slots whose holder is gone, after asking once more: a pod that the cache does not know yet is not gone.
+    ///
+    /// # Errors
+    /// A request failed, or somebody else wrote first.
+    pub async fn free(&mut self, slots: &[Slot]) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let pods: Api<Pod> = self.api()?;
+        let label = format!("{PIPELINE}={}", self.subject.names.label());
+        let alive = pods.list(&ListParams::default().labels(&label)).await.map_err(Error::api("listing worker pods"))?;
+        for slot in slots {
+            let known = self.subject.known::<Lease>(self.context, &self.context.world.leases, &slot.0);
+            let Some(mut lease) = known.map(|lease| (*lease).clone()) else { continue };
+            let Some(holder) = lease.spec.as_mut().and_then(|spec| spec.holder_identity.take()) else { continue };
+            let holder = RunId(holder);
+            if alive.iter().any(|pod| pod.uid().as_deref() == Some(pod_uid(&holder))) {
+                continue;
+            }
+            lease.metadata.managed_fields = None;
+            let api: Api<Lease> = self.api()?;
+            let answer = api.replace(&slot.0, &posted(), &lease).await;
+            self.wrote("update", &slot.0, answer)?;
         }
         Ok(())
     }

@@ -101,6 +101,8 @@ async fn apply(
         let made = || valid.map(|valid| objects::assignment(valid, &owner, assignment.clone()));
         applier.assignment(assignment, made).await?;
     }
+    // Published first: a slot that was freed and claimed anew is another life of its worker.
+    applier.free(&plan.freed).await?;
     let Some(valid) = valid else { return Ok(()) };
     applier.objects(&objects::build(valid, plan, &owner, &applier.context.settings)).await?;
     let settled = observed.deployment.as_ref().is_some_and(|d| d.current && d.total == d.updated);

@@ -21,11 +21,12 @@ pub struct Mounts {
 }
 
 impl Mounts {
-    /// Every `secretKeyRef` and `configMapKeyRef` of the sources and sinks of a pipeline.
+    /// Every `secretKeyRef` and `configMapKeyRef` of a pipeline's sources, sinks and state.
     pub fn of(written: &Written) -> Self {
         let mut mounts = Self::default();
         written.sources.values().for_each(|spec| mounts.add(spec));
         written.sinks.values().for_each(|spec| mounts.add(spec));
+        mounts.add(&written.spec.state);
         mounts
     }
 

@@ -27,6 +27,9 @@ pub struct Plan {
     pub replicas: i32,
     /// How many slot Leases there are to be.
     pub slots: u32,
+    /// Slots whose holder is gone for good: they are freed at once, where a worker that claims one would wait for the Lease
+    /// to expire.
+    pub freed: Vec<Slot>,
     /// What is to be published; `None` where nothing ever was and nothing can be.
     pub assignment: Option<AssignmentSpec>,
 }
@@ -64,7 +67,7 @@ pub fn plan(pipeline: &ValidatedPipeline, observed: &Observed) -> Plan {
         () => progress_step(&next, observed),
     };
     let slots = if replicas == 0 { 0 } else { u32::try_from(replicas + SURGE).unwrap_or_default() };
-    Plan { step, replicas, slots, assignment: Some(next) }
+    Plan { step, replicas, slots, freed: freed(observed), assignment: Some(next) }
 }
 
 /// Looks after what runs while the spec has problems: workers that die are still replaced.
@@ -72,12 +75,12 @@ pub fn keep(observed: &Observed) -> Plan {
     let replicas = observed.deployment.as_ref().map_or(0, |deployment| deployment.replicas);
     let slots = u32::try_from(observed.slots.len()).unwrap_or_default();
     let Some(published) = &observed.assignment else {
-        return Plan { step: Step::Start, replicas, slots, assignment: None };
+        return Plan { step: Step::Start, replicas, slots, freed: freed(observed), assignment: None };
     };
     let sources: Vec<String> = published.enumerators.iter().map(|enumerator| enumerator.source.clone()).collect();
     let next = assign(published, published.units.clone(), observed, &sources);
     let step = if next.completed { Step::Complete } else { progress_step(&next, observed) };
-    Plan { step, replicas, slots, assignment: Some(next) }
+    Plan { step, replicas, slots, freed: freed(observed), assignment: Some(next) }
 }
 
 fn first_assignment(pipeline: &ValidatedPipeline) -> AssignmentSpec {
@@ -87,6 +90,12 @@ fn first_assignment(pipeline: &ValidatedPipeline) -> AssignmentSpec {
         key_groups: i32::try_from(pipeline.key_groups).ok(),
         ..AssignmentSpec::default()
     }
+}
+
+/// Slots that are held by a pod that is gone.
+fn freed(observed: &Observed) -> Vec<Slot> {
+    let is_gone = |slot: &&SlotLease| slot.holder.as_ref().is_some_and(|holder| observed.pod(holder).is_none());
+    observed.slots.iter().filter(is_gone).map(|slot| slot.slot.clone()).collect()
 }
 
 /// How many workers there are to be.
