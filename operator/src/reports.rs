@@ -103,7 +103,7 @@ impl Poller {
             self.tell_silent(&held, &mut silent);
             let addresses = self.addresses();
             let ask = |lease| self.ask(&client, lease, &addresses);
-            futures::stream::iter(&held).for_each_concurrent(AT_ONCE, ask).await;
+            futures::stream::iter(held).for_each_concurrent(AT_ONCE, ask).await;
         }
     }
 
@@ -129,14 +129,14 @@ impl Poller {
         self.pods.state().iter().filter_map(address).collect()
     }
 
-    async fn ask(&self, client: &HttpClient, lease: &Lease, addresses: &HashMap<String, String>) {
-        let Some(holder) = holder(lease) else { return };
+    async fn ask(&self, client: &HttpClient, lease: Arc<Lease>, addresses: &HashMap<String, String>) {
+        let Some(holder) = holder(&lease) else { return };
         let Some(address) = addresses.get(pod_uid(&holder)) else { return };
         let result = match timeout(PATIENCE, fetch(client, address)).await {
             // Another life of the worker may answer under the address that the Lease still names.
             Ok(Ok(report)) if report.run_id == holder => {
                 if self.reports.keep(report) {
-                    self.trigger(lease);
+                    self.trigger(&lease);
                 }
                 "Received"
             }

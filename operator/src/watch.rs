@@ -125,7 +125,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Keeper<K> {
 }
 
 /// What an event says of an object.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Change<'a, K> {
     /// It is so.
     Is(&'a K),
@@ -135,7 +135,7 @@ pub enum Change<'a, K> {
 
 impl<'a, K> Change<'a, K> {
     /// The object.
-    pub fn object(self) -> &'a K {
+    pub fn object(&self) -> &'a K {
         match self {
             Self::Is(object) | Self::Was(object) => object,
         }
