@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
-use thalweg_operator_plan::applied::{differs, stamp};
 use thalweg_crds::ids::{RunId, Slot};
+use thalweg_operator_plan::applied::{differs, stamp};
 use thalweg_operator_plan::names::{APPLIED, MANAGER, PIPELINE};
 use thalweg_operator_plan::objects::{self, Objects};
 use thalweg_operator_plan::observed::pod_uid;
@@ -28,7 +28,14 @@ use crate::observe::Subject;
 
 /// An object of ours: in a namespace, readable and writable.
 pub trait Object:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
 }
 
@@ -94,7 +101,8 @@ impl Applier<'_> {
     pub async fn slots(&mut self, pipeline: &ValidatedPipeline, plan: &Plan) -> Result<()> {
         for number in 0..plan.slots {
             let lease = objects::slot_lease(pipeline, &self.subject.owner, number);
-            let known: Option<_> = self.subject.known::<Lease>(self.context, &self.context.world.leases, &lease.name_any());
+            let known: Option<_> =
+                self.subject.known::<Lease>(self.context, &self.context.world.leases, &lease.name_any());
             if known.is_none() {
                 self.create(lease).await?;
             }
@@ -112,7 +120,8 @@ impl Applier<'_> {
         }
         let pods: Api<Pod> = self.api()?;
         let label = format!("{PIPELINE}={}", self.subject.names.label());
-        let alive = pods.list(&ListParams::default().labels(&label)).await.map_err(Error::api("listing worker pods"))?;
+        let alive =
+            pods.list(&ListParams::default().labels(&label)).await.map_err(Error::api("listing worker pods"))?;
         for slot in slots {
             let known = self.subject.known::<Lease>(self.context, &self.context.world.leases, &slot.0);
             let Some(mut lease) = known.map(|lease| (*lease).clone()) else { continue };
@@ -134,7 +143,11 @@ impl Applier<'_> {
     ///
     /// # Errors
     /// A write failed, or somebody else wrote first.
-    pub async fn assignment(&mut self, desired: &AssignmentSpec, made: impl FnOnce() -> Option<StreamAssignment>) -> Result<()> {
+    pub async fn assignment(
+        &mut self,
+        desired: &AssignmentSpec,
+        made: impl FnOnce() -> Option<StreamAssignment>,
+    ) -> Result<()> {
         let name = self.subject.names.pipeline();
         let known = self.subject.known::<StreamAssignment>(self.context, &self.context.world.assignments, name);
         let Some(known) = known else {
@@ -158,7 +171,8 @@ impl Applier<'_> {
     /// # Errors
     /// A write failed.
     pub async fn remove_plans(&mut self, kept: &BTreeSet<String>) -> Result<()> {
-        let ours = |map: &ConfigMap| map.namespace().as_ref() == Some(&self.subject.namespace) && self.subject.owns(map);
+        let ours =
+            |map: &ConfigMap| map.namespace().as_ref() == Some(&self.subject.namespace) && self.subject.owns(map);
         let stale = self.context.world.plans.state_filter(|map| ours(map) && !kept.contains(&map.name_any()));
         for map in stale {
             let name = map.name_any();
@@ -183,7 +197,9 @@ impl Applier<'_> {
         let found = match self.cached(store, &name) {
             Some(cached) => Some(cached),
             // It may exist without our labels, or belong to somebody else.
-            None => self.api::<K>()?.get_opt(&name).await.map_err(Error::api(format!("reading {} {name}", K::kind(&()))))?,
+            None => {
+                self.api::<K>()?.get_opt(&name).await.map_err(Error::api(format!("reading {} {name}", K::kind(&()))))?
+            }
         };
         if let Some(found) = &found {
             self.must_own(found)?;

@@ -13,8 +13,8 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::overlay::Overlay;
 use crate::reports::Reports;
-use crate::tally::Tally;
 use crate::status::StatusTimes;
+use crate::tally::Tally;
 use crate::world::World;
 
 /// What all looks at pipelines share.

@@ -147,7 +147,9 @@ fn retry(pipeline: Arc<StreamPipeline>, error: &Error, context: Arc<Context>) ->
         // Somebody wrote first, and the event of that is on its way.
         _ if error.is_conflict() => debug!(namespace, pipeline = name, %error, "looking again"),
         Class::Internal => error!(namespace, pipeline = name, %error, reason = error.name(), "looking again"),
-        Class::User | Class::External => warn!(namespace, pipeline = name, %error, reason = error.name(), "looking again"),
+        Class::User | Class::External => {
+            warn!(namespace, pipeline = name, %error, reason = error.name(), "looking again")
+        }
     }
     Action::requeue(delay)
 }

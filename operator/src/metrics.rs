@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// From an untouched pipeline (tenths of a millisecond) to one whose objects are all made (half a second).
@@ -66,18 +67,10 @@ const REPORTS: Metric = Metric {
     labels: &["result"],
     help: "Reports asked of workers, by result: Received, Failed.",
 };
-const LEADER: Metric = Metric {
-    name: "thalweg_operator_leader",
-    kind: Kind::Gauge,
-    labels: &[],
-    help: "1 while this replica leads.",
-};
-const PIPELINES: Metric = Metric {
-    name: "thalweg_operator_pipelines",
-    kind: Kind::Gauge,
-    labels: &["phase"],
-    help: "Pipelines by phase.",
-};
+const LEADER: Metric =
+    Metric { name: "thalweg_operator_leader", kind: Kind::Gauge, labels: &[], help: "1 while this replica leads." };
+const PIPELINES: Metric =
+    Metric { name: "thalweg_operator_pipelines", kind: Kind::Gauge, labels: &["phase"], help: "Pipelines by phase." };
 const UNITS: Metric = Metric {
     name: "thalweg_operator_units",
     kind: Kind::Gauge,
@@ -98,9 +91,8 @@ const STARTED: Metric = Metric {
 };
 
 /// Every metric, in the order of the reference.
-pub const ALL: [Metric; 10] = [
-    RECONCILES, RECONCILE_SECONDS, CHECK_SECONDS, WRITES, REPORTS, LEADER, PIPELINES, UNITS, TAKEOVERS, STARTED,
-];
+pub const ALL: [Metric; 10] =
+    [RECONCILES, RECONCILE_SECONDS, CHECK_SECONDS, WRITES, REPORTS, LEADER, PIPELINES, UNITS, TAKEOVERS, STARTED];
 
 /// What is counted.
 pub struct Metrics {

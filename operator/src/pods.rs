@@ -33,9 +33,8 @@ fn age(pod: &Pod) -> Duration {
 fn trouble(pod: &Pod, status: &PodStatus) -> Option<String> {
     let container = status.container_statuses.iter().flatten().find_map(container_trouble);
     let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
-    let place = unscheduled.map(|condition| {
-        format!("no node takes it: {}", condition.message.as_deref().unwrap_or("no reason is given"))
-    });
+    let place = unscheduled
+        .map(|condition| format!("no node takes it: {}", condition.message.as_deref().unwrap_or("no reason is given")));
     container.map(|trouble| with_hint(pod, trouble)).or(place)
 }
 
@@ -49,7 +48,11 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
         return Some(format!("{reason}{message}{code}"));
     }
     let ended = state.terminated.as_ref()?;
-    Some(format!("it ended with code {} ({})", ended.exit_code, ended.reason.as_deref().unwrap_or("no reason is given")))
+    Some(format!(
+        "it ended with code {} ({})",
+        ended.exit_code,
+        ended.reason.as_deref().unwrap_or("no reason is given")
+    ))
 }
 
 /// A container that waits to be created mostly waits for what it mounts.
@@ -61,7 +64,10 @@ fn with_hint(pod: &Pod, trouble: String) -> String {
     let secrets: Vec<_> = volumes.filter_map(|volume| volume.secret.as_ref()?.secret_name.clone()).collect();
     match secrets.is_empty() {
         true => trouble,
-        false => format!("{trouble}; it mounts Secret {}: does each exist, with the keys that are named?", secrets.join(", ")),
+        false => format!(
+            "{trouble}; it mounts Secret {}: does each exist, with the keys that are named?",
+            secrets.join(", ")
+        ),
     }
 }
 

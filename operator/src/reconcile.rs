@@ -135,7 +135,8 @@ async fn tell(
 
 /// When the next look is due, if nothing happens until then.
 fn again(plan: &Plan, validated: &Validated, observed: &Observed, written: &Written) -> Action {
-    let is_starting = |pod: &thalweg_operator_plan::observed::WorkerPod| pod.ready == Readiness::NotReady && pod.age < STARTING;
+    let is_starting =
+        |pod: &thalweg_operator_plan::observed::WorkerPod| pod.ready == Readiness::NotReady && pod.age < STARTING;
     if observed.pods.iter().any(is_starting) {
         return Action::requeue(STARTING);
     }

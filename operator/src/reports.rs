@@ -66,7 +66,8 @@ impl Reports {
 
 /// A report without its figures: what a decision could depend on.
 fn meaning(report: &Report) -> Report {
-    let mut meaning = Report { splits: Vec::new(), commit: None, busy_share: 0.0, blocked_share: 0.0, ..report.clone() };
+    let mut meaning =
+        Report { splits: Vec::new(), commit: None, busy_share: 0.0, blocked_share: 0.0, ..report.clone() };
     for unit in &mut meaning.units {
         unit.commits = 0;
         unit.dead_letters = 0;
@@ -187,7 +188,8 @@ mod tests {
     #[test]
     fn figures_alone_mean_nothing_new() {
         let reports = Reports::default();
-        let report = Report { run_id: RunId("a/0".to_owned()), units: vec![UnitReport::default()], ..Report::default() };
+        let report =
+            Report { run_id: RunId("a/0".to_owned()), units: vec![UnitReport::default()], ..Report::default() };
         assert!(reports.keep(report.clone()));
         let figures = Report {
             busy_share: 0.7,

@@ -65,14 +65,21 @@ impl World {
         let mut watches = Watches::new(triggers, Arc::clone(overlay));
         let silence = Arc::new(Silence::default());
         let scope = Scope { client, namespace };
-        let pipelines = watches.start(scope.api(), watcher::Config::default(), |_| {}, |change: Change<'_, StreamPipeline>| {
-            Some(ObjectRef::from_obj(change.object()))
-        });
+        let pipelines = watches.start(
+            scope.api(),
+            watcher::Config::default(),
+            |_| {},
+            |change: Change<'_, StreamPipeline>| Some(ObjectRef::from_obj(change.object())),
+        );
         watches.pipelines(&pipelines);
         let readers = pipelines.clone();
-        let of_source = move |change: Change<'_, StreamSource>| referring(&readers, change.object(), |p, name| source_names(&p.spec).contains(name));
+        let of_source = move |change: Change<'_, StreamSource>| {
+            referring(&readers, change.object(), |p, name| source_names(&p.spec).contains(name))
+        };
         let readers = pipelines.clone();
-        let of_sink = move |change: Change<'_, StreamSink>| referring(&readers, change.object(), |p, name| sink_names(&p.spec).contains(name));
+        let of_sink = move |change: Change<'_, StreamSink>| {
+            referring(&readers, change.object(), |p, name| sink_names(&p.spec).contains(name))
+        };
         let noted = Arc::clone(&silence);
         Self {
             sources: watches.start(scope.api(), watcher::Config::default(), |_| {}, of_source),
@@ -164,7 +171,9 @@ fn changed_hands() -> impl Fn(Change<'_, Lease>) -> Option<ObjectRef<StreamPipel
 }
 
 /// The pipeline of a pod: its ReplicaSet owns it, and its label may be shortened.
-fn labelled(pipelines: &Store<StreamPipeline>) -> impl Fn(Change<'_, Pod>) -> Vec<ObjectRef<StreamPipeline>> + Send + use<> {
+fn labelled(
+    pipelines: &Store<StreamPipeline>,
+) -> impl Fn(Change<'_, Pod>) -> Vec<ObjectRef<StreamPipeline>> + Send + use<> {
     let pipelines = pipelines.clone();
     move |change| {
         let pod = change.object();

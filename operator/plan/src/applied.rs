@@ -38,7 +38,9 @@ fn contains(observed: &Value, desired: &Value, field: &str) -> bool {
         (Value::Array(observed), Value::Array(desired)) => contains_items(observed, desired, field),
         (Value::Null, Value::Object(desired)) => desired.is_empty(),
         (Value::Null, Value::Array(desired)) => desired.is_empty(),
-        (Value::String(a), Value::String(b)) if a != b => is_quantity(field) && quantity(a).is_some_and(|a| quantity(b) == Some(a)),
+        (Value::String(a), Value::String(b)) if a != b => {
+            is_quantity(field) && quantity(a).is_some_and(|a| quantity(b) == Some(a))
+        }
         (observed, desired) => observed == desired,
     }
 }
@@ -85,7 +87,8 @@ fn quantity(text: &str) -> Option<i128> {
     let (number, factor) = SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = fraction.get(..fraction.len().min(3))?;
-    let thousandths = digits.parse::<i128>().or_else(|error| if digits.is_empty() { Ok(0) } else { Err(error) }).ok()?;
+    let thousandths =
+        digits.parse::<i128>().or_else(|error| if digits.is_empty() { Ok(0) } else { Err(error) }).ok()?;
     let thousandths = thousandths * 10_i128.pow(3 - u32::try_from(digits.len()).ok()?);
     whole.parse::<i128>().ok()?.checked_mul(1_000)?.checked_add(thousandths)?.checked_mul(factor)
 }
@@ -98,7 +101,8 @@ mod tests {
 
     #[test]
     fn defaults_and_the_fields_of_others_are_no_difference() {
-        let desired = stamp(json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker", "image": "x"}]}}));
+        let desired =
+            stamp(json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker", "image": "x"}]}}));
         let mut observed = desired.clone();
         observed["metadata"]["resourceVersion"] = "7".into();
         observed["spec"]["containers"][0]["terminationMessagePath"] = "/dev/termination-log".into();

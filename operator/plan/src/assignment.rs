@@ -121,7 +121,8 @@ impl<'a> Table<'a> {
         for index in lost {
             let Some(target) = self.lightest() else { return };
             // A planned handoff whose new owner died: the one before it may still hold the unit, and answers.
-            let previous = self.next[index].previous.clone().filter(|previous| self.lives(previous) && *previous != target);
+            let previous =
+                self.next[index].previous.clone().filter(|previous| self.lives(previous) && *previous != target);
             self.give(index, target, previous);
         }
     }
@@ -203,7 +204,8 @@ impl<'a> Table<'a> {
 
     /// The load of all serving workers on the node of one.
     fn node_load(&self, slot: &Slot) -> f64 {
-        let node = |slot: &Slot| self.workers.iter().find(|worker| worker.slot == *slot).and_then(|w| w.node.as_deref());
+        let node =
+            |slot: &Slot| self.workers.iter().find(|worker| worker.slot == *slot).and_then(|w| w.node.as_deref());
         let here = node(slot);
         self.loads.iter().filter(|(other, _)| node(other) == here).map(|(_, load)| load).sum()
     }

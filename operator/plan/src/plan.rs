@@ -179,7 +179,12 @@ fn found_units<'a>(basis: &'a AssignmentSpec, observed: &'a Observed) -> impl It
 }
 
 /// What is to be published for some units, by who lives.
-fn assign(basis: &AssignmentSpec, units: Vec<UnitAssignment>, observed: &Observed, sources: &[String]) -> AssignmentSpec {
+fn assign(
+    basis: &AssignmentSpec,
+    units: Vec<UnitAssignment>,
+    observed: &Observed,
+    sources: &[String],
+) -> AssignmentSpec {
     let fleet = fleet(observed, &basis.plan);
     if fleet.live.is_empty() {
         return AssignmentSpec { units, ..basis.clone() };
@@ -280,4 +285,3 @@ fn progress_step(next: &AssignmentSpec, observed: &Observed) -> Step {
         _ => Step::Start,
     }
 }
-

@@ -59,7 +59,11 @@ fn problem(written: &Written, kind: &str, name: &str, path: String) -> Problem {
         path,
         place: None,
         message: format!("there is no {kind} `{name}` in namespace {}", written.namespace),
-        help: Some(format!("apply it there, or name another one (kubectl get {} -n {})", plural(kind), written.namespace)),
+        help: Some(format!(
+            "apply it there, or name another one (kubectl get {} -n {})",
+            plural(kind),
+            written.namespace
+        )),
     }
 }
 

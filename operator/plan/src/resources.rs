@@ -41,7 +41,8 @@ impl PlanText {
     /// Writes the manifests of a plan; `key_groups` is fixed in them, so that later changes of `scaling` make no new plan.
     pub fn new(written: &Written, key_groups: u32) -> Self {
         let mut documents = vec![document("StreamPipeline", written, &written.name, pipeline(written, key_groups))];
-        documents.extend(written.sources.iter().map(|(name, spec)| document("StreamSource", written, name, value(spec))));
+        documents
+            .extend(written.sources.iter().map(|(name, spec)| document("StreamSource", written, name, value(spec))));
         documents.extend(written.sinks.iter().map(|(name, spec)| document("StreamSink", written, name, value(spec))));
         documents.extend(sql_map(written));
         let texts = documents.iter().map(|document| serde_json::to_string_pretty(document).unwrap_or_default());

@@ -4,7 +4,7 @@ mod conditions;
 mod figures;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use thalweg_crds::pipeline::{PipelineStatus, Phase};
+use thalweg_crds::pipeline::{Phase, PipelineStatus};
 
 use crate::names::Names;
 use crate::objects::selector;
@@ -44,7 +44,9 @@ pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
         commit: figures::commit(facts.observed),
         scaling: facts.previous.scaling.clone(),
         dead_letters: figures::dead_letters(facts.observed),
-        topology: facts.validated.map_or_else(|_| facts.previous.topology.clone(), |valid| Some(figures::topology(valid))),
+        topology: facts
+            .validated
+            .map_or_else(|_| facts.previous.topology.clone(), |valid| Some(figures::topology(valid))),
         active_plan: active_plan(facts, units),
         conditions,
     }
@@ -52,12 +54,8 @@ pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
 
 /// Whether a status differs from the one that is written in more than its figures.
 pub fn differs_in_more_than_figures(old: &PipelineStatus, new: &PipelineStatus) -> bool {
-    let without = |status: &PipelineStatus| PipelineStatus {
-        lag: None,
-        commit: None,
-        dead_letters: None,
-        ..status.clone()
-    };
+    let without =
+        |status: &PipelineStatus| PipelineStatus { lag: None, commit: None, dead_letters: None, ..status.clone() };
     without(old) != without(new)
 }
 

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use thalweg_crds::SinkSpec;
 use thalweg_crds::condition::Reason;
 use thalweg_crds::connector::SinkConnector;
 use thalweg_crds::manifest::{self, ResolvedPipeline};
 use thalweg_crds::pipeline::Delivery;
 use thalweg_crds::scaling::ScalingSpec;
 use thalweg_crds::worker::WorkerSpec;
-use thalweg_crds::SinkSpec;
 
 use crate::assignment::UNITS_PER_OBJECT;
 use crate::check::{Checked, Found, Stage, StageKind, located};
@@ -83,8 +83,10 @@ pub fn draft(written: &Written, key_groups: Option<u32>) -> Result<Draft, Vec<Pr
 /// The problems of the check, and those of running such stages in a cluster.
 pub fn validate(draft: &Draft, written: &Written, checked: &Checked) -> Result<ValidatedPipeline, Vec<Problem>> {
     let stages = checked.stages(&written.name, &draft.plan)?;
-    let problems: Vec<Problem> =
-        [needs_state(draft, stages), too_many_units(draft, stages), twice_delivered(draft)].into_iter().flatten().collect();
+    let problems: Vec<Problem> = [needs_state(draft, stages), too_many_units(draft, stages), twice_delivered(draft)]
+        .into_iter()
+        .flatten()
+        .collect();
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -111,7 +113,9 @@ fn needs_state(draft: &Draft, stages: &[Stage]) -> Option<Problem> {
     let lookup = draft.resolved.sources.iter().find(|source| source.spec.lookup.is_some());
     let what = match (windowed, lookup) {
         (true, _) => "windows keep state".to_owned(),
-        (false, Some(source)) => format!("StreamSource/{} is a lookup, of which all workers read one copy", source.name),
+        (false, Some(source)) => {
+            format!("StreamSource/{} is a lookup, of which all workers read one copy", source.name)
+        }
         (false, None) => return None,
     };
     Some(Problem {
@@ -152,7 +156,10 @@ fn twice_delivered(draft: &Draft) -> Option<Problem> {
         resource: resolved.resource(),
         path: "spec.state.url".to_owned(),
         place: None,
-        message: format!("StreamSink/{} writes files exactly once, and positions have no place that outlives a worker", sink.name),
+        message: format!(
+            "StreamSink/{} writes files exactly once, and positions have no place that outlives a worker",
+            sink.name
+        ),
         help: Some("set state.url to s3://BUCKET/PREFIX, or delivery: AtLeastOnce for this sink".to_owned()),
     })
 }

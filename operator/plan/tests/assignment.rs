@@ -37,7 +37,10 @@ fn progress() -> impl Strategy<Value = Progress> {
 fn units() -> impl Strategy<Value = Vec<UnitState>> {
     let unit = (proptest::option::of(0..8usize), proptest::option::of(0..8usize), 0..30i64, progress(), 1..50u32);
     proptest::collection::vec(unit, 0..40).prop_map(|units| {
-        let state = |(index, (owner, previous, epoch, progress, weight)): (usize, (Option<usize>, Option<usize>, i64, _, u32))| {
+        let state = |(index, (owner, previous, epoch, progress, weight)): (
+            usize,
+            (Option<usize>, Option<usize>, i64, _, u32),
+        )| {
             let unit = UnitId { stage: 0, index: index as i32 };
             let previous = previous.filter(|previous| Some(*previous) != owner).map(slot);
             let published = UnitAssignment { unit, owner: owner.map(slot), epoch: Epoch(epoch), previous };

@@ -17,11 +17,8 @@ pub(crate) const STAGES: &str = "stages";
 impl Build<'_> {
     pub(super) fn plan(&self) -> ConfigMap {
         let plan = &self.pipeline.plan;
-        let data = [
-            (RESOURCES, plan.resources.clone()),
-            (HASH, plan.hash.clone()),
-            (STAGES, note(&self.pipeline.stages)),
-        ];
+        let data =
+            [(RESOURCES, plan.resources.clone()), (HASH, plan.hash.clone()), (STAGES, note(&self.pipeline.stages))];
         ConfigMap {
             metadata: self.metadata(&self.pipeline.names.plan(&plan.hash)),
             data: Some(data.map(|(key, text)| (key.to_owned(), text)).into_iter().collect::<BTreeMap<_, _>>()),

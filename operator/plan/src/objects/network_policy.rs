@@ -15,7 +15,8 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 impl Build<'_> {
     /// Outgoing traffic is not limited: sources and sinks are wherever the user says.
     pub(super) fn network_policy(&self) -> NetworkPolicy {
-        let workers = NetworkPolicyPeer { pod_selector: Some(matching(self.selector())), ..NetworkPolicyPeer::default() };
+        let workers =
+            NetworkPolicyPeer { pod_selector: Some(matching(self.selector())), ..NetworkPolicyPeer::default() };
         let operator = NetworkPolicyPeer {
             namespace_selector: Some(matching(labels([(NAMESPACE_NAME, self.settings.operator_namespace.clone())]))),
             pod_selector: Some(matching(labels([(APP_NAME, MANAGER.to_owned())]))),

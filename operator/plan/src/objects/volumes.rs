@@ -19,19 +19,20 @@ const CONFIGS: &str = "/etc/thalweg/configs";
 impl Build<'_> {
     /// Volumes and where they are mounted.
     pub(super) fn volumes(&self) -> (Vec<Volume>, Vec<VolumeMount>) {
-        let plan = ConfigMapVolumeSource { name: self.pipeline.names.plan(&self.pipeline.plan.hash), ..Default::default() };
-        let tmp = Volume {
-            name: "tmp".to_owned(),
-            empty_dir: Some(EmptyDirVolumeSource::default()),
-            ..Volume::default()
-        };
+        let plan =
+            ConfigMapVolumeSource { name: self.pipeline.names.plan(&self.pipeline.plan.hash), ..Default::default() };
+        let tmp =
+            Volume { name: "tmp".to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() };
         let mut all = vec![
             (Volume { name: "plan".to_owned(), config_map: Some(plan), ..Volume::default() }, PLAN.to_owned()),
             (tmp, "/tmp".to_owned()),
         ];
         all.extend(numbered(&self.pipeline.mounts.secrets, "secret", SECRETS, secret));
         all.extend(numbered(&self.pipeline.mounts.config_maps, "config", CONFIGS, config_map));
-        all.into_iter().map(|(volume, path)| (mount(&volume, path), volume)).map(|(mount, volume)| (volume, mount)).unzip()
+        all.into_iter()
+            .map(|(volume, path)| (mount(&volume, path), volume))
+            .map(|(mount, volume)| (volume, mount))
+            .unzip()
     }
 }
 
@@ -55,7 +56,8 @@ fn secret(name: &str, items: Vec<KeyToPath>) -> Volume {
 }
 
 fn config_map(name: &str, items: Vec<KeyToPath>) -> Volume {
-    let source = ConfigMapVolumeSource { name: name.to_owned(), items: Some(items), ..ConfigMapVolumeSource::default() };
+    let source =
+        ConfigMapVolumeSource { name: name.to_owned(), items: Some(items), ..ConfigMapVolumeSource::default() };
     Volume { config_map: Some(source), ..Volume::default() }
 }
 

@@ -49,7 +49,9 @@ impl<'a> Conditions<'a> {
             ConditionType::SinksReachable => self.reachable("StreamSink/"),
             ConditionType::CommitHealthy => self.commit_healthy(),
             ConditionType::LagWithinTarget => self.lag_within_target(),
-            ConditionType::ScalingActive => no(Reason::ScalingDisabled, "workers are not scaled by lag in this version"),
+            ConditionType::ScalingActive => {
+                no(Reason::ScalingDisabled, "workers are not scaled by lag in this version")
+            }
             ConditionType::ScalingLimited => self.scaling_limited(),
             ConditionType::Rebalancing => self.rebalancing(),
             ConditionType::Paused => self.at_step(Step::Pause, Reason::Paused, "spec.paused is true"),
@@ -154,15 +156,21 @@ impl<'a> Conditions<'a> {
         let seconds = figures::lag(self.facts.observed).and_then(|lag| lag.seconds);
         match seconds {
             None => unknown("the lag is not known"),
-            Some(seconds) if seconds <= target.as_std().as_secs_f64() => yes(Reason::AsExpected, "the lag is below targetLag"),
-            Some(seconds) => no(Reason::LagAboveTarget, format!("the oldest record waits for {seconds:.0} s, the target is {target}")),
+            Some(seconds) if seconds <= target.as_std().as_secs_f64() => {
+                yes(Reason::AsExpected, "the lag is below targetLag")
+            }
+            Some(seconds) => no(
+                Reason::LagAboveTarget,
+                format!("the oldest record waits for {seconds:.0} s, the target is {target}"),
+            ),
         }
     }
 
     fn scaling_limited(&self) -> Verdict {
         let asked = self.facts.validated.map_or(0, |pipeline| asked_for(&pipeline.scaling));
         if asked > 1 {
-            let message = format!("scaling asks for {asked} workers, and one worker runs a whole pipeline in this version");
+            let message =
+                format!("scaling asks for {asked} workers, and one worker runs a whole pipeline in this version");
             return yes(Reason::TooManyWorkers, message);
         }
         no(Reason::AsExpected, "no limit stands in the way")

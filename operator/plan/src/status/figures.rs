@@ -35,7 +35,8 @@ pub(super) fn lag(observed: &Observed) -> Option<LagStatus> {
     }
     let records: Option<u64> = splits.iter().map(|split| split.lag_records).sum();
     let worst = splits.iter().filter_map(|split| Some((split.lag_seconds?, *split))).max_by(|a, b| a.0.total_cmp(&b.0));
-    let seconds = worst.as_ref().map(|(seconds, _)| *seconds).filter(|_| splits.iter().all(|s| s.lag_seconds.is_some()));
+    let seconds =
+        worst.as_ref().map(|(seconds, _)| *seconds).filter(|_| splits.iter().all(|s| s.lag_seconds.is_some()));
     if records.is_none() && seconds.is_none() {
         return None;
     }

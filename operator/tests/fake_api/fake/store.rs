@@ -29,6 +29,8 @@ pub struct Event {
     pub kind: Kind,
     /// `ADDED`, `MODIFIED` or `DELETED`.
     pub what: &'static str,
+    /// The object before; null where there was none.
+    pub before: Value,
     /// The object afterwards.
     pub object: Value,
 }
@@ -119,9 +121,12 @@ impl Store {
         self.remove(key, old.clone());
         let uid = old["metadata"]["uid"].clone();
         let is_owned = |object: &Value| {
-            object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| owners.iter().any(|o| o["uid"] == uid))
+            object["metadata"]["ownerReferences"]
+                .as_array()
+                .is_some_and(|owners| owners.iter().any(|o| o["uid"] == uid))
         };
-        let owned: Vec<Key> = self.objects.iter().filter(|(_, object)| is_owned(object)).map(|(key, _)| key.clone()).collect();
+        let owned: Vec<Key> =
+            self.objects.iter().filter(|(_, object)| is_owned(object)).map(|(key, _)| key.clone()).collect();
         owned.iter().for_each(|key| drop(self.delete(key, &Value::Null)));
         Ok(old)
     }
@@ -151,17 +156,17 @@ impl Store {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         drop_nulls(&mut object);
-        self.events.push(Event { version: self.version, kind: key.0.clone(), what, object: object.clone() });
-        self.objects.insert(key, object.clone());
+        let before = self.objects.insert(key.clone(), object.clone()).unwrap_or_default();
+        self.events.push(Event { version: self.version, kind: key.0, what, before, object: object.clone() });
         object
     }
 
     fn remove(&mut self, key: &Key, mut object: Value) {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        self.objects.remove(key);
+        let before = self.objects.remove(key).unwrap_or_default();
         self.applied.retain(|(applied, _), _| applied != key);
-        self.events.push(Event { version: self.version, kind: key.0.clone(), what: "DELETED", object });
+        self.events.push(Event { version: self.version, kind: key.0.clone(), what: "DELETED", before, object });
     }
 }
 

@@ -11,4 +11,4 @@ mod store;
 
 pub use faults::Fault;
 pub use server::FakeApi;
-pub use store::{Kind, Write};
+pub use store::{Key, Write};

@@ -21,7 +21,8 @@ impl Target {
     /// Parses a request's path and query.
     pub fn parse(path: &str, query: &str) -> Self {
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let group: Vec<&str> = if parts[0] == "api" { parts.drain(..2).skip(1).collect() } else { parts.drain(..3).skip(1).collect() };
+        let group: Vec<&str> =
+            if parts[0] == "api" { parts.drain(..2).skip(1).collect() } else { parts.drain(..3).skip(1).collect() };
         let namespace = (parts[0] == "namespaces" && parts.len() > 2).then(|| parts.drain(..2).nth(1)).flatten();
         let mut rest = parts.into_iter().map(str::to_owned);
         let plural = rest.next().unwrap_or_default();

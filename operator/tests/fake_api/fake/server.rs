@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::stream;
@@ -11,11 +12,12 @@ use kube::Client;
 use kube::client::Body as RequestBody;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::faults::Fault;
 use super::path::Target;
 use super::responses::{Body, document, lines};
-use super::store::{Key, Store, Write, refusal};
+use super::store::{Event, Key, Refusal, Store, Write, refusal};
 
 /// An API server in memory.
 #[derive(Clone, Default)]
@@ -27,6 +29,9 @@ pub struct FakeApi {
 struct Inner {
     store: Mutex<Store>,
     changed: Notify,
+    /// How many writes were asked for.
+    asked: AtomicUsize,
+    /// Writes that changed something.
     writes: Mutex<Vec<Write>>,
     /// Faults by the number of the write, from 0.
     faults: Mutex<BTreeMap<usize, Fault>>,
@@ -61,7 +66,12 @@ impl FakeApi {
         self.inner.changed.notify_waiters();
     }
 
-    /// Writes so far.
+    /// How many writes were asked for, those included that changed nothing or were refused.
+    pub fn asked(&self) -> usize {
+        self.inner.asked.load(Ordering::SeqCst)
+    }
+
+    /// Writes so far that changed something.
     pub fn writes(&self) -> Vec<Write> {
         self.inner.writes.lock().expect("unpoisoned").clone()
     }
@@ -71,9 +81,9 @@ impl FakeApi {
         self.inner.killed.notified().await;
     }
 
-    /// Waits until something changes.
-    pub async fn change(&self) {
-        self.inner.changed.notified().await;
+    /// Waits until something changes, from the moment at which it is enabled.
+    pub fn change(&self) -> Notified<'_> {
+        self.inner.changed.notified()
     }
 }
 
@@ -128,11 +138,7 @@ impl Inner {
             changed.as_mut().enable();
             let found = {
                 let store = self.store.lock().expect("unpoisoned");
-                let namespace = |object: &Value| object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-                let mut newer = store.events.iter().filter(|event| event.version > from);
-                newer
-                    .find(|event| is_in(target, &event.kind, &namespace(&event.object)) && target.selects(&event.object))
-                    .map(|event| (json!({"type": event.what, "object": event.object}), event.version))
+                store.events.iter().filter(|event| event.version > from).find_map(|event| shown(target, event))
             };
             match found {
                 Some(found) => return found,
@@ -142,7 +148,8 @@ impl Inner {
     }
 
     async fn write(&self, method: &Method, target: &Target, body: Value) -> Response<Body> {
-        let fault = self.note(method, target, &body);
+        let number = self.asked.fetch_add(1, Ordering::SeqCst);
+        let fault = self.faults.lock().expect("unpoisoned").remove(&number);
         if fault.is_none_or(Fault::commits) {
             let done = self.commit(method, target, body);
             self.changed.notify_waiters();
@@ -163,32 +170,41 @@ impl Inner {
         }
     }
 
-    /// Notes a write; the fault that it meets.
-    fn note(&self, method: &Method, target: &Target, body: &Value) -> Option<Fault> {
-        let verb = match *method {
-            Method::POST => "create",
-            Method::PUT => "update",
-            Method::DELETE => "delete",
-            _ if target.part.is_some() => "status",
-            _ => "apply",
-        };
-        let name = target.name.clone().or_else(|| body["metadata"]["name"].as_str().map(str::to_owned));
-        let mut writes = self.writes.lock().expect("unpoisoned");
-        writes.push(Write { verb, kind: target.kind.clone(), name: name.unwrap_or_default() });
-        self.faults.lock().expect("unpoisoned").remove(&(writes.len() - 1))
-    }
-
-    fn commit(&self, method: &Method, target: &Target, body: Value) -> Result<Value, super::store::Refusal> {
+    /// Does a write, and notes it if it changed something.
+    fn commit(&self, method: &Method, target: &Target, body: Value) -> Result<Value, Refusal> {
         let mut store = self.store.lock().expect("unpoisoned");
         let named = body["metadata"]["name"].as_str().map(str::to_owned);
         let target = Target { name: target.name.clone().or(named), ..target.clone() };
-        match *method {
-            Method::POST => store.create(key(&target), body),
-            Method::PUT => store.update(key(&target), body),
-            Method::DELETE => store.delete(&key(&target), &body),
-            _ => store.apply(key(&target), body, target.part.as_deref() == Some("status")),
+        let (before, is_status) = (store.version(), target.part.as_deref() == Some("status"));
+        let (verb, done) = match *method {
+            Method::POST => ("create", store.create(key(&target), body)),
+            Method::PUT => ("update", store.update(key(&target), body)),
+            Method::DELETE => ("delete", store.delete(&key(&target), &body)),
+            _ if is_status => ("status", store.apply(key(&target), body, true)),
+            _ => ("apply", store.apply(key(&target), body, false)),
+        };
+        if store.version() > before {
+            let name = target.name.unwrap_or_default();
+            self.writes.lock().expect("unpoisoned").push(Write { verb, kind: target.kind, name });
         }
+        done
     }
+}
+
+/// An event as a watch sees it: an object that is selected no longer is gone, for that watch.
+fn shown(target: &Target, event: &Event) -> Option<(Value, u64)> {
+    let namespace = event.object["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !is_in(target, &event.kind, namespace) {
+        return None;
+    }
+    let what = match (target.selects(&event.before), target.selects(&event.object)) {
+        (_, true) if event.what == "DELETED" => "DELETED",
+        (false, true) => "ADDED",
+        (true, true) => event.what,
+        (true, false) => "DELETED",
+        (false, false) => return None,
+    };
+    Some((json!({"type": what, "object": event.object}), event.version))
 }
 
 fn key(target: &Target) -> Key {
