@@ -240,8 +240,12 @@ impl Applier<'_> {
         match api.create(&posted(), &object).await {
             Err(error) if is_status(&error, 409) => {
                 let found = api.get_opt(&name).await.map_err(Error::api(format!("reading {} {name}", K::kind(&()))))?;
-                found.iter().try_for_each(|found| self.must_own(found))?;
-                found.iter().for_each(|found| self.context.overlay.wrote(found));
+                // Gone again already: the next look makes it.
+                let Some(found) = found else {
+                    return Err(Error::api(format!("writing {} {name}", K::kind(&())))(error));
+                };
+                self.must_own(&found)?;
+                self.context.overlay.wrote(&found);
                 Ok(())
             }
             answer => self.wrote("create", &name, answer),
