@@ -53,6 +53,8 @@ pub enum WorkerState {
 pub struct Failure {
     /// The name of a [`crate::condition::Reason`].
     pub reason: String,
+    /// The resource that it is about, `Kind/name`, where it is about one.
+    pub resource: Option<String>,
     /// What was found, what is expected, and what to do. Holds no secret.
     pub message: String,
 }

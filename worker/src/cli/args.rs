@@ -152,6 +152,9 @@ pub struct CheckArgs {
     /// How problems are written
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    /// Open nothing that the manifests name; columns that a source does not declare are a problem
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `thalweg explain`
