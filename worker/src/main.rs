@@ -1,8 +1,10 @@
 //! `thalweg`: stream pipelines in one process, and the worker that runs them on Kubernetes.
 
 mod cli;
+mod cluster;
 mod job;
 mod memory;
+mod metrics;
 mod runtime;
 
 use std::process::ExitCode;

@@ -6,5 +6,5 @@ mod secrets;
 mod types;
 
 pub use build::{Roots, Settings, build};
-pub use planned::{Found, Planned, plan_manifests};
+pub use planned::{Found, Planned, plan_declared, plan_manifests};
 pub use secrets::Mounted;

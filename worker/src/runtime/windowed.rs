@@ -343,6 +343,9 @@ impl WindowedUnit {
         };
         live.add(rows);
         *durable += rows;
+        if target == Target::DeadLetters {
+            self.context.counted.dead_letters.add(rows);
+        }
     }
 
     /// Takes entries out of the store that nobody needs any more: neither a sink nor the next stage.
@@ -359,8 +362,10 @@ impl WindowedUnit {
     fn committed(&mut self, started: Duration) {
         self.last_commit = self.context.clock.monotonic();
         let counters = stage_counters(&self.context.counters, self.context.id);
+        let took = self.last_commit - started;
         counters.commits.add(1);
-        counters.commit_micros.add((self.last_commit - started).as_micros() as u64);
+        counters.commit_micros.add(took.as_micros() as u64);
+        self.context.counted.committed(self.context.clock.wall_millis(), took);
         let held = self.state.bytes() as u64;
         counters.state.change(std::mem::replace(&mut self.state_bytes, held), held);
         self.acknowledge();
