@@ -13,7 +13,7 @@ use thalweg_crds::pipeline::{Phase, PipelineStatus};
 use thalweg_crds::report::{Failure, WorkerState};
 use thalweg_operator_plan::check::{Checked, Stage, StageKind, parse};
 use thalweg_operator_plan::observed::{Observed, Rollout};
-use thalweg_operator_plan::plan::{Plan, Step, keep, plan};
+use thalweg_operator_plan::plan::{Moves, Plan, Step, keep, moves, plan};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::status::{Facts, status};
@@ -131,6 +131,9 @@ fn a_new_plan_waits_for_its_worker_and_then_moves_all_units_in_one_write() {
     let assignment = handed.assignment.expect("an assignment");
     assert_eq!(assignment.plan, next.plan.hash);
     assert!(assignment.units.iter().all(|unit| unit.previous == Some(observed.slots[0].slot.clone())));
+    let before = observed.assignment.expect("an assignment");
+    assert_eq!(moves(&before, &assignment), Moves { handoffs: 8, takeovers: 0 });
+    assert_eq!(moves(&before, &before), Moves::default());
 }
 
 /// A second unit in the report of the one worker.
