@@ -27,8 +27,10 @@ lint: setup ## Formatting and lints
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 generate: setup ## Write what is generated: the resource definitions of the chart, docs/reference
-	$(CARGO) run --workspace --bin crdgen charts/thalweg/templates/crds crds/src/definition/schemas.json
+	$(CARGO) test --workspace --test generated --no-run
+	$${CARGO_TARGET_DIR:-target}/debug/crdgen charts/thalweg/templates/crds crds/src/definition/schemas.json
 	THALWEG_WRITE=1 $(CARGO) test --workspace --bin thalweg reference
+	THALWEG_WRITE=1 $(CARGO) test --workspace --test operator_reference
 
 bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json
 	$(BENCH_ENV) scripts/bench

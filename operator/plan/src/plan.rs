@@ -278,6 +278,30 @@ pub fn held(assignment: &AssignmentSpec, observed: &Observed) -> Held {
     }
 }
 
+/// Changes of owner between two assignments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// Those that a live owner answers.
+    pub handoffs: u64,
+    /// Those of which nobody is asked.
+    pub takeovers: u64,
+}
+
+/// Counts changes of owner. Units that had none do not move.
+pub fn moves(before: &AssignmentSpec, after: &AssignmentSpec) -> Moves {
+    let old = |unit: UnitId| before.units.iter().find(|old| old.unit == unit);
+    let moved = after
+        .units
+        .iter()
+        .filter(|unit| old(unit.unit).is_some_and(|old| old.owner.is_some() && old.epoch < unit.epoch));
+    let mut moves = Moves::default();
+    moved.for_each(|unit| match unit.previous {
+        Some(_) => moves.handoffs += 1,
+        None => moves.takeovers += 1,
+    });
+    moves
+}
+
 fn progress_step(next: &AssignmentSpec, observed: &Observed) -> Step {
     match held(next, observed) {
         Held { total, owned, .. } if total > 0 && owned == total => Step::Run,
