@@ -115,18 +115,28 @@ pub(crate) enum Action {
 }
 
 impl Ownership {
-    /// What happens without anybody's fault or will, in any order. What changes nothing is listed, too.
+    /// What happens without anybody's fault or will, in any order. Some of what changes nothing is listed, too.
     pub(crate) fn needed(&self, state: &State, actions: &mut Vec<Action>) {
         let (workers, units) = (0..self.scope.workers, 0..self.scope.units);
         for worker in workers.clone().filter(|&worker| !state.workers[worker].is_dead) {
             units.clone().for_each(|unit| self.unit_actions(state, worker, unit, actions));
-            actions.push(Action::WorkerReads { worker });
+            if state.workers[worker].seen != state.table {
+                actions.push(Action::WorkerReads { worker });
+            }
         }
         for operator in 0..self.scope.operators {
-            actions.push(Action::OperatorReads { operator });
+            if state.operators[operator] != state.table {
+                actions.push(Action::OperatorReads { operator });
+            }
             for unit in units.clone() {
-                actions.push(Action::PublishesAbove { operator, unit });
-                actions.extend(workers.clone().map(|worker| Action::Assigns { operator, unit, worker }));
+                let is_refused = |worker: usize| matches!(state.workers[worker].units[unit], Hold::Refused { .. });
+                if workers.clone().any(is_refused) {
+                    actions.push(Action::PublishesAbove { operator, unit });
+                }
+                let owner = state.operators[operator].rows[unit].owner;
+                if owner.is_none_or(|owner| state.workers[usize::from(owner)].is_dead) {
+                    actions.extend(workers.clone().map(|worker| Action::Assigns { operator, unit, worker }));
+                }
             }
             if self.scope.logs == Logs::ParentAndChild {
                 actions.push(Action::PublishesChild { operator });
@@ -155,12 +165,17 @@ impl Ownership {
         actions.push(Action::Steps { worker, unit });
     }
 
+    /// Whether an update of this operator would not be refused as a conflict.
+    pub(crate) fn may_write(&self, state: &State, operator: usize) -> bool {
+        state.operators[operator] == state.table || self.mutant == Some(Mutant::NoConditionalUpdate)
+    }
+
     /// Faults, and what people and operators do of their own will, within what is left of the budget.
     pub(crate) fn unneeded(&self, state: &State, actions: &mut Vec<Action>) {
         let workers = 0..self.scope.workers;
         for unit in 0..self.scope.units {
             if state.left.moves > 0 {
-                for operator in 0..self.scope.operators {
+                for operator in (0..self.scope.operators).filter(|&operator| self.may_write(state, operator)) {
                     for worker in workers.clone().filter(|&worker| !state.workers[worker].is_dead) {
                         actions.push(Action::HandsOver { operator, unit, worker });
                         actions.push(Action::TakesOver { operator, unit, worker });

@@ -62,7 +62,7 @@ mutants! {
     without_a_conditional_update_two_own_one_epoch: NoConditionalUpdate breaks I7 in MOVED;
     a_takeover_that_keeps_the_epoch_makes_two_owners: TakeoverKeepsEpoch breaks I7 in MOVED;
     a_refusal_that_nobody_hears_leaves_a_unit_alone: RefusalIgnored breaks I8 in MOVED;
-    reopening_without_a_fresh_read_never_ends: ReopenWithoutFreshRead breaks I8 in MOVED;
+    reopening_without_a_fresh_read_never_ends: ReopenWithoutFreshRead breaks I8 in FENCED;
     waiting_for_ever_for_a_dead_owner_ends_nowhere: HandoffWaitsForEver breaks I8 in MOVED;
     what_is_sent_before_its_commit_may_never_be: EmitBeforeCommit breaks I5 in MOVED;
     positions_apart_from_state_fold_twice: PositionsApart breaks I4 in MOVED;
@@ -78,6 +78,8 @@ mutants! {
 #[test]
 fn invariants_hold_where_a_unit_moves() {
     explore("moved", Scope::MOVED);
+    explore("moved twice", Scope::MOVED_TWICE);
+    explore("fenced", Scope::FENCED);
 }
 
 #[test]
@@ -98,6 +100,24 @@ fn invariants_hold_where_a_source_is_split() {
 #[test]
 fn invariants_hold_where_state_is_deleted() {
     explore("lost", Scope::LOST);
+}
+
+#[test]
+#[ignore = "takes minutes: two workers, two units, two operators"]
+fn invariants_hold_for_two_units() {
+    explore("two units", Scope::TWO_UNITS);
+}
+
+#[test]
+#[ignore = "takes minutes: three workers, one unit, two operators"]
+fn invariants_hold_for_three_workers() {
+    explore("three workers", Scope::THREE_WORKERS);
+}
+
+#[test]
+#[ignore = "takes minutes: two logs, two changes of owner, a fault"]
+fn invariants_hold_for_two_logs() {
+    explore("two logs", Scope::TWO_LOGS);
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl Ownership {
         change: impl FnOnce(UnitAssignment) -> Option<UnitAssignment>,
     ) -> Option<()> {
         let read = state.operators[operator];
-        if read != state.table && self.mutant != Some(Mutant::NoConditionalUpdate) {
+        if !self.may_write(state, operator) {
             return None;
         }
         let row = Row::from(change(read.rows[unit].into())?);
@@ -35,9 +35,7 @@ impl Ownership {
 
     /// Where nobody lives who owns the unit.
     pub(crate) fn assigns(&self, state: &mut State, operator: usize, unit: usize, worker: usize) -> Option<()> {
-        let owner = state.operators[operator].rows[unit].owner;
-        let is_orphan = owner.is_none_or(|owner| state.workers[usize::from(owner)].is_dead);
-        if !is_orphan || state.workers[worker].is_dead {
+        if state.workers[worker].is_dead {
             return None;
         }
         self.publish(state, operator, unit, |row| Some(row.taken_over(slot(worker))))

@@ -55,23 +55,34 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// One unit, two workers that may hand it over, take it over, crash and lose answers.
+    /// One unit and two logs; two workers that hand it over, take it over, crash and lose answers.
     pub(crate) const MOVED: Self = Self {
         workers: 2,
         units: 1,
         operators: 2,
         records: [1, 1],
         logs: Logs::Independent,
-        budget: Budget { moves: 2, faults: 1, recreations: 0, restarts: 0, losses: 0 },
+        budget: Budget { moves: 1, faults: 1, recreations: 0, restarts: 0, losses: 0 },
         writers: 9,
+    };
+    /// The same with one log, and two changes of owner.
+    pub(crate) const MOVED_TWICE: Self =
+        Self { records: [1, 0], budget: Budget { moves: 2, ..Self::MOVED.budget }, ..Self::MOVED };
+    /// One handover without any fault, and few writers to come to an end.
+    pub(crate) const FENCED: Self = Self {
+        operators: 1,
+        records: [1, 0],
+        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 0 },
+        writers: 5,
+        ..Self::MOVED
     };
     /// The pipeline is deleted and made again.
     pub(crate) const RECREATED: Self =
-        Self { budget: Budget { moves: 1, faults: 1, recreations: 1, restarts: 0, losses: 0 }, ..Self::MOVED };
+        Self { budget: Budget { moves: 1, faults: 0, recreations: 1, restarts: 0, losses: 0 }, ..Self::MOVED };
     /// The pipeline starts from scratch, while its source is split.
     pub(crate) const RESTARTED: Self = Self {
         logs: Logs::ParentAndChild,
-        budget: Budget { moves: 1, faults: 1, recreations: 0, restarts: 1, losses: 0 },
+        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 1, losses: 0 },
         ..Self::MOVED
     };
     /// Two units read a source that is split.
@@ -84,7 +95,19 @@ impl Scope {
     };
     /// Somebody deletes the state.
     pub(crate) const LOST: Self =
-        Self { budget: Budget { moves: 1, faults: 1, recreations: 0, restarts: 0, losses: 1 }, ..Self::MOVED };
+        Self { budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 1 }, ..Self::MOVED };
+
+    /// Two workers, two units, two operators.
+    pub(crate) const TWO_UNITS: Self = Self {
+        units: 2,
+        records: [1, 0],
+        budget: Budget { moves: 2, faults: 1, recreations: 0, restarts: 0, losses: 0 },
+        ..Self::MOVED
+    };
+    /// Three workers, one unit, two operators.
+    pub(crate) const THREE_WORKERS: Self = Self { workers: 3, units: 1, ..Self::TWO_UNITS };
+    /// Two changes of owner, a fault, and two logs.
+    pub(crate) const TWO_LOGS: Self = Self { units: 1, records: [1, 1], ..Self::TWO_UNITS };
 }
 
 /// A rule that is broken on purpose.
