@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use thalweg_core::ownership::replay::cursor_start;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
-use thalweg_core::ownership::replay::cursor_start;
 
 /// How long the main cursor waits for a level subscriber without credit before it goes on without it: to read again
 /// for a short pause costs more than the pause.
@@ -136,6 +136,12 @@ impl<S: Ord + Clone> Cursors<S> {
             subscriber.credit > 0 && subscriber.accepted.next == main.next && subscriber.accepted != main
         };
         self.main.is_some_and(|main| self.at(Which::Main).any(|subscriber| unaware(subscriber, main)))
+    }
+
+    /// Whom a cursor serves that stands at `from`, and is level with it.
+    pub fn served_by(&self, which: Which, from: Position) -> Vec<S> {
+        let is_served = |subscriber: &Subscriber| subscriber.at == Some(which) && subscriber.accepted.next == from;
+        self.subscribers.iter().filter(|(_, subscriber)| is_served(subscriber)).map(|(id, _)| id.clone()).collect()
     }
 
     /// Where the main cursor stands.

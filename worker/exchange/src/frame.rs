@@ -12,7 +12,7 @@ use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::unit::{Epoch, RunId, UnitId};
 
-use crate::message::{Message, Range, Refusal, Rows, Stamp, Subscription};
+use crate::message::{Attempt, Message, Range, Refusal, Rows, Stamp, Subscription};
 
 /// A message that cannot be written, or bytes that are none.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +33,11 @@ pub enum FrameError {
 #[serde(rename_all = "camelCase", tag = "type")]
 enum Header {
     Hello { protocol: u32, run: RunId },
-    Subscribe { subscription: Subscription, attempt: u64, stamp: Stamp, accepted: LogProgress, credit: u32 },
-    Grant { subscription: Subscription, ranges: u32 },
-    Unsubscribe { subscription: Subscription },
+    Subscribe { subscription: Subscription, attempt: Attempt, stamp: Stamp, accepted: LogProgress, credit: u32 },
+    Grant { subscription: Subscription, attempt: Attempt, ranges: u32 },
+    Unsubscribe { subscription: Subscription, attempt: Attempt },
     Range(RangeHeader),
-    Refused { subscription: Subscription, attempt: u64, reason: Refusal },
+    Refused { subscription: Subscription, attempt: Attempt, reason: Refusal },
     Release { unit: UnitId, epoch: Epoch },
     Released { unit: UnitId, epoch: Epoch },
 }
@@ -46,7 +46,7 @@ enum Header {
 #[serde(rename_all = "camelCase")]
 struct RangeHeader {
     subscription: Subscription,
-    attempt: u64,
+    attempt: Attempt,
     stamp: Stamp,
     from: Position,
     after: LogProgress,
@@ -96,8 +96,8 @@ pub fn decode(mut frame: Bytes) -> Result<Message, FrameError> {
         Header::Subscribe { subscription, attempt, stamp, accepted, credit } => {
             Message::Subscribe { subscription, attempt, stamp, accepted, credit }
         }
-        Header::Grant { subscription, ranges } => Message::Grant { subscription, ranges },
-        Header::Unsubscribe { subscription } => Message::Unsubscribe { subscription },
+        Header::Grant { subscription, attempt, ranges } => Message::Grant { subscription, attempt, ranges },
+        Header::Unsubscribe { subscription, attempt } => Message::Unsubscribe { subscription, attempt },
         Header::Range(header) => Message::Range(range(header, &mut frame)?),
         Header::Refused { subscription, attempt, reason } => Message::Refused { subscription, attempt, reason },
         Header::Release { unit, epoch } => Message::Release { unit, epoch },
@@ -112,8 +112,8 @@ fn header(message: &Message, rows_bytes: usize, dead_letters_bytes: usize) -> He
         Message::Subscribe { subscription, attempt, stamp, accepted, credit } => {
             Header::Subscribe { subscription, attempt, stamp, accepted, credit }
         }
-        Message::Grant { subscription, ranges } => Header::Grant { subscription, ranges },
-        Message::Unsubscribe { subscription } => Header::Unsubscribe { subscription },
+        Message::Grant { subscription, attempt, ranges } => Header::Grant { subscription, attempt, ranges },
+        Message::Unsubscribe { subscription, attempt } => Header::Unsubscribe { subscription, attempt },
         Message::Range(Range { subscription, attempt, stamp, from, after, rows, .. }) => {
             let shape = rows.map(|rows| match rows {
                 Rows::Plain(_) => Shape::Plain,
@@ -157,10 +157,11 @@ fn write(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     writer.into_inner()
 }
 
+/// Arrow's decoder trusts the lengths in a stream and panics where they lead beyond its end; a peer with a fault must
+/// cost a connection, not a worker.
 fn read(bytes: Bytes) -> Result<RecordBatch, ArrowError> {
-    let mut buffer = Buffer::from(bytes);
-    let mut decoder = StreamDecoder::new();
-    let batch = decoder.decode(&mut buffer)?;
+    let read = std::panic::catch_unwind(|| StreamDecoder::new().decode(&mut Buffer::from(bytes)));
+    let batch = read.unwrap_or_else(|_| Err(ArrowError::IpcError("lengths that do not add up".to_owned())))?;
     batch.ok_or_else(|| ArrowError::IpcError("a stream without a batch".to_owned()))
 }
 
@@ -174,6 +175,8 @@ mod tests {
     use thalweg_core::unit::{Incarnation, StageId};
 
     use super::*;
+
+    const ATTEMPT: Attempt = Attempt { epoch: Epoch(2), count: 1 };
 
     fn subscription() -> Subscription {
         let log = LogId::Split { source: "trips".into(), split: SplitId::new("7") };
@@ -194,12 +197,22 @@ mod tests {
         let numbers = || prop::collection::vec(any::<i64>(), 0..20);
         let rows = prop::option::of((any::<bool>(), numbers()));
         (any::<u64>(), rows, prop::option::of(numbers())).prop_map(|(from, rows, dead)| {
-            let rows = rows.map(|(is_folded, numbers)| {
-                if is_folded { Rows::Folded(batch(numbers)) } else { Rows::Plain(batch(numbers)) }
-            });
+            let rows = rows.map(
+                |(is_folded, numbers)| {
+                    if is_folded { Rows::Folded(batch(numbers)) } else { Rows::Plain(batch(numbers)) }
+                },
+            );
             let after = LogProgress { next: Position::at(from).advanced_by(5), ..LogProgress::START };
             let (from, dead_letters) = (Position::at(from), dead.map(batch));
-            Message::Range(Range { subscription: subscription(), attempt: 1, stamp: stamp(), from, after, rows, dead_letters })
+            Message::Range(Range {
+                subscription: subscription(),
+                attempt: ATTEMPT,
+                stamp: stamp(),
+                from,
+                after,
+                rows,
+                dead_letters,
+            })
         })
     }
 
@@ -231,19 +244,19 @@ mod tests {
             Message::Hello { protocol: 1, run: RunId("run".to_owned()) },
             Message::Subscribe {
                 subscription: subscription(),
-                attempt: 2,
+                attempt: ATTEMPT,
                 stamp: stamp(),
                 accepted: LogProgress { max_event_time: Some(-4), idle: true, ..LogProgress::START },
                 credit: 3,
             },
-            Message::Grant { subscription: subscription(), ranges: 1 },
-            Message::Unsubscribe { subscription: subscription() },
+            Message::Grant { subscription: subscription(), attempt: ATTEMPT, ranges: 1 },
+            Message::Unsubscribe { subscription: subscription(), attempt: ATTEMPT },
             Message::Refused {
                 subscription: subscription(),
-                attempt: 2,
+                attempt: ATTEMPT,
                 reason: Refusal::DataLoss { detail: "it starts at 0.9".to_owned() },
             },
-            Message::Refused { subscription: subscription(), attempt: 2, reason: Refusal::NotReader },
+            Message::Refused { subscription: subscription(), attempt: ATTEMPT, reason: Refusal::NotReader },
             Message::Release { unit, epoch: Epoch(4) },
             Message::Released { unit, epoch: Epoch(4) },
         ];

@@ -7,12 +7,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, ServerConfig,
@@ -116,10 +117,13 @@ impl Identity {
     pub fn server_config(&self, peers: Peers) -> Result<Arc<ServerConfig>, IdentityError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let pinned = Arc::new(Pinned { peers, algorithms: provider.signature_verification_algorithms });
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(pinned)
             .with_single_cert(vec![self.certificate.clone()], self.private_key())?;
+        // A session that is resumed is not checked again: a peer that the assignment names no more could go on.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }
 
@@ -132,11 +136,12 @@ impl Identity {
         let peers = Peers::default();
         peers.replace([peer]);
         let pinned = Arc::new(Pinned { peers, algorithms: provider.signature_verification_algorithms });
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(pinned)
             .with_client_auth_cert(vec![self.certificate.clone()], self.private_key())?;
+        config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
 

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cursors`] | where a log is read for whom: the main cursor, the catch-up cursor, who waits (pure) |
 //! | [`credit`] | how many ranges a receiver lets come (pure) |
+//! | [`serve`] | one log, served to its subscribers |
 //! | [`message`] | what readers and units say to each other |
 //! | [`frame`] | messages as bytes |
 //! | [`identity`] | a worker's key, and the peers that it knows by theirs |
@@ -18,3 +19,4 @@ pub mod cursors;
 pub mod frame;
 pub mod identity;
 pub mod message;
+pub mod serve;

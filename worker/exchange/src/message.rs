@@ -22,6 +22,17 @@ pub struct Subscription {
     pub log: LogId,
 }
 
+/// A subscription's number. A reader serves the greatest of a unit and a log: what an owner before, or a connection
+/// before, still says counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The owner's epoch.
+    pub epoch: Epoch,
+    /// Counts the owner's subscriptions to this log.
+    pub count: u64,
+}
+
 /// What rows were made by. A unit takes no range of another plan or layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,8 +59,8 @@ pub enum Message {
     Subscribe {
         /// Who wants what.
         subscription: Subscription,
-        /// Counts the unit's subscriptions to this log, so that ranges of an earlier one are told apart.
-        attempt: u64,
+        /// Which of the unit's subscriptions to this log.
+        attempt: Attempt,
         /// How the rows must be made.
         stamp: Stamp,
         /// `A`, with the watermark there.
@@ -61,6 +72,8 @@ pub enum Message {
     Grant {
         /// Of this.
         subscription: Subscription,
+        /// Which of the unit's subscriptions.
+        attempt: Attempt,
         /// So many.
         ranges: u32,
     },
@@ -68,6 +81,8 @@ pub enum Message {
     Unsubscribe {
         /// Which.
         subscription: Subscription,
+        /// Which of the unit's subscriptions.
+        attempt: Attempt,
     },
     /// A range of a log.
     Range(Range),
@@ -76,7 +91,7 @@ pub enum Message {
         /// Which.
         subscription: Subscription,
         /// The attempt that is refused.
-        attempt: u64,
+        attempt: Attempt,
         /// Why.
         reason: Refusal,
     },
@@ -102,7 +117,7 @@ pub struct Range {
     /// Who gets it.
     pub subscription: Subscription,
     /// The attempt that it answers.
-    pub attempt: u64,
+    pub attempt: Attempt,
     /// What it was made by.
     pub stamp: Stamp,
     /// Where it starts.
@@ -130,6 +145,8 @@ pub enum Rows {
 pub enum Refusal {
     /// This worker does not read the log: look at a newer assignment.
     NotReader,
+    /// A later owner of the unit, or a later connection, has subscribed.
+    Superseded,
     /// This worker serves two plans already, and neither is this one.
     OtherPlan,
     /// The log was trimmed beyond what is wanted, or ends before it: stop with `DataLoss`.

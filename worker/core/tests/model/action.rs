@@ -1,7 +1,7 @@
 //! What may happen next.
 
 use super::Ownership;
-use super::scope::{LOGS, Logs, Mutant};
+use super::scope::{LOGS, Logs, Mutant, Reads};
 use super::state::{Hold, State};
 
 /// How a write ends.
@@ -92,6 +92,12 @@ pub(crate) enum Action {
         operator: usize,
         unit: usize,
         worker: usize,
+    },
+    WorkerReadsOld {
+        worker: usize,
+    },
+    OperatorReadsOld {
+        operator: usize,
     },
     Crashes {
         worker: usize,
@@ -186,6 +192,9 @@ impl Ownership {
                 actions.push(Action::CollectsFences { unit });
             }
         }
+        if state.left.faults > 0 && self.scope.reads == Reads::Old {
+            actions.extend((0..self.scope.operators).map(|operator| Action::OperatorReadsOld { operator }));
+        }
         for worker in workers {
             if state.workers[worker].is_dead {
                 actions.push(Action::Restarts { worker });
@@ -209,6 +218,9 @@ impl Ownership {
 
     fn faults(&self, state: &State, worker: usize, actions: &mut Vec<Action>) {
         actions.push(Action::Crashes { worker });
+        if self.scope.reads == Reads::Old {
+            actions.push(Action::WorkerReadsOld { worker });
+        }
         for unit in 0..self.scope.units {
             match state.workers[worker].units[unit] {
                 Hold::Opened(_) => actions.push(Action::Decides { worker, unit, outcome: Outcome::AnswerLost }),

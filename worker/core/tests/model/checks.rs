@@ -83,6 +83,11 @@ fn invariants_hold_where_a_unit_moves() {
 }
 
 #[test]
+fn invariants_hold_where_reads_go_back_in_time() {
+    explore("old reads", Scope::OLD_READS);
+}
+
+#[test]
 fn invariants_hold_where_a_pipeline_is_made_again() {
     explore("recreated", Scope::RECREATED);
 }

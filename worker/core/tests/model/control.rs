@@ -28,9 +28,9 @@ impl Ownership {
         (row != before).then_some(())
     }
 
-    pub(crate) fn operator_reads(&self, state: &mut State, operator: usize) -> Option<()> {
-        let before = std::mem::replace(&mut state.operators[operator], state.table);
-        (before != state.table).then_some(())
+    pub(crate) fn operator_reads(&self, state: &mut State, operator: usize, table: Table) -> Option<()> {
+        let before = std::mem::replace(&mut state.operators[operator], table);
+        (before != table).then_some(())
     }
 
     /// Where nobody lives who owns the unit.

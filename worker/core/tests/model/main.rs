@@ -1,8 +1,7 @@
 //! The ownership protocol of `docs/architecture.md`, explored exhaustively within bounds: every decision that is taken
 //! here is a function of `thalweg_core` that workers call. `docs/design/0007-ownership-model.md` has the figures.
 //!
-//! Not covered by a bound, and so by proof: longer histories. What time and what a network does is an order of events;
-//! whoever reads, reads the newest assignment, however late.
+//! Not covered, because of the bounds: longer histories. What time and a network do is an order of events.
 
 mod action;
 mod checks;
@@ -17,7 +16,7 @@ mod work;
 use stateright::{Model, Property};
 
 use action::Action;
-use scope::{Mutant, Scope};
+use scope::{Mutant, Reads, Scope};
 use state::{Hold, Row, State, small_usize};
 
 /// Whether states that differ in the numbers of workers, units and operators count once.
@@ -45,8 +44,16 @@ impl Ownership {
         let mut next = *before;
         let state = &mut next;
         match action {
-            Action::OperatorReads { operator } => self.operator_reads(state, operator),
-            Action::WorkerReads { worker } => self.worker_reads(state, worker),
+            Action::OperatorReads { operator } => self.operator_reads(state, operator, before.table),
+            Action::WorkerReads { worker } => self.worker_reads(state, worker, before.table),
+            Action::OperatorReadsOld { operator } => {
+                state.left.faults -= 1;
+                self.operator_reads(state, operator, before.table_before)
+            }
+            Action::WorkerReadsOld { worker } => {
+                state.left.faults -= 1;
+                self.worker_reads(state, worker, before.table_before)
+            }
             Action::Steps { worker, unit } => self.steps(state, worker, unit),
             Action::TimesOut { worker, unit } => self.times_out(state, worker, unit),
             Action::Answers { worker, unit } => self.answers(state, worker, unit),
@@ -68,6 +75,9 @@ impl Ownership {
             Action::CollectsFences { unit } => self.collects_fences(state, unit),
             Action::EmitsUncommitted { worker, unit, log } => self.emits_uncommitted(state, worker, unit, log),
         }?;
+        if state.table != before.table && self.scope.reads == Reads::Old {
+            state.table_before = before.table;
+        }
         self.forget(state);
         Some(next)
     }
@@ -104,6 +114,9 @@ impl Model for Ownership {
         for unit in 0..self.scope.units {
             let owner = Some(small_usize(unit % self.scope.workers));
             state.table.rows[unit] = Row { owner, epoch: 1, previous: None };
+        }
+        if self.scope.reads == Reads::Old {
+            state.table_before = state.table;
         }
         state.operators.fill(state.table);
         state.workers[..self.scope.workers].iter_mut().for_each(|worker| worker.seen = state.table);

@@ -20,12 +20,21 @@ pub(crate) enum Logs {
     ParentAndChild,
 }
 
+/// What a read of the assignment gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The newest version, however late it is acted upon.
+    Newest,
+    /// Also the version before, even to who has read the newest (an API server that lags).
+    Old,
+}
+
 /// How many events of each kind that nobody needs may happen; everything else happens as often as it can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Budget {
     /// Changes of owner by an operator's own will: handoffs, and takeovers from workers that live.
     pub(crate) moves: u8,
-    /// Crashes, and answers that are lost on the way back.
+    /// Crashes, answers that are lost on the way back, reads of an old version.
     pub(crate) faults: u8,
     /// Deletions of the pipeline, which is made again with its state kept.
     pub(crate) recreations: u8,
@@ -48,6 +57,8 @@ pub(crate) struct Scope {
     pub(crate) records: [u8; LOGS],
     /// How the logs are related.
     pub(crate) logs: Logs,
+    /// What reads give.
+    pub(crate) reads: Reads,
     /// Events that nobody needs.
     pub(crate) budget: Budget,
     /// Writers of one store, one after another; a history that needs more is stuck.
@@ -62,12 +73,20 @@ impl Scope {
         operators: 2,
         records: [1, 1],
         logs: Logs::Independent,
+        reads: Reads::Newest,
         budget: Budget { moves: 1, faults: 1, recreations: 0, restarts: 0, losses: 0 },
         writers: 9,
     };
     /// The same with one log, and two changes of owner.
     pub(crate) const MOVED_TWICE: Self =
         Self { records: [1, 0], budget: Budget { moves: 2, ..Self::MOVED.budget }, ..Self::MOVED };
+    /// Reads that go back in time.
+    pub(crate) const OLD_READS: Self = Self {
+        records: [1, 0],
+        reads: Reads::Old,
+        budget: Budget { moves: 1, faults: 2, recreations: 0, restarts: 0, losses: 0 },
+        ..Self::MOVED
+    };
     /// One handover without any fault, and few writers to come to an end.
     pub(crate) const FENCED: Self = Self {
         operators: 1,

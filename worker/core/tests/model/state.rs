@@ -247,6 +247,8 @@ pub(crate) struct Broken {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct State {
     pub(crate) table: Table,
+    /// The version before, where it may be read.
+    pub(crate) table_before: Table,
     /// The assignment, as each operator last read it.
     pub(crate) operators: [Table; OPERATORS],
     pub(crate) workers: [Worker; WORKERS],

@@ -51,6 +51,7 @@ fn renumbered(state: &State, workers: [usize; WORKERS], units: [usize; UNITS]) -
         content
     };
     next.table = table(&state.table);
+    next.table_before = table(&state.table_before);
     next.operators = state.operators.each_ref().map(table);
     next.operators.sort_unstable();
     for (old, from) in state.workers.iter().enumerate() {

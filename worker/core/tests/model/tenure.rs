@@ -14,7 +14,7 @@ use super::Ownership;
 use super::action::Outcome;
 use super::control::slot;
 use super::scope::Mutant;
-use super::state::{ASKED_AT, Handle, Hold, Owes, Run, State, small, small_usize};
+use super::state::{ASKED_AT, Handle, Hold, Owes, Run, State, Table, small, small_usize};
 
 static PIPELINE: LazyLock<StateOwner> = LazyLock::new(|| StateOwner {
     installation: "installation".to_owned(),
@@ -24,13 +24,13 @@ static PIPELINE: LazyLock<StateOwner> = LazyLock::new(|| StateOwner {
 
 impl Ownership {
     /// Reads the assignment, and lets go of everything where it is another object.
-    pub(crate) fn worker_reads(&self, state: &mut State, worker: usize) -> Option<()> {
+    pub(crate) fn worker_reads(&self, state: &mut State, worker: usize, table: Table) -> Option<()> {
         let worker = &mut state.workers[worker];
-        let before = std::mem::replace(&mut worker.seen, state.table);
-        if before.object != state.table.object {
+        let before = std::mem::replace(&mut worker.seen, table);
+        if before.object != table.object {
             worker.units = Default::default();
         }
-        (before != state.table).then_some(())
+        (before != table).then_some(())
     }
 
     pub(crate) fn steps(&self, state: &mut State, worker: usize, unit: usize) -> Option<()> {
@@ -66,7 +66,7 @@ impl Ownership {
             return Hold::Cleared(epoch);
         }
         let before = state.workers[worker].seen.object;
-        self.worker_reads(state, worker);
+        self.worker_reads(state, worker, state.table);
         if state.table.object != before {
             return Hold::Free;
         }

@@ -1,2 +1,5 @@
-//! The exchange over loopback.
-use {rcgen as _, rustls as _, tokio as _, tokio_rustls as _, tokio_util as _};
+//! Workers that talk over loopback: who is let in, and what comes over the wire.
+
+mod pinned;
+mod served;
+mod worker;
