@@ -38,7 +38,7 @@ enum Header {
     Unsubscribe { subscription: Subscription, attempt: Attempt },
     Range(RangeHeader),
     Refused { subscription: Subscription, attempt: Attempt, reason: Refusal },
-    Release { unit: UnitId, epoch: Epoch },
+    Release { unit: UnitId, epoch: Epoch, assignment: String },
     Released { unit: UnitId, epoch: Epoch },
 }
 
@@ -100,7 +100,7 @@ pub fn decode(mut frame: Bytes) -> Result<Message, FrameError> {
         Header::Unsubscribe { subscription, attempt } => Message::Unsubscribe { subscription, attempt },
         Header::Range(header) => Message::Range(range(header, &mut frame)?),
         Header::Refused { subscription, attempt, reason } => Message::Refused { subscription, attempt, reason },
-        Header::Release { unit, epoch } => Message::Release { unit, epoch },
+        Header::Release { unit, epoch, assignment } => Message::Release { unit, epoch, assignment },
         Header::Released { unit, epoch } => Message::Released { unit, epoch },
     };
     if frame.is_empty() { Ok(message) } else { Err(FrameError::Length(frame.len())) }
@@ -123,7 +123,7 @@ fn header(message: &Message, rows_bytes: usize, dead_letters_bytes: usize) -> He
             Header::Range(RangeHeader { subscription, attempt, stamp, from, after, rows, dead_letters_bytes })
         }
         Message::Refused { subscription, attempt, reason } => Header::Refused { subscription, attempt, reason },
-        Message::Release { unit, epoch } => Header::Release { unit, epoch },
+        Message::Release { unit, epoch, assignment } => Header::Release { unit, epoch, assignment },
         Message::Released { unit, epoch } => Header::Released { unit, epoch },
     }
 }
@@ -257,7 +257,7 @@ mod tests {
                 reason: Refusal::DataLoss { detail: "it starts at 0.9".to_owned() },
             },
             Message::Refused { subscription: subscription(), attempt: ATTEMPT, reason: Refusal::NotReader },
-            Message::Release { unit, epoch: Epoch(4) },
+            Message::Release { unit, epoch: Epoch(4), assignment: "uid".to_owned() },
             Message::Released { unit, epoch: Epoch(4) },
         ];
         for message in messages {

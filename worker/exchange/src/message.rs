@@ -101,6 +101,8 @@ pub enum Message {
         unit: UnitId,
         /// The asker's epoch.
         epoch: Epoch,
+        /// UID of the assignment that the asker has read; where the one asked has read another, it does not answer.
+        assignment: String,
     },
     /// The unit is free for the owner at `epoch`.
     Released {

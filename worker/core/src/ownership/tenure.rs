@@ -144,15 +144,26 @@ pub enum Answer {
     CommitThenRelease,
     /// Answer at once: nothing is held here.
     Released,
-    /// Do not answer: it was asked for an epoch that is over.
+    /// Do not answer: it was asked for an epoch that is over, or by an assignment that is not the one it knows. The new
+    /// owner waits for [`HANDOFF_LIMIT`] at the most.
     Ignore,
 }
 
+/// Which assignment a worker has read that asks another one to let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The same object (the same UID) that the one asked has read.
+    SameAssignment,
+    /// Another: it was deleted and made again, and one of both does not know yet. Their epochs cannot be compared.
+    AnotherAssignment,
+}
+
 /// The answer of a worker that is asked to let go for the sake of ownership `epoch`.
-pub fn asked_to_release(tenure: Tenure, epoch: Epoch) -> Answer {
-    match tenure {
-        Tenure::Open { epoch: held } if held < epoch => Answer::CommitThenRelease,
-        Tenure::Open { .. } => Answer::Ignore,
+pub fn asked_to_release(tenure: Tenure, epoch: Epoch, basis: Basis) -> Answer {
+    match (tenure, basis) {
+        (_, Basis::AnotherAssignment) => Answer::Ignore,
+        (Tenure::Open { epoch: held }, _) if held < epoch => Answer::CommitThenRelease,
+        (Tenure::Open { .. }, _) => Answer::Ignore,
         _ => Answer::Released,
     }
 }
@@ -219,8 +230,10 @@ mod tests {
 
         #[test]
         fn no_owner_lets_go_for_an_epoch_that_is_not_above_its_own(held in 0..4u64, asked in 0..4u64) {
-            let answer = asked_to_release(Tenure::Open { epoch: Epoch(held) }, Epoch(asked));
+            let held_at = Tenure::Open { epoch: Epoch(held) };
+            let answer = asked_to_release(held_at, Epoch(asked), Basis::SameAssignment);
             prop_assert_eq!(answer == Answer::CommitThenRelease, asked > held);
+            prop_assert_eq!(asked_to_release(held_at, Epoch(asked), Basis::AnotherAssignment), Answer::Ignore);
         }
     }
 
@@ -230,7 +243,7 @@ mod tests {
         let held = Tenure::Open { epoch: Epoch(1) };
         assert_eq!(step(held, seen, Slot(0), NOW), Step::Wait);
         assert_eq!(step(held, UnitAssignment { previous: None, ..seen }, Slot(0), NOW), Step::Release);
-        assert_eq!(asked_to_release(held, Epoch(2)), Answer::CommitThenRelease);
+        assert_eq!(asked_to_release(held, Epoch(2), Basis::SameAssignment), Answer::CommitThenRelease);
     }
 
     #[test]

@@ -64,6 +64,7 @@ mutants! {
     a_refusal_that_nobody_hears_leaves_a_unit_alone: RefusalIgnored breaks I8 in MOVED;
     reopening_without_a_fresh_read_never_ends: ReopenWithoutFreshRead breaks I8 in FENCED;
     waiting_for_ever_for_a_dead_owner_ends_nowhere: HandoffWaitsForEver breaks I8 in MOVED;
+    letting_go_for_a_deleted_assignment_strands_a_unit: ReleaseByAnotherAssignment breaks I8 in RECREATED;
     what_is_sent_before_its_commit_may_never_be: EmitBeforeCommit breaks I5 in MOVED;
     positions_apart_from_state_fold_twice: PositionsApart breaks I4 in MOVED;
     progress_apart_from_rows_repeats_them: ProgressApart breaks I5 in MOVED;

@@ -150,6 +150,8 @@ pub(crate) enum Mutant {
     ReopenWithoutFreshRead,
     /// A new owner waits for the answer of the one before for as long as it takes.
     HandoffWaitsForEver,
+    /// An owner lets go for one that was named by an assignment which is deleted.
+    ReleaseByAnotherAssignment,
     /// An output is sent before it is committed.
     EmitBeforeCommit,
     /// `V` is written after the state that it belongs to.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use thalweg_core::ownership::assignment::UnitAssignment;
 use thalweg_core::ownership::claim::{Adopt, Claim, Expected, StateOwner, claim};
 use thalweg_core::ownership::delivery::{Outbox, Resume, resume};
-use thalweg_core::ownership::tenure::{AfterLoss, Answer, HANDOFF_LIMIT, Step, after_loss, asked_to_release, step};
+use thalweg_core::ownership::tenure::{
+    AfterLoss, Answer, Basis, HANDOFF_LIMIT, Step, after_loss, asked_to_release, step,
+};
 use thalweg_core::ownership::{Acquire, acquire};
 use thalweg_core::unit::{Epoch, Incarnation};
 
@@ -103,8 +105,11 @@ impl Ownership {
         if previous == worker || state.workers[previous].is_dead {
             return None;
         }
+        let is_same = state.workers[previous].seen.object == state.workers[worker].seen.object;
+        let ignores_object = self.mutant == Some(Mutant::ReleaseByAnotherAssignment);
+        let basis = if is_same || ignores_object { Basis::SameAssignment } else { Basis::AnotherAssignment };
         let hold = &mut state.workers[previous].units[unit];
-        match asked_to_release(hold.tenure(), Epoch(epoch.into())) {
+        match asked_to_release(hold.tenure(), Epoch(epoch.into()), basis) {
             // It may commit before it answers: a step of its own.
             Answer::CommitThenRelease => *hold = Hold::Released(epoch),
             Answer::Released => {}
