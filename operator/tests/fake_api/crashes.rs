@@ -27,28 +27,26 @@ async fn run(api: FakeApi, kills: bool) -> Run {
 
 async fn run_in(mut cluster: Cluster, kills: bool) -> Run {
     resources(&cluster.api);
-    if kills {
-        // The kill may come in the second half of the run as well.
-        tokio::select! {
-            () = cluster.api.killed() => cluster.restart_operator(),
-            () = cluster.until_running(SQL) => {}
+    for sql in [SQL, OTHER_SQL] {
+        edit_sql(&cluster, sql);
+        if kills {
+            // A kill may come at any time, after the last write that a user waits for as well.
+            let killed = tokio::select! {
+                () = cluster.api.killed() => true,
+                () = settled(&cluster, sql) => false,
+            };
+            if killed {
+                cluster.restart_operator();
+            }
         }
+        settled(&cluster, sql).await;
     }
-    cluster.until_running(SQL).await;
-    edit_sql(&cluster, OTHER_SQL);
-    if kills {
-        let running = cluster.until_running(OTHER_SQL);
-        let killed = tokio::select! {
-            () = cluster.api.killed() => true,
-            () = running => false,
-        };
-        if killed {
-            cluster.restart_operator();
-        }
-    }
-    cluster.until_running(OTHER_SQL).await;
-    cluster.looks(3).await;
     Run { end: cluster.end_state(), writes: cluster.writes(), asked: cluster.api.asked() }
+}
+
+async fn settled(cluster: &Cluster, sql: &str) {
+    cluster.until_running(sql).await;
+    cluster.looks(3).await;
 }
 
 fn edit_sql(cluster: &Cluster, sql: &str) {
