@@ -1,13 +1,13 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint generate bench clean
+.PHONY: help setup demo test e2e-cluster lint generate bench clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
 BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 
 help: ## Show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## Install the linker that the build uses, where it is missing (Debian, Ubuntu)
 	@scripts/setup
@@ -18,6 +18,9 @@ demo: setup ## Half a million taxi trips, counted by borough every five seconds
 test: setup lint ## Formatting, lints, tests; generated files; examples; commands in the documents
 	$(CARGO) test --workspace --all-targets --no-fail-fast
 	$(CARGO) test --workspace --doc
+
+e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds it once, some six minutes)
+	e2e/cluster/test
 
 lint: setup ## Formatting and lints
 	$(CARGO) fmt --all --check

@@ -12,7 +12,7 @@ use crate::job::{Mounted, plan_declared, plan_manifests};
 pub fn check(args: &CheckArgs) -> Exit {
     let found = match args.offline {
         true => plan_declared(&args.paths),
-        false => plan_manifests(&args.paths, &Mounted(None)),
+        false => plan_manifests(&args.paths, &Mounted::default()),
     };
     match (found, args.output) {
         (Ok(found), Output::Text) => {

@@ -11,10 +11,11 @@ use thalweg_sql::stages::InputFrom;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::chunk::ReadPlan;
 use super::error::{Result, RunError};
-use super::graph::{Acquired, acquire, route, split_log};
+use super::graph::{Acquired, acquire, route, split_log, unit_span};
 use super::message::{LogKey, Message, deliver};
 use super::reader::{SplitTask, Subscriber, Subscription};
 use super::stateless::{StatelessUnit, taken};
@@ -142,7 +143,7 @@ impl Enumerator {
             counters: job.counters.clone(),
             stop: self.stop.clone(),
         };
-        self.tasks.spawn(task.run());
+        self.tasks.spawn(task.run().in_current_span());
         Ok(())
     }
 
@@ -152,7 +153,8 @@ impl Enumerator {
         let name = split_log(&self.source().name, &split.id).to_string();
         let accepted = taken(&mut unit.ledger, &mut unit.emitter, key.input, &name).await?;
         unit.ledger.add_log(key, name, accepted);
-        self.tasks.spawn(StatelessUnit::new(unit.context, unit.ledger, unit.emitter).run());
+        let span = unit_span(&self.job, unit.context.id);
+        self.tasks.spawn(StatelessUnit::new(unit.context, unit.ledger, unit.emitter).run().instrument(span));
         Ok(Subscriber { sender: unit.sender, accepted })
     }
 
