@@ -66,7 +66,8 @@ pub fn plan(pipeline: &ValidatedPipeline, observed: &Observed) -> Plan {
         () if next.plan != *wanted => Step::RollOut,
         () => progress_step(&next, observed),
     };
-    let slots = if replicas == 0 { 0 } else { u32::try_from(replicas + SURGE).unwrap_or_default() };
+    // Stopped workers leave their slots: they cost nothing, and nothing has to be made when they come back.
+    let slots = u32::try_from(asked_for(&pipeline.scaling).clamp(1, FLEET) + SURGE).unwrap_or_default();
     Plan { step, replicas, slots, freed: freed(observed), assignment: Some(next) }
 }
 

@@ -14,7 +14,7 @@ use thalweg_operator::tally::Tally;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::Settings;
 use thalweg_operator_plan::resources::{PlanText, Written};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::fake::{FakeApi, Key, Write};
@@ -30,6 +30,7 @@ pub struct Cluster {
     pub metrics: Arc<Metrics>,
     kubelet: JoinHandle<()>,
     operator: JoinHandle<()>,
+    others: JoinSet<()>,
 }
 
 impl Drop for Cluster {
@@ -130,13 +131,18 @@ impl Cluster {
     pub fn start(api: FakeApi) -> Self {
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let operator = tokio::spawn(operate(api.clone(), Arc::clone(&metrics)));
-        Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, metrics, api }
+        Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, others: JoinSet::new(), metrics, api }
     }
 
     /// The operator dies and another one starts, which knows nothing.
     pub fn restart_operator(&mut self) {
         self.operator.abort();
         self.operator = tokio::spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
+    }
+
+    /// A second operator works at the same time: what an election that went wrong would be.
+    pub fn add_operator(&mut self) {
+        self.others.spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
     }
 
     /// Waits until the pipeline is so.
