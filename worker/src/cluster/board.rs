@@ -68,7 +68,7 @@ impl Board {
     pub fn has_failed(&self, error: &RunError) {
         let mut now = self.now();
         (now.state, now.job) = (WorkerState::Failed, None);
-        now.failure = Some(Failure { reason: reason(error).as_str().to_owned(), message: error.to_string() });
+        now.failure = Some(failure(error));
         now.refused = match error {
             RunError::Superseded { unit, assigned, stored } => Some((*unit, *assigned, *stored)),
             _ => None,
@@ -136,6 +136,14 @@ fn oldest_commit(units: &[(UnitId, Arc<UnitCounters>)]) -> Option<CommitReport> 
     let (millis, took) = commits.into_iter().min_by_key(|(millis, _)| *millis)?;
     let time = Time(Timestamp::from_millisecond(millis).ok()?);
     Some(CommitReport { time, bytes: None, duration_seconds: Some(took.as_secs_f64()) })
+}
+
+fn failure(error: &RunError) -> Failure {
+    let resource = match error {
+        RunError::BadRecord { resource, .. } => Some(resource.clone()),
+        _ => None,
+    };
+    Failure { reason: reason(error).as_str().to_owned(), resource, message: error.to_string() }
 }
 
 /// The reason that a condition gives.
