@@ -29,7 +29,8 @@ fn install() {
     let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
     let chart = chart.to_str().expect("UTF-8");
     let place = ["upgrade", "--install", RELEASE, chart, "-n", RELEASE, "--create-namespace", "--wait", "--timeout=2m"];
-    let values = ["--set", &repository, "--set", &tag, "--set", "image.pullPolicy=IfNotPresent"];
+    // Another test may have applied a definition by hand.
+    let values = ["--take-ownership", "--set", &repository, "--set", &tag, "--set", "image.pullPolicy=IfNotPresent"];
     helm(&[&place[..], &values[..]].concat());
 }
 
