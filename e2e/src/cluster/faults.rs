@@ -41,3 +41,20 @@ impl Drop for Partition {
 fn set(link: &str, state: &str) -> bool {
     Command::new("ip").args(["link", "set", link, state]).status().is_ok_and(|status| status.success())
 }
+
+/// Kills the container of a pod as the kernel would, from outside: no signal that it could hear, no word to Kubernetes.
+///
+/// # Panics
+/// No process of this machine belongs to the pod.
+pub fn kill_container(pod_uid: &str) {
+    let belongs = format!("POD_UID={pod_uid}");
+    let mut killed = 0;
+    for process in std::fs::read_dir("/proc").expect("processes").flatten() {
+        let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|variable| variable == belongs.as_bytes()) {
+            let id = process.file_name();
+            killed += usize::from(Command::new("kill").arg("-9").arg(id).status().is_ok_and(|status| status.success()));
+        }
+    }
+    assert!(killed > 0, "no process of pod {pod_uid}: faults need the test bed's own cluster");
+}

@@ -26,7 +26,9 @@ impl S3 {
     pub fn start(port: u16) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/s3-server");
         let host = std::env::var("E2E_HOST").unwrap_or_else(|_| HOST.to_owned());
-        let mut command = Command::new(script);
+        // It ends with this process, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(script);
         command.args([&port.to_string(), &host]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let address = SocketAddr::new(host.parse().expect("an address"), port);
         let mut s3 = Self { server: command.spawn().expect("scripts/s3-server"), address };

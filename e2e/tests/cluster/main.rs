@@ -3,5 +3,6 @@
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
 
 mod hand;
+mod operator;
 mod pipelines;
 mod worker;
