@@ -4,7 +4,7 @@ use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::unit::Epoch;
 use thalweg_exchange::identity::{Identity, Peers};
-use thalweg_exchange::message::Refusal;
+use thalweg_exchange::subscriber::OnRefusal;
 use tokio::time::timeout;
 
 use super::worker::{LIMIT, Numbers, Unit, Worker};
@@ -38,7 +38,7 @@ async fn a_unit_that_stands_still_stops_no_other_and_gets_all_once_it_goes_on() 
     let mut to_quick = quick.subscribe(&identity, &worker, "plan").await;
     timeout(LIMIT, quick.take_all(&mut to_quick)).await.expect("the other one stands still");
     assert_eq!(quick.numbers, quick.expected(1_000));
-    assert_eq!(slow.accepted, LogProgress::START);
+    assert_eq!(slow.accepted(), LogProgress::START);
     timeout(LIMIT, slow.take_all(&mut to_slow)).await.expect("in time");
     assert_eq!(slow.numbers, slow.expected(1_000));
 }
@@ -55,7 +55,7 @@ async fn a_unit_goes_on_with_another_reader_where_it_was() {
     // What was on its way may still come.
     let gone = async { while unit.take(&mut connection).await.is_ok() {} };
     timeout(LIMIT, gone).await.expect("it learns that the reader is gone");
-    assert!(!unit.accepted.has_ended());
+    assert!(!unit.accepted().has_ended());
 
     let peers = Peers::default();
     peers.replace([identity.fingerprint()]);
@@ -71,14 +71,15 @@ async fn what_a_reader_cannot_serve_is_refused_by_name() {
     let mut unit = Unit::new(0, 1);
     let mut connection = unit.subscribe(&identity, &worker, "another plan").await;
     let refused = timeout(LIMIT, unit.take(&mut connection)).await.expect("in time");
-    assert_eq!(refused, Err(Some(Refusal::OtherPlan)));
+    assert!(matches!(refused, Err(OnRefusal::FindReader(_))), "{refused:?}");
 
     let mut connection = unit.subscribe(&identity, &worker, "plan").await;
     let refused = timeout(LIMIT, unit.take(&mut connection)).await.expect("in time");
     let detail = "DataLoss: reading numbers: they start at 5".to_owned();
-    assert_eq!(refused, Err(Some(Refusal::DataLoss { detail })));
+    assert_eq!(refused, Err(OnRefusal::DataLoss(detail)));
 
-    unit.accepted = LogProgress { next: Position::at(6), ..LogProgress::START };
+    let accepted = LogProgress { next: Position::at(6), ..LogProgress::START };
+    let mut unit = Unit::standing_at(0, 1, Epoch(2), accepted);
     let mut connection = unit.subscribe(&identity, &worker, "plan").await;
     timeout(LIMIT, unit.take_all(&mut connection)).await.expect("in time");
     assert_eq!(unit.numbers, [6, 8]);
@@ -95,7 +96,7 @@ async fn an_owner_before_is_served_no_more_once_the_new_one_has_come() {
 
     let mut again = old.subscribe(&identity, &worker, "plan").await;
     let refused = timeout(LIMIT, old.take(&mut again)).await.expect("in time");
-    assert_eq!(refused, Err(Some(Refusal::Superseded)));
+    assert_eq!(refused, Err(OnRefusal::ReadAnew));
     drop((to_old, again));
     timeout(LIMIT, new.take_all(&mut to_new)).await.expect("the old connections end nothing");
     assert_eq!(new.numbers, new.expected(50));
