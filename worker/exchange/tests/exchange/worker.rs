@@ -29,11 +29,21 @@ use tokio::task::{AbortHandle, JoinSet};
 /// Longest that anything here may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// What comes after the last number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The log has ended.
+    Ends,
+    /// More may come, and never does.
+    Waits,
+}
+
 /// Numbers `0..end`, `range` of them in a range; the log before `first` was trimmed.
 pub struct Numbers {
     pub first: u64,
     pub end: u64,
     pub range: u64,
+    pub then: Then,
 }
 
 #[async_trait]
@@ -47,7 +57,7 @@ impl RangeSource for Numbers {
         if at < self.first {
             return Err(Error::data_loss("reading numbers", format!("they start at {}", self.first)));
         }
-        Ok(Box::new(Reader { at, end: self.end, range: self.range }))
+        Ok(Box::new(Reader { at, end: self.end, range: self.range, then: self.then }))
     }
 }
 
@@ -55,12 +65,16 @@ struct Reader {
     at: u64,
     end: u64,
     range: u64,
+    then: Then,
 }
 
 #[async_trait]
 impl RangeReader for Reader {
     async fn read(&mut self, until: Option<Position>) -> Result<Box<dyn ReadRange>> {
         let from = self.at;
+        if from == self.end && self.then == Then::Waits {
+            return std::future::pending().await;
+        }
         self.at = until.map_or(self.end, offset).min(self.end).min(from + self.range);
         let watermark = if from == self.end { Watermark::END } else { Watermark(self.at.cast_signed()) };
         let after = LogProgress { next: Position::at(self.at), watermark, ..LogProgress::START };
