@@ -1,11 +1,11 @@
 //! A connection between two workers: frames with their length in front, over TLS pinned to the peers' keys.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use rustls::{ClientConfig, ServerConfig};
-use std::sync::Arc;
 use thalweg_core::error::{Error, ErrorKind};
 use thalweg_core::unit::RunId;
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -130,7 +130,7 @@ impl<S: Ord + Clone> Cursors<S> {
     }
 
     /// Whether a level subscriber of the main cursor does not know that the log is idle or has ended, and can be told:
-    /// then serve an empty range with what [`Cursors::main`] says.
+    /// then serve an empty range with what [`Cursors::cursor`] says.
     pub fn wants_mark(&self) -> bool {
         let unaware = |subscriber: &Subscriber, main: LogProgress| {
             subscriber.credit > 0 && subscriber.accepted.next == main.next && subscriber.accepted != main
@@ -144,17 +144,13 @@ impl<S: Ord + Clone> Cursors<S> {
         self.subscribers.iter().filter(|(_, subscriber)| is_served(subscriber)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Where the main cursor stands.
-    pub fn main(&self) -> Option<LogProgress> {
-        self.main
-    }
-
     /// What a subscriber was sent up to.
     pub fn sent(&self, id: &S) -> Option<LogProgress> {
         self.subscribers.get(id).map(|subscriber| subscriber.accepted)
     }
 
-    fn cursor(&self, which: Which) -> Option<LogProgress> {
+    /// Where a cursor stands; `None` where it is not needed.
+    pub fn cursor(&self, which: Which) -> Option<LogProgress> {
         match which {
             Which::Main => self.main,
             Which::CatchUp => self.catch_up,

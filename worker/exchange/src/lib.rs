@@ -8,6 +8,7 @@
 //! | [`cursors`] | where a log is read for whom: the main cursor, the catch-up cursor, who waits (pure) |
 //! | [`credit`] | how many ranges a receiver lets come (pure) |
 //! | [`serve`] | one log, served to its subscribers |
+//! | [`subscriber`] | what a unit does with what comes of a log (pure) |
 //! | [`message`] | what readers and units say to each other |
 //! | [`frame`] | messages as bytes |
 //! | [`identity`] | a worker's key, and the peers that it knows by theirs |
@@ -20,3 +21,4 @@ pub mod frame;
 pub mod identity;
 pub mod message;
 pub mod serve;
+pub mod subscriber;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
+use futures::future::{BoxFuture, select_all};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, ErrorKind, Result};
 use thalweg_core::position::Position;
@@ -35,7 +33,7 @@ pub trait RangeSource: Send + Sync {
 #[async_trait]
 pub trait RangeReader: Send {
     /// The next range, which ends at `until` at the latest; or, at the log's end, once it is idle or has ended, an empty
-    /// one. Waits for as long as there is neither.
+    /// one. Waits for as long as there is neither; a call that is dropped drops the reader with it.
     async fn read(&mut self, until: Option<Position>) -> Result<Box<dyn ReadRange>>;
 }
 
@@ -95,6 +93,12 @@ struct Open {
     at: Position,
 }
 
+/// A read on its way, which may wait at the log's end for as long as nothing comes.
+struct Reading {
+    from: Position,
+    read: BoxFuture<'static, Done>,
+}
+
 /// A read that is over.
 struct Done {
     which: Which,
@@ -110,8 +114,7 @@ pub struct LogServer {
     outlets: BTreeMap<Subscription, Outlet>,
     /// Readers that stand still.
     open: BTreeMap<Which, Open>,
-    reading: FuturesUnordered<BoxFuture<'static, Done>>,
-    busy: [bool; 2],
+    reading: BTreeMap<Which, Reading>,
 }
 
 impl LogServer {
@@ -123,8 +126,7 @@ impl LogServer {
             cursors: Cursors::default(),
             outlets: BTreeMap::new(),
             open: BTreeMap::new(),
-            reading: FuturesUnordered::new(),
-            busy: [false; 2],
+            reading: BTreeMap::new(),
         }
     }
 
@@ -137,7 +139,7 @@ impl LogServer {
                     Some(command) => self.command(command),
                     None => return,
                 },
-                Some(done) = self.reading.next() => self.done(done),
+                done = next_done(&mut self.reading) => self.done(done),
                 () = patience => {}
             }
         }
@@ -147,14 +149,16 @@ impl LogServer {
     fn start_reads(&mut self) -> BoxFuture<'static, ()> {
         let now = self.clock.monotonic();
         if self.cursors.wants_mark()
-            && let Some(main) = self.cursors.main()
-            && !self.busy[Which::Main as usize]
+            && let Some(main) = self.cursors.cursor(Which::Main)
         {
             self.mark(main);
         }
+        // A cursor that was moved has no use for what is read elsewhere, and must not wait for it.
+        let cursors = &self.cursors;
+        self.reading.retain(|which, reading| cursors.cursor(*which).is_some_and(|cursor| cursor.next == reading.from));
         let mut wake = None;
         for which in [Which::Main, Which::CatchUp] {
-            if self.busy[which as usize] {
+            if self.reading.contains_key(&which) {
                 continue;
             }
             match self.cursors.want(which, now) {
@@ -170,10 +174,9 @@ impl LogServer {
     }
 
     fn read(&mut self, which: Which, from: LogProgress, until: Option<Position>) {
-        self.busy[which as usize] = true;
         let open = self.open.remove(&which).filter(|open| open.at == from.next).map(|open| open.reader);
         let source = self.source.clone();
-        self.reading.push(Box::pin(async move {
+        let read = Box::pin(async move {
             let read = async {
                 let mut reader = match open {
                     Some(reader) => reader,
@@ -183,11 +186,12 @@ impl LogServer {
                 Ok((reader, range))
             };
             Done { which, from, result: read.await }
-        }));
+        });
+        self.reading.insert(which, Reading { from: from.next, read });
     }
 
     fn done(&mut self, Done { which, from, result }: Done) {
-        self.busy[which as usize] = false;
+        self.reading.remove(&which);
         match result {
             Ok((reader, mut range)) => {
                 let after = range.after();
@@ -281,4 +285,12 @@ impl LogServer {
         self.outlets.remove(subscription);
         self.cursors.unsubscribe(subscription);
     }
+}
+
+/// The first read to be over; never, where there is none.
+async fn next_done(reading: &mut BTreeMap<Which, Reading>) -> Done {
+    if reading.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(reading.values_mut().map(|reading| &mut reading.read)).await.0
 }

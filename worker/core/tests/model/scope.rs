@@ -117,16 +117,11 @@ impl Scope {
         Self { budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 1 }, ..Self::MOVED };
 
     /// Two workers, two units, two operators.
-    pub(crate) const TWO_UNITS: Self = Self {
-        units: 2,
-        records: [1, 0],
-        budget: Budget { moves: 2, faults: 1, recreations: 0, restarts: 0, losses: 0 },
-        ..Self::MOVED
-    };
+    pub(crate) const TWO_UNITS: Self = Self { units: 2, records: [1, 0], ..Self::MOVED };
     /// Three workers, one unit, two operators.
-    pub(crate) const THREE_WORKERS: Self = Self { workers: 3, units: 1, ..Self::TWO_UNITS };
+    pub(crate) const THREE_WORKERS: Self = Self { workers: 3, ..Self::MOVED_TWICE };
     /// Two changes of owner, a fault, and two logs.
-    pub(crate) const TWO_LOGS: Self = Self { units: 1, records: [1, 1], ..Self::TWO_UNITS };
+    pub(crate) const TWO_LOGS: Self = Self { records: [1, 1], ..Self::MOVED_TWICE };
 }
 
 /// A rule that is broken on purpose.

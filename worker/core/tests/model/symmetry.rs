@@ -1,7 +1,7 @@
 //! Workers, units and operators are alike: of all states that differ in their numbers only, one is explored.
 
 use super::scope::{Scope, UNITS, WORKERS};
-use super::state::{Content, Hold, Run, State, Table, small_usize};
+use super::state::{Content, Hold, Run, State, Store, Table, small_usize};
 
 /// The least of all states that come of `state` by renumbering.
 pub(crate) fn canonical(scope: &Scope, state: &State) -> State {
@@ -66,12 +66,11 @@ fn renumbered(state: &State, workers: [usize; WORKERS], units: [usize; UNITS]) -
             to.units[units[unit]] = hold;
         }
     }
-    for unit in 0..UNITS {
-        next.sinks[units[unit]] = state.sinks[unit];
-        next.stores[units[unit]] = state.stores[unit].map(|mut store| {
-            store.content = content(store.content);
-            store
-        });
+    for (sink, &to) in state.sinks.iter().zip(&units) {
+        next.sinks[to] = *sink;
+    }
+    for (stores, &to) in state.stores.iter().zip(&units) {
+        next.stores[to] = stores.map(|store| Store { content: content(store.content), ..store });
     }
     next
 }

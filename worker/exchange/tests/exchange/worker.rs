@@ -13,14 +13,15 @@ use thalweg_core::clock::SystemClock;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::position::Position;
-use thalweg_core::progress::{LogProgress, Offer, offer};
+use thalweg_core::progress::LogProgress;
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
 use thalweg_exchange::channel::{ClientStream, Receiver, Sender, ServerStream, accept, connect};
 use thalweg_exchange::credit::Credits;
 use thalweg_exchange::identity::{Fingerprint, Identity, Peers};
-use thalweg_exchange::message::{Attempt, Message, Range, Refusal, Rows, Stamp, Subscription};
+use thalweg_exchange::message::{Attempt, Message, Range, Rows, Stamp, Subscription};
 use thalweg_exchange::serve::{Command, LogServer, RangeReader, RangeSource, ReadRange};
+use thalweg_exchange::subscriber::{OnRange, OnRefusal, Subscriber};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -28,11 +29,21 @@ use tokio::task::{AbortHandle, JoinSet};
 /// Longest that anything here may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// What comes after the last number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The log has ended.
+    Ends,
+    /// More may come, and never does.
+    Waits,
+}
+
 /// Numbers `0..end`, `range` of them in a range; the log before `first` was trimmed.
 pub struct Numbers {
     pub first: u64,
     pub end: u64,
     pub range: u64,
+    pub then: Then,
 }
 
 #[async_trait]
@@ -46,7 +57,7 @@ impl RangeSource for Numbers {
         if at < self.first {
             return Err(Error::data_loss("reading numbers", format!("they start at {}", self.first)));
         }
-        Ok(Box::new(Reader { at, end: self.end, range: self.range }))
+        Ok(Box::new(Reader { at, end: self.end, range: self.range, then: self.then }))
     }
 }
 
@@ -54,12 +65,16 @@ struct Reader {
     at: u64,
     end: u64,
     range: u64,
+    then: Then,
 }
 
 #[async_trait]
 impl RangeReader for Reader {
     async fn read(&mut self, until: Option<Position>) -> Result<Box<dyn ReadRange>> {
         let from = self.at;
+        if from == self.end && self.then == Then::Waits {
+            return std::future::pending().await;
+        }
         self.at = until.map_or(self.end, offset).min(self.end).min(from + self.range);
         let watermark = if from == self.end { Watermark::END } else { Watermark(self.at.cast_signed()) };
         let after = LogProgress { next: Position::at(self.at), watermark, ..LogProgress::START };
@@ -179,9 +194,8 @@ async fn obey(
 /// A unit that takes numbers, by the rules.
 pub struct Unit {
     pub index: u32,
-    pub accepted: LogProgress,
     pub numbers: Vec<i64>,
-    attempt: Attempt,
+    subscriber: Subscriber,
     credits: Credits<Subscription>,
 }
 
@@ -199,9 +213,16 @@ impl Unit {
     }
 
     pub fn owned_at(index: u32, window: u32, epoch: Epoch) -> Self {
-        let attempt = Attempt { epoch, count: 0 };
-        let credits = Credits::new(100, window);
-        Self { index, accepted: LogProgress::START, numbers: Vec::new(), attempt, credits }
+        Self::standing_at(index, window, epoch, LogProgress::START)
+    }
+
+    pub fn standing_at(index: u32, window: u32, epoch: Epoch, accepted: LogProgress) -> Self {
+        let subscriber = Subscriber::new(Attempt { epoch, count: 0 }, stamp("plan"), accepted);
+        Self { index, numbers: Vec::new(), subscriber, credits: Credits::new(100, window) }
+    }
+
+    pub fn accepted(&self) -> LogProgress {
+        self.subscriber.accepted()
     }
 
     /// Connects, and asks for the log from where the unit is.
@@ -210,12 +231,11 @@ impl Unit {
         let (channel, peer) = connect(worker.address, config, &run("unit")).await.expect("it is known");
         assert_eq!(peer.run, run("reader"));
         let (mut sender, receiver) = channel.split();
-        self.attempt.count += 1;
         let message = Message::Subscribe {
             subscription: subscription(self.index),
-            attempt: self.attempt,
+            attempt: self.subscriber.subscribe_again(),
             stamp: stamp(plan),
-            accepted: self.accepted,
+            accepted: self.accepted(),
             credit: self.credits.open(subscription(self.index)),
         };
         sender.send(&message).await.expect("it is connected");
@@ -231,33 +251,32 @@ impl Unit {
     }
 
     /// Takes the next range, and lets more come.
-    pub async fn take(&mut self, connection: &mut Connection) -> Result<(), Option<Refusal>> {
+    pub async fn take(&mut self, connection: &mut Connection) -> Result<(), OnRefusal> {
         let range = match connection.waiting.pop_front() {
             Some(range) => range,
             None => match connection.receiver.receive().await {
                 Ok(Some(Message::Range(range))) => range,
-                Ok(Some(Message::Refused { attempt, reason, .. })) if attempt == self.attempt => {
-                    return Err(Some(reason));
+                Ok(Some(Message::Refused { attempt, reason, .. })) => {
+                    return Err(self.subscriber.on_refused(attempt, reason));
                 }
-                Ok(None) | Err(_) => return Err(None),
+                Ok(None) | Err(_) => return Err(self.subscriber.on_disconnected()),
                 other => panic!("a reader does not say {other:?}"),
             },
         };
-        assert_eq!((range.attempt, &range.stamp), (self.attempt, &stamp("plan")));
-        assert_eq!(offer(self.accepted.next, range.from, range.after.next), Offer::Take, "unit {}", self.index);
-        self.accepted = range.after;
+        let came = self.subscriber.on_range(range.attempt, &range.stamp, range.from, range.after);
+        assert_eq!(came, OnRange::Take, "unit {}", self.index);
         if let Some(Rows::Plain(batch)) = range.rows {
             self.numbers.extend(batch.column(0).as_primitive::<Int64Type>().values());
         }
-        let ranges = self.credits.taken(&subscription(self.index));
-        let grant = Message::Grant { subscription: subscription(self.index), attempt: self.attempt, ranges };
+        let (subscription, attempt) = (subscription(self.index), self.subscriber.attempt());
+        let grant = Message::Grant { ranges: self.credits.taken(&subscription), subscription, attempt };
         // A reader that has gone shows with the next range.
         let _ = connection.sender.send(&grant).await;
         Ok(())
     }
 
     pub async fn take_all(&mut self, connection: &mut Connection) {
-        while !self.accepted.has_ended() {
+        while !self.accepted().has_ended() {
             self.take(connection).await.expect("the reader lives");
         }
     }
