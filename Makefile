@@ -1,6 +1,6 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint generate bench clean
+.PHONY: help setup setup-kafka demo test e2e lint generate bench clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
@@ -12,12 +12,19 @@ help: ## Show this
 setup: ## Install the linker that the build uses, where it is missing (Debian, Ubuntu)
 	@scripts/setup
 
+setup-kafka:
+	@scripts/setup-kafka
+
 demo: setup ## Half a million taxi trips, counted by borough every five seconds
 	@scripts/demo
 
 test: setup lint ## Formatting, lints, tests; generated files; examples; commands in the documents
 	$(CARGO) test --workspace --all-targets --no-fail-fast
 	$(CARGO) test --workspace --doc
+
+e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TLS (Java and Maven are installed on Debian)
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --test kafka -- --test-threads 2
 
 lint: setup ## Formatting and lints
 	$(CARGO) fmt --all --check

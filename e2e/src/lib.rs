@@ -1,1 +1,5 @@
 //! The test bed: real brokers and a real cluster.
+
+#![expect(clippy::disallowed_methods, reason = "real processes take real time")]
+
+pub mod kafka;

@@ -49,14 +49,16 @@ pub struct Acquired {
 /// Acquires a unit: its store, what an earlier owner left, and its writers.
 pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
     let id = UnitId { stage: stage.id, index };
-    let store = job.stores.open(id).await?;
     let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id };
     let main = match &stage.output {
         StageOutput::Sink(name) => Some(sink(job, name)?),
         StageOutput::Stage(_) => None,
     };
-    let (mut ledger, sealed) = Ledger::acquire(store, &job.run_id).await?;
     let mut emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
+    // Where the transactions of a sink are the commits there is nothing to store.
+    let is_direct = matches!(stage.kind, StageKind::Stateless) && emitter.is_transactional();
+    let store = if is_direct { None } else { job.stores.open(id).await? };
+    let (mut ledger, sealed) = Ledger::acquire(store, &job.run_id).await?;
     // Before any row is written: the first seal clears what nobody sealed.
     ledger.publish(&mut emitter, sealed).await?;
     let (sender, messages) = mpsc::channel(UNIT_QUEUE);
@@ -68,6 +70,14 @@ pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
         messages,
     };
     Ok(Acquired { sender, context, ledger, emitter })
+}
+
+/// Makes room for units in every sink.
+pub async fn prepare(job: &Job, units: Vec<UnitId>) -> Result<()> {
+    for sink in job.sinks.values().chain(&job.dead_letters) {
+        sink.prepare(&units).await?;
+    }
+    Ok(())
 }
 
 /// The keyed units of a job, by stage.
@@ -97,6 +107,7 @@ async fn acquire_keyed(job: &Job, splits: &[Vec<Split>]) -> Result<Keyed> {
         if matches!(stage.kind, StageKind::Stateless) {
             continue;
         }
+        prepare(job, (0..job.key_groups).map(|index| UnitId { stage: stage.id, index }).collect()).await?;
         // Side by side: opening a store waits for the disk several times.
         let mut units = try_join_all((0..job.key_groups).map(|index| acquire(job, stage, index))).await?;
         units.iter_mut().for_each(|unit| add_logs(job, stage, splits, &mut unit.ledger));
