@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use futures::future::try_join_all;
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::progress::LogProgress;
-use thalweg_core::sink::{Sink, WriterId};
+use thalweg_core::sink::{Capability, Sink, WriterId};
 use thalweg_core::source::Split;
 use thalweg_core::unit::{StageId, UnitId};
 use thalweg_sql::stages::{InputFrom, Stage, StageKind, StageOutput};
@@ -54,11 +54,13 @@ pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
         StageOutput::Sink(name) => Some(sink(job, name)?),
         StageOutput::Stage(_) => None,
     };
-    let mut emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
     // Where the transactions of a sink are the commits there is nothing to store.
-    let is_direct = matches!(stage.kind, StageKind::Stateless) && emitter.is_transactional();
+    let mut sinks = main.into_iter().chain(job.dead_letters.as_deref());
+    let is_direct = matches!(stage.kind, StageKind::Stateless)
+        && sinks.all(|sink| sink.capability() == Capability::Transactional);
     let store = if is_direct { None } else { job.stores.open(id).await? };
     let (mut ledger, sealed) = Ledger::acquire(store, &job.run_id).await?;
+    let mut emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
     // Before any row is written: the first seal clears what nobody sealed.
     ledger.publish(&mut emitter, sealed).await?;
     let (sender, messages) = mpsc::channel(UNIT_QUEUE);

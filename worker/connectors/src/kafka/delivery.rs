@@ -13,7 +13,7 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::unit::{Incarnation, UnitId};
 use thalweg_crds::connector::KafkaCompression;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::client::{ClientError, Cluster, KrafkaCluster, NewTopic, Outgoing, Producing, Transactions, Wanted};
 use super::config::{Connection, SinkConfig};
@@ -61,7 +61,19 @@ pub struct Delivery {
     incarnation: Incarnation,
     partitions: AtomicU32,
     home: Arc<Home>,
-    units: Mutex<HashMap<UnitId, Weak<Mutex<UnitTransaction>>>>,
+    units: Mutex<HashMap<UnitId, Weak<SharedTransaction>>>,
+}
+
+/// A unit's transaction, acquired with the first of its writers.
+#[derive(Default)]
+pub(super) struct SharedTransaction(OnceCell<Mutex<UnitTransaction>>);
+
+impl SharedTransaction {
+    /// The transaction, for one writer at a time.
+    pub(super) async fn lock(&self) -> Result<MutexGuard<'_, UnitTransaction>> {
+        let acquired = self.0.get().ok_or_else(|| Error::internal("writing to kafka", "the unit was not acquired"))?;
+        Ok(acquired.lock().await)
+    }
 }
 
 /// What partition 0 says of a pipeline.
@@ -151,19 +163,20 @@ impl Delivery {
         Ok(())
     }
 
-    /// The transaction of a unit, which its writers share. Acquired with the first of them.
-    pub(super) async fn unit(
-        self: &Arc<Self>,
-        unit: UnitId,
-        config: &SinkConfig,
-    ) -> Result<Arc<Mutex<UnitTransaction>>> {
-        let mut units = self.units.lock().await;
-        if let Some(open) = units.get(&unit).and_then(Weak::upgrade) {
-            return Ok(open);
-        }
-        let acquired = Arc::new(Mutex::new(UnitTransaction::acquire(self, unit, config).await?));
-        units.insert(unit, Arc::downgrade(&acquired));
-        Ok(acquired)
+    /// The transaction of a unit, which its writers share.
+    pub(super) async fn unit(self: &Arc<Self>, unit: UnitId, config: &SinkConfig) -> Result<Arc<SharedTransaction>> {
+        let shared = {
+            let mut units = self.units.lock().await;
+            let open = units.get(&unit).and_then(Weak::upgrade);
+            open.unwrap_or_else(|| {
+                let shared = Arc::new(SharedTransaction::default());
+                units.insert(unit, Arc::downgrade(&shared));
+                shared
+            })
+        };
+        let acquire = || async { UnitTransaction::acquire(self, unit, config).await.map(Mutex::new) };
+        shared.0.get_or_try_init(acquire).await?;
+        Ok(shared)
     }
 
     /// The id of a unit's transactions.

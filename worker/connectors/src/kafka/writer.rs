@@ -7,12 +7,11 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use thalweg_core::error::Result;
 use thalweg_core::sink::{Label, Sealed, SinkWriter};
-use tokio::sync::Mutex;
 
 use super::client::Outgoing;
 use super::config::SinkConfig;
+use super::delivery::SharedTransaction;
 use super::encode;
-use super::transaction::UnitTransaction;
 
 /// A transaction of this size ends early: its rows are kept until then, to be sent again.
 const MOST_BYTES: usize = 16 << 20;
@@ -20,7 +19,7 @@ const MOST_BYTES: usize = 16 << 20;
 /// The writer of one unit.
 pub(super) struct KafkaWriter {
     config: Arc<SinkConfig>,
-    transaction: Arc<Mutex<UnitTransaction>>,
+    transaction: Arc<SharedTransaction>,
     commit_every: Duration,
     bytes: usize,
 }
@@ -29,7 +28,7 @@ impl KafkaWriter {
     /// A writer into a unit's transaction.
     pub(super) fn new(
         config: Arc<SinkConfig>,
-        transaction: Arc<Mutex<UnitTransaction>>,
+        transaction: Arc<SharedTransaction>,
         commit_every: Duration,
     ) -> Self {
         Self { config, transaction, commit_every, bytes: 0 }
@@ -41,7 +40,7 @@ impl SinkWriter for KafkaWriter {
     async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         let keys = encode::keys(rows, &self.config.key)?;
         let values = encode::values(rows)?;
-        let mut transaction = self.transaction.lock().await;
+        let mut transaction = self.transaction.lock().await?;
         for (key, value) in keys.into_iter().zip(values) {
             self.bytes += value.len() + key.as_ref().map_or(0, bytes::Bytes::len);
             transaction.send(Outgoing { topic: Arc::clone(&self.config.topic), partition: None, key, value }).await;
@@ -63,10 +62,10 @@ impl SinkWriter for KafkaWriter {
 
     async fn deliver(&mut self, label: &Label) -> Result<()> {
         self.bytes = 0;
-        self.transaction.lock().await.deliver(label).await
+        self.transaction.lock().await?.deliver(label).await
     }
 
     async fn last_published(&mut self) -> Result<Option<Label>> {
-        Ok(self.transaction.lock().await.last())
+        Ok(self.transaction.lock().await?.last())
     }
 }

@@ -166,7 +166,7 @@ pub trait Cluster: Send + Sync {
 
 /// Reads one partition.
 #[async_trait]
-pub trait PartitionReader: Send {
+pub trait PartitionReader: Send + Sync {
     /// Waits so long for records.
     ///
     /// # Cancel safety
@@ -176,7 +176,7 @@ pub trait PartitionReader: Send {
 
 /// Writes records.
 #[async_trait]
-pub trait Producer: Send {
+pub trait Producer: Send + Sync {
     /// Puts a record on its way.
     async fn send(&mut self, record: Outgoing) -> Result<()>;
 
@@ -186,7 +186,7 @@ pub trait Producer: Send {
 
 /// Writes records in transactions.
 #[async_trait]
-pub trait Transactions: Send {
+pub trait Transactions: Send + Sync {
     /// Puts a record on its way, in the open transaction or a new one.
     async fn send(&mut self, record: Outgoing) -> Result<()>;
 
