@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use krafka::admin::{CreatePartitionsOptions, CreateTopicsOptions, DeleteRecordsOptions, DeleteTopicsOptions, NewTopic};
+use krafka::admin::{
+    CreatePartitionsOptions, CreateTopicsOptions, DeleteRecordsOptions, DeleteTopicsOptions, NewTopic,
+};
 use krafka::admin::{ListOffsetsOptions, OffsetSpec, TopicPartition};
 use krafka::producer::{Producer, TransactionalProducer};
 use krafka::{Kafka as Client, Record};
@@ -48,7 +50,7 @@ impl Kafka {
         let admin = self.client().await.admin();
         let wanted = [(TopicPartition::new(topic, partition), below)];
         let gone = admin.delete_records(wanted, DeleteRecordsOptions::default()).await.expect("an answer");
-        gone.into_values().for_each(|gone| drop(gone.expect("deleted")));
+        assert!(gone.into_values().all(|gone| gone.expect("deleted") == below));
     }
 
     /// The offset behind a partition's last record.

@@ -19,14 +19,14 @@ pub struct Seen {
 
 impl Kafka {
     /// Every committed record of a topic, in the order of each partition, as the console consumer prints them
-    /// (`read_committed`). It ends when it has heard nothing for three seconds.
+    /// (`read_committed`). It ends when it has heard nothing for six seconds.
     pub fn committed(&self, topic: &str) -> Vec<Seen> {
         let output = self
             .tool("org.apache.kafka.tools.consumer.ConsoleConsumer")
             .args(["--bootstrap-server", &self.address(), "--topic", topic, "--from-beginning"])
-            .args(["--isolation-level", "read_committed", "--timeout-ms", "3000"])
-            .args(["--property", "print.partition=true", "--property", "print.offset=true"])
-            .args(["--property", "print.key=true", "--property", "key.separator=\t"])
+            .args(["--isolation-level", "read_committed", "--timeout-ms", "6000"])
+            .args(["--formatter-property", "print.partition=true", "--formatter-property", "print.offset=true"])
+            .args(["--formatter-property", "print.key=true", "--formatter-property", "key.separator=\t"])
             .stderr(Stdio::piped())
             .output()
             .expect("java starts");

@@ -20,7 +20,7 @@ metadata: {{ name: events }}
 spec:
   kafka: {{ brokers: ["{broker}"], topic: events }}
   schema:
-    - {{ name: n, type: BIGINT, nullable: false }}
+    - {{ name: "n", type: BIGINT, nullable: false }}
     - {{ name: topic, type: STRING, metadata: topic }}
     - {{ name: part, type: INT, metadata: partition }}
     - {{ name: place, type: BIGINT, metadata: offset }}

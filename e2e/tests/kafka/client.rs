@@ -151,7 +151,7 @@ async fn a_key_goes_where_the_producer_of_java_sends_it() {
     let keys: String = (0..200).map(|key| format!("key-{key}\tjava\n")).collect();
     let mut console = kafka
         .tool("org.apache.kafka.tools.ConsoleProducer")
-        .args(["--bootstrap-server", &kafka.address(), "--topic", "t", "--property", "parse.key=true"])
+        .args(["--bootstrap-server", &kafka.address(), "--topic", "t", "--reader-property", "parse.key=true"])
         .stdin(std::process::Stdio::piped())
         .spawn()
         .expect("java starts");

@@ -24,7 +24,7 @@ spec:
   kafka: {{ brokers: ["{broker}"], topic: events, startAt: {{ position: {start_at} }} }}
   schema:
     - {{ name: key, type: STRING }}
-    - {{ name: n, type: BIGINT }}
+    - {{ name: "n", type: BIGINT }}
     - {{ name: amount, type: BIGINT }}
 ---
 apiVersion: thalweg.dev/v1alpha1

@@ -100,7 +100,7 @@ spec:
     brokers: ["{broker}"]
     topic: events
 {security}
-  schema: [{{ name: n, type: BIGINT }}]
+  schema: [{{ name: "n", type: BIGINT }}]
 ---
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamSink
@@ -167,12 +167,14 @@ async fn certificates_and_passwords_are_checked_by_both_sides() {
     assert!(said.contains("check `tls` and `sasl`"), "without a certificate of its own: {said}");
 
     let other = Authority::new();
-    let untrusted = secured.place("SASL", &login("Plain"), &[("ca/ca.crt", &other.certificate), ("kafka/password", "s3cret")]);
+    let untrusted =
+        secured.place("SASL", &login("Plain"), &[("ca/ca.crt", &other.certificate), ("kafka/password", "s3cret")]);
     let said = untrusted.run(&words).fails(LIMIT);
     assert!(said.contains("check `tls` and `sasl`"), "an authority that is not trusted: {said}");
 
     for mechanism in ["Plain", "ScramSha512"] {
-        let said = secured.place("SASL", &login(mechanism), &[ca, ("kafka/password", "wr0ng")]).run(&words).fails(LIMIT);
+        let said =
+            secured.place("SASL", &login(mechanism), &[ca, ("kafka/password", "wr0ng")]).run(&words).fails(LIMIT);
         assert!(said.contains("check `tls` and `sasl`"), "a wrong password: {said}");
         assert!(!said.contains("wr0ng") && !said.contains("s3cret"), "no secret is told: {said}");
     }

@@ -106,7 +106,8 @@ pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
             let Format::Json(_) = written else { return Err(unsupported("a kafka sink of anything but json")) };
             let config = SinkConfig::resolve(kafka, request.sink.delivery, request.values)?;
             let delivery = request.delivery.cloned();
-            let delivery = delivery.ok_or_else(|| Error::internal("opening a kafka sink", "nothing keeps its progress"))?;
+            let delivery =
+                delivery.ok_or_else(|| Error::internal("opening a kafka sink", "nothing keeps its progress"))?;
             Ok(Arc::new(KafkaSink::new(config, delivery)))
         }
         None => Err(no_connector("StreamSink", &request.sink.name)),

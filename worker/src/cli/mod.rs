@@ -55,7 +55,8 @@ pub fn main() -> ExitCode {
 }
 
 fn log_to_stderr(filter: Option<&str>) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(filter.unwrap_or("warn"))?;
+    // What the Kafka client warns of, we tell in our own words, or it is no fault: a broker that is away, a client dropped.
+    let filter = EnvFilter::try_new(filter.unwrap_or("warn,krafka=error"))?;
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
     Ok(())

@@ -78,7 +78,7 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
             }
         }
     }
-    if roots.keys().any(Option::is_none) {
+    if jobs.iter().any(|job| !job.is_kept) {
         tell("note: state is kept in memory; a restart begins anew (give --state DIR to continue)");
     }
     if let Some(address) = args.metrics

@@ -93,6 +93,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         sinks,
         dead_letters,
         incarnation,
+        is_kept: durable || kept_there.is_some(),
         run_id: settings.run_id.clone(),
         key_groups,
         commit_every: state_spec.commit_every.as_std(),

@@ -7,5 +7,6 @@ mod secrets;
 mod types;
 
 pub use build::{Roots, Settings, build};
+pub use outputs::Outputs;
 pub use planned::{Found, Planned, plan_manifests};
 pub use secrets::Mounted;

@@ -42,9 +42,8 @@ impl Outputs<'_> {
 
     /// Whether every unit's commits are transactions of its sink.
     pub fn are_transactional(&self) -> bool {
-        let is_transactional = |stage: &Stage| {
-            matches!(stage.kind, StageKind::Stateless) && self.of(stage).is_some_and(is_kafka)
-        };
+        let is_transactional =
+            |stage: &Stage| matches!(stage.kind, StageKind::Stateless) && self.of(stage).is_some_and(is_kafka);
         self.plan.stages.iter().all(is_transactional)
     }
 

@@ -33,14 +33,8 @@ pub fn to_batch(
     let mut texts: [StringBuilder; 6] = std::array::from_fn(|_| StringBuilder::new());
     let mut times = TimestampMillisecondBuilder::new();
     for record in records {
-        let values = [
-            &readable(&record.raw),
-            source,
-            split,
-            &show(record.position),
-            class_name(record.class),
-            &record.message,
-        ];
+        let values =
+            [&readable(&record.raw), source, split, &show(record.position), class_name(record.class), &record.message];
         texts.iter_mut().zip(values).for_each(|(column, value)| column.append_value(value));
         times.append_option(record.record_time);
     }

@@ -74,7 +74,8 @@ impl Emitter {
     /// Whether publishing one file can be the commit: one output, and it can carry a position. So can the transactions of
     /// a sink.
     pub fn is_direct(&self) -> bool {
-        let one_file = matches!(&self.outputs[..], [Output { capability: Capability::SealAndPublish { direct: true }, .. }]);
+        let one_file =
+            matches!(&self.outputs[..], [Output { capability: Capability::SealAndPublish { direct: true }, .. }]);
         one_file || self.is_transactional()
     }
 

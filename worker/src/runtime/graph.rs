@@ -56,8 +56,8 @@ pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
     };
     // Where the transactions of a sink are the commits there is nothing to store.
     let mut sinks = main.into_iter().chain(job.dead_letters.as_deref());
-    let is_direct = matches!(stage.kind, StageKind::Stateless)
-        && sinks.all(|sink| sink.capability() == Capability::Transactional);
+    let is_direct =
+        matches!(stage.kind, StageKind::Stateless) && sinks.all(|sink| sink.capability() == Capability::Transactional);
     let store = if is_direct { None } else { job.stores.open(id).await? };
     let (mut ledger, sealed) = Ledger::acquire(store, &job.run_id).await?;
     let mut emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;

@@ -166,9 +166,7 @@ impl<'a> Assembler<'a> {
         let array = |(builder, column): (&mut Builder, &Column)| -> Result<ArrayRef, ArrowError> {
             Ok(match builder {
                 Builder::Record(metadata) => match &self.chunk.payload {
-                    Payload::Records(records) => {
-                        metadata::array(*metadata, &column.data_type, records, &self.numbers)?
-                    }
+                    Payload::Records(records) => metadata::array(*metadata, &column.data_type, records, &self.numbers)?,
                     _ => new_null_array(&column.data_type, good.len()),
                 },
                 Builder::Field(writer) => writer.finish()?,

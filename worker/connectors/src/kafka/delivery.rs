@@ -114,7 +114,9 @@ impl Delivery {
         let topic: Arc<str> = format!("thalweg-progress.{}", about.pipeline).into();
         if topic.len() > LONGEST_NAME {
             let detail = format!("a topic's name has at most {LONGEST_NAME} characters");
-            return Err(Error::user(format!("progress topic `{topic}`"), detail).with_hint("shorten the pipeline's name"));
+            return Err(
+                Error::user(format!("progress topic `{topic}`"), detail).with_hint("shorten the pipeline's name")
+            );
         }
         let partitions = ensure(&*cluster, &topic, &about, made, &clock).await?;
         let home = Home::open(&*cluster, &topic, &about, &clock).await?;
@@ -292,11 +294,7 @@ async fn ensure(
 }
 
 /// A topic that was just made, as soon as every partition of it can be asked.
-pub(super) async fn visible(
-    cluster: &dyn Cluster,
-    topic: &str,
-    clock: &SharedClock,
-) -> Result<super::client::Topic> {
+pub(super) async fn visible(cluster: &dyn Cluster, topic: &str, clock: &SharedClock) -> Result<super::client::Topic> {
     let doing = format!("waiting for topic `{topic}`");
     persist(clock, START_LIMIT, &doing, || async {
         let not_yet = || ClientError::Away("it was made and is not there yet".to_owned());
@@ -365,7 +363,9 @@ async fn entries(
     let until = clock.monotonic() + READ_LIMIT;
     loop {
         let polled = reader.poll(Duration::from_millis(200)).await.map_err(|error| told(&doing, &error))?;
-        found.extend(polled.records.keys.into_iter().zip(polled.records.values).filter_map(|(key, value)| key.zip(value)));
+        found.extend(
+            polled.records.keys.into_iter().zip(polled.records.values).filter_map(|(key, value)| key.zip(value)),
+        );
         if polled.next >= offsets.end {
             return Ok(found);
         }
@@ -404,12 +404,8 @@ impl Home {
             }
             (None, given) => given.unwrap_or(Incarnation(1)),
         };
-        let record = Record {
-            owner: ours,
-            incarnation,
-            layout: about.layout.clone(),
-            fingerprints: about.fingerprints.clone(),
-        };
+        let record =
+            Record { owner: ours, incarnation, layout: about.layout.clone(), fingerprints: about.fingerprints.clone() };
         if stored.as_ref() != Some(&record) {
             let text = serde_json::to_vec(&record).map_err(|error| Error::internal("writing a record", error))?;
             self.put(PIPELINE.into(), text.into()).await?;

@@ -24,7 +24,8 @@ impl Found {
 
     /// As it is stored.
     pub fn encode(&self) -> Result<Bytes> {
-        let text = serde_json::to_vec(self).map_err(|error| Error::internal("writing where partitions start", error))?;
+        let text =
+            serde_json::to_vec(self).map_err(|error| Error::internal("writing where partitions start", error))?;
         Ok(text.into())
     }
 }
@@ -85,10 +86,8 @@ mod tests {
     fn what_was_decided_first_counts_and_only_later_partitions_are_new() {
         let mut starts = Starts::default();
         assert_eq!(starts.unknown(2), (vec![0, 1], Which::First));
-        let records = [
-            Found::new(7, BTreeMap::from([(0, 100), (1, 200)])),
-            Found::new(7, BTreeMap::from([(1, 5), (2, 0)])),
-        ];
+        let records =
+            [Found::new(7, BTreeMap::from([(0, 100), (1, 200)])), Found::new(7, BTreeMap::from([(1, 5), (2, 0)]))];
         let records: Vec<_> = records.iter().map(|found| found.encode().expect("encodes")).collect();
         starts.read(&records).expect("read");
         assert_eq!((starts.records, &starts.of), (2, &BTreeMap::from([(0, 100), (1, 200), (2, 0)])));

@@ -26,11 +26,7 @@ pub(super) struct KafkaWriter {
 
 impl KafkaWriter {
     /// A writer into a unit's transaction.
-    pub(super) fn new(
-        config: Arc<SinkConfig>,
-        transaction: Arc<SharedTransaction>,
-        commit_every: Duration,
-    ) -> Self {
+    pub(super) fn new(config: Arc<SinkConfig>, transaction: Arc<SharedTransaction>, commit_every: Duration) -> Self {
         Self { config, transaction, commit_every, bytes: 0 }
     }
 }

@@ -125,9 +125,9 @@ fn column(declared: &ResolvedColumn, request: &SourceRequest<'_>) -> Result<Colu
     let column = Column::new(&declared.name, field.data_type().clone());
     let column = match &declared.input {
         ColumnInput::Field(from) => column.from_field(from),
-        ColumnInput::Metadata(name) => column.with_metadata(metadata(name).ok_or_else(|| {
-            Error::user(what(), format!("`metadata: {name}` is unknown"))
-        })?),
+        ColumnInput::Metadata(name) => column.with_metadata(
+            metadata(name).ok_or_else(|| Error::user(what(), format!("`metadata: {name}` is unknown")))?,
+        ),
     };
     let default = declared.default.as_ref().map(|value| match value {
         serde_json::Value::String(text) => text.clone(),

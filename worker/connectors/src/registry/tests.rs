@@ -101,7 +101,8 @@ fn resolved_sink(folder: &Path, spec: serde_json::Value) -> ResolvedSink {
 
 async fn write(folder: &Path, spec: serde_json::Value, rows: &RecordBatch) {
     let resolved = resolved_sink(folder, spec);
-    let opened = sink(SinkRequest { sink: &resolved, delivery: None, values: &NoValues, clock: Arc::new(SystemClock::new()) });
+    let opened =
+        sink(SinkRequest { sink: &resolved, delivery: None, values: &NoValues, clock: Arc::new(SystemClock::new()) });
     let opened = opened.expect("a sink");
     opened.check().await.expect("writable");
     let unit = UnitId { stage: StageId(0), index: 0 };

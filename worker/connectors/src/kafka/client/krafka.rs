@@ -89,9 +89,10 @@ impl Cluster for KrafkaCluster {
     async fn create_topic(&self, topic: &NewTopic) -> Result<bool> {
         let replication = topic.replication.map_or(-1, |count| i16::try_from(count).unwrap_or(i16::MAX));
         let made = krafka::admin::NewTopic::new(&topic.name, number(topic.partitions), replication);
-        let wanted = topic.settings.iter().fold(made.map_err(|error| from(&error))?, |topic, (name, value)| {
-            topic.with_config(*name, value)
-        });
+        let wanted = topic
+            .settings
+            .iter()
+            .fold(made.map_err(|error| from(&error))?, |topic, (name, value)| topic.with_config(*name, value));
         let options = CreateTopicsOptions::default();
         let made = self.admin().create_topics([wanted], options).await.map_err(|error| from(&error))?;
         match made.into_values().next() {
