@@ -112,7 +112,7 @@ pub enum Payload {
     /// `from.offset` plus the byte at which it starts.
     Text(Bytes),
     /// One value a record, as brokers give them. Record `i` has the position of `offsets[i]` in the entry of `from`.
-    Records(Records),
+    Records(Box<Records>),
     /// Columns already (Parquet, generators), named as in the source's format. Row `i` has position `from + i`.
     Columns(RecordBatch),
 }

@@ -9,7 +9,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use bytes::Bytes;
 use thalweg_core::decode::{BadClass, BadRecord, Decoded, Rows};
 use thalweg_core::position::Position;
-use thalweg_core::source::{Payload, RawChunk, Records};
+use thalweg_core::source::{Payload, RawChunk};
 
 use super::cell::Cells;
 use super::column::{Column, Metadata};
@@ -199,7 +199,7 @@ impl<'a> Assembler<'a> {
 /// The position of a record of a chunk.
 fn position_of(chunk: &RawChunk, place: &Place) -> Position {
     match &chunk.payload {
-        Payload::Records(Records { offsets, .. }) => match offsets.get(place.number) {
+        Payload::Records(records) => match records.offsets.get(place.number) {
             Some(&offset) => Position { entry: chunk.from.entry, offset: offset.into() },
             None => chunk.from.advanced_by(place.number as u64),
         },
@@ -216,8 +216,8 @@ fn offset_of(position: Position) -> i64 {
 fn raw_of(payload: &Payload, place: &Place) -> Bytes {
     let (bytes, from, len) = match payload {
         Payload::Text(text) => (text.clone(), place.number.min(text.len()), place.len),
-        Payload::Records(Records { values, .. }) => {
-            let value = values.get(place.number).cloned().flatten().unwrap_or_default();
+        Payload::Records(records) => {
+            let value = records.values.get(place.number).cloned().flatten().unwrap_or_default();
             let len = value.len();
             (value, 0, len)
         }

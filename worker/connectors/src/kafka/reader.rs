@@ -70,7 +70,7 @@ impl KafkaReader {
             from: at(from),
             to: at(to),
             piece: self.piece.clone(),
-            payload: Payload::Records(polled.records),
+            payload: Payload::Records(Box::new(polled.records)),
             bad,
         }
     }

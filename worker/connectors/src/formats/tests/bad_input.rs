@@ -221,7 +221,7 @@ fn values_of_brokers_are_records_with_offsets_and_newlines() {
     let mut values: Vec<_> = values.iter().map(|value| Some(Bytes::from_static(value))).collect();
     values.push(None);
     let mut chunk = chunk_at(10, b"");
-    chunk.payload = Payload::Records(Records { values, offsets: vec![10, 12, 13, 15], ..Records::default() });
+    chunk.payload = Payload::Records(Box::new(Records { values, offsets: vec![10, 12, 13, 15], ..Records::default() }));
     let decoder = JsonDecoder::new(columns(), JsonOptions { row_starts: true, ..JsonOptions::default() }).unwrap();
     let decoded = decoder.decode(&chunk);
     assert_eq!(decoded.rows, Rows::Records(vec![0]));
