@@ -24,7 +24,7 @@ test: setup lint ## Formatting, lints, tests; generated files; examples; command
 
 e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TLS (Java and Maven are installed on Debian)
 	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace --test kafka -- --test-threads 2
+	$(CARGO) test --workspace --test kafka --test kafka_client -- --test-threads 2
 
 lint: setup ## Formatting and lints
 	$(CARGO) fmt --all --check

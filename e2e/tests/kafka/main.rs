@@ -3,7 +3,6 @@
 #![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
 
 mod bad_input;
-mod client;
 mod etl;
 mod events;
 mod kills;

@@ -1,4 +1,4 @@
-//! What the client must do on a real broker: one test for each trap of the library behind it.
+//! What the client must do on a real broker: one test for each trap of the library behind it. `make e2e`.
 
 use std::time::Duration;
 
