@@ -33,7 +33,7 @@ apiVersion: thalweg.dev/v1alpha1
 kind: StreamSink
 metadata: {{ name: out }}
 spec:
-  kafka: {{ brokers: ["{broker}"], topic: out, key: [key, n] }}
+  kafka: {{ brokers: ["{broker}"], topic: out, key: [key, "n"] }}
 ---
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamSink
