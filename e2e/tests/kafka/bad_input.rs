@@ -5,7 +5,7 @@ use std::time::Duration;
 use krafka::Record;
 use thalweg_e2e::kafka::Kafka;
 
-use crate::place::{Place, eventually};
+use crate::place::Place;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -78,8 +78,8 @@ async fn bad_records_become_dead_letters_in_the_same_transaction_and_metadata_ar
     topics(&kafka).await;
     kafka.send(bad_records()).await;
     let place = Place::with(&manifest(&kafka, "  onError: DeadLetter", "  deadLetter: { sink: dead }"));
-    let run = place.run(&[]);
-    let out = eventually("two rows", LIMIT, || Some(kafka.committed("out")).filter(|seen| seen.len() >= 2));
+    let mut run = place.run(&[]);
+    let out = run.until("two rows", LIMIT, || Some(kafka.committed("out")).filter(|seen| seen.len() >= 2));
     let dead = kafka.committed("dead");
     run.stop();
     let values: Vec<_> = out.iter().filter_map(|seen| seen.value.as_deref()).collect();
@@ -130,8 +130,8 @@ async fn a_progress_topic_that_was_deleted_stops_the_pipeline() {
     topics(&kafka).await;
     kafka.send([Record::new("events", r#"{"n":1}"#)]).await;
     let place = Place::with(&manifest(&kafka, "", ""));
-    let run = place.run(&[]);
-    eventually("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
+    let mut run = place.run(&[]);
+    run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
     kafka.delete_topic("thalweg-progress.default.bad").await;
     kafka.send([Record::new("events", r#"{"n":2}"#)]).await;
     let said = run.fails(Duration::from_secs(150));
@@ -145,8 +145,8 @@ async fn with_a_state_store_a_deleted_progress_topic_is_noticed_at_the_next_star
     topics(&kafka).await;
     kafka.send([Record::new("events", r#"{"n":1}"#)]).await;
     let place = Place::with(&manifest(&kafka, "", ""));
-    let run = place.run(&["--state", "state"]);
-    eventually("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
+    let mut run = place.run(&["--state", "state"]);
+    run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
     run.stop();
     kafka.delete_topic("thalweg-progress.default.bad").await;
     let said = place.run(&["--state", "state"]).fails(LIMIT);
@@ -159,8 +159,8 @@ async fn what_retention_deleted_before_it_was_read_is_data_loss() {
     topics(&kafka).await;
     kafka.send((0..10).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
     let place = Place::with(&manifest(&kafka, "", ""));
-    let run = place.run(&[]);
-    eventually("ten rows", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 10));
+    let mut run = place.run(&[]);
+    run.until("ten rows", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 10));
     run.stop();
     kafka.send((10..30).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
     kafka.forget("events", 0, 20).await;
@@ -176,8 +176,8 @@ async fn a_topic_that_is_made_again_is_not_taken_for_the_one_that_was_read() {
     let records = || (0..10).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)));
     kafka.send(records()).await;
     let place = Place::with(&manifest(&kafka, "", ""));
-    let run = place.run(&[]);
-    eventually("ten rows", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 10));
+    let mut run = place.run(&[]);
+    run.until("ten rows", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 10));
     kafka.delete_topic("events").await;
     let said = run.fails(LIMIT);
     assert!(said.contains("DataLoss: topic `events`: it was deleted"), "{said}");
@@ -186,8 +186,8 @@ async fn a_topic_that_is_made_again_is_not_taken_for_the_one_that_was_read() {
     let said = place.run(&[]).fails(LIMIT);
     assert!(said.contains("DataLoss: topic `events`: it was deleted and made again"), "{said}");
     assert_eq!(kafka.committed("out").len(), 10);
-    let run = place.run(&["--fresh"]);
-    eventually("ten more", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 20));
+    let mut run = place.run(&["--fresh"]);
+    run.until("ten more", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 20));
     run.stop();
 }
 
@@ -209,8 +209,8 @@ async fn changed_statements_do_not_go_on_from_the_positions_of_others() {
     kafka.send([Record::new("events", r#"{"n":1}"#)]).await;
     let manifest = manifest(&kafka, "", "");
     let place = Place::with(&manifest);
-    let run = place.run(&[]);
-    eventually("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
+    let mut run = place.run(&[]);
+    run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
     run.stop();
     place.write("p.yaml", &manifest.replace("headers FROM events", "headers FROM events WHERE n > 0"));
     let said = place.run(&[]).fails(LIMIT);

@@ -65,6 +65,14 @@ impl Run {
         self.child.as_mut().expect("running").try_wait().expect("a child").is_some()
     }
 
+    /// Waits until something is so, while it runs.
+    pub fn until<T>(&mut self, what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+        eventually(what, limit, || {
+            assert!(!self.has_ended(), "no {what}, for it ended: {}", self.said());
+            look()
+        })
+    }
+
     /// SIGKILL. It must have been running.
     pub fn kill(mut self) {
         assert!(!self.has_ended(), "it ended by itself: {}", self.said());
