@@ -1,13 +1,13 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test e2e lint generate bench clean
+.PHONY: help setup setup-kafka demo test e2e e2e-cluster lint generate bench clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
 BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 
 help: ## Show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## Install the linker that the build uses, where it is missing (Debian, Ubuntu)
 	@scripts/setup
@@ -23,16 +23,21 @@ test: setup lint ## Formatting, lints, tests; generated files; examples; command
 	$(CARGO) test --workspace --doc
 
 e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TLS (Java and Maven are installed on Debian)
-	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --all-targets --no-run
 	$(CARGO) test --workspace --test kafka --test kafka_client -- --test-threads 2
+
+e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds it once, some six minutes)
+	e2e/cluster/test
 
 lint: setup ## Formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 generate: setup ## Write what is generated: the resource definitions of the chart, docs/reference
-	$(CARGO) run --workspace --bin crdgen charts/thalweg/templates/crds crds/src/definition/schemas.json
+	$(CARGO) test --workspace --test generated --no-run
+	$${CARGO_TARGET_DIR:-target}/debug/crdgen charts/thalweg/templates/crds crds/src/definition/schemas.json
 	THALWEG_WRITE=1 $(CARGO) test --workspace --bin thalweg reference
+	THALWEG_WRITE=1 $(CARGO) test --workspace --test operator_reference
 
 bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json
 	$(BENCH_ENV) scripts/bench

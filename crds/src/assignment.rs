@@ -32,6 +32,13 @@ pub struct AssignmentSpec {
     /// The hash of the plan that workers run.
     #[schemars(length(max = 128))]
     pub plan: String,
+    /// Into how many units each keyed stage is divided; fixed when the pipeline first started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub key_groups: Option<i32>,
+    /// Whether all input was read and delivered under this plan.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub completed: bool,
     /// Units and their owners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]

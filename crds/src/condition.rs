@@ -18,6 +18,11 @@ macro_rules! names {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),* }
             }
+
+            /// The one of a name.
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == name)
+            }
         }
 
         impl fmt::Display for $name {
@@ -119,6 +124,10 @@ names! {
         RollingOut,
         /// Pods cannot be started.
         WorkersUnavailable,
+        /// An object of the same name belongs to somebody else.
+        NameTaken,
+        /// A worker stopped, and says why.
+        WorkerFailed,
     }
 }
 

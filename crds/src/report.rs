@@ -1,32 +1,67 @@
 //! What a worker answers on `/report`; nothing of it goes through the API server.
+//!
+//! Every field has a default, so that an operator reads the reports of workers that are older or newer than itself.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, LogPosition, RunId, SplitId, UnitId};
+use crate::ids::{Epoch, LogPosition, RunId, Slot, SplitId, UnitId};
 
 /// One worker's report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct Report {
     /// Which life of the worker.
     pub run_id: RunId,
+    /// The slot that it holds.
+    pub slot: Option<Slot>,
     /// The hash of the plan that it runs.
     pub plan: String,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// Why it stands still, with `state: Failed` and while it tries again.
+    pub failure: Option<Failure>,
     /// Share of time spent working, 0 to 1.
     pub busy_share: f64,
     /// Share of time spent waiting for a sink or an exchange, 0 to 1.
     pub blocked_share: f64,
     /// The splits that it reads.
-    #[serde(default)]
     pub splits: Vec<SplitReport>,
-    /// The units that it owns.
-    #[serde(default)]
+    /// The units that it owns, or was refused.
     pub units: Vec<UnitReport>,
+    /// The last commit of the unit that committed longest ago.
+    pub commit: Option<CommitReport>,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerState {
+    /// It has a slot, and waits for units.
+    #[default]
+    Waiting,
+    /// It runs its units.
+    Running,
+    /// All input of its units was read and delivered.
+    Completed,
+    /// It stands still, see [`Report::failure`].
+    Failed,
+}
+
+/// Why a worker stands still.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Failure {
+    /// The name of a [`crate::condition::Reason`].
+    pub reason: String,
+    /// The resource that it is about, `Kind/name`, where it is about one.
+    pub resource: Option<String>,
+    /// What was found, what is expected, and what to do. Holds no secret.
+    pub message: String,
 }
 
 /// A split that a worker reads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct SplitReport {
     /// The source, by its name in SQL.
     pub source: String,
@@ -42,18 +77,47 @@ pub struct SplitReport {
     pub lag_seconds: Option<f64>,
 }
 
-/// A unit that a worker owns.
+/// A unit that a worker owns, or was refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct UnitReport {
     /// The unit.
     pub unit: UnitId,
-    /// Its ownership number.
+    /// The epoch at which it was assigned.
     pub epoch: Epoch,
+    /// Its state holds this epoch, at or above the assigned one: the unit was not taken, and the operator publishes
+    /// above it.
+    pub stored_epoch: Option<Epoch>,
     /// Commits since the worker started.
     pub commits: u64,
     /// Rows that went to the dead-letter sink.
     pub dead_letters: u64,
     /// The last error, where the unit stands still.
     pub error: Option<String>,
+}
+
+/// A commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitReport {
+    /// When it was durable.
+    pub time: Time,
+    /// How many bytes it wrote, where known.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// How long it took, where known.
+    #[serde(default)]
+    pub duration_seconds: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_report_and_one_with_unknown_fields_are_read() {
+        let report: Report = serde_json::from_str(r#"{"units": [{"later": 1}], "alsoLater": {}}"#).unwrap();
+        assert_eq!(report, Report { units: vec![UnitReport::default()], ..Report::default() });
+        assert_eq!(report.state, WorkerState::Waiting);
+    }
 }

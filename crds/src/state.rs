@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::connector::S3;
 use crate::duration::Duration;
 
 /// Where state is kept. Absent: direct commits only, or memory in `thalweg run`.
@@ -17,6 +18,9 @@ pub struct StateSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub url: Option<String>,
+    /// How the bucket of an `s3://` URL is reached; what is absent comes from the environment of the worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3>,
     /// How often state, positions and output are committed. May change while it runs.
     #[serde(default = "default_commit_every")]
     pub commit_every: Duration,
@@ -31,7 +35,7 @@ pub struct StateSpec {
 
 impl Default for StateSpec {
     fn default() -> Self {
-        Self { url: None, commit_every: default_commit_every(), key_groups: None, adopt: false }
+        Self { url: None, s3: None, commit_every: default_commit_every(), key_groups: None, adopt: false }
     }
 }
 

@@ -2,4 +2,5 @@
 
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
 
+pub mod cluster;
 pub mod kafka;

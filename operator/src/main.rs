@@ -1,3 +1,115 @@
-//! The operator: turns the three resources into running workers.
+//! The operator's process: settings, logs, leader election, and the end by a signal.
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use futures::future::{join_all, select_all};
+use kube::{Api, Client};
+use rand::{Rng, SeedableRng};
+use thalweg_operator::checks::Checks;
+use thalweg_operator::controller::{Parts, Started};
+use thalweg_operator::leader::{Elector, Leadership};
+use thalweg_operator::metrics::Metrics;
+use thalweg_operator::server::{Shown, serve};
+use thalweg_operator::settings::Settings;
+use thalweg_operator::tally::Tally;
+use thalweg_operator_plan::objects;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+/// Anything that ends the process.
+type Fatal = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = Settings::parse();
+    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        error!("another TLS provider is installed");
+        return ExitCode::FAILURE;
+    }
+    match run(settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(%error, "ending");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), Fatal> {
+    let metrics = Arc::new(Metrics::new()?);
+    metrics.started.set(k8s_openapi::jiff::Timestamp::now().as_second() as f64);
+    let shown = Arc::new(Shown { metrics: Arc::clone(&metrics), ready: AtomicBool::new(false) });
+    let client = Client::try_default().await?;
+    let (mut elector, leadership) =
+        Elector::new(Api::namespaced(client.clone(), &settings.namespace), settings.pod_name.clone());
+    let (mut ended, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let work = lead(&settings, client, &mut elector, leadership, &shown);
+    let result = tokio::select! {
+        served = serve(settings.listen, Arc::clone(&shown)) => served.map_err(Fatal::from),
+        led = work => led,
+        _ = ended.recv() => Ok(()),
+        _ = interrupted.recv() => Ok(()),
+    };
+    info!("letting go of the leader's Lease");
+    elector.release().await;
+    result
+}
+
+/// Waits for its turn, then works until it leads no longer, which is the end of the process: a fresh one knows nothing
+/// that is old.
+async fn lead(
+    settings: &Settings,
+    client: Client,
+    elector: &mut Elector,
+    leadership: Leadership,
+    shown: &Shown,
+) -> Result<(), Fatal> {
+    // A replica that waits for its turn is as ready as it can be.
+    shown.ready.store(true, Ordering::Relaxed);
+    elector.lead().await;
+    shown.metrics.leader.set(1);
+    let parts = parts(settings, client, leadership, &shown.metrics);
+    let controllers = async {
+        let started = join_all(parts.into_iter().map(Started::new)).await;
+        let started = started.into_iter().collect::<Result<Vec<_>, _>>()?;
+        select_all(started.into_iter().map(|started| Box::pin(started.run()))).await;
+        Ok(())
+    };
+    let result = tokio::select! {
+        () = elector.keep() => Err(Fatal::from("another replica leads")),
+        ended = controllers => ended,
+    };
+    shown.metrics.leader.set(0);
+    result
+}
+
+/// A controller for each namespace that is looked after.
+fn parts(settings: &Settings, client: Client, leadership: Leadership, metrics: &Arc<Metrics>) -> Vec<Parts> {
+    let checks = Arc::new(Checks::new(settings.check_binary.clone(), Arc::clone(metrics)));
+    let tally = Arc::new(Tally::default());
+    let mut random = rand::rngs::StdRng::from_os_rng();
+    let scopes = settings.scopes().into_iter();
+    let parts = scopes.map(|namespace| Parts {
+        client: client.clone(),
+        namespace,
+        settings: objects::Settings {
+            worker_image: settings.worker_image.clone(),
+            image_pull_policy: settings.image_pull_policy.clone(),
+            operator_namespace: settings.namespace.clone(),
+        },
+        checks: Arc::clone(&checks),
+        metrics: Arc::clone(metrics),
+        tally: Arc::clone(&tally),
+        leadership: leadership.clone(),
+        concurrency: settings.concurrency,
+        instance: settings.pod_name.clone(),
+        seed: random.random(),
+    });
+    parts.collect()
+}

@@ -1,8 +1,10 @@
 //! `thalweg`: stream pipelines in one process, and the worker that runs them on Kubernetes.
 
 mod cli;
+mod cluster;
 mod job;
 mod memory;
+mod metrics;
 mod runtime;
 
 use std::process::ExitCode;
@@ -11,6 +13,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    memory::prefer_small_pages();
+    memory::hold_little();
     cli::main()
 }

@@ -129,6 +129,20 @@ pub fn read(paths: &[PathBuf]) -> (Manifests, Vec<Problem>) {
     (reader.manifests, reader.problems)
 }
 
+/// Reads a text that is no file on disk, and tells what cannot be read; problems name `file`.
+pub fn read_text(file: &Path, text: &str) -> (Manifests, Vec<Problem>) {
+    let mut reader = Reader::default();
+    reader.text(file, text);
+    (reader.manifests, reader.problems)
+}
+
+/// [`read_text`], then [`resolve`](super::resolve()): every problem of both at once, or the pipelines.
+pub fn pipelines_of_text(file: &Path, text: &str) -> Result<Vec<ResolvedPipeline>, Problems> {
+    let (manifests, mut problems) = read_text(file, text);
+    let pipelines = resolve_into(&manifests, &mut problems);
+    Problems::from_list(problems).map_or(Ok(pipelines), Err)
+}
+
 /// The files of a path, in the order of their names.
 fn files(path: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
     if !path.is_dir() {
@@ -179,11 +193,14 @@ struct Resource<'a> {
 
 impl Reader {
     fn file(&mut self, file: &Path) {
-        let text = match read_text(file) {
-            Ok(text) => text,
-            Err(problem) => return self.problems.push(*problem),
-        };
-        let parsed = yaml::parse(&text);
+        match file_text(file) {
+            Ok(text) => self.text(file, &text),
+            Err(problem) => self.problems.push(*problem),
+        }
+    }
+
+    fn text(&mut self, file: &Path, text: &str) {
+        let parsed = yaml::parse(text);
         for problem in parsed.problems {
             self.problems.push(Problem {
                 line: problem.at.line,
@@ -339,7 +356,7 @@ fn wrong_version(resource: &Resource<'_>, api_version: &str) -> Finding {
 }
 
 /// A file's text without its byte order mark.
-fn read_text(file: &Path) -> Result<String, Box<Problem>> {
+fn file_text(file: &Path) -> Result<String, Box<Problem>> {
     let length = std::fs::metadata(file).map(|metadata| metadata.len());
     if length.is_ok_and(|length| length > yaml::MAX_BYTES as u64) {
         return Err(Box::new(file_problem(file, "the file is longer than 4 MiB; split it".to_owned())));

@@ -11,7 +11,7 @@ pub mod problem;
 pub mod resolve;
 pub mod yaml;
 
-pub use load::{ConfigMap, Item, Manifests, load, load_pipelines, read};
+pub use load::{ConfigMap, Item, Manifests, load, load_pipelines, pipelines_of_text, read, read_text};
 pub use place::{Origin, Position};
 pub use problem::{Problem, Problems};
 pub use resolve::{ColumnInput, ResolvedColumn, ResolvedPipeline, ResolvedSink, ResolvedSource, resolve};

@@ -1,1 +1,28 @@
 //! Decides what a pipeline needs in a cluster: pure functions, neither a runtime nor a client.
+//!
+//! ```text
+//! Written ── draft ──▶ Draft ── validate (with what `thalweg check` said) ──▶ ValidatedPipeline
+//! ValidatedPipeline + Observed ── plan ──▶ Plan ── build ──▶ Objects
+//!                                            └── status ──▶ PipelineStatus
+//! ```
+//!
+//! | A newcomer asks | and finds it in |
+//! |---|---|
+//! | What is the rebalance rule? | [`assignment`]; its laws in `tests/assignment.rs` |
+//! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
+//! | Why is it not Ready? | [`status`] |
+//! | What are things called? | [`names`] |
+
+pub mod applied;
+pub mod assignment;
+pub mod check;
+pub mod mounts;
+pub mod names;
+pub mod objects;
+pub mod observed;
+pub mod plan;
+pub mod problem;
+pub mod references;
+pub mod resources;
+pub mod status;
+pub mod validate;

@@ -194,7 +194,11 @@ fn generator_source(generator: &connector::GeneratorSource, request: &SourceRequ
     Ok(OpenedSource { source, decoder: format::json_decoder(&json, request)? })
 }
 
-fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {
+/// How a bucket is reached, with the values that its settings refer to.
+///
+/// # Errors
+/// A value that is missing or no text.
+pub fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {
     let value = |from: &Option<ValueFrom>| from.as_ref().map(|from| text(values.read(from)?)).transpose();
     Ok(S3Config {
         endpoint: s3.endpoint.clone(),

@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -31,6 +31,8 @@ pub struct Args {
 pub enum Command {
     /// Run the pipelines of some manifests in this process
     Run(RunArgs),
+    /// Run the units that a cluster assigns to this process: what worker pods do
+    Worker(WorkerArgs),
     /// Check manifests and their SQL; print every problem with its place
     Check(CheckArgs),
     /// Show how pipelines would run: stages, units, keys, columns that are read, what is exact, what commits cost
@@ -89,6 +91,57 @@ pub struct RunArgs {
     pub threads: Option<u16>,
 }
 
+/// `thalweg worker`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The operator sets all of this in the pods that it makes. A worker takes a free slot (a Lease), owns the units that its
+StreamAssignment names, and commits and leaves on SIGTERM. Logs are JSON on standard error; --log is `info` by default.
+Port --http-port serves /metrics, /healthz and /readyz, port --report-port serves /report.")]
+pub struct WorkerArgs {
+    /// The namespace of the pipeline
+    #[arg(long, env = "THALWEG_NAMESPACE", value_name = "NAME", hide_env_values = true)]
+    pub namespace: String,
+    /// The pipeline
+    #[arg(long, env = "THALWEG_PIPELINE", value_name = "NAME", hide_env_values = true)]
+    pub pipeline: String,
+    /// What its slot Leases are called, before a dash and a number; by default the pipeline's name
+    #[arg(long, env = "THALWEG_SLOT_PREFIX", value_name = "NAME", hide_env_values = true)]
+    pub slot_prefix: Option<String>,
+    /// Its StreamAssignment; by default the pipeline's name
+    #[arg(long, env = "THALWEG_ASSIGNMENT", value_name = "NAME", hide_env_values = true)]
+    pub assignment: Option<String>,
+    /// The pod's UID: with the number of this start, it names the process
+    #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
+    pub pod_uid: String,
+    /// The pod's address
+    #[arg(long, env = "POD_IP", value_name = "IP", hide_env_values = true)]
+    pub pod_ip: IpAddr,
+    /// Where state is kept: s3://BUCKET/PREFIX, or a folder. Overrides `state.url`
+    #[arg(long, env = "THALWEG_STATE_URL", value_name = "URL", hide_env_values = true)]
+    pub state: Option<String>,
+    /// A folder with the plan: its hash in `plan`, its manifests in `resources.yaml`
+    #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/plan")]
+    pub plan: PathBuf,
+    /// A folder with Secrets as Kubernetes mounts them: DIR/NAME/KEY
+    #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/secrets")]
+    pub secrets: PathBuf,
+    /// A folder with ConfigMaps as Kubernetes mounts them: DIR/NAME/KEY
+    #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/configs")]
+    pub configs: PathBuf,
+    /// A file that outlives the container and not the pod, where starts are counted
+    #[arg(long, value_name = "FILE", default_value = "/tmp/thalweg-starts")]
+    pub starts: PathBuf,
+    /// Port of metrics and probes
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub http_port: u16,
+    /// Port of the report
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    pub report_port: u16,
+    /// Threads that decode and aggregate; by default one a core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
 /// `thalweg check`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  thalweg check pipeline.yaml && kubectl apply -f pipeline.yaml")]
@@ -99,6 +152,9 @@ pub struct CheckArgs {
     /// How problems are written
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    /// Open nothing that the manifests name; columns that a source does not declare are a problem
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `thalweg explain`

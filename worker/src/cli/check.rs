@@ -1,15 +1,20 @@
 //! `thalweg check`: every problem of some manifests, with its place.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use thalweg_crds::manifest::Problems;
+use thalweg_sql::stages::{InputFrom, Stage, StageKind};
 
 use super::args::{CheckArgs, Output};
 use super::{Exit, print, tell};
-use crate::job::{Mounted, plan_manifests};
+use crate::job::{Mounted, plan_declared, plan_manifests};
 
 /// Checks manifests and their SQL.
 pub fn check(args: &CheckArgs) -> Exit {
-    match (plan_manifests(&args.paths, &Mounted(None)), args.output) {
+    let found = match args.offline {
+        true => plan_declared(&args.paths),
+        false => plan_manifests(&args.paths, &Mounted::default()),
+    };
+    match (found, args.output) {
         (Ok(found), Output::Text) => {
             found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
             let names: Vec<_> = found.pipelines.iter().map(|pipeline| pipeline.resolved.name.as_str()).collect();
@@ -21,17 +26,7 @@ pub fn check(args: &CheckArgs) -> Exit {
         }
         (Ok(found), Output::Json) => {
             let pipelines = found.pipelines.iter().map(|pipeline| {
-                let stages = pipeline.plan.stages.iter().map(|stage| {
-                    let columns = stage.schema.fields().iter();
-                    json!({
-                        "id": stage.id,
-                        "fingerprint": stage.fingerprint,
-                        "columns": columns.map(|column| json!({
-                            "name": column.name(), "type": column.data_type().to_string(), "nullable": column.is_nullable(),
-                        })).collect::<Vec<_>>(),
-                    })
-                });
-                let stages: Vec<_> = stages.collect();
+                let stages: Vec<_> = pipeline.plan.stages.iter().map(stage).collect();
                 json!({"namespace": pipeline.resolved.namespace, "name": pipeline.resolved.name, "stages": stages})
             });
             let pipelines: Vec<_> = pipelines.collect();
@@ -42,6 +37,28 @@ pub fn check(args: &CheckArgs) -> Exit {
             Exit::Wrong
         }
     }
+}
+
+/// A stage, as far as others decide from it: what its units are, what it reads, what it gives, and whether its state fits.
+fn stage(stage: &Stage) -> Value {
+    let kind = match stage.kind {
+        StageKind::Stateless => "stateless",
+        StageKind::Windowed(_) => "windowed",
+    };
+    let sources = stage.inputs.iter().filter_map(|input| match &input.from {
+        InputFrom::Source(name) => Some(name.as_str()),
+        InputFrom::Stage(_) => None,
+    });
+    let columns = stage.schema.fields().iter().map(|column| {
+        json!({"name": column.name(), "type": column.data_type().to_string(), "nullable": column.is_nullable()})
+    });
+    json!({
+        "id": stage.id,
+        "kind": kind,
+        "sources": sources.collect::<Vec<_>>(),
+        "fingerprint": stage.fingerprint,
+        "columns": columns.collect::<Vec<_>>(),
+    })
 }
 
 /// Prints problems: for people on standard error, for scripts on standard output.

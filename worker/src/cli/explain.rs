@@ -19,7 +19,7 @@ const SECONDS_PER_MONTH: f64 = 30.0 * 86_400.0;
 
 /// Shows stages, units, columns, promises and prices.
 pub fn explain(args: &ExplainArgs) -> Exit {
-    let found = match plan_manifests(&args.paths, &Mounted(None)) {
+    let found = match plan_manifests(&args.paths, &Mounted::default()) {
         Ok(found) => found,
         Err(problems) => {
             check::report(&problems, Output::Text);

@@ -4,12 +4,13 @@ mod args;
 mod check;
 mod explain;
 mod generate;
-mod metrics;
 mod progress;
 #[cfg(test)]
 mod reference;
 mod run;
+mod signals;
 mod summary;
+mod worker;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -36,12 +37,13 @@ pub fn main() -> ExitCode {
     // Set once and first: a rustls builder without a provider panics.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let args = Args::parse();
-    if let Err(error) = log_to_stderr(args.log.as_deref()) {
+    if let Err(error) = log_to_stderr(args.log.as_deref(), Logs::of(&args.command)) {
         tell(&format!("error: --log `{}`: {error}", args.log.unwrap_or_default()));
         return ExitCode::from(Exit::Wrong as u8);
     }
     let exit = match args.command {
         Command::Run(args) => run::run(args),
+        Command::Worker(args) => worker::run(args),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Generate(args) => generate::generate(&args),
@@ -54,11 +56,33 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-fn log_to_stderr(filter: Option<&str>) -> Result<(), ParseError> {
+/// For whom logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Logs {
+    /// People: lines, and only what is amiss.
+    People,
+    /// A cluster's collector: an object a line, with the pipeline and the unit that it speaks of.
+    Collector,
+}
+
+impl Logs {
+    fn of(command: &Command) -> Self {
+        if matches!(command, Command::Worker(_)) { Self::Collector } else { Self::People }
+    }
+}
+
+fn log_to_stderr(filter: Option<&str>, logs: Logs) -> Result<(), ParseError> {
     // What the Kafka client warns of, we tell in our own words, or it is no fault: a broker that is away, a client dropped.
-    let filter = EnvFilter::try_new(filter.unwrap_or("warn,krafka=error"))?;
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    let usual = match logs {
+        Logs::People => "warn,krafka=error",
+        Logs::Collector => "info,krafka=error",
+    };
+    let filter = EnvFilter::try_new(filter.unwrap_or(usual))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match logs {
+        Logs::People => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        Logs::Collector => log.json().flatten_event(true).with_span_list(false).init(),
+    }
     Ok(())
 }
 

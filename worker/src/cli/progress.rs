@@ -1,7 +1,6 @@
 //! Progress while a pipeline runs: bars on a terminal where the end is known, a line each ten seconds elsewhere.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
@@ -10,18 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::summary::event_time;
 use super::tell;
-use crate::runtime::counters::Counters;
+use crate::runtime::counters::{Counters, Watched};
 
 const REFRESH: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// A pipeline to show.
-pub struct Watched {
-    /// Its name.
-    pub name: String,
-    /// What it counts.
-    pub counters: Arc<Counters>,
-}
 
 /// Shows progress until `done` is cancelled.
 pub async fn show(pipelines: Vec<Watched>, clock: SharedClock, done: CancellationToken) {

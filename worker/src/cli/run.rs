@@ -9,13 +9,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{Output, RunArgs};
-use super::progress::{Watched, show};
+use super::progress::show;
+use super::signals::stop_on_signals;
 use super::summary::Summary;
-use super::{Exit, check, metrics, print, tell};
+use super::{Exit, check, print, tell};
 use crate::job::{Found, Mounted, Roots, Settings, build, plan_manifests};
-use crate::memory;
-use crate::runtime::counters::Counters;
+use crate::runtime::counters::{Counters, Watched};
+use crate::runtime::ownership::Ownership;
 use crate::runtime::{self, Job};
+use crate::{memory, metrics};
 
 /// Threads for files and terminals. The default of 512 lets each of them hold memory after a burst.
 const BLOCKING_THREADS: usize = 32;
@@ -24,7 +26,7 @@ const BLOCKING_KEPT: Duration = Duration::from_secs(1);
 
 /// Runs the pipelines of some manifests.
 pub fn run(args: RunArgs) -> Exit {
-    let secrets = Mounted(args.secrets.clone());
+    let secrets = Mounted::together(args.secrets.clone());
     let found = match plan_manifests(&args.paths, &secrets) {
         Ok(found) => found,
         Err(problems) => {
@@ -34,14 +36,7 @@ pub fn run(args: RunArgs) -> Exit {
     };
     found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
     let threads = args.threads.map_or_else(cores, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_keep_alive(BLOCKING_KEPT)
-        .on_thread_park(memory::on_park)
-        .enable_all()
-        .build();
-    match runtime {
+    match runtime_of(threads) {
         Ok(runtime) => runtime.block_on(run_all(found, args, threads)),
         Err(error) => {
             tell(&format!("error: starting {threads} threads: {error}"));
@@ -50,7 +45,19 @@ pub fn run(args: RunArgs) -> Exit {
     }
 }
 
-fn cores() -> usize {
+/// What everything runs on.
+pub fn runtime_of(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(BLOCKING_KEPT)
+        .on_thread_park(memory::on_park)
+        .enable_all()
+        .build()
+}
+
+/// Threads that decode and aggregate where nothing else is said.
+pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -59,13 +66,14 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
     let settings = Settings {
         state: args.state,
         fresh: args.fresh,
-        secrets: Mounted(args.secrets),
+        secrets: Mounted::together(args.secrets),
         threads,
         run_id: RunId(uuid::Uuid::new_v4().to_string()),
+        ownership: Ownership::Own,
         clock: clock.clone(),
     };
     survive_file_size_limits();
-    let mut roots = Roots::new();
+    let mut roots = Roots::default();
     let mut jobs = Vec::new();
     for pipeline in found.pipelines {
         let name = pipeline.resolved.full_name();
@@ -95,7 +103,8 @@ fn watched(jobs: &[Job]) -> Vec<Watched> {
 }
 
 async fn run_jobs(jobs: Vec<Job>, clock: SharedClock, output: Output) -> Exit {
-    let (stop, done) = (stop_on_signals(), CancellationToken::new());
+    let stop = stop_on_signals(|| tell("stopping: committing what was read (once more stops at once)"));
+    let done = CancellationToken::new();
     let progress = tokio::spawn(match output {
         Output::Text => show(watched(&jobs), clock.clone(), done.clone()),
         Output::Json => show(Vec::new(), clock.clone(), done.clone()),
@@ -158,32 +167,7 @@ fn write_summary(summary: &Summary, output: Output) -> Exit {
 }
 
 /// A file that outgrows a limit (`ulimit -f`) is then an error with a name, not the end of the process.
-fn survive_file_size_limits() {
+pub fn survive_file_size_limits() {
     use tokio::signal::unix::{SignalKind, signal};
     let _ = signal(SignalKind::from_raw(libc::SIGXFSZ));
-}
-
-/// Cancelled by the first SIGINT or SIGTERM; the second one ends the process at once.
-fn stop_on_signals() -> CancellationToken {
-    let stop = CancellationToken::new();
-    let cancel = stop.clone();
-    tokio::spawn(async move {
-        signalled().await;
-        tell("stopping: committing what was read (once more stops at once)");
-        cancel.cancel();
-        signalled().await;
-        std::process::exit(Exit::Failed as i32);
-    });
-    stop
-}
-
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
 }

@@ -143,7 +143,7 @@ mod tests {
     fn rows_out_are_those_of_all_sinks_and_not_those_between_stages() {
         let stages = [None, Some("a"), Some("b")].map(|sink| StageCounters::of(sink.map(str::to_owned)));
         stages.iter().zip([100, 20, 3]).for_each(|(stage, rows)| stage.rows_out.add(rows));
-        let counters = Counters { sources: vec![], stages: stages.into() };
+        let counters = Counters::new(vec![], stages.into());
         let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
         assert!(summary.to_text().contains("23 rows out"), "{}", summary.to_text());
     }
@@ -153,7 +153,7 @@ mod tests {
         let source = SourceCounters::default();
         source.late.add(4);
         source.bad.of(BadClass::Late).add(4);
-        let counters = Counters { sources: vec![source], stages: vec![] };
+        let counters = Counters::new(vec![source], vec![]);
         let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
         assert!(summary.to_text().ends_with("0 bad · 4 late"), "{}", summary.to_text());
     }

@@ -14,15 +14,17 @@ use thalweg_core::sink::Sink;
 use thalweg_core::unit::{Incarnation, RunId, UnitId};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::source::Late;
+use thalweg_crds::state::StateSpec;
 use thalweg_sql::catalog::WatermarkSpec;
 use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
-use thalweg_state::{Expected, PipelineState, RootOptions, StageLayout, StateRoot};
+use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, StageLayout, StateRoot};
 
 use super::outputs::Outputs;
 use super::planned::{Planned, schema};
 use super::secrets::Mounted;
 use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
 use crate::runtime::outbox::{decode_rows, encode_rows};
+use crate::runtime::ownership::Ownership;
 use crate::runtime::{Job, JobSource, Result, Stores, layout, lookup};
 
 /// Memory for entries of one unit that are not flushed yet.
@@ -40,12 +42,17 @@ pub struct Settings {
     pub threads: usize,
     /// This process.
     pub run_id: RunId,
+    /// At which epochs it acquires units.
+    pub ownership: Ownership,
     /// Where time comes from.
     pub clock: SharedClock,
 }
 
-/// State roots by URL: pipelines may share one.
-pub type Roots = HashMap<Option<String>, StateRoot>;
+/// State roots by URL, and by how it is reached: pipelines may share one.
+#[derive(Default)]
+pub struct Roots(HashMap<(Option<String>, BucketAccess), StateRoot>);
+
+impl Roots {}
 
 /// Makes a pipeline ready to run.
 pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> Result<Job> {
@@ -53,7 +60,8 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     let Planned { resolved, mut plan } = planned;
     let spec = &resolved.spec;
     let state_spec = spec.state.clone().unwrap_or_default();
-    let root = root(settings.state.clone().or(state_spec.url.clone()), settings, roots).await?;
+    let access = bucket_access(&state_spec, settings)?;
+    let root = root(settings.state.clone().or(state_spec.url), access, settings, roots).await?;
     let expected = expected(&plan, key_groups);
     let state = PipelineState::open(&root, &resolved.namespace, &resolved.name, &expected, settings.fresh).await?;
     let durable = root.is_durable();
@@ -66,7 +74,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     let incarnation = kept_there.map_or_else(|| state.incarnation(), |delivery| delivery.incarnation());
 
     let mut sources = Vec::new();
-    let mut counters = Counters::default();
+    let mut counted_sources = Vec::new();
     let mut lookups = HashMap::new();
     for source in &resolved.sources {
         let Some(columns) = columns_read(&plan, source) else { continue };
@@ -76,11 +84,11 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
             lookups.insert(source.alias.clone(), stored_lookup(&job_source, &counted, &state, &plan).await?);
         } else {
             sources.push(job_source);
-            counters.sources.push(counted);
+            counted_sources.push(counted);
         }
     }
     lookup::bind(&mut plan, &lookups)?;
-    counters.stages = plan.stages.iter().map(|stage| StageCounters::of(sink_of(stage))).collect();
+    let counted_stages = plan.stages.iter().map(|stage| StageCounters::of(sink_of(stage))).collect();
     let sinks = sinks(&resolved.sinks, delivery.as_ref(), settings).await?;
     let dead_letters = match &resolved.dead_letter {
         Some(sink) => Some(open_sink(sink, delivery.as_ref(), settings).await?),
@@ -95,12 +103,13 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         incarnation,
         is_kept: durable || kept_there.is_some(),
         run_id: settings.run_id.clone(),
+        ownership: settings.ownership.clone(),
         key_groups,
         commit_every: state_spec.commit_every.as_std(),
         stores: Arc::new(UnitStores { state, durable }),
         parallelism: settings.threads,
         clock: settings.clock.clone(),
-        counters: Arc::new(counters),
+        counters: Arc::new(Counters::new(counted_sources, counted_stages)),
     })
 }
 
@@ -111,15 +120,29 @@ fn sink_of(stage: &Stage) -> Option<String> {
     }
 }
 
-async fn root(url: Option<String>, settings: &Settings, roots: &mut Roots) -> Result<StateRoot> {
-    if let Some(root) = roots.get(&url) {
+fn bucket_access(state: &StateSpec, settings: &Settings) -> Result<BucketAccess> {
+    let Some(s3) = &state.s3 else { return Ok(BucketAccess::default()) };
+    let s3 = registry::s3_config(s3, &settings.secrets)?;
+    Ok(BucketAccess {
+        endpoint: s3.endpoint,
+        region: s3.region,
+        allow_http: s3.allow_http,
+        access_key_id: s3.access_key_id,
+        secret_access_key: s3.secret_access_key,
+    })
+}
+
+async fn root(url: Option<String>, access: BucketAccess, settings: &Settings, roots: &mut Roots) -> Result<StateRoot> {
+    let key = (url, access);
+    if let Some(root) = roots.0.get(&key) {
         return Ok(root.clone());
     }
-    let root = match &url {
-        Some(url) => StateRoot::open(url, &RootOptions::default()).await?,
+    let (url, bucket) = &key;
+    let root = match url {
+        Some(url) => StateRoot::open(url, &RootOptions { bucket: bucket.clone(), ..RootOptions::default() }).await?,
         None => StateRoot::in_memory(Incarnation(settings.clock.wall_millis().unsigned_abs())),
     };
-    roots.insert(url, root.clone());
+    roots.0.insert(key, root.clone());
     Ok(root)
 }
 

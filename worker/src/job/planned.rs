@@ -46,10 +46,22 @@ pub struct Found {
 /// Loads and plans every pipeline, or gives every problem at once. Columns that a source does not declare are taken from
 /// its files; `values` are the secrets that reaching them may need.
 pub fn plan_manifests(paths: &[PathBuf], values: &dyn Values) -> Result<Found, Problems> {
+    plan_with(paths, |source| stored_columns(source, values))
+}
+
+/// [`plan_manifests`] without opening anything that the manifests name: columns that are not declared are a problem.
+pub fn plan_declared(paths: &[PathBuf]) -> Result<Found, Problems> {
+    plan_with(paths, |_| Err("nothing that is stored is opened here, so columns must be declared".to_owned()))
+}
+
+/// Finds out which columns a source has that declares none.
+type Columns = Result<Vec<ResolvedColumn>, String>;
+
+fn plan_with(paths: &[PathBuf], columns: impl Fn(&ResolvedSource) -> Columns) -> Result<Found, Problems> {
     let (manifests, resolved) = load_pipelines(paths)?;
     let (mut pipelines, mut problems) = (Vec::new(), Vec::new());
     for mut resolved in resolved {
-        let planned = take_columns(&mut resolved, values).and_then(|()| plan(&resolved));
+        let planned = take_columns(&mut resolved, &columns).and_then(|()| plan(&resolved));
         match planned {
             Ok(plan) => pipelines.push(Planned { resolved, plan }),
             Err(found) => problems.extend(found),
@@ -61,10 +73,13 @@ pub fn plan_manifests(paths: &[PathBuf], values: &dyn Values) -> Result<Found, P
     }
 }
 
-fn take_columns(pipeline: &mut ResolvedPipeline, values: &dyn Values) -> Result<(), Vec<Problem>> {
+fn take_columns(
+    pipeline: &mut ResolvedPipeline,
+    columns: impl Fn(&ResolvedSource) -> Columns,
+) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for source in pipeline.sources.iter_mut().filter(|source| source.columns.is_empty()) {
-        match stored_columns(source, values) {
+        match columns(source) {
             Ok(columns) => source.columns = columns,
             Err(message) => problems.push(needs_schema(source, message)),
         }
@@ -73,7 +88,7 @@ fn take_columns(pipeline: &mut ResolvedPipeline, values: &dyn Values) -> Result<
 }
 
 /// The columns that the files of a source have.
-fn stored_columns(source: &ResolvedSource, values: &dyn Values) -> Result<Vec<ResolvedColumn>, String> {
+fn stored_columns(source: &ResolvedSource, values: &dyn Values) -> Columns {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let stored = runtime.map_err(|error| error.to_string())?.block_on(registry::stored_columns(source, values));
     let stored = stored.map_err(|error| error.to_string())?.ok_or("columns are not taken from what is stored yet")?;

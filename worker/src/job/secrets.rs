@@ -1,4 +1,4 @@
-//! Values of Secrets and ConfigMaps, from a folder laid out as Kubernetes mounts them: `DIR/NAME/KEY`.
+//! Values of Secrets and ConfigMaps, from folders laid out as Kubernetes mounts them: `DIR/NAME/KEY`.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,36 @@ use thalweg_connectors::registry::Values;
 use thalweg_core::error::{Error, Result};
 use thalweg_crds::secret::ValueFrom;
 
-/// The folder that `--secrets` names.
-pub struct Mounted(pub Option<PathBuf>);
+/// Where values are mounted. Each is read when it is asked for, so that a changed one counts at the next connection.
+#[derive(Clone, Debug, Default)]
+pub struct Mounted {
+    secrets: Option<PathBuf>,
+    configs: Option<PathBuf>,
+}
+
+impl Mounted {
+    /// One folder for both, as `--secrets` names it.
+    pub fn together(folder: Option<PathBuf>) -> Self {
+        Self { configs: folder.clone(), secrets: folder }
+    }
+
+    /// A folder for Secrets and one for ConfigMaps: they may bear equal names.
+    pub fn apart(secrets: PathBuf, configs: PathBuf) -> Self {
+        Self { secrets: Some(secrets), configs: Some(configs) }
+    }
+}
 
 impl Values for Mounted {
     fn read(&self, from: &ValueFrom) -> Result<Vec<u8>> {
-        let Some(key) = from.secret_key_ref.as_ref().or(from.config_map_key_ref.as_ref()) else {
-            return Err(Error::user("a reference to a value", "it names neither a Secret nor a ConfigMap"));
+        let (key, folder) = match (&from.secret_key_ref, &from.config_map_key_ref) {
+            (Some(key), _) => (key, &self.secrets),
+            (None, Some(key)) => (key, &self.configs),
+            (None, None) => {
+                return Err(Error::user("a reference to a value", "it names neither a Secret nor a ConfigMap"));
+            }
         };
         let what = format!("reading key `{}` of `{}`", key.key, key.name);
-        let Some(folder) = &self.0 else {
+        let Some(folder) = folder else {
             let hint = format!("give --secrets DIR, where DIR/{}/{} holds the value", key.name, key.key);
             return Err(Error::user(what, "no folder with secrets was given").with_hint(hint));
         };
@@ -41,12 +61,26 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("kafka")).expect("made");
         std::fs::write(folder.path().join("kafka/password"), "s3cret").expect("written");
-        assert_eq!(Mounted(Some(folder.path().to_owned())).read(&reference()).expect("read"), b"s3cret");
+        let mounted = Mounted::together(Some(folder.path().to_owned()));
+        assert_eq!(mounted.read(&reference()).expect("read"), b"s3cret");
+    }
+
+    #[test]
+    fn a_secret_and_a_config_map_of_one_name_are_two_values() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (kind, value) in [("secrets", "s3cret"), ("configs", "public")] {
+            std::fs::create_dir_all(folder.path().join(kind).join("kafka")).expect("made");
+            std::fs::write(folder.path().join(kind).join("kafka/password"), value).expect("written");
+        }
+        let mounted = Mounted::apart(folder.path().join("secrets"), folder.path().join("configs"));
+        let config = ValueFrom { secret_key_ref: None, config_map_key_ref: reference().secret_key_ref };
+        assert_eq!(mounted.read(&reference()).expect("read"), b"s3cret");
+        assert_eq!(mounted.read(&config).expect("read"), b"public");
     }
 
     #[test]
     fn a_missing_folder_says_where_the_value_is_expected() {
-        let error = Mounted(None).read(&reference()).expect_err("no folder");
+        let error = Mounted::default().read(&reference()).expect_err("no folder");
         assert_eq!(
             error.to_string(),
             "reading key `password` of `kafka`: no folder with secrets was given (give --secrets DIR, where \

@@ -1,9 +1,13 @@
 //! What a running pipeline counts, for progress, the summary and metrics. One writer a field, many readers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use thalweg_core::decode::BadClass;
 use thalweg_core::time::Watermark;
+use thalweg_core::unit::{Epoch, UnitId};
 
 /// A counter that only grows.
 #[derive(Debug, Default)]
@@ -148,9 +152,65 @@ pub struct Counters {
     pub sources: Vec<SourceCounters>,
     /// Its stages, by number.
     pub stages: Vec<StageCounters>,
+    units: Mutex<BTreeMap<UnitId, Arc<UnitCounters>>>,
+}
+
+/// One unit that this process has acquired.
+#[derive(Debug, Default)]
+pub struct UnitCounters {
+    /// At which epoch.
+    pub epoch: Epoch,
+    /// Commits.
+    pub commits: Counter,
+    /// Dead letters written.
+    pub dead_letters: Counter,
+    last_commit_millis: AtomicI64,
+    last_commit_micros: AtomicU64,
+}
+
+impl UnitCounters {
+    /// Counts a commit that was durable at a time, in milliseconds since 1970, and how long it took.
+    pub fn committed(&self, wall_millis: i64, took: Duration) {
+        self.commits.add(1);
+        self.last_commit_millis.store(wall_millis, Ordering::Relaxed);
+        self.last_commit_micros.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When the last commit was durable, in milliseconds since 1970, and how long it took; `None` before the first.
+    pub fn last_commit(&self) -> Option<(i64, Duration)> {
+        let millis = self.last_commit_millis.load(Ordering::Relaxed);
+        (millis > 0).then(|| (millis, Duration::from_micros(self.last_commit_micros.load(Ordering::Relaxed))))
+    }
+}
+
+/// A pipeline, and what it counts.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Its name.
+    pub name: String,
+    /// What it counts.
+    pub counters: Arc<Counters>,
 }
 
 impl Counters {
+    /// Nothing counted yet.
+    pub fn new(sources: Vec<SourceCounters>, stages: Vec<StageCounters>) -> Self {
+        Self { sources, stages, units: Mutex::default() }
+    }
+
+    /// A unit that was acquired at an epoch.
+    pub fn acquired(&self, unit: UnitId, epoch: Epoch) -> Arc<UnitCounters> {
+        let counters = Arc::new(UnitCounters { epoch, ..UnitCounters::default() });
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).insert(unit, counters.clone());
+        counters
+    }
+
+    /// The units that were acquired, in the order of their numbers.
+    pub fn units(&self) -> Vec<(UnitId, Arc<UnitCounters>)> {
+        let units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        units.iter().map(|(unit, counters)| (*unit, counters.clone())).collect()
+    }
+
     /// Changes as long as rows come.
     pub fn activity(&self) -> u64 {
         let (read, out) = (self.sources.iter().map(|source| source.rows.get()), self.stages.iter());

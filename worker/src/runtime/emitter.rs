@@ -90,6 +90,12 @@ impl Emitter {
         self.outputs.iter().all(|output| output.capability == Capability::Volatile)
     }
 
+    /// Whether rows for a target need not outlive this process.
+    pub fn forgets(&self, target: Target) -> bool {
+        let output = self.outputs.iter().find(|output| output.target == target);
+        output.is_some_and(|output| output.capability == Capability::Volatile)
+    }
+
     /// Whether everything that was written is sealed, or never will be.
     pub fn is_clean(&self) -> bool {
         self.outputs.iter().all(|output| output.capability == Capability::Volatile || output.since.is_none())

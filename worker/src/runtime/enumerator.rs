@@ -12,10 +12,11 @@ use thalweg_sql::stages::InputFrom;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::chunk::ReadPlan;
 use super::error::{Result, RunError};
-use super::graph::{Acquired, acquire, prepare, route, split_log};
+use super::graph::{Acquired, acquire, prepare, route, split_log, unit_span};
 use super::message::{LogKey, Message, deliver};
 use super::reader::{SplitTask, Subscriber, Subscription};
 use super::stateless::{StatelessUnit, taken};
@@ -148,7 +149,7 @@ impl Enumerator {
             counters: job.counters.clone(),
             stop: self.stop.clone(),
         };
-        self.tasks.spawn(task.run());
+        self.tasks.spawn(task.run().in_current_span());
         Ok(())
     }
 
@@ -159,7 +160,8 @@ impl Enumerator {
         let name = split_log(&self.source().name, &split.id).to_string();
         let accepted = taken(&mut unit.ledger, &mut unit.emitter, key.input, &name).await?;
         unit.ledger.add_log(key, name, accepted);
-        self.tasks.spawn(StatelessUnit::new(unit.context, unit.ledger, unit.emitter).run());
+        let span = unit_span(&self.job, unit.context.id);
+        self.tasks.spawn(StatelessUnit::new(unit.context, unit.ledger, unit.emitter).run().instrument(span));
         Ok(Subscriber { sender: unit.sender, accepted })
     }
 

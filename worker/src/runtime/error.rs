@@ -1,7 +1,8 @@
 //! Why a pipeline stopped.
 
 use thalweg_core::decode::BadRecord;
-use thalweg_core::error::Error as CoreError;
+use thalweg_core::error::{Error as CoreError, ErrorKind};
+use thalweg_core::unit::{Epoch, UnitId};
 
 use super::dead_letter::readable;
 
@@ -26,6 +27,19 @@ pub enum RunError {
     /// A connector or the store failed.
     #[error(transparent)]
     Connector(#[from] CoreError),
+    /// A unit's state was taken over by somebody else at an epoch that is not below the one assigned.
+    #[error(
+        "unit {unit} is assigned at epoch {assigned}, and its state was taken over at epoch {stored}; it goes on once it \
+         is assigned above that"
+    )]
+    Superseded {
+        /// The unit.
+        unit: UnitId,
+        /// What the assignment says.
+        assigned: Epoch,
+        /// What its state says.
+        stored: Epoch,
+    },
     /// An operator of the plan failed on data that it should take.
     #[error("stage {stage}: {message}")]
     Plan {
@@ -40,6 +54,16 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// What follows from it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadRecord { .. } => ErrorKind::User,
+            Self::Connector(error) => error.kind,
+            Self::Superseded { .. } => ErrorKind::Fenced,
+            Self::Plan { .. } | Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
     /// A record that may not be skipped.
     pub fn bad_record(resource: &str, place: String, record: &BadRecord) -> Self {
         /// Characters, and the bytes that one can have.

@@ -15,6 +15,7 @@ use thalweg_sql::window::WindowedAggregate;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::Job;
 use super::chunk::{Route, RouteColumn};
@@ -28,7 +29,7 @@ use super::unit::{Ledger, UnitContext};
 use super::windowed::{Downstream, Upstream, WindowedUnit};
 
 /// Messages that wait for one unit.
-const UNIT_QUEUE: usize = 4;
+const UNIT_QUEUE: usize = 2;
 /// Entries that wait for the next stage.
 const OUTBOX_QUEUE: usize = 16;
 /// Chunks that wait or are in work, for each that is in work.
@@ -59,7 +60,7 @@ pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
     let is_direct =
         matches!(stage.kind, StageKind::Stateless) && sinks.all(|sink| sink.capability() == Capability::Transactional);
     let store = if is_direct { None } else { job.stores.open(id).await? };
-    let (mut ledger, sealed) = Ledger::acquire(store, &job.run_id).await?;
+    let (mut ledger, sealed) = Ledger::acquire(id, store, &job.run_id, &job.ownership).await?;
     let mut emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
     // Before any row is written: the first seal clears what nobody sealed.
     ledger.publish(&mut emitter, sealed).await?;
@@ -69,6 +70,7 @@ pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
         commit_every: job.commit_every,
         clock: job.clock.clone(),
         counters: job.counters.clone(),
+        counted: job.counters.acquired(id, ledger.record.epoch),
         messages,
     };
     Ok(Acquired { sender, context, ledger, emitter })
@@ -96,7 +98,7 @@ pub async fn start(job: &Arc<Job>, stop: &CancellationToken) -> Result<JoinSet<R
     let permits = Arc::new(Semaphore::new(CHUNKS_PER_THREAD * job.parallelism));
     for (index, splits) in splits.into_iter().enumerate() {
         let enumerator = Enumerator::new(job.clone(), index, permits.clone(), stop.clone(), &keyed)?;
-        tasks.spawn(enumerator.run(splits, committed(&keyed)));
+        tasks.spawn(enumerator.run(splits, committed(&keyed)).in_current_span());
     }
     let outboxes = start_outboxes(job, &keyed, &mut tasks)?;
     start_keyed(job, keyed, outboxes, &mut tasks);
@@ -178,7 +180,8 @@ fn start_outboxes(job: &Job, keyed: &Keyed, tasks: &mut JoinSet<Result<()>>) -> 
             let log = LogKey { input, log: index };
             let subscribers = keyed[&next].iter().map(|unit| subscriber(unit, log)).collect();
             let subscription = Subscription { input, subscribers };
-            tasks.spawn(OutboxTask { log: index, route: route.clone(), subscription, entries, stage: next.0 }.run());
+            let outbox = OutboxTask { log: index, route: route.clone(), subscription, entries, stage: next.0 };
+            tasks.spawn(outbox.run().in_current_span());
             let acknowledged = Arc::new(Acknowledged::new(job.key_groups as usize));
             let unit = UnitId { stage: stage.id, index };
             outboxes.downstream.insert(unit, Downstream::Stage { entries: sender, acknowledged: acknowledged.clone() });
@@ -208,9 +211,15 @@ fn start_keyed(job: &Job, mut keyed: Keyed, mut outboxes: Outboxes, tasks: &mut 
         for unit in keyed.remove(&stage.id).unwrap_or_default() {
             let downstream = outboxes.downstream.remove(&unit.context.id).unwrap_or(Downstream::Sink);
             let upstream = upstream(job, stage, unit.context.id.index, &outboxes);
-            tasks.spawn(run_keyed(windows.clone(), unit, downstream, upstream));
+            let span = unit_span(job, unit.context.id);
+            tasks.spawn(run_keyed(windows.clone(), unit, downstream, upstream).instrument(span));
         }
     }
+}
+
+/// What a unit logs says which unit it is.
+pub fn unit_span(job: &Job, unit: UnitId) -> Span {
+    tracing::info_span!("unit", pipeline = job.name, %unit)
 }
 
 async fn run_keyed(

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod lookup;
 mod message;
 pub mod outbox;
+pub mod ownership;
 mod quiet;
 mod reader;
 mod stateless;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use counters::Counters;
 pub use error::{Result, RunError};
+use ownership::Ownership;
 
 /// A pipeline with everything that it touches.
 pub struct Job {
@@ -61,6 +63,8 @@ pub struct Job {
     pub is_kept: bool,
     /// This process.
     pub run_id: RunId,
+    /// At which epochs it acquires units.
+    pub ownership: Ownership,
     /// Units of each keyed stage.
     pub key_groups: u32,
     /// How often units commit at the most.
@@ -102,18 +106,36 @@ pub trait Stores: Send + Sync {
     async fn open(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitStore>>>;
 }
 
+/// A job whose keyed units are acquired and whose tasks run. Dropped, they end where they stand.
+pub struct Running {
+    job: Arc<Job>,
+    tasks: JoinSet<Result<()>>,
+}
+
+/// Acquires a job's units and starts it. It ends when its input does, when something fails, or when `stop` is cancelled.
+pub async fn start(job: Job, stop: &CancellationToken) -> Result<Running> {
+    let job = Arc::new(job);
+    let tasks = graph::start(&job, stop).await?;
+    Ok(Running { job, tasks })
+}
+
+impl Running {
+    /// Waits for its end; then everything is committed.
+    pub async fn end(mut self) -> Result<()> {
+        tokio::select! {
+            ended = join_all(&mut self.tasks) => ended?,
+            never = quiet::give_back(&self.job.counters) => match never {},
+        }
+        for sink in self.job.sinks.values().chain(&self.job.dead_letters) {
+            sink.finish().await?;
+        }
+        Ok(())
+    }
+}
+
 /// Runs a job until its input ends, something fails, or `stop` is cancelled; then everything is committed.
 pub async fn run(job: Job, stop: CancellationToken) -> Result<()> {
-    let job = Arc::new(job);
-    let mut tasks = graph::start(&job, &stop).await?;
-    tokio::select! {
-        ended = join_all(&mut tasks) => ended?,
-        never = quiet::give_back(&job.counters) => match never {},
-    }
-    for sink in job.sinks.values().chain(&job.dead_letters) {
-        sink.finish().await?;
-    }
-    Ok(())
+    start(job, &stop).await?.end().await
 }
 
 /// Waits until every task has ended; the first error is the result, and dropping the set ends the others.

@@ -475,7 +475,7 @@ mod tests {
             turns: Some(Arc::new(Semaphore::new(1))),
             depth: 1,
             clock: Arc::new(SystemClock::new()),
-            counters: Arc::new(Counters { sources, stages: Vec::new() }),
+            counters: Arc::new(Counters::new(sources, Vec::new())),
             stop: CancellationToken::new(),
         }
     }

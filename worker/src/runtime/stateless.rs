@@ -81,6 +81,7 @@ impl StatelessUnit {
         }
         if let Some(rows) = &range.dead_letters {
             counters.dead_letters.add(rows.num_rows() as u64);
+            self.context.counted.dead_letters.add(rows.num_rows() as u64);
             self.ledger.record.counts.dead_letters += rows.num_rows() as u64;
             self.emitter.write(Target::DeadLetters, rows, now).await?;
         }
@@ -133,8 +134,10 @@ impl StatelessUnit {
     fn committed(&mut self, started: Duration) {
         self.last_commit = self.context.clock.monotonic();
         let counters = stage_counters(&self.context.counters, self.context.id);
+        let took = self.last_commit - started;
         counters.commits.add(1);
-        counters.commit_micros.add((self.last_commit - started).as_micros() as u64);
+        counters.commit_micros.add(took.as_micros() as u64);
+        self.context.counted.committed(self.context.clock.wall_millis(), took);
     }
 }
 
@@ -150,12 +153,13 @@ mod tests {
     use thalweg_core::error::Result as CoreResult;
     use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
     use thalweg_core::time::Watermark;
-    use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
+    use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::runtime::counters::{Counters, StageCounters};
     use crate::runtime::message::LogKey;
+    use crate::runtime::ownership::Ownership;
 
     const LOG: LogKey = LogKey { input: 0, log: 0 };
 
@@ -231,14 +235,16 @@ mod tests {
     async fn live(folder: &Folder, offered: &[(u64, u64)], killed: bool) -> Position {
         let unit = UnitId { stage: StageId(0), index: 0 };
         let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit };
-        let (mut ledger, _) = Ledger::acquire(None, &RunId("run".to_owned())).await.expect("acquired");
+        let run = RunId("run".to_owned());
+        let (mut ledger, _) = Ledger::acquire(unit, None, &run, &Ownership::Own).await.expect("acquired");
         let mut emitter = Emitter::open(&writer, Some(folder), None).await.expect("opened");
         let accepted = taken(&mut ledger, &mut emitter, 0, "log").await.expect("known");
         ledger.add_log(LOG, "log".to_owned(), accepted);
         let (_sender, messages) = mpsc::channel(1);
-        let counters = Arc::new(Counters { sources: Vec::new(), stages: vec![StageCounters::default()] });
+        let counters = Arc::new(Counters::new(Vec::new(), vec![StageCounters::default()]));
         let clock = Arc::new(SystemClock::new());
-        let context = UnitContext { id: unit, commit_every: Duration::ZERO, clock, counters, messages };
+        let counted = counters.acquired(unit, Epoch(1));
+        let context = UnitContext { id: unit, commit_every: Duration::ZERO, clock, counters, counted, messages };
         let mut unit = StatelessUnit::new(context, ledger, emitter);
         for &(from, to) in offered {
             let Message::Range(range) = range(from, to) else { unreachable!("made above") };

@@ -7,17 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::{UnitStore, WriteSet};
-use thalweg_core::ownership::{Stored, self_assigned};
+use thalweg_core::ownership::Stored;
 use thalweg_core::progress::{LogProgress, Offer, offer, unit_watermark};
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::{RunId, UnitId};
 use tokio::sync::mpsc;
 
-use super::counters::{Counters, StageCounters};
+use super::counters::{Counters, StageCounters, UnitCounters};
 use super::emitter::{self, Emitter, Pending};
 use super::error::{Result, RunError};
 use super::layout::{self, UnitRecord};
 use super::message::{LogKey, Message, Range};
+use super::ownership::Ownership;
 
 /// Small entries read from the store at once.
 const SCAN: usize = 1_024;
@@ -34,6 +35,8 @@ pub struct UnitContext {
     pub clock: SharedClock,
     /// Counters of the pipeline.
     pub counters: Arc<Counters>,
+    /// Counters of the unit.
+    pub counted: Arc<UnitCounters>,
     /// Where it receives.
     pub messages: mpsc::Receiver<Message>,
 }
@@ -60,10 +63,18 @@ struct Log {
 
 impl Ledger {
     /// Acquires the unit: opens what an earlier owner left, and commits the new epoch before anything else happens.
-    pub async fn acquire(store: Option<Arc<dyn UnitStore>>, run_id: &RunId) -> Result<(Self, Vec<Pending>)> {
+    ///
+    /// # Errors
+    /// `Superseded` where somebody else took over at an epoch that is not below the one assigned; nothing is written.
+    pub async fn acquire(
+        id: UnitId,
+        store: Option<Arc<dyn UnitStore>>,
+        run_id: &RunId,
+        ownership: &Ownership,
+    ) -> Result<(Self, Vec<Pending>)> {
         let mut ledger = Self {
             store,
-            record: UnitRecord::new(self_assigned(None), run_id.clone()),
+            record: UnitRecord::new(ownership.epoch(id, None, run_id)?, run_id.clone()),
             logs: BTreeMap::new(),
             stored: BTreeMap::new(),
             changed: BTreeSet::new(),
@@ -73,7 +84,8 @@ impl Ledger {
         if let Some(record) = store.get(layout::UNIT).await? {
             let record: UnitRecord = serde_json::from_slice(&record).map_err(unreadable)?;
             let stored = Stored { epoch: record.epoch, run_id: record.run_id };
-            ledger.record = UnitRecord { epoch: self_assigned(Some(&stored)), run_id: run_id.clone(), ..record };
+            let epoch = ownership.epoch(id, Some(&stored), run_id)?;
+            ledger.record = UnitRecord { epoch, run_id: run_id.clone(), ..record };
         }
         ledger.write(WriteSet::default()).await?;
         for (key, value) in scan_all(&*store, layout::PROGRESS).await? {

@@ -33,4 +33,4 @@ pub mod store;
 
 pub use layout::{Expected, StageLayout};
 pub use pipeline::PipelineState;
-pub use root::{RootOptions, StateRoot};
+pub use root::{BucketAccess, RootOptions, StateRoot};

@@ -36,12 +36,41 @@ pub struct RootOptions {
     pub fsync: bool,
     /// The installation id, where an operator made one. Otherwise it is made once, beside the state.
     pub installation: Option<String>,
+    /// How a bucket is reached.
+    pub bucket: BucketAccess,
+}
+
+/// How a bucket is reached. What is absent comes from the usual `AWS_…` variables.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct BucketAccess {
+    /// The endpoint of a compatible store.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// Whether plain HTTP will do.
+    pub allow_http: bool,
+    /// The key's id.
+    pub access_key_id: Option<String>,
+    /// The key.
+    pub secret_access_key: Option<String>,
+}
+
+/// Keys are never shown.
+impl std::fmt::Debug for BucketAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { endpoint, region, allow_http, .. } = self;
+        f.debug_struct("BucketAccess")
+            .field("endpoint", endpoint)
+            .field("region", region)
+            .field("allow_http", allow_http)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for RootOptions {
     /// 32 MiB of cache, fsync, an installation id of the root's own.
     fn default() -> Self {
-        Self { block_cache_bytes: 32 << 20, fsync: true, installation: None }
+        Self { block_cache_bytes: 32 << 20, fsync: true, installation: None, bucket: BucketAccess::default() }
     }
 }
 
@@ -79,8 +108,7 @@ enum Location {
 }
 
 impl StateRoot {
-    /// Opens a root: a folder's path, which is made if it is missing, or `s3://bucket/prefix` with the credentials,
-    /// region and endpoint of the usual `AWS_…` variables. Stores opened through it run on the current runtime.
+    /// Opens a root: a folder's path, which is made if it is missing, or `s3://bucket/prefix`. Stores opened through it run on the current runtime.
     ///
     /// # Errors
     /// `User` for another URL, a folder that cannot be made or written, or one that another process holds.
@@ -90,7 +118,7 @@ impl StateRoot {
                 let (objects, lock) = open_folder(&folder, options.fsync)?;
                 (objects, Path::default(), Medium::LockedFolder, Some(lock))
             }
-            Location::Bucket { url, prefix } => (open_bucket(&url)?, prefix, Medium::Bucket, None),
+            Location::Bucket { url, prefix } => (open_bucket(&url, &options.bucket)?, prefix, Medium::Bucket, None),
         };
         let installation = match &options.installation {
             Some(id) => id.clone(),
@@ -195,11 +223,22 @@ fn open_folder(folder: &std::path::Path, fsync: bool) -> Result<(Arc<dyn ObjectS
     Ok((Arc::new(objects.with_fsync(fsync)), lock))
 }
 
-fn open_bucket(url: &str) -> Result<Arc<dyn ObjectStore>> {
-    let bucket = AmazonS3Builder::from_env()
-        .with_url(url)
-        .build()
-        .map_err(|error| Error::user(format!("state URL `{url}`"), error))?;
+fn open_bucket(url: &str, access: &BucketAccess) -> Result<Arc<dyn ObjectStore>> {
+    let mut builder = AmazonS3Builder::from_env().with_url(url);
+    if access.allow_http {
+        builder = builder.with_allow_http(true);
+    }
+    for (value, set) in [
+        (&access.endpoint, AmazonS3Builder::with_endpoint as fn(AmazonS3Builder, String) -> AmazonS3Builder),
+        (&access.region, AmazonS3Builder::with_region),
+        (&access.access_key_id, AmazonS3Builder::with_access_key_id),
+        (&access.secret_access_key, AmazonS3Builder::with_secret_access_key),
+    ] {
+        if let Some(value) = value {
+            builder = set(builder, value.clone());
+        }
+    }
+    let bucket = builder.build().map_err(|error| Error::user(format!("state URL `{url}`"), error))?;
     Ok(Arc::new(bucket))
 }
 

@@ -28,9 +28,9 @@ mod plan;
 mod writer;
 
 pub use column::{Column, Metadata};
-pub use csv::{CsvDecoder, CsvFraming, CsvOptions, Header};
+pub use csv::{CsvDecoder, CsvOptions, Header};
 pub use encode::{CsvEncoder, CsvStyle, Encoder, JsonEncoder, ParquetEncoder};
-pub use framing::{Framing, Lines};
+pub use framing::Framing;
 pub use json::{JsonDecoder, JsonOptions};
 pub use time::TimestampFormat;
 

@@ -8,10 +8,10 @@ use thalweg_crds::format::{CsvFormat, Format, JsonFormat, TimestampFormat as Wri
 use thalweg_crds::manifest::{ColumnInput, ResolvedColumn};
 
 use super::{SourceRequest, unsupported};
-use crate::files::{ColumnsDecoder, Encoding, Framing, Headers, Records};
+use crate::files::{ColumnsDecoder, Encoding, Headers, Records};
 use crate::formats::time::Pattern;
 use crate::formats::{Column, CsvDecoder, CsvOptions, CsvStyle, Header, JsonDecoder, JsonOptions};
-use crate::formats::{Metadata, TimestampFormat};
+use crate::formats::{Framing, Metadata, TimestampFormat};
 use crate::generator::by_schema::GeneratedColumn;
 use crate::kafka::client::Wanted;
 

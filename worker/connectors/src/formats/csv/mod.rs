@@ -8,7 +8,6 @@
 //! Which field is which is known by piece: whoever reads a file with a header takes the header off the first chunk and
 //! hands it to [`CsvDecoder::set_header`] before any chunk of that piece is decoded.
 
-mod framing;
 mod split;
 
 use std::collections::HashMap;
@@ -20,7 +19,6 @@ use thalweg_core::decode::{BadClass, Decoded, Decoder};
 use thalweg_core::error::{Error, Result};
 use thalweg_core::source::{Payload, RawChunk};
 
-pub use self::framing::CsvFraming;
 use self::split::{Marks, Unquoted, split};
 use super::assembler::{Assembler, Place};
 use super::cell::{Kind, Token};

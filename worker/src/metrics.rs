@@ -1,4 +1,4 @@
-//! Prometheus metrics of `thalweg run`: the one list of them, collected from the counters when they are asked for.
+//! Prometheus metrics: the one list of them, collected from the counters when they are asked for.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 use thalweg_core::time::Watermark;
 
-use super::progress::Watched;
-use crate::runtime::counters::BadCounters;
+use crate::runtime::counters::{BadCounters, Watched};
 use crate::runtime::dead_letter::class_name;
 
 /// A metric: what is served, and what the reference says of it.
@@ -81,9 +80,12 @@ impl Metric {
     }
 }
 
+/// Says which pipelines there are, whenever it is asked.
+pub type Pipelines = Box<dyn Fn() -> Vec<Watched> + Send + Sync>;
+
 /// Reads the counters of all pipelines at each scrape.
 struct Counted {
-    pipelines: Vec<Watched>,
+    pipelines: Pipelines,
 }
 
 impl Collector for Counted {
@@ -94,7 +96,7 @@ impl Collector for Counted {
     fn collect(&self) -> Vec<MetricFamily> {
         let (rows, late, bad) = (ROWS.counters(), LATE.counters(), BAD.counters());
         let (out, dead, commits, watermark) = (OUT.counters(), DEAD.counters(), COMMITS.counters(), WATERMARK.gauges());
-        for pipeline in &self.pipelines {
+        for pipeline in &(self.pipelines)() {
             for source in &pipeline.counters.sources {
                 let labels = [pipeline.name.as_str(), source.name.as_str()];
                 rows.with_label_values(&labels).inc_by(source.rows.get());
@@ -122,12 +124,17 @@ impl Collector for Counted {
 
 /// Serves `/metrics` for as long as the process runs.
 pub async fn serve(address: SocketAddr, pipelines: Vec<Watched>) -> std::io::Result<()> {
-    let registry = Registry::new();
-    registry.register(Box::new(Counted { pipelines })).map_err(std::io::Error::other)?;
-    let app = Router::new().route("/metrics", get(metrics)).with_state(Arc::new(registry));
+    let app = router(Box::new(move || pipelines.clone()))?;
     let listener = tokio::net::TcpListener::bind(address).await?;
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(())
+}
+
+/// Answers `/metrics`.
+pub fn router(pipelines: Pipelines) -> std::io::Result<Router> {
+    let registry = Registry::new();
+    registry.register(Box::new(Counted { pipelines })).map_err(std::io::Error::other)?;
+    Ok(Router::new().route("/metrics", get(metrics)).with_state(Arc::new(registry)))
 }
 
 async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
@@ -148,8 +155,9 @@ mod tests {
     fn every_metric_shows_what_was_counted() {
         let source = SourceCounters { name: "trips".to_owned(), ..SourceCounters::default() };
         source.rows.add(7);
-        let counters = Counters { sources: vec![source], stages: vec![StageCounters::default()] };
-        let counted = Counted { pipelines: vec![Watched { name: "p".to_owned(), counters: Arc::new(counters) }] };
+        let counters = Counters::new(vec![source], vec![StageCounters::default()]);
+        let watched = vec![Watched { name: "p".to_owned(), counters: Arc::new(counters) }];
+        let counted = Counted { pipelines: Box::new(move || watched.clone()) };
         let mut text = Vec::new();
         TextEncoder::new().encode(&counted.collect(), &mut text).expect("encodes");
         let text = String::from_utf8(text).expect("text");

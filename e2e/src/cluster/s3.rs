@@ -1,0 +1,96 @@
+//! An S3 server that pods reach: moto, see `scripts/s3-server`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::{wait_for, web};
+
+/// The host between the nodes; `E2E_HOST` names another one that pods of another cluster reach.
+const HOST: &str = "172.30.77.1";
+const START: Duration = Duration::from_secs(60);
+
+/// A server with one bucket. It ends with this value.
+#[derive(Debug)]
+pub struct S3 {
+    server: Child,
+    address: SocketAddr,
+}
+
+impl S3 {
+    /// Starts a server at a port, with an empty bucket named `bucket`.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start(port: u16) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/s3-server");
+        let host = std::env::var("E2E_HOST").unwrap_or_else(|_| HOST.to_owned());
+        let mut command = Command::new(script);
+        command.args([&port.to_string(), &host]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let address = SocketAddr::new(host.parse().expect("an address"), port);
+        let mut s3 = Self { server: command.spawn().expect("scripts/s3-server"), address };
+        wait_for("S3 server", START, || {
+            assert!(s3.server.try_wait().expect("a child").is_none(), "scripts/s3-server ended: run it to see why");
+            web::request(address, "PUT", "/bucket").filter(|(status, _)| *status == 200)
+        });
+        s3
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The `s3` of a resource, in flow style. The Secret is [`S3::secret`].
+    pub fn settings(&self) -> String {
+        format!(
+            "{{ endpoint: '{}', region: us-east-1, allowHttp: true, accessKeyFrom: {{ secretKeyRef: {{ name: s3, key: id }} }}, \
+             secretKeyFrom: {{ secretKeyRef: {{ name: s3, key: key }} }} }}",
+            self.endpoint()
+        )
+    }
+
+    /// The Secret that [`S3::settings`] names.
+    pub fn secret() -> &'static str {
+        "{apiVersion: v1, kind: Secret, metadata: {name: s3}, stringData: {id: id, key: s3cret-value}}"
+    }
+
+    /// The lines of every object under a prefix, sorted.
+    ///
+    /// # Panics
+    /// An object that is listed is gone.
+    pub fn lines(&self, prefix: &str) -> Vec<String> {
+        let objects =
+            self.names(prefix).into_iter().filter(|name| !name.rsplit('/').next().unwrap_or("").starts_with('.'));
+        let texts = objects.map(|name| web::get(self.address, &format!("/bucket/{name}")).expect("a listed object"));
+        let mut lines: Vec<_> = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        lines.sort();
+        lines
+    }
+
+    /// The names of the objects under a prefix.
+    ///
+    /// # Panics
+    /// The server does not answer.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        let (mut names, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/bucket?list-type=2&prefix={prefix}&start-after={after}");
+            let page = web::get(self.address, &path).expect("a listing");
+            let found = page.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+            names.extend(found.map(str::to_owned));
+            match names.last() {
+                Some(last) if page.contains("<IsTruncated>true") => after.clone_from(last),
+                _ => return names,
+            }
+        }
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}

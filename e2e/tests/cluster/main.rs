@@ -1,0 +1,7 @@
+//! Pipelines on a real Kubernetes. `e2e/cluster/test` runs these.
+
+#![expect(clippy::disallowed_methods, reason = "real processes take real time")]
+
+mod hand;
+mod pipelines;
+mod worker;

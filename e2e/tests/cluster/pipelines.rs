@@ -1,0 +1,100 @@
+//! Pipelines that tests run, and what an undisturbed run of them gives.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use thalweg_e2e::cluster::s3::S3;
+
+/// Trips counted by zone and window, from made-up input, into a bucket; state in the same bucket.
+pub struct Counts {
+    /// The pipeline's name.
+    pub name: String,
+    /// Input rows.
+    pub rows: u32,
+    /// Input rows a second.
+    pub rate: u32,
+}
+
+impl Counts {
+    /// Its resources as they are applied.
+    pub fn manifests(&self, s3: &S3) -> String {
+        let (settings, name) = (s3.settings(), &self.name);
+        let sink = format!("url: 's3://bucket/{name}/out', roll: {{ every: 1s }}, s3: {settings}");
+        let state = format!("url: 's3://bucket/{name}/state', commitEvery: 1s, keyGroups: 4, s3: {settings}");
+        self.resources(&format!("rowsPerSecond: {}, ", self.rate), &sink, &state)
+    }
+
+    fn resources(&self, rate: &str, sink: &str, state: &str) -> String {
+        let Self { name, rows, .. } = self;
+        format!(
+            r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: {{ name: {name}-trips }}
+spec:
+  generator: {{ taxi: {{}}, seed: 7, rows: {rows}, {rate}splits: 3 }}
+  schema:
+    - {{ name: trip_id, type: BIGINT }}
+    - {{ name: pickup_datetime, type: TIMESTAMP(3) }}
+    - {{ name: pickup_location_id, type: INT }}
+  watermark: {{ column: pickup_datetime, delay: 5s }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: {name}-counts }}
+spec:
+  files: {{ {sink} }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: {{ name: {name} }}
+spec:
+  sources: [{{ name: {name}-trips, as: trips }}]
+  sinks: [{{ name: {name}-counts, as: counts }}]
+  sql: |
+    INSERT INTO counts
+    SELECT window_start, pickup_location_id AS zone, COUNT(*) AS trips, SUM(trip_id) AS ids
+    FROM TABLE(TUMBLE(TABLE trips, DESCRIPTOR(pickup_datetime), INTERVAL '1' SECOND))
+    GROUP BY window_start, window_end, pickup_location_id
+  state: {{ {state} }}
+"#
+        )
+    }
+
+    /// The lines that the sink holds in the end, sorted: what `thalweg run` makes of the same input, undisturbed.
+    pub fn expected(&self) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let manifests = self.resources("", "url: out", "commitEvery: 1s, keyGroups: 4");
+        std::fs::write(folder.path().join("pipeline.yaml"), manifests).expect("written");
+        let mut run = Command::new(thalweg());
+        let output = run.args(["run", "pipeline.yaml"]).current_dir(folder.path()).output().expect("thalweg runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut lines = lines(&folder.path().join("out"));
+        lines.sort();
+        assert!(!lines.is_empty(), "an undisturbed run has rows");
+        lines
+    }
+
+    /// The lines that stand in the bucket, sorted.
+    pub fn found(&self, s3: &S3) -> Vec<String> {
+        s3.lines(&format!("{}/out/", self.name))
+    }
+}
+
+/// The binary that cargo built beside this test.
+pub fn thalweg() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    let debug = test.parent().and_then(Path::parent).expect("target/debug/deps");
+    debug.join("thalweg")
+}
+
+fn lines(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).expect("output").map(|entry| entry.expect("readable").path());
+    let visible = files.filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
+    visible
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).expect("text");
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+}

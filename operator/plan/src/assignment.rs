@@ -1,0 +1,217 @@
+//! The rebalance rule: who owns which unit.
+//!
+//! Units stay where they are (a move is a pause), unless their owner is gone or leaving, or loads differ by more than the
+//! band. Epochs only grow: each change of owner adds one, and a unit whose state holds a higher epoch is published
+//! above it. Laws: `operator/plan/tests/assignment.rs`.
+
+use std::collections::BTreeMap;
+
+use thalweg_crds::assignment::UnitAssignment;
+use thalweg_crds::ids::{Epoch, Slot, UnitId};
+
+/// Most units of one `StreamAssignment`.
+pub const UNITS_PER_OBJECT: usize = 256;
+
+/// Loads within this share of their mean are level. Wider than what an uneven share of whole units makes of itself, and
+/// narrow enough that the slowest worker, which is the pipeline's speed, loses no more than a tenth.
+const BAND: f64 = 0.1;
+
+/// A worker that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Its slot.
+    pub slot: Slot,
+    /// Its node, where known.
+    pub node: Option<String>,
+    /// Whether it takes units.
+    pub role: Role,
+}
+
+/// What a worker may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Units.
+    Serving,
+    /// Nothing: it hands over what it has.
+    Leaving,
+}
+
+/// A unit as it is published and reported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnitState {
+    /// What is published.
+    pub published: UnitAssignment,
+    /// How far the published owner has come.
+    pub progress: Progress,
+    /// Its share of the work, in any unit that all have in common; above 0.
+    pub weight: f64,
+}
+
+/// How far the owner of a unit has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The published owner is another life of its slot, or has none: nobody will process the unit.
+    Orphaned,
+    /// The owner has not reported the unit at the published epoch.
+    Acquiring,
+    /// It has.
+    Owned,
+    /// It has found this epoch in the unit's state, and left it alone.
+    Refused(Epoch),
+}
+
+/// How many units may be between two owners at once. Units whose owner is gone wait for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MoveLimit(pub usize);
+
+/// What is to be published next, in the order of `units`; equal to what is published where nothing is to be done.
+pub fn rebalance(units: &[UnitState], workers: &[Worker], limit: MoveLimit) -> Vec<UnitAssignment> {
+    let mut table = Table::new(units, workers);
+    table.settle();
+    table.take_over();
+    table.empty_leaving(limit);
+    table.level(limit);
+    table.next
+}
+
+struct Table<'a> {
+    units: &'a [UnitState],
+    workers: &'a [Worker],
+    next: Vec<UnitAssignment>,
+    /// Load of each serving worker.
+    loads: BTreeMap<Slot, f64>,
+    moving: usize,
+}
+
+impl<'a> Table<'a> {
+    fn new(units: &'a [UnitState], workers: &'a [Worker]) -> Self {
+        let serving = workers.iter().filter(|worker| worker.role == Role::Serving);
+        let mut loads: BTreeMap<Slot, f64> = serving.map(|worker| (worker.slot.clone(), 0.0)).collect();
+        for unit in units.iter().filter(|unit| unit.progress != Progress::Orphaned) {
+            let load = unit.published.owner.as_ref().and_then(|owner| loads.get_mut(owner));
+            load.into_iter().for_each(|load| *load += unit.weight);
+        }
+        let next = units.iter().map(|unit| unit.published.clone()).collect();
+        Self { units, workers, next, loads, moving: 0 }
+    }
+
+    /// Ends what has ended: handoffs that were answered, and epochs that were too low.
+    fn settle(&mut self) {
+        for (unit, next) in self.units.iter().zip(&mut self.next) {
+            match unit.progress {
+                Progress::Owned => next.previous = None,
+                Progress::Refused(stored) => {
+                    next.epoch = stored.max(next.epoch).next();
+                    next.previous = None;
+                }
+                Progress::Acquiring => self.moving += usize::from(next.previous.is_some()),
+                Progress::Orphaned => {}
+            }
+        }
+    }
+
+    /// Gives units whose owner is gone to others, heaviest first, so that the rest evens it out.
+    fn take_over(&mut self) {
+        let is_lost = |index: &usize| {
+            let owner = self.next[*index].owner.as_ref();
+            self.units[*index].progress == Progress::Orphaned || owner.is_none_or(|owner| !self.lives(owner))
+        };
+        let mut lost: Vec<usize> = (0..self.units.len()).filter(is_lost).collect();
+        lost.sort_by(|a, b| self.units[*b].weight.total_cmp(&self.units[*a].weight).then(a.cmp(b)));
+        for index in lost {
+            let Some(target) = self.lightest() else { return };
+            // A planned handoff whose new owner died: the one before it may still hold the unit, and answers.
+            let previous =
+                self.next[index].previous.clone().filter(|previous| self.lives(previous) && *previous != target);
+            self.give(index, target, previous);
+        }
+    }
+
+    /// Moves units from workers that leave.
+    fn empty_leaving(&mut self, limit: MoveLimit) {
+        for index in 0..self.units.len() {
+            let Some(owner) = self.next[index].owner.clone().filter(|owner| self.leaves(owner)) else { continue };
+            if self.moving >= limit.0 {
+                return;
+            }
+            let Some(target) = self.lightest() else { return };
+            self.hand_over(index, owner, target);
+        }
+    }
+
+    /// Moves units from the most to the least loaded worker while they are not level and a move helps.
+    fn level(&mut self, limit: MoveLimit) {
+        let mean = self.loads.values().sum::<f64>() / self.loads.len().max(1) as f64;
+        while self.moving < limit.0 {
+            let (Some(lightest), Some(heaviest)) = (self.lightest(), self.heaviest()) else { return };
+            let (low, high) = (self.loads[&lightest], self.loads[&heaviest]);
+            if high <= mean * (1.0 + BAND) && low >= mean * (1.0 - BAND) {
+                return;
+            }
+            let Some(index) = self.best_move(&heaviest, (high - low) / 2.0) else { return };
+            self.hand_over(index, heaviest, lightest);
+        }
+    }
+
+    /// The unit of a worker whose weight is nearest to what is to be moved; none if each would only swap the two.
+    fn best_move(&self, from: &Slot, wanted: f64) -> Option<usize> {
+        let rests = |index: &usize| {
+            let unit = &self.units[*index];
+            let untouched = self.next[*index] == unit.published && unit.published.previous.is_none();
+            untouched && unit.progress == Progress::Owned && unit.published.owner.as_ref() == Some(from)
+        };
+        // Moving w changes the difference d to |d - 2w|: it helps by a margin if w is well below d.
+        let helps = |index: &usize| self.units[*index].weight < wanted * 2.0 * (1.0 - BAND);
+        let distance = |index: &usize| (self.units[*index].weight - wanted).abs();
+        let candidates = (0..self.units.len()).filter(rests).filter(helps);
+        candidates.min_by(|a, b| distance(a).total_cmp(&distance(b)).then(a.cmp(b)))
+    }
+
+    fn hand_over(&mut self, index: usize, from: Slot, target: Slot) {
+        self.loads.entry(from.clone()).and_modify(|load| *load -= self.units[index].weight);
+        self.moving += usize::from(self.next[index].previous.is_none());
+        // A unit that has not reached its owner yet is still with the one before it.
+        let previous = self.next[index].previous.clone().filter(|previous| self.lives(previous)).unwrap_or(from);
+        self.give(index, target.clone(), Some(previous).filter(|previous| *previous != target));
+    }
+
+    fn give(&mut self, index: usize, target: Slot, previous: Option<Slot>) {
+        self.loads.entry(target.clone()).and_modify(|load| *load += self.units[index].weight);
+        let next = &mut self.next[index];
+        *next = UnitAssignment { unit: next.unit, owner: Some(target), epoch: next.epoch.next(), previous };
+    }
+
+    fn lives(&self, slot: &Slot) -> bool {
+        self.workers.iter().any(|worker| worker.slot == *slot)
+    }
+
+    fn leaves(&self, slot: &Slot) -> bool {
+        self.workers.iter().any(|worker| worker.slot == *slot && worker.role == Role::Leaving)
+    }
+
+    /// The serving worker with the least load; among equals the one whose node has the least, then the first slot.
+    fn lightest(&self) -> Option<Slot> {
+        let order = |a: &(&Slot, &f64), b: &(&Slot, &f64)| {
+            let node = |slot: &Slot| self.node_load(slot);
+            a.1.total_cmp(b.1).then(node(a.0).total_cmp(&node(b.0))).then(a.0.cmp(b.0))
+        };
+        self.loads.iter().min_by(order).map(|(slot, _)| slot.clone())
+    }
+
+    fn heaviest(&self) -> Option<Slot> {
+        self.loads.iter().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(a.0))).map(|(slot, _)| slot.clone())
+    }
+
+    /// The load of all serving workers on the node of one.
+    fn node_load(&self, slot: &Slot) -> f64 {
+        let node =
+            |slot: &Slot| self.workers.iter().find(|worker| worker.slot == *slot).and_then(|w| w.node.as_deref());
+        let here = node(slot);
+        self.loads.iter().filter(|(other, _)| node(other) == here).map(|(_, load)| load).sum()
+    }
+}
+
+/// A unit that was never owned: whoever takes it does so at `epoch` + 1.
+pub fn unowned(unit: UnitId, epoch: Epoch) -> UnitAssignment {
+    UnitAssignment { unit, owner: None, epoch, previous: None }
+}

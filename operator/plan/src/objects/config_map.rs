@@ -1,0 +1,29 @@
+//! The plan as workers read it: a ConfigMap named by its hash, so that it never changes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::Build;
+use crate::check::note;
+
+/// Key of the manifests.
+pub(crate) const RESOURCES: &str = "resources.yaml";
+/// Key of the hash.
+const HASH: &str = "plan";
+/// Key of what the check found out; not for workers.
+pub(crate) const STAGES: &str = "stages";
+
+impl Build<'_> {
+    pub(super) fn plan(&self) -> ConfigMap {
+        let plan = &self.pipeline.plan;
+        let data =
+            [(RESOURCES, plan.resources.clone()), (HASH, plan.hash.clone()), (STAGES, note(&self.pipeline.stages))];
+        ConfigMap {
+            metadata: self.metadata(&self.pipeline.names.plan(&plan.hash)),
+            data: Some(data.map(|(key, text)| (key.to_owned(), text)).into_iter().collect::<BTreeMap<_, _>>()),
+            immutable: Some(true),
+            ..ConfigMap::default()
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the cluster and the workers said about one pipeline, at one moment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use thalweg_crds::assignment::AssignmentSpec;
+use thalweg_crds::ids::{RunId, Slot};
+use thalweg_crds::report::Report;
+
+/// How long a Lease may stand unchanged before its holder counts as gone: 3 renewals of 5 s.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+
+/// What is known about one pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Its assignment, where there is one.
+    pub assignment: Option<AssignmentSpec>,
+    /// Its slot Leases, in the order of their numbers.
+    pub slots: Vec<SlotLease>,
+    /// Its worker pods.
+    pub pods: Vec<WorkerPod>,
+    /// Its Deployment, where there is one.
+    pub deployment: Option<Rollout>,
+    /// The last report of each life of a worker.
+    pub reports: BTreeMap<RunId, Report>,
+}
+
+/// A slot Lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotLease {
+    /// The slot.
+    pub slot: Slot,
+    /// Who holds it.
+    pub holder: Option<RunId>,
+    /// How long it has been unchanged, by the operator's monotonic clock and while its own watch was live.
+    pub silent_for: Duration,
+    /// The hash of the plan that the holder has mounted.
+    pub plan: String,
+    /// Where other workers reach the holder, `IP:port`.
+    pub address: String,
+    /// Where the operator gets the holder's report, `IP:port`.
+    pub report: String,
+    /// SHA-256 of the holder's public key, in hexadecimal.
+    pub key_fingerprint: String,
+}
+
+/// A worker pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerPod {
+    /// Its name.
+    pub name: String,
+    /// Its UID, the first part of its workers' run ids.
+    pub uid: String,
+    /// Its node, once it has one.
+    pub node: Option<String>,
+    /// Whether it passes its readiness probe.
+    pub ready: Readiness,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Why it does not run, in a sentence.
+    pub trouble: Option<String>,
+    /// How old it is.
+    pub age: Duration,
+}
+
+/// Whether a pod passes its readiness probe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// It does not, or not yet.
+    #[default]
+    NotReady,
+}
+
+/// How far a Deployment has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// How many pods it is to have.
+    pub replicas: i32,
+    /// How many of them are of its newest template.
+    pub updated: i32,
+    /// How many pods are ready.
+    pub ready: i32,
+    /// How many pods there are, old ones included.
+    pub total: i32,
+    /// Whether its controller has seen its newest spec.
+    pub current: bool,
+    /// Why no pod can be made, such as a quota.
+    pub trouble: Option<String>,
+}
+
+impl Observed {
+    /// The pod of a worker.
+    pub fn pod(&self, run_id: &RunId) -> Option<&WorkerPod> {
+        self.pods.iter().find(|pod| pod.uid == pod_uid(run_id))
+    }
+
+    /// The holder of a slot, if it lives: its Lease is renewed, and its pod exists.
+    pub fn live(&self, slot: &SlotLease) -> Option<RunId> {
+        let holder = slot.holder.clone()?;
+        let renewed = slot.silent_for < SILENCE_LIMIT;
+        (renewed && self.pod(&holder).is_some()).then_some(holder)
+    }
+}
+
+/// The UID of a worker's pod: run ids are `POD_UID/RESTARTS`.
+pub fn pod_uid(run_id: &RunId) -> &str {
+    run_id.0.split('/').next().unwrap_or_default()
+}

@@ -1,0 +1,83 @@
+//! What a user reads about a pipeline: conditions that say why and what to do, a phase that sums them up, columns.
+
+mod conditions;
+mod figures;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use thalweg_crds::pipeline::{Phase, PipelineStatus};
+
+use crate::names::Names;
+use crate::objects::selector;
+use crate::observed::Observed;
+use crate::plan::{Held, Plan, Step, held};
+use crate::problem::Problem;
+use crate::validate::ValidatedPipeline;
+use conditions::Conditions;
+
+/// What a status is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The pipeline, or what is amiss with it.
+    pub validated: Result<&'a ValidatedPipeline, &'a [Problem]>,
+    /// What the cluster and the workers said.
+    pub observed: &'a Observed,
+    /// What was decided.
+    pub plan: &'a Plan,
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// The status as it stands.
+    pub previous: &'a PipelineStatus,
+    /// Label selector of the workers.
+    pub selector: &'a str,
+}
+
+/// The status of a pipeline.
+pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
+    let units = facts.plan.assignment.as_ref().map(|assignment| held(assignment, facts.observed)).unwrap_or_default();
+    let conditions = Conditions::new(facts, units, now).all();
+    PipelineStatus {
+        observed_generation: facts.generation,
+        phase: Some(phase(facts, units)),
+        workers: Some(figures::workers(facts)),
+        units: Some(figures::units(units)),
+        lag: figures::lag(facts.observed),
+        commit: figures::commit(facts.observed),
+        scaling: facts.previous.scaling.clone(),
+        dead_letters: figures::dead_letters(facts.observed),
+        topology: facts
+            .validated
+            .map_or_else(|_| facts.previous.topology.clone(), |valid| Some(figures::topology(valid))),
+        active_plan: active_plan(facts, units),
+        conditions,
+    }
+}
+
+/// Whether a status differs from the one that is written in more than its figures.
+pub fn differs_in_more_than_figures(old: &PipelineStatus, new: &PipelineStatus) -> bool {
+    let without =
+        |status: &PipelineStatus| PipelineStatus { lag: None, commit: None, dead_letters: None, ..status.clone() };
+    without(old) != without(new)
+}
+
+/// The plan that runs: what the assignment names, once a worker has taken a unit of it.
+fn active_plan(facts: &Facts<'_>, units: Held) -> Option<String> {
+    let assigned = facts.plan.assignment.as_ref().filter(|assignment| units.owned > 0 || assignment.completed);
+    assigned.map(|assignment| assignment.plan.clone()).or_else(|| facts.previous.active_plan.clone())
+}
+
+fn phase(facts: &Facts<'_>, units: Held) -> Phase {
+    let failed = conditions::failure(facts.observed).is_some();
+    match facts.plan.step {
+        Step::Pause => Phase::Paused,
+        Step::Complete => Phase::Completed,
+        _ if failed => Phase::Failed,
+        _ if units.owned > 0 => Phase::Running,
+        _ if facts.validated.is_err() && facts.plan.assignment.is_none() => Phase::Failed,
+        _ => Phase::Pending,
+    }
+}
+
+/// The label selector of a pipeline's workers, as the scale subresource wants it.
+pub fn selector_text(names: &Names) -> String {
+    selector(names).iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}

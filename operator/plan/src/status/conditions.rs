@@ -1,0 +1,226 @@
+//! Conditions: each with a reason and a message that says what to do.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason, condition};
+use thalweg_crds::report::{Failure, WorkerState};
+
+use super::{Facts, figures};
+use crate::observed::Observed;
+use crate::plan::{Held, Step, asked_for};
+use crate::problem::summary;
+
+/// A pod that waits no longer than this is starting, whatever it waits for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Status, reason and message of one condition.
+type Verdict = (ConditionStatus, Reason, String);
+
+/// Makes the conditions of one status.
+pub(super) struct Conditions<'a> {
+    facts: &'a Facts<'a>,
+    units: Held,
+    now: Time,
+}
+
+impl<'a> Conditions<'a> {
+    pub(super) fn new(facts: &'a Facts<'a>, units: Held, now: Time) -> Self {
+        Self { facts, units, now }
+    }
+
+    pub(super) fn all(&self) -> Vec<Condition> {
+        ConditionType::ALL.iter().map(|kind| self.condition(*kind)).collect()
+    }
+
+    fn condition(&self, kind: ConditionType) -> Condition {
+        let (status, reason, message) = self.verdict(kind);
+        let (generation, previous) = (self.facts.generation, &self.facts.previous.conditions);
+        condition(kind, status, reason, message, generation, previous, self.now.clone())
+    }
+
+    fn verdict(&self, kind: ConditionType) -> Verdict {
+        match kind {
+            ConditionType::Ready => self.ready(),
+            ConditionType::Reconciling => self.reconciling(),
+            ConditionType::Stalled => self.stalled(),
+            ConditionType::ConfigValid => self.config_valid(),
+            ConditionType::SourcesReachable => self.reachable("StreamSource/"),
+            ConditionType::SinksReachable => self.reachable("StreamSink/"),
+            ConditionType::CommitHealthy => self.commit_healthy(),
+            ConditionType::LagWithinTarget => self.lag_within_target(),
+            ConditionType::ScalingActive => {
+                no(Reason::ScalingDisabled, "workers are not scaled by lag in this version")
+            }
+            ConditionType::ScalingLimited => self.scaling_limited(),
+            ConditionType::Rebalancing => self.rebalancing(),
+            ConditionType::Paused => self.paused(),
+            ConditionType::Complete => self.complete(),
+        }
+    }
+
+    fn ready(&self) -> Verdict {
+        let failure = failure(self.facts.observed);
+        let invalid = self.facts.validated.err().filter(|_| self.facts.plan.assignment.is_none());
+        match self.facts.plan.step {
+            Step::Pause => no(Reason::Paused, "spec.paused is true: set it to false to go on"),
+            Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
+            _ if invalid.is_some() => {
+                let (reason, message) = summary(invalid.unwrap_or_default());
+                no(reason, message)
+            }
+            _ if failure.is_some() => worker_failed(failure),
+            _ if self.units.total > 0 && self.units.owned == self.units.total => {
+                yes(Reason::AsExpected, format!("{} units run", self.units.total))
+            }
+            _ if self.units.moving > 0 => no(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
+            _ => self.starting(),
+        }
+    }
+
+    /// Why no worker runs the units yet.
+    fn starting(&self) -> Verdict {
+        let observed = self.facts.observed;
+        let trouble = observed.deployment.as_ref().and_then(|deployment| deployment.trouble.clone());
+        let waits = observed.pods.iter().filter(|pod| pod.age > PATIENCE && !pod.terminating);
+        let pod = waits.filter_map(|pod| Some(format!("pod {}: {}", pod.name, pod.trouble.as_ref()?))).next();
+        match trouble.or(pod) {
+            Some(trouble) => no(Reason::WorkersUnavailable, trouble),
+            None => no(Reason::Starting, "workers are being started"),
+        }
+    }
+
+    fn reconciling(&self) -> Verdict {
+        if self.facts.validated.is_err() {
+            return no(Reason::AsExpected, "the problems of ConfigValid come first");
+        }
+        match self.facts.plan.step {
+            Step::Start => yes(Reason::Starting, "workers are being started"),
+            Step::RollOut => yes(Reason::RollingOut, "workers of a new plan are being started"),
+            Step::Move => yes(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
+            Step::Run | Step::Pause | Step::Complete => no(Reason::AsExpected, "nothing is being changed"),
+        }
+    }
+
+    fn stalled(&self) -> Verdict {
+        match (self.facts.validated, failure(self.facts.observed)) {
+            (Err(problems), _) => {
+                let (reason, message) = summary(problems);
+                yes(reason, message)
+            }
+            (Ok(_), Some(failure)) => {
+                let (_, reason, message) = worker_failed(Some(failure));
+                yes(reason, message)
+            }
+            (Ok(_), None) => no(Reason::AsExpected, "nothing stands in the way"),
+        }
+    }
+
+    fn config_valid(&self) -> Verdict {
+        match self.facts.validated {
+            Ok(_) => yes(Reason::AsExpected, "the resources make a plan"),
+            Err(problems) => {
+                let (reason, message) = summary(problems);
+                no(reason, message)
+            }
+        }
+    }
+
+    /// What workers say about the systems of one kind of resource.
+    fn reachable(&self, kind: &str) -> Verdict {
+        let about = failure(self.facts.observed).filter(|failure| {
+            let resource = failure.resource.as_deref().unwrap_or_default();
+            resource.starts_with(kind) && matches!(reason_of(failure), Reason::Unreachable | Reason::Unauthorized)
+        });
+        match about {
+            Some(failure) => no(reason_of(failure), failure.message.clone()),
+            None if self.units.owned > 0 => yes(Reason::AsExpected, "workers are connected"),
+            None => unknown("no worker has tried"),
+        }
+    }
+
+    fn commit_healthy(&self) -> Verdict {
+        let units = self.facts.observed.reports.values().flat_map(|report| &report.units);
+        let error = units.filter_map(|unit| Some(format!("unit {}: {}", unit.unit, unit.error.as_ref()?))).next();
+        match (error, figures::commit(self.facts.observed)) {
+            (Some(error), _) => no(Reason::CommitFailing, error),
+            (None, Some(_)) => yes(Reason::AsExpected, "units commit"),
+            (None, None) => unknown("nothing was committed yet"),
+        }
+    }
+
+    fn lag_within_target(&self) -> Verdict {
+        let target = self.facts.validated.map(|pipeline| pipeline.scaling.target_lag).unwrap_or_default();
+        let seconds = figures::lag(self.facts.observed).and_then(|lag| lag.seconds);
+        match seconds {
+            None => unknown("the lag is not known"),
+            Some(seconds) if seconds <= target.as_std().as_secs_f64() => {
+                yes(Reason::AsExpected, "the lag is below targetLag")
+            }
+            Some(seconds) => no(
+                Reason::LagAboveTarget,
+                format!("the oldest record waits for {seconds:.0} s, the target is {target}"),
+            ),
+        }
+    }
+
+    fn scaling_limited(&self) -> Verdict {
+        let asked = self.facts.validated.map_or(0, |pipeline| asked_for(&pipeline.scaling));
+        if asked > 1 {
+            let message =
+                format!("scaling asks for {asked} workers, and one worker runs a whole pipeline in this version");
+            return yes(Reason::TooManyWorkers, message);
+        }
+        no(Reason::AsExpected, "no limit stands in the way")
+    }
+
+    fn rebalancing(&self) -> Verdict {
+        match self.units.moving {
+            0 => no(Reason::AsExpected, "no unit moves"),
+            moving => yes(Reason::UnitsMoving, format!("{moving} of {} units move", self.units.total)),
+        }
+    }
+
+    fn paused(&self) -> Verdict {
+        match self.facts.plan.step {
+            Step::Pause => yes(Reason::Paused, "spec.paused is true: set it to false to go on"),
+            _ => no(Reason::AsExpected, "spec.paused is false"),
+        }
+    }
+
+    fn complete(&self) -> Verdict {
+        match self.facts.plan.step {
+            Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
+            _ => no(Reason::AsExpected, "there is input to read, or there may be"),
+        }
+    }
+}
+
+fn yes(reason: Reason, message: impl Into<String>) -> Verdict {
+    (ConditionStatus::True, reason, message.into())
+}
+
+fn no(reason: Reason, message: impl Into<String>) -> Verdict {
+    (ConditionStatus::False, reason, message.into())
+}
+
+fn unknown(message: &str) -> Verdict {
+    (ConditionStatus::Unknown, Reason::Pending, message.to_owned())
+}
+
+/// The failure that a worker reports and stands still for.
+pub(super) fn failure(observed: &Observed) -> Option<&Failure> {
+    let failed = observed.reports.values().filter(|report| report.state == WorkerState::Failed);
+    failed.filter_map(|report| report.failure.as_ref()).next()
+}
+
+fn reason_of(failure: &Failure) -> Reason {
+    Reason::parse(&failure.reason).unwrap_or(Reason::WorkerFailed)
+}
+
+fn worker_failed(failure: Option<&Failure>) -> Verdict {
+    let reason = failure.map_or(Reason::WorkerFailed, reason_of);
+    let resource = failure.and_then(|failure| failure.resource.clone()).map(|resource| format!("{resource}: "));
+    let message = failure.map(|failure| failure.message.clone()).unwrap_or_default();
+    no(reason, format!("{}{message}", resource.unwrap_or_default()))
+}

@@ -1,0 +1,135 @@
+//! A pipeline to try things with.
+
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use thalweg_crds::ids::{RunId, Slot};
+use thalweg_crds::report::{Report, UnitReport, WorkerState};
+use thalweg_operator_plan::check::{Checked, Stage, StageKind};
+use thalweg_operator_plan::objects::{Owner, Settings};
+use thalweg_operator_plan::observed::{Observed, Readiness, SlotLease, WorkerPod};
+use thalweg_operator_plan::plan::Plan;
+use thalweg_operator_plan::problem::Problem;
+use thalweg_operator_plan::resources::Written;
+use thalweg_operator_plan::validate::{ValidatedPipeline, draft, validate};
+
+fn spec<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("a spec")
+}
+
+/// Kafka to Kafka, by window.
+pub fn written() -> Written {
+    let columns = json!([{"name": "pickup_at", "type": "TIMESTAMP(3)"}, {"name": "zone", "type": "INT"}]);
+    let source = json!({
+        "kafka": {
+            "brokers": ["kafka:9092"],
+            "topic": "trips",
+            "tls": {"caFrom": {"configMapKeyRef": {"name": "kafka-ca", "key": "ca.crt"}}},
+            "sasl": {
+                "mechanism": "ScramSha512", "username": "app",
+                "passwordFrom": {"secretKeyRef": {"name": "kafka", "key": "password"}},
+            },
+        },
+        "schema": columns,
+        "watermark": {"column": "pickup_at"},
+    });
+    let pipeline = json!({
+        "sources": [{"name": "taxi-trips", "as": "trips"}],
+        "sinks": [{"name": "pickups"}],
+        "sql": "INSERT INTO pickups\nSELECT 1",
+        "state": {"url": "s3://bucket/prefix"},
+    });
+    Written {
+        namespace: "shop".to_owned(),
+        name: "pickups-per-zone".to_owned(),
+        spec: spec(pipeline),
+        sources: [("taxi-trips".to_owned(), spec(source))].into(),
+        sinks: [("pickups".to_owned(), spec(json!({"kafka": {"brokers": ["kafka:9092"], "topic": "pickups"}})))].into(),
+        config_maps: BTreeMap::new(),
+    }
+}
+
+/// What a check says of it.
+pub fn stages() -> Checked {
+    Checked::Stages(vec![Stage {
+        id: 0,
+        kind: StageKind::Windowed,
+        sources: vec!["trips".to_owned()],
+        fingerprint: "f".to_owned(),
+    }])
+}
+
+/// Validates what is written, with these stages.
+pub fn validated(written: &Written, checked: &Checked) -> Result<ValidatedPipeline, Vec<Problem>> {
+    validate(&draft(written, None)?, written, checked)
+}
+
+/// The pipeline.
+pub fn pipeline() -> ValidatedPipeline {
+    validated(&written(), &stages()).expect("it is valid")
+}
+
+/// The resource that owns everything.
+pub fn owner() -> Owner {
+    Owner { name: "pickups-per-zone".to_owned(), uid: "0f3c".to_owned() }
+}
+
+/// What the installation says.
+pub fn settings() -> Settings {
+    Settings {
+        worker_image: "ghcr.io/thalweg/thalweg:0.1.0".to_owned(),
+        image_pull_policy: None,
+        operator_namespace: "thalweg".to_owned(),
+    }
+}
+
+/// A worker that lives and has claimed a slot.
+pub fn join(observed: &mut Observed, number: usize, life: &str, plan: &str) {
+    let slot = Slot(format!("pickups-per-zone-{number}"));
+    let lease = SlotLease {
+        slot,
+        holder: Some(RunId(format!("{life}/0"))),
+        plan: plan.to_owned(),
+        address: format!("10.0.0.{number}:8443"),
+        ..SlotLease::default()
+    };
+    while observed.slots.len() <= number {
+        let slot = Slot(format!("pickups-per-zone-{}", observed.slots.len()));
+        observed.slots.push(SlotLease { slot, ..SlotLease::default() });
+    }
+    observed.slots[number] = lease;
+    observed.pods.push(WorkerPod {
+        name: format!("pod-{life}"),
+        uid: life.to_owned(),
+        ready: Readiness::Ready,
+        age: Duration::from_secs(60),
+        ..WorkerPod::default()
+    });
+}
+
+/// Workers do and report what a plan publishes.
+pub fn obey(observed: &mut Observed, plan: &Plan) {
+    let assignment = plan.assignment.clone().expect("an assignment");
+    observed.reports.clear();
+    for worker in &assignment.workers {
+        let owned = assignment.units.iter().filter(|unit| unit.owner.as_ref() == Some(&worker.slot));
+        let units: Vec<_> =
+            owned.map(|unit| UnitReport { unit: unit.unit, epoch: unit.epoch, ..UnitReport::default() }).collect();
+        let state = if units.is_empty() { WorkerState::Waiting } else { WorkerState::Running };
+        let report = Report {
+            run_id: worker.run_id.clone(),
+            slot: Some(worker.slot.clone()),
+            plan: assignment.plan.clone(),
+            state,
+            units,
+            ..Report::default()
+        };
+        observed.reports.insert(worker.run_id.clone(), report);
+    }
+    observed.assignment = Some(assignment);
+}

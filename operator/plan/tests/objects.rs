@@ -1,0 +1,86 @@
+//! What is created in a cluster: the snapshots show it.
+
+mod kit;
+
+use kit::{owner, pipeline, settings, stages, validated, written};
+use serde::Serialize;
+use serde_json::{Value, json};
+use thalweg_operator_plan::objects::{self, Objects, build};
+use thalweg_operator_plan::observed::Observed;
+use thalweg_operator_plan::plan::plan;
+use thalweg_operator_plan::resources::Written;
+
+fn objects_of(written: &Written) -> Objects {
+    let pipeline = validated(written, &stages()).expect("it is valid");
+    build(&pipeline, &plan(&pipeline, &Observed::default()), &owner(), &settings())
+}
+
+fn json(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).expect("an object")
+}
+
+#[test]
+fn every_object_of_a_pipeline_is_as_it_is_shown() {
+    let objects = objects_of(&written());
+    insta::assert_json_snapshot!("deployment", json(&objects.deployment));
+    insta::assert_json_snapshot!("plan", json(&objects.plan));
+    insta::assert_json_snapshot!("service_account", json(&objects.service_account));
+    insta::assert_json_snapshot!("role", json(&objects.role));
+    insta::assert_json_snapshot!("role_binding", json(&objects.role_binding));
+    insta::assert_json_snapshot!("service", json(&objects.service));
+    insta::assert_json_snapshot!("network_policy", json(&objects.network_policy));
+    insta::assert_json_snapshot!("disruption_budget", json(&objects.disruption_budget));
+    insta::assert_json_snapshot!("lease", json(&objects::slot_lease(&pipeline(), &owner(), 1)));
+    let spec = plan(&pipeline(), &Observed::default()).assignment.expect("an assignment");
+    insta::assert_json_snapshot!("assignment", json(&objects::assignment(&pipeline(), &owner(), spec)));
+}
+
+#[test]
+fn a_worker_gets_what_its_user_says_and_no_label_or_security_of_ours_is_lost() {
+    let mut written = written();
+    written.spec.worker = serde_json::from_value(json!({
+        "image": "mine:1",
+        "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "priorityClassName": "high",
+        "serviceAccountAnnotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/r"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "podLabels": {"team": "rides", "thalweg.dev/pipeline": "another"},
+        "podAnnotations": {"thalweg.dev/plan": "another"},
+        "logLevel": "Debug",
+    }))
+    .expect("a worker");
+    let objects = objects_of(&written);
+    insta::assert_json_snapshot!("deployment_of_a_user", json(&objects.deployment));
+    insta::assert_json_snapshot!("service_account_with_a_cloud_role", json(&objects.service_account));
+}
+
+#[test]
+fn a_user_who_names_an_account_keeps_it_and_the_role_goes_to_it() {
+    let mut written = written();
+    written.spec.worker = serde_json::from_value(json!({"serviceAccountName": "pod-identity"})).expect("a worker");
+    let objects = objects_of(&written);
+    assert_eq!(objects.service_account, None);
+    assert_eq!(json(&objects.role_binding)["subjects"][0]["name"], "pod-identity");
+    assert_eq!(json(&objects.deployment)["spec"]["template"]["spec"]["serviceAccountName"], "pod-identity");
+}
+
+#[test]
+fn every_object_belongs_to_the_pipeline_and_no_rule_names_secrets() {
+    let objects = objects_of(&written());
+    let all = [
+        json(&objects.service_account),
+        json(&objects.role),
+        json(&objects.role_binding),
+        json(&objects.network_policy),
+        json(&objects.plan),
+        json(&objects.service),
+        json(&objects.disruption_budget),
+        json(&objects.deployment),
+    ];
+    for object in all {
+        assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "0f3c", "{object}");
+    }
+    assert!(!json(&objects.role).to_string().contains("secrets"));
+}

@@ -1,0 +1,289 @@
+//! All writes of one look at a pipeline, but its status: nothing is written that is as it should be.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::reflector::Store;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
+use thalweg_crds::ids::{RunId, Slot};
+use thalweg_operator_plan::applied::{differs, stamp};
+use thalweg_operator_plan::names::{APPLIED, MANAGER, PIPELINE};
+use thalweg_operator_plan::objects::{self, Objects};
+use thalweg_operator_plan::observed::pod_uid;
+use thalweg_operator_plan::plan::{Plan, moves};
+use thalweg_operator_plan::validate::ValidatedPipeline;
+
+use crate::context::Context;
+use crate::error::{Error, Result, is_status};
+use crate::observe::Subject;
+
+/// An object of ours: in a namespace, readable and writable.
+pub trait Object:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Object for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Objects that were compared and found as they should be: UID and version, by the hash of what they should be.
+#[derive(Default)]
+pub struct Verified(Mutex<HashMap<String, String>>);
+
+impl Verified {
+    fn holds(&self, key: &str, version: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).is_some_and(|verified| verified == version)
+    }
+
+    fn note(&self, key: String, version: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, version);
+    }
+}
+
+/// One look's writes.
+pub struct Applier<'a> {
+    /// The pipeline.
+    pub subject: &'a Subject,
+    /// What all looks share.
+    pub context: &'a Context,
+    /// How many writes there were.
+    pub writes: u32,
+}
+
+impl Applier<'_> {
+    /// Applies every object of a pipeline, those first that others need.
+    ///
+    /// # Errors
+    /// A write failed: the rest is left to the next look.
+    pub async fn objects(&mut self, objects: &Objects) -> Result<()> {
+        let world = &self.context.world;
+        if let Some(account) = &objects.service_account {
+            self.apply(&world.service_accounts, account).await?;
+        }
+        self.apply(&world.roles, &objects.role).await?;
+        self.apply(&world.role_bindings, &objects.role_binding).await?;
+        self.apply(&world.network_policies, &objects.network_policy).await?;
+        self.apply(&world.plans, &objects.plan).await?;
+        self.apply(&world.services, &objects.service).await?;
+        self.apply(&world.disruption_budgets, &objects.disruption_budget).await?;
+        self.apply(&world.deployments, &objects.deployment).await
+    }
+
+    /// Makes the slot Leases that are missing.
+    ///
+    /// # Errors
+    /// A write failed.
+    pub async fn slots(&mut self, pipeline: &ValidatedPipeline, plan: &Plan) -> Result<()> {
+        for number in 0..plan.slots {
+            let lease = objects::slot_lease(pipeline, &self.subject.owner, number);
+            let known: Option<_> =
+                self.subject.known::<Lease>(self.context, &self.context.world.leases, &lease.name_any());
+            if known.is_none() {
+                self.create(lease).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees slots whose holder is gone, after asking once more: a pod that the cache does not know yet is not gone.
+    ///
+    /// # Errors
+    /// A request failed, or somebody else wrote first.
+    pub async fn free(&mut self, slots: &[Slot]) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let pods: Api<Pod> = self.api()?;
+        let label = format!("{PIPELINE}={}", self.subject.names.label());
+        let alive =
+            pods.list(&ListParams::default().labels(&label)).await.map_err(Error::api("listing worker pods"))?;
+        for slot in slots {
+            let known = self.subject.known::<Lease>(self.context, &self.context.world.leases, &slot.0);
+            let Some(mut lease) = known.map(|lease| (*lease).clone()) else { continue };
+            let Some(holder) = lease.spec.as_mut().and_then(|spec| spec.holder_identity.take()) else { continue };
+            let holder = RunId(holder);
+            if alive.iter().any(|pod| pod.uid().as_deref() == Some(pod_uid(&holder))) {
+                continue;
+            }
+            lease.metadata.managed_fields = None;
+            let api: Api<Lease> = self.api()?;
+            let answer = api.replace(&slot.0, &posted(), &lease).await;
+            self.wrote("update", &slot.0, answer)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes an assignment: created once, then changed only at the version that was read, so that of two operators
+    /// one gets a conflict.
+    ///
+    /// # Errors
+    /// A write failed, or somebody else wrote first.
+    pub async fn assignment(
+        &mut self,
+        desired: &AssignmentSpec,
+        made: impl FnOnce() -> Option<StreamAssignment>,
+    ) -> Result<()> {
+        let name = self.subject.names.pipeline();
+        let known = self.subject.known::<StreamAssignment>(self.context, &self.context.world.assignments, name);
+        let Some(known) = known else {
+            return match made() {
+                Some(made) => self.create(made).await,
+                None => Ok(()),
+            };
+        };
+        if known.spec == *desired {
+            return Ok(());
+        }
+        let mut next = StreamAssignment { spec: desired.clone(), ..(*known).clone() };
+        next.metadata.managed_fields = None;
+        let api: Api<StreamAssignment> = self.api()?;
+        let answer = api.replace(name, &posted(), &next).await;
+        self.wrote("update", name, answer)?;
+        let moves = moves(&known.spec, desired);
+        self.context.metrics.moves.with_label_values(&["Handoff"]).inc_by(moves.handoffs);
+        self.context.metrics.moves.with_label_values(&["Takeover"]).inc_by(moves.takeovers);
+        Ok(())
+    }
+
+    /// Removes ConfigMaps of plans that nobody runs.
+    ///
+    /// # Errors
+    /// A write failed.
+    pub async fn remove_plans(&mut self, kept: &BTreeSet<String>) -> Result<()> {
+        let ours =
+            |map: &ConfigMap| map.namespace().as_ref() == Some(&self.subject.namespace) && self.subject.owns(map);
+        let stale = self.context.world.plans.state_filter(|map| ours(map) && !kept.contains(&map.name_any()));
+        for map in stale {
+            let name = map.name_any();
+            // The one that was read, and no other of its name.
+            let same = Preconditions { uid: map.uid(), resource_version: map.resource_version() };
+            let parameters = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+            let api: Api<ConfigMap> = self.api()?;
+            match api.delete(&name, &parameters).await {
+                Err(error) if !is_status(&error, 404) && !is_status(&error, 409) => {
+                    return Err(Error::api(format!("removing ConfigMap {name}"))(error));
+                }
+                _ => self.count::<ConfigMap>("delete"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies an object unless it is as it should be.
+    async fn apply<K: Object>(&mut self, store: &Store<K>, desired: &K) -> Result<()> {
+        let name = desired.name_any();
+        let wanted = stamp(serde_json::to_value(desired).map_err(|error| Error::Internal(error.to_string()))?);
+        let found = match self.cached(store, &name) {
+            Some(cached) => Some(cached),
+            // It may exist without our labels, or belong to somebody else.
+            None => {
+                self.api::<K>()?.get_opt(&name).await.map_err(Error::api(format!("reading {} {name}", K::kind(&()))))?
+            }
+        };
+        if let Some(found) = &found {
+            self.must_own(found)?;
+            if self.is_as_wanted(found, &wanted)? {
+                return Ok(());
+            }
+        }
+        let api: Api<K> = self.api()?;
+        let answer = api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&wanted)).await;
+        self.wrote("apply", &name, answer)
+    }
+
+    fn cached<K: Object>(&self, store: &Store<K>, name: &str) -> Option<K> {
+        let key = kube::runtime::reflector::ObjectRef::new(name).within(&self.subject.namespace);
+        let cached = store.get(&key);
+        self.context.overlay.newest(&self.subject.namespace, name, cached).map(|found| (*found).clone())
+    }
+
+    fn is_as_wanted<K: Object>(&self, found: &K, wanted: &Value) -> Result<bool> {
+        let hash = wanted["metadata"]["annotations"][APPLIED].as_str().unwrap_or_default();
+        let key = format!("{}/{}/{}", K::kind(&()), self.subject.namespace, found.name_any());
+        let version = format!("{hash}/{:?}/{:?}", found.uid(), found.resource_version());
+        if self.context.verified.holds(&key, &version) {
+            return Ok(true);
+        }
+        let found = serde_json::to_value(found).map_err(|error| Error::Internal(error.to_string()))?;
+        let same = !differs(wanted, &found);
+        if same {
+            self.context.verified.note(key, version);
+        }
+        Ok(same)
+    }
+
+    /// Makes an object that is not there. One that is there after all is ours already, or somebody else's.
+    async fn create<K: Object>(&mut self, object: K) -> Result<()> {
+        let name = object.name_any();
+        let api: Api<K> = self.api()?;
+        match api.create(&posted(), &object).await {
+            Err(error) if is_status(&error, 409) => {
+                let found = api.get_opt(&name).await.map_err(Error::api(format!("reading {} {name}", K::kind(&()))))?;
+                // Gone again already: the next look makes it.
+                let Some(found) = found else {
+                    return Err(Error::api(format!("writing {} {name}", K::kind(&())))(error));
+                };
+                self.must_own(&found)?;
+                self.context.overlay.wrote(&found);
+                Ok(())
+            }
+            answer => self.wrote("create", &name, answer),
+        }
+    }
+
+    fn must_own<K: Object>(&self, found: &K) -> Result<()> {
+        match self.subject.owns(found) {
+            true => Ok(()),
+            false => Err(Error::NameTaken { kind: K::kind(&()).into_owned(), name: found.name_any() }),
+        }
+    }
+
+    /// Where a kind is written, by a leader only.
+    fn api<K: Object>(&self) -> Result<Api<K>> {
+        match self.context.leadership.holds() {
+            true => Ok(Api::namespaced(self.context.client.clone(), &self.subject.namespace)),
+            false => Err(Error::NotLeader),
+        }
+    }
+
+    fn wrote<K: Object>(&mut self, verb: &str, name: &str, answer: kube::Result<K>) -> Result<()> {
+        let written = answer.map_err(Error::api(format!("writing {} {name}", K::kind(&()))))?;
+        self.count::<K>(verb);
+        self.context.overlay.wrote(&written);
+        Ok(())
+    }
+
+    fn count<K: Object>(&mut self, verb: &str) {
+        self.writes += 1;
+        self.context.metrics.wrote(&K::kind(&()), verb);
+    }
+}
+
+fn posted() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}

@@ -1,0 +1,159 @@
+//! The loop: pipelines that something happened to are looked at, several at once, each by one look at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use futures::{StreamExt, stream};
+use kube::runtime::Controller;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, ResourceExt};
+use thalweg_crds::StreamPipeline;
+use thalweg_operator_plan::names::MANAGER;
+use thalweg_operator_plan::objects::Settings;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use crate::apply::Verified;
+use crate::backoff::Backoff;
+use crate::checks::Checks;
+use crate::context::Context;
+use crate::error::{Class, Error};
+use crate::leader::Leadership;
+use crate::metrics::Metrics;
+use crate::overlay::Overlay;
+use crate::reconcile::reconcile;
+use crate::reports::{Poller, Reports};
+use crate::status::StatusTimes;
+use crate::tally::Tally;
+use crate::world::World;
+
+/// Events within this time cost one look: our own writes come back as a handful of them.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// What a controller is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// The API server.
+    pub client: Client,
+    /// The namespace that is looked after; all where there is none.
+    pub namespace: Option<String>,
+    /// What the installation says about workers.
+    pub settings: Settings,
+    /// Plans of SQL.
+    pub checks: Arc<Checks>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Pipelines and units, summed up.
+    pub tally: Arc<Tally>,
+    /// Whether this process may write.
+    pub leadership: Leadership,
+    /// Looks at once.
+    pub concurrency: u16,
+    /// The name of this process among its replicas.
+    pub instance: String,
+    /// Seed of the spread of retries.
+    pub seed: u64,
+}
+
+/// Caches that are filled, and the loop that has not begun.
+pub struct Started {
+    context: Arc<Context>,
+    triggers: UnboundedReceiver<ObjectRef<StreamPipeline>>,
+    poller: Poller,
+    concurrency: u16,
+}
+
+impl Started {
+    /// Starts every watch, and waits until the caches are filled.
+    ///
+    /// # Errors
+    /// A watch has ended.
+    pub async fn new(parts: Parts) -> Result<Self, Error> {
+        let (sender, triggers) = unbounded();
+        let overlay = Arc::new(Overlay::default());
+        let world = Arc::new(World::start(&parts.client, parts.namespace.as_deref(), sender.clone(), &overlay));
+        world.filled().await.map_err(|error| Error::Internal(error.to_string()))?;
+        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(parts.instance) };
+        let reports = Arc::new(Reports::default());
+        let poller = Poller {
+            leases: world.leases.clone(),
+            pods: world.pods.clone(),
+            silence: Arc::clone(&world.silence),
+            reports: Arc::clone(&reports),
+            triggers: sender,
+            metrics: Arc::clone(&parts.metrics),
+        };
+        let context = Context {
+            events: Recorder::new(parts.client.clone(), reporter),
+            client: parts.client,
+            world,
+            overlay,
+            verified: Verified::default(),
+            reports,
+            checks: parts.checks,
+            settings: parts.settings,
+            leadership: parts.leadership,
+            metrics: parts.metrics,
+            backoff: Backoff::new(parts.seed),
+            written: StatusTimes::default(),
+            tally: parts.tally,
+        };
+        Ok(Self { context: Arc::new(context), triggers, poller, concurrency: parts.concurrency })
+    }
+
+    /// Looks at pipelines for as long as it is awaited.
+    pub async fn run(self) {
+        let pipelines = self.context.world.pipelines.clone();
+        info!(pipelines = pipelines.len(), "caches are filled");
+        let tally = Arc::clone(&self.context.tally);
+        let metrics = Arc::clone(&self.context.metrics);
+        let looks = Controller::for_shared_stream(stream::pending(), pipelines)
+            .with_config(Config::default().concurrency(self.concurrency).debounce(DEBOUNCE))
+            .reconcile_on(self.triggers)
+            .run(look, retry, self.context)
+            .for_each(|look| {
+                if let Err(kube::runtime::controller::Error::ObjectNotFound(gone)) = look {
+                    tally.note(gone.namespace.as_deref().unwrap_or_default(), &gone.name, None, &metrics);
+                }
+                std::future::ready(())
+            });
+        tokio::join!(looks, self.poller.run());
+    }
+}
+
+/// A look with its time and its result.
+async fn look(pipeline: Arc<StreamPipeline>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let result = reconcile(&pipeline, &context).await;
+    let name = match &result {
+        Ok((_, 0)) => "Unchanged",
+        Ok(_) => "Changed",
+        Err(error) => error.name(),
+    };
+    context.metrics.reconciled(name, started.elapsed());
+    let (action, writes) = result?;
+    context.backoff.went_well(&key(&pipeline));
+    debug!(namespace = pipeline.namespace(), pipeline = pipeline.name_any(), writes, "looked at");
+    Ok(action)
+}
+
+fn retry(pipeline: Arc<StreamPipeline>, error: &Error, context: Arc<Context>) -> Action {
+    let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
+    let delay = context.backoff.failed(&key(&pipeline));
+    match error.class() {
+        // Somebody wrote first, and the event of that is on its way.
+        _ if error.is_conflict() => debug!(namespace, pipeline = name, %error, "looking again"),
+        Class::Internal => error!(namespace, pipeline = name, %error, reason = error.name(), "looking again"),
+        Class::User | Class::External => {
+            warn!(namespace, pipeline = name, %error, reason = error.name(), "looking again")
+        }
+    }
+    Action::requeue(delay)
+}
+
+fn key(pipeline: &StreamPipeline) -> String {
+    format!("{}/{}", pipeline.namespace().unwrap_or_default(), pipeline.name_any())
+}

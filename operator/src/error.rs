@@ -1,0 +1,97 @@
+//! What can go wrong while a pipeline is brought to where it should be, and who has to act.
+
+use std::fmt;
+
+/// Why a pipeline was not brought to where it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused or did not answer.
+    #[error("{what}: {source}")]
+    Api {
+        /// What was asked of it.
+        what: String,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// The SQL could not be checked.
+    #[error("checking SQL with {binary}: {what}")]
+    Check {
+        /// The binary.
+        binary: String,
+        /// What happened.
+        what: String,
+    },
+    /// An object has the name that one of ours is to have, and somebody else owns it.
+    #[error("{kind} {name} exists and does not belong to this pipeline: rename the pipeline, or remove that object")]
+    NameTaken {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// Another operator leads.
+    #[error("this operator no longer leads")]
+    NotLeader,
+    /// What must not happen.
+    #[error("{0} (this is a bug: please report it)")]
+    Internal(String),
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The user, by a change of the spec.
+    User,
+    /// Nobody: it is tried again.
+    External,
+    /// The developers.
+    Internal,
+}
+
+impl Error {
+    /// A failed request.
+    pub fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Api { what, source: Box::new(source) }
+    }
+
+    /// Who has to act.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Api { .. } | Self::NotLeader => Class::External,
+            Self::NameTaken { .. } => Class::User,
+            Self::Check { .. } | Self::Internal(_) => Class::Internal,
+        }
+    }
+
+    /// Whether somebody else wrote first: what was read is old, and the next look will see it.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if is_status(source, 409))
+    }
+
+    /// The name of the variant: an event's reason, a metric's label.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Api { .. } if self.is_conflict() => "Conflict",
+            Self::Api { .. } => "ApiRequestFailed",
+            Self::Check { .. } => "CheckFailed",
+            Self::NameTaken { .. } => "NameTaken",
+            Self::NotLeader => "NotLeader",
+            Self::Internal(_) => "Internal",
+        }
+    }
+}
+
+/// Whether the API server answered with this HTTP status.
+pub fn is_status(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

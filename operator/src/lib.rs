@@ -1,0 +1,38 @@
+//! The operator: turns the three resources into running workers.
+//!
+//! ```text
+//! resource ─ observe ─▶ validate ─▶ plan ─▶ apply ─▶ status
+//! ```
+//! Only observe, apply and status do I/O; what is decided in between is in `thalweg-operator-plan`.
+//!
+//! | To find | look in |
+//! |---|---|
+//! | the steps | [`reconcile`] |
+//! | the loop, watches and caches | [`controller`], [`world`], [`watch`] |
+//! | all reads; all writes | [`observe`]; [`apply`], [`status`] |
+//! | reports of workers, silent Leases | [`reports`], [`silence`] |
+//! | SQL in a child process with limits | [`checks`] |
+//! | leader election | [`leader`] |
+//! | every metric | [`metrics`] |
+
+pub mod apply;
+pub mod backoff;
+pub mod checks;
+pub mod context;
+pub mod controller;
+pub mod error;
+pub mod leader;
+pub mod limits;
+pub mod metrics;
+pub mod observe;
+pub mod overlay;
+pub mod pods;
+pub mod reconcile;
+pub mod reports;
+pub mod server;
+pub mod settings;
+pub mod silence;
+pub mod status;
+pub mod tally;
+pub mod watch;
+pub mod world;

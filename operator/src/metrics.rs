@@ -1,0 +1,192 @@
+//! Every metric of the operator, in base units.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// From an untouched pipeline (tenths of a millisecond) to one whose objects are all made (half a second).
+const RECONCILE_BUCKETS: [f64; 9] = [0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0];
+/// From a first plan in a warm page cache (tens of milliseconds) to the limit.
+const CHECK_BUCKETS: [f64; 7] = [0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// What kind of figure a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts in buckets.
+    Histogram,
+}
+
+/// A metric's name and what it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind of figure.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+const RECONCILES: Metric = Metric {
+    name: "thalweg_operator_reconciles_total",
+    kind: Kind::Counter,
+    labels: &["result"],
+    help: "Looks at a pipeline, by result: Unchanged, Changed, or the name of an error.",
+};
+const RECONCILE_SECONDS: Metric = Metric {
+    name: "thalweg_operator_reconcile_seconds",
+    kind: Kind::Histogram,
+    labels: &[],
+    help: "How long a look at a pipeline takes.",
+};
+const CHECK_SECONDS: Metric = Metric {
+    name: "thalweg_operator_check_seconds",
+    kind: Kind::Histogram,
+    labels: &["result"],
+    help: "How long a child process plans SQL, by result: Stages, Problems, OverLimit.",
+};
+const WRITES: Metric = Metric {
+    name: "thalweg_operator_writes_total",
+    kind: Kind::Counter,
+    labels: &["kind", "verb"],
+    help: "Writes to the API server, but events and the leader's Lease.",
+};
+const REPORTS: Metric = Metric {
+    name: "thalweg_operator_reports_total",
+    kind: Kind::Counter,
+    labels: &["result"],
+    help: "Reports asked of workers, by result: Received, Failed.",
+};
+const LEADER: Metric =
+    Metric { name: "thalweg_operator_leader", kind: Kind::Gauge, labels: &[], help: "1 while this replica leads." };
+const PIPELINES: Metric =
+    Metric { name: "thalweg_operator_pipelines", kind: Kind::Gauge, labels: &["phase"], help: "Pipelines by phase." };
+const UNITS: Metric = Metric {
+    name: "thalweg_operator_units",
+    kind: Kind::Gauge,
+    labels: &["state"],
+    help: "Units of all pipelines by state: owned, moving, waiting.",
+};
+const TAKEOVERS: Metric = Metric {
+    name: "thalweg_operator_unit_moves_total",
+    kind: Kind::Counter,
+    labels: &["kind"],
+    help: "Changes of a unit's owner, by kind: Handoff, Takeover.",
+};
+const STARTED: Metric = Metric {
+    name: "thalweg_operator_started_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "When this process started, in seconds since 1970.",
+};
+
+/// Every metric, in the order of the reference.
+pub const ALL: [Metric; 10] =
+    [RECONCILES, RECONCILE_SECONDS, CHECK_SECONDS, WRITES, REPORTS, LEADER, PIPELINES, UNITS, TAKEOVERS, STARTED];
+
+/// What is counted.
+pub struct Metrics {
+    registry: Registry,
+    /// Looks at pipelines, by result.
+    pub reconciles: IntCounterVec,
+    /// How long they take.
+    pub reconcile_seconds: Histogram,
+    /// How long checks take.
+    pub check_seconds: HistogramVec,
+    /// Writes, by kind and verb.
+    pub writes: IntCounterVec,
+    /// Reports, by result.
+    pub reports: IntCounterVec,
+    /// Whether this replica leads.
+    pub leader: IntGauge,
+    /// Pipelines by phase.
+    pub pipelines: IntGaugeVec,
+    /// Units by state.
+    pub units: IntGaugeVec,
+    /// Moves of units by kind.
+    pub moves: IntCounterVec,
+    /// When this process started.
+    pub started: Gauge,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// A name is registered twice or is no name.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let latency = HistogramOpts::from(opts(RECONCILE_SECONDS)).buckets(RECONCILE_BUCKETS.to_vec());
+        let checks = HistogramOpts::from(opts(CHECK_SECONDS)).buckets(CHECK_BUCKETS.to_vec());
+        Ok(Self {
+            reconciles: registered(&registry, IntCounterVec::new(opts(RECONCILES), RECONCILES.labels)?)?,
+            reconcile_seconds: registered(&registry, Histogram::with_opts(latency)?)?,
+            check_seconds: registered(&registry, HistogramVec::new(checks, CHECK_SECONDS.labels)?)?,
+            writes: registered(&registry, IntCounterVec::new(opts(WRITES), WRITES.labels)?)?,
+            reports: registered(&registry, IntCounterVec::new(opts(REPORTS), REPORTS.labels)?)?,
+            leader: registered(&registry, IntGauge::with_opts(opts(LEADER))?)?,
+            pipelines: registered(&registry, IntGaugeVec::new(opts(PIPELINES), PIPELINES.labels)?)?,
+            units: registered(&registry, IntGaugeVec::new(opts(UNITS), UNITS.labels)?)?,
+            moves: registered(&registry, IntCounterVec::new(opts(TAKEOVERS), TAKEOVERS.labels)?)?,
+            started: registered(&registry, Gauge::with_opts(opts(STARTED))?)?,
+            registry,
+        })
+    }
+
+    /// One write.
+    pub fn wrote(&self, kind: &str, verb: &str) {
+        self.writes.with_label_values(&[kind, verb]).inc();
+    }
+
+    /// One look at a pipeline.
+    pub fn reconciled(&self, result: &str, took: Duration) {
+        self.reconciles.with_label_values(&[result]).inc();
+        self.reconcile_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn text(&self) -> String {
+        let mut out = Vec::new();
+        // Writing to memory does not fail, and a metric that cannot be shown is left out.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+fn opts(metric: Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_is_shown_with_its_help() {
+        let metrics = Metrics::new().unwrap();
+        metrics.wrote("Deployment", "apply");
+        metrics.reconciled("Changed", Duration::from_millis(3));
+        let text = metrics.text();
+        assert!(text.contains("thalweg_operator_writes_total{kind=\"Deployment\",verb=\"apply\"} 1"), "{text}");
+        assert!(text.contains("# HELP thalweg_operator_leader 1 while this replica leads."), "{text}");
+        for metric in ALL {
+            let unit = metric.name.ends_with("_total") == (metric.kind == Kind::Counter);
+            assert!(unit && metric.name.starts_with("thalweg_operator_"), "{}", metric.name);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! All reads of one look at a pipeline: caches, what was written since, and what caches do not hold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::Api;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use thalweg_crds::assignment::StreamAssignment;
+use thalweg_crds::ids::RunId;
+use thalweg_crds::report::Report;
+use thalweg_operator_plan::names::{self, Names};
+use thalweg_operator_plan::objects::Owner;
+use thalweg_operator_plan::observed::{Observed, SILENCE_LIMIT, SlotLease};
+use thalweg_operator_plan::references::{sink_names, source_names, sql_map_name};
+use thalweg_operator_plan::resources::Written;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::pods::{rollout, worker_pod};
+
+/// The pipeline that is looked at.
+#[derive(Clone)]
+pub struct Subject {
+    /// Its namespace.
+    pub namespace: String,
+    /// The names of its objects.
+    pub names: Names,
+    /// It, as the owner of objects.
+    pub owner: Owner,
+    /// It.
+    pub pipeline: Arc<thalweg_crds::StreamPipeline>,
+}
+
+impl Subject {
+    /// Who is looked at.
+    ///
+    /// # Errors
+    /// The API server gave a pipeline without a namespace or a UID.
+    pub fn new(pipeline: Arc<thalweg_crds::StreamPipeline>) -> Result<Self> {
+        let missing = |what: &str| Error::Internal(format!("a StreamPipeline without {what}"));
+        let namespace = pipeline.namespace().ok_or_else(|| missing("a namespace"))?;
+        let name = pipeline.name_any();
+        let uid = pipeline.uid().ok_or_else(|| missing("a UID"))?;
+        Ok(Self { namespace, names: Names::new(&name), owner: Owner { name, uid }, pipeline })
+    }
+
+    /// The newest of an object of this pipeline that is known; `None` if it belongs to somebody else.
+    pub fn known<K>(&self, context: &Context, store: &Store<K>, name: &str) -> Option<Arc<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+    {
+        let cached = store.get(&ObjectRef::new(name).within(&self.namespace));
+        let newest = context.overlay.newest(&self.namespace, name, cached)?;
+        self.owns(&*newest).then_some(newest)
+    }
+
+    /// Whether an object belongs to this pipeline, and not to one of its name that is gone.
+    pub fn owns<K: Resource>(&self, object: &K) -> bool {
+        object.meta().owner_references.iter().flatten().any(|owner| owner.uid == self.owner.uid)
+    }
+}
+
+/// The resources of a pipeline, as they are stored.
+///
+/// # Errors
+/// A ConfigMap with SQL cannot be read.
+pub async fn written(subject: &Subject, context: &Context) -> Result<Written> {
+    let spec = &subject.pipeline.spec;
+    let namespace = &subject.namespace;
+    let sources = source_names(spec).into_iter().filter_map(|name| {
+        let found = context.world.sources.get(&ObjectRef::new(name).within(namespace))?;
+        Some((name.to_owned(), found.spec.clone()))
+    });
+    let sinks = sink_names(spec).into_iter().filter_map(|name| {
+        let found = context.world.sinks.get(&ObjectRef::new(name).within(namespace))?;
+        Some((name.to_owned(), found.spec.clone()))
+    });
+    Ok(Written {
+        namespace: namespace.clone(),
+        name: subject.owner.name.clone(),
+        spec: spec.clone(),
+        sources: sources.collect(),
+        sinks: sinks.collect(),
+        config_maps: sql_map(subject, context).await?,
+    })
+}
+
+async fn sql_map(subject: &Subject, context: &Context) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
+    let Some(name) = sql_map_name(&subject.pipeline.spec) else { return Ok(BTreeMap::new()) };
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &subject.namespace);
+    let found = api.get_opt(name).await.map_err(Error::api(format!("reading ConfigMap {name}")))?;
+    Ok(found.map(|map| (name.to_owned(), map.data.unwrap_or_default())).into_iter().collect())
+}
+
+/// What the cluster and the workers said.
+///
+/// # Errors
+/// A Lease that is about to be given up cannot be read.
+pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> {
+    let assignment: Option<Arc<StreamAssignment>> =
+        subject.known(context, &context.world.assignments, subject.names.pipeline());
+    let mut slots = Vec::new();
+    for lease in leases(subject, context) {
+        slots.push(slot(subject, context, &lease).await?);
+    }
+    let label = subject.names.label();
+    let pods = context.world.pods.state_filter(|pod| {
+        pod.namespace().as_deref() == Some(&subject.namespace) && pod.labels().get(names::PIPELINE) == Some(&label)
+    });
+    let deployment: Option<Arc<Deployment>> = subject.known(context, &context.world.deployments, subject.names.base());
+    let report = |slot: &SlotLease| Some((slot.holder.clone()?, context.reports.of(slot.holder.as_ref()?)?));
+    let reports: BTreeMap<RunId, Report> = slots.iter().filter_map(report).collect();
+    Ok(Observed {
+        assignment: assignment.map(|assignment| assignment.spec.clone()),
+        pods: pods.iter().map(|pod| worker_pod(pod)).collect(),
+        deployment: deployment.map(|deployment| rollout(&deployment)),
+        slots,
+        reports,
+    })
+}
+
+/// The slot Leases of a pipeline, in the order of their numbers.
+pub fn leases(subject: &Subject, context: &Context) -> Vec<Arc<Lease>> {
+    let numbered = (0..).map(|number| subject.names.slot(number).0);
+    numbered.map_while(|name| subject.known(context, &context.world.leases, &name)).collect()
+}
+
+/// A slot. Before its holder is given up, the Lease is read once more: the cache itself may be what stands still.
+async fn slot(subject: &Subject, context: &Context, lease: &Lease) -> Result<SlotLease> {
+    let silence = &context.world.silence;
+    let spec = lease.spec.clone().unwrap_or_default();
+    let holder = spec.holder_identity.filter(|holder| !holder.is_empty()).map(RunId);
+    let mut silent_for = silence.of(lease);
+    if holder.is_some() && silent_for >= SILENCE_LIMIT {
+        let api: Api<Lease> = Api::namespaced(context.client.clone(), &subject.namespace);
+        let name = lease.name_any();
+        let fresh = api.get_opt(&name).await.map_err(Error::api(format!("reading Lease {name}")))?;
+        if fresh.is_some_and(|fresh| fresh.resource_version() != lease.resource_version()) {
+            silence.doubt(lease);
+            silent_for = silence.of(lease);
+        }
+    }
+    let annotation = |key: &str| lease.annotations().get(key).cloned().unwrap_or_default();
+    Ok(SlotLease {
+        slot: thalweg_crds::ids::Slot(lease.name_any()),
+        holder,
+        silent_for,
+        plan: annotation(names::PLAN),
+        address: annotation(names::ADDRESS),
+        report: annotation(names::REPORT),
+        key_fingerprint: annotation(names::KEY_FINGERPRINT),
+    })
+}

@@ -1,0 +1,115 @@
+//! Pods and Deployments, as far as anybody asks: do they run, and if not, why.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use thalweg_operator_plan::observed::{Readiness, Rollout, WorkerPod};
+
+/// A pod as a worker.
+pub fn worker_pod(pod: &Pod) -> WorkerPod {
+    let status = pod.status.clone().unwrap_or_default();
+    let is_ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    WorkerPod {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        ready: if is_ready { Readiness::Ready } else { Readiness::NotReady },
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        trouble: if is_ready { None } else { trouble(pod, &status) },
+        age: age(pod),
+    }
+}
+
+fn age(pod: &Pod) -> Duration {
+    let created = pod.metadata.creation_timestamp.as_ref();
+    let age = created.map(|created| Timestamp::now().duration_since(created.0));
+    age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default()
+}
+
+/// Why a pod does not run: of its container, else of its place on a node.
+fn trouble(pod: &Pod, status: &PodStatus) -> Option<String> {
+    let container = status.container_statuses.iter().flatten().find_map(container_trouble);
+    let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    let place = unscheduled
+        .map(|condition| format!("no node takes it: {}", condition.message.as_deref().unwrap_or("no reason is given")));
+    container.map(|trouble| with_hint(pod, trouble)).or(place)
+}
+
+fn container_trouble(container: &ContainerStatus) -> Option<String> {
+    let state = container.state.as_ref()?;
+    if let Some(waiting) = &state.waiting {
+        let reason = waiting.reason.as_deref().unwrap_or("Waiting");
+        let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+        let code = ended.map(|ended| format!(", it last ended with code {}", ended.exit_code)).unwrap_or_default();
+        let message = waiting.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+        return Some(format!("{reason}{message}{code}"));
+    }
+    let ended = state.terminated.as_ref()?;
+    Some(format!(
+        "it ended with code {} ({})",
+        ended.exit_code,
+        ended.reason.as_deref().unwrap_or("no reason is given")
+    ))
+}
+
+/// A container that waits to be created mostly waits for what it mounts.
+fn with_hint(pod: &Pod, trouble: String) -> String {
+    if !trouble.starts_with("ContainerCreating") {
+        return trouble;
+    }
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let secrets: Vec<_> = volumes.filter_map(|volume| volume.secret.as_ref()?.secret_name.clone()).collect();
+    match secrets.is_empty() {
+        true => trouble,
+        false => format!(
+            "{trouble}; it mounts Secret {}: does each exist, with the keys that are named?",
+            secrets.join(", ")
+        ),
+    }
+}
+
+/// How far a Deployment has come.
+pub fn rollout(deployment: &Deployment) -> Rollout {
+    let status = deployment.status.clone().unwrap_or_default();
+    let failure = status.conditions.iter().flatten().find(|c| c.type_ == "ReplicaFailure" && c.status == "True");
+    Rollout {
+        replicas: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+        updated: status.updated_replicas.unwrap_or(0),
+        ready: status.ready_replicas.unwrap_or(0),
+        total: status.replicas.unwrap_or(0),
+        current: status.observed_generation == deployment.metadata.generation,
+        trouble: failure.map(|condition| condition.message.clone().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p-1"}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_told_in_the_kubelets_words() {
+        let pod = pod(json!({"containerStatuses": [{
+            "name": "worker", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": "no such host"}},
+        }]}));
+        assert_eq!(worker_pod(&pod).trouble.as_deref(), Some("ErrImagePull: no such host"));
+    }
+
+    #[test]
+    fn a_pod_that_no_node_takes_says_so() {
+        let pod = pod(json!({"conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available: 2 Insufficient cpu."},
+        ]}));
+        let trouble = worker_pod(&pod).trouble.unwrap();
+        assert_eq!(trouble, "no node takes it: 0/2 nodes are available: 2 Insufficient cpu.");
+    }
+}

@@ -1,0 +1,170 @@
+//! One look at a pipeline: read, validate, plan, apply, tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::controller::Action;
+use thalweg_crds::StreamPipeline;
+use thalweg_crds::condition::Reason;
+use thalweg_operator_plan::check::{Stage, stages_of};
+use thalweg_operator_plan::objects;
+use thalweg_operator_plan::observed::{Observed, Readiness, WorkerPod};
+use thalweg_operator_plan::plan::{self, Plan, Step};
+use thalweg_operator_plan::problem::Problem;
+use thalweg_operator_plan::resources::{PlanText, Written};
+use thalweg_operator_plan::status::{Facts, selector_text, status};
+use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate};
+
+use crate::apply::Applier;
+use crate::context::Context;
+use crate::error::{Class, Error, Result};
+use crate::observe::{self, Subject};
+use crate::status::{self as written_status, FIGURES};
+
+/// What a pipeline is, or what is amiss with it.
+type Validated = std::result::Result<ValidatedPipeline, Vec<Problem>>;
+
+/// How long a pod may take to start before its state is told.
+const STARTING: Duration = Duration::from_millis(3_500);
+
+/// Looks at a pipeline, and brings it a step nearer to where it should be.
+///
+/// # Errors
+/// The API server or the check of SQL failed: the next look begins anew.
+pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<(Action, u32)> {
+    let subject = newest(pipeline, context)?;
+    if subject.pipeline.metadata.deletion_timestamp.is_some() {
+        return Ok((Action::await_change(), 0));
+    }
+    let written = observe::written(&subject, context).await?;
+    let observed = observe::observed(&subject, context).await?;
+    let mut validated = validated(&subject, &written, &observed, context).await?;
+    let plan = match &validated {
+        Ok(valid) => plan::plan(valid, &observed),
+        Err(_) => plan::keep(&observed),
+    };
+    let mut applier = Applier { subject: &subject, context, writes: 0 };
+    match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
+        Err(error) if error.class() == Class::User => validated = Err(vec![problem(&subject, &error)]),
+        applied => applied?,
+    }
+    let writes = applier.writes;
+    let told = tell(&subject, context, &validated, &plan, &observed).await?;
+    Ok((again(&plan, &observed, &written), writes + u32::from(told)))
+}
+
+/// The newest of a pipeline that is known: its status may have been written since.
+fn newest(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<Subject> {
+    let subject = Subject::new(Arc::clone(pipeline))?;
+    let cached = Some(Arc::clone(pipeline));
+    let newest = context.overlay.newest(&subject.namespace, &subject.owner.name, cached);
+    newest.map_or(Ok(subject), Subject::new)
+}
+
+async fn validated(subject: &Subject, written: &Written, observed: &Observed, context: &Context) -> Result<Validated> {
+    let fixed = observed.assignment.as_ref().and_then(|assignment| assignment.key_groups);
+    let key_groups = fixed.and_then(|groups| u32::try_from(groups).ok()).unwrap_or_else(|| written.spec.key_groups());
+    let plan = PlanText::new(written, key_groups);
+    if let Some(stages) = found_valid(subject, &plan, context) {
+        return Ok(Ok(known(written, plan, key_groups, stages)));
+    }
+    let draft = match draft(written, Some(key_groups)) {
+        Ok(draft) => draft,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    let checked = context.checks.check(&draft.plan).await?;
+    let validated = validate(&draft, written, &checked);
+    if let Ok(valid) = &validated {
+        context.checks.found_valid(&plan.hash, valid.stages.clone());
+    }
+    Ok(validated)
+}
+
+/// The stages of a plan that was found valid: by this process, or by one of this version, which has noted them with the
+/// plan. The text of a plan holds all that it refers to, so nothing is looked at twice.
+fn found_valid(subject: &Subject, plan: &PlanText, context: &Context) -> Option<Vec<Stage>> {
+    if let Some(stages) = context.checks.valid(&plan.hash) {
+        return Some(stages);
+    }
+    let noted = subject.known(context, &context.world.plans, &subject.names.plan(&plan.hash))?;
+    let stages = stages_of(&noted, plan)?;
+    context.checks.found_valid(&plan.hash, stages.clone());
+    Some(stages)
+}
+
+/// Writes what is to be written. Workers find what they need when they start, so the Deployment comes last but for the
+/// plans that nobody reads any more.
+async fn apply(
+    applier: &mut Applier<'_>,
+    valid: Option<&ValidatedPipeline>,
+    plan: &Plan,
+    observed: &Observed,
+) -> Result<()> {
+    let owner = applier.subject.owner.clone();
+    if let Some(valid) = valid {
+        applier.slots(valid, plan).await?;
+    }
+    if let Some(assignment) = &plan.assignment {
+        let made = || valid.map(|valid| objects::assignment(valid, &owner, assignment.clone()));
+        applier.assignment(assignment, made).await?;
+    }
+    // Published first: a slot that was freed and claimed anew is another life of its worker.
+    applier.free(&plan.freed).await?;
+    let Some(valid) = valid else { return Ok(()) };
+    applier.objects(&objects::build(valid, plan, &owner, &applier.context.settings)).await?;
+    let settled = observed.deployment.as_ref().is_some_and(|d| d.current && d.total == d.updated);
+    if settled && plan.step == Step::Run {
+        applier.remove_plans(&[valid.names.plan(&valid.plan.hash)].into()).await?;
+    }
+    Ok(())
+}
+
+async fn tell(
+    subject: &Subject,
+    context: &Context,
+    validated: &Validated,
+    plan: &Plan,
+    observed: &Observed,
+) -> Result<bool> {
+    let previous = subject.pipeline.status.clone().unwrap_or_default();
+    let facts = Facts {
+        validated: validated.as_ref().map_err(Vec::as_slice),
+        observed,
+        plan,
+        generation: subject.pipeline.metadata.generation,
+        previous: &previous,
+        selector: &selector_text(&subject.names),
+    };
+    let next = status(&facts, Time(Timestamp::now()));
+    context.tally.note(&subject.namespace, &subject.owner.name, Some(&next), &context.metrics);
+    written_status::write(subject, context, &next).await
+}
+
+/// When the next look is due, if nothing happens until then.
+fn again(plan: &Plan, observed: &Observed, written: &Written) -> Action {
+    let is_starting = |pod: &WorkerPod| pod.ready == Readiness::NotReady && pod.age < STARTING;
+    if observed.pods.iter().any(is_starting) {
+        return Action::requeue(STARTING);
+    }
+    let has_figures = matches!(plan.step, Step::Run | Step::Move | Step::RollOut);
+    // A ConfigMap with SQL is not watched: it may be anybody's.
+    let reads_map = written.spec.sql_from.is_some();
+    match has_figures || reads_map {
+        true => Action::requeue(FIGURES),
+        false => Action::await_change(),
+    }
+}
+
+/// A failure that only the user can end, as a problem of the pipeline.
+fn problem(subject: &Subject, error: &Error) -> Problem {
+    Problem {
+        reason: Reason::NameTaken,
+        resource: format!("StreamPipeline/{}", subject.owner.name),
+        path: String::new(),
+        place: None,
+        message: error.to_string(),
+        help: None,
+    }
+}

@@ -1,0 +1,73 @@
+//! What can be set, as arguments or in the environment: the chart's values come in here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Turns StreamPipelines into running workers.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "thalweg-operator", version)]
+pub struct Settings {
+    /// Namespaces that it looks after, with commas between them; all where none is given
+    #[arg(long, env = "THALWEG_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// The image of workers, unless a pipeline names another one
+    #[arg(long, env = "THALWEG_WORKER_IMAGE", value_name = "IMAGE")]
+    pub worker_image: String,
+    /// When the image of workers is pulled; by its tag where absent
+    #[arg(long, env = "THALWEG_IMAGE_PULL_POLICY", value_name = "POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub image_pull_policy: Option<String>,
+    /// The operator's own namespace
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    pub namespace: String,
+    /// The operator's own name among its replicas
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: String,
+    /// The binary that plans SQL
+    #[arg(long, env = "THALWEG_CHECK_BINARY", value_name = "PATH", default_value = "thalweg")]
+    pub check_binary: PathBuf,
+    /// Where metrics and health are served
+    #[arg(long, env = "THALWEG_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// How many pipelines are looked at at once
+    #[arg(long, env = "THALWEG_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub concurrency: u16,
+    /// What to log, as `tracing` filters are written
+    #[arg(long, env = "THALWEG_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+impl Settings {
+    /// The namespaces that are looked after: `None` is all of them.
+    pub fn scopes(&self) -> Vec<Option<String>> {
+        let named = self.watch_namespaces.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+        let scopes: Vec<_> = named.map(|name| Some(name.to_owned())).collect();
+        if scopes.is_empty() { vec![None] } else { scopes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(extra: &[&str]) -> Settings {
+        let required = ["thalweg-operator", "--worker-image", "x", "--namespace", "thalweg", "--pod-name", "a"];
+        Settings::parse_from(required.iter().chain(extra))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn no_namespace_means_all_of_them() {
+        assert_eq!(parsed(&[]).scopes(), [None]);
+        assert_eq!(parsed(&["--watch-namespaces", ""]).scopes(), [None]);
+        let two = parsed(&["--watch-namespaces", "a, b"]).scopes();
+        assert_eq!(two, [Some("a".to_owned()), Some("b".to_owned())]);
+    }
+}

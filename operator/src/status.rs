@@ -1,0 +1,142 @@
+//! Writes the status of a pipeline, and tells events of it: on change, and figures alone at most each half minute.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use thalweg_crds::condition::{ConditionStatus, ConditionType};
+use thalweg_crds::pipeline::PipelineStatus;
+use thalweg_crds::{API_VERSION, StreamPipeline};
+use thalweg_operator_plan::names::MANAGER;
+use thalweg_operator_plan::status::differs_in_more_than_figures;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::observe::Subject;
+
+/// How often figures alone are written.
+pub const FIGURES: Duration = Duration::from_secs(30);
+/// Longest note of an event that the API server takes.
+const NOTE_LIMIT: usize = 1024;
+
+/// When the status of each pipeline was written.
+#[derive(Default)]
+pub struct StatusTimes(Mutex<HashMap<String, Instant>>);
+
+impl StatusTimes {
+    fn since(&self, uid: &str) -> Duration {
+        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        times.get(uid).map_or(Duration::MAX, Instant::elapsed)
+    }
+
+    fn note(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), Instant::now());
+    }
+}
+
+/// Writes a status, if it is worth it; whether it was.
+///
+/// # Errors
+/// The write failed.
+pub async fn write(subject: &Subject, context: &Context, next: &PipelineStatus) -> Result<bool> {
+    let previous = subject.pipeline.status.clone().unwrap_or_default();
+    let is_due = context.written.since(&subject.owner.uid) >= FIGURES;
+    if !differs_in_more_than_figures(&previous, next) && (!is_due || previous == *next) {
+        return Ok(false);
+    }
+    if !context.leadership.holds() {
+        return Err(Error::NotLeader);
+    }
+    let name = &subject.owner.name;
+    let api: Api<StreamPipeline> = Api::namespaced(context.client.clone(), &subject.namespace);
+    let patch = json!({
+        "apiVersion": API_VERSION,
+        "kind": "StreamPipeline",
+        "metadata": {"name": name, "uid": subject.owner.uid},
+        "status": next,
+    });
+    let answer = api.patch_status(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await;
+    let written = answer.map_err(Error::api(format!("writing the status of StreamPipeline {name}")))?;
+    context.metrics.wrote("StreamPipeline", "status");
+    context.overlay.wrote(&written);
+    context.written.note(&subject.owner.uid);
+    tell(subject, context, &previous, next).await;
+    Ok(true)
+}
+
+/// Tells events of conditions that have changed.
+async fn tell(subject: &Subject, context: &Context, previous: &PipelineStatus, next: &PipelineStatus) {
+    let reference = subject.pipeline.object_ref(&());
+    for condition in &next.conditions {
+        let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
+        let Some(event) = event(before, condition) else { continue };
+        if let Err(error) = context.events.publish(&event, &reference).await {
+            debug!(pipeline = subject.pipeline.name_any(), %error, "telling an event");
+        }
+    }
+}
+
+/// The event of a condition that is not what it was; none where nobody would want to know.
+fn event(before: Option<&Condition>, now: &Condition) -> Option<Event> {
+    let same = |before: &Condition| before.status == now.status && before.reason == now.reason;
+    if before.is_some_and(same) {
+        return None;
+    }
+    let kind = ConditionType::parse(&now.type_)?;
+    // What nobody knows is no news.
+    if now.status == ConditionStatus::Unknown.as_str() {
+        return None;
+    }
+    let holds = now.status == ConditionStatus::True.as_str();
+    let held = before.is_some_and(|before| before.status == ConditionStatus::True.as_str());
+    let type_ = match (kind, holds) {
+        (ConditionType::Ready | ConditionType::Complete | ConditionType::Paused, true) => EventType::Normal,
+        (ConditionType::Stalled, true) | (ConditionType::CommitHealthy, false) => EventType::Warning,
+        (ConditionType::Ready, false) if held => EventType::Normal,
+        (ConditionType::Rebalancing, true) => EventType::Normal,
+        _ => return None,
+    };
+    // Where nothing is amiss, what has come true says more than that it is as expected.
+    let reason = if matches!(type_, EventType::Normal) && holds { now.type_.clone() } else { now.reason.clone() };
+    let note = now.message.chars().take(NOTE_LIMIT / 4).collect();
+    Some(Event { type_, reason, note: Some(note), action: "Reconcile".to_owned(), secondary: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn condition(kind: ConditionType, status: ConditionStatus, reason: &str) -> Condition {
+        Condition {
+            type_: kind.as_str().to_owned(),
+            status: status.as_str().to_owned(),
+            reason: reason.to_owned(),
+            message: "so".to_owned(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    #[test]
+    fn an_event_is_told_once_a_change_and_only_of_what_somebody_wants_to_know() {
+        let ready = condition(ConditionType::Ready, ConditionStatus::True, "AsExpected");
+        let told = event(None, &ready).unwrap();
+        assert_eq!((told.type_, told.reason.as_str()), (EventType::Normal, "Ready"));
+        assert!(event(Some(&ready), &ready).is_none());
+        let stalled = condition(ConditionType::Stalled, ConditionStatus::True, "InvalidSql");
+        let told = event(None, &stalled).unwrap();
+        assert_eq!((told.type_, told.reason.as_str()), (EventType::Warning, "InvalidSql"));
+        assert!(event(None, &condition(ConditionType::Ready, ConditionStatus::False, "Starting")).is_none());
+        assert!(event(None, &condition(ConditionType::CommitHealthy, ConditionStatus::Unknown, "Pending")).is_none());
+    }
+}

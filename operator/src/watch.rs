@@ -1,0 +1,164 @@
+//! One watch a kind: it fills a cache, and says which pipeline is to be looked at again.
+//!
+//! kube's shared streams drop deletions, and a pod that is gone is what a takeover waits for. So each watch drives its own
+//! cache here, and deletions are passed on like any other event.
+
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
+
+use futures::StreamExt;
+use futures::channel::mpsc::UnboundedSender;
+use kube::api::Api;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_kind};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use thalweg_crds::StreamPipeline;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use crate::overlay::{Overlay, Pending};
+
+/// Where pipelines are named that are to be looked at.
+pub type Triggers = UnboundedSender<ObjectRef<StreamPipeline>>;
+
+/// The caches of some watches, which live as long as this does.
+pub struct Watches {
+    tasks: JoinSet<()>,
+    triggers: Triggers,
+    overlay: Arc<Overlay>,
+    pipelines: Arc<OnceLock<Store<StreamPipeline>>>,
+}
+
+impl Watches {
+    /// No watch yet.
+    pub fn new(triggers: Triggers, overlay: Arc<Overlay>) -> Self {
+        Self { tasks: JoinSet::new(), triggers, overlay, pipelines: Arc::default() }
+    }
+
+    /// Where all pipelines are, which are looked at again when a kind had to be listed anew: what was deleted meanwhile is
+    /// in no event.
+    pub fn pipelines(&self, store: &Store<StreamPipeline>) {
+        // There is one such cache, and a second call changes nothing.
+        let _ = self.pipelines.set(store.clone());
+    }
+
+    /// Watches a kind. `seen` is shown each event before the cache takes it; `affected` names pipelines.
+    pub fn start<K, A>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        mut seen: impl FnMut(&watcher::Result<Event<K>>) + Send + 'static,
+        affected: impl Fn(Change<'_, K>) -> A + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        A: IntoIterator<Item = ObjectRef<StreamPipeline>>,
+        A::IntoIter: Send,
+    {
+        let (store, writer) = reflector::store::<K>();
+        // Who wrote which field is a third of an object, and nobody asks for it.
+        let events = watch_kind(api, config).modify(|object| object.managed_fields_mut().clear()).default_backoff();
+        let mut keeper = Keeper {
+            cache: store.clone(),
+            writer,
+            pending: Vec::new(),
+            triggers: self.triggers.clone(),
+            overlay: Arc::clone(&self.overlay),
+            pipelines: Arc::clone(&self.pipelines),
+        };
+        self.tasks.spawn(async move {
+            let mut events = Box::pin(events);
+            while let Some(event) = events.next().await {
+                seen(&event);
+                match event {
+                    Ok(event) => {
+                        keeper.take(&event);
+                        change(&event).into_iter().flat_map(&affected).for_each(|pipeline| keeper.trigger(pipeline));
+                    }
+                    Err(error) => warn!(kind = %K::kind(&()), %error, "watching"),
+                }
+            }
+        });
+        store
+    }
+}
+
+/// Keeps one cache.
+struct Keeper<K: Resource<DynamicType = ()> + Clone + 'static> {
+    cache: Store<K>,
+    writer: Writer<K>,
+    /// What was written when the list began that is being read.
+    pending: Vec<Pending>,
+    triggers: Triggers,
+    overlay: Arc<Overlay>,
+    pipelines: Arc<OnceLock<Store<StreamPipeline>>>,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Keeper<K> {
+    fn take(&mut self, event: &Event<K>) {
+        self.writer.apply_watcher_event(event);
+        match event {
+            Event::Init => self.pending = self.overlay.pending::<K>(),
+            Event::InitDone => self.listed(),
+            Event::Delete(object) => self.overlay.deleted(object),
+            Event::Apply(_) | Event::InitApply(_) => {}
+        }
+    }
+
+    fn listed(&mut self) {
+        for key in self.pending.drain(..) {
+            if self.cache.get(&ObjectRef::new(&key.1).within(&key.0)).is_none() {
+                self.overlay.not_listed::<K>(&key);
+            }
+        }
+        let all = self.pipelines.get().map(Store::state).unwrap_or_default();
+        all.iter().for_each(|pipeline| self.trigger(ObjectRef::from_obj(&**pipeline)));
+    }
+
+    fn trigger(&self, pipeline: ObjectRef<StreamPipeline>) {
+        // Without a receiver the process is about to end.
+        let _ = self.triggers.unbounded_send(pipeline);
+    }
+}
+
+/// What an event says of an object.
+#[derive(Debug)]
+pub enum Change<'a, K> {
+    /// It is so.
+    Is(&'a K),
+    /// It was so when it was deleted.
+    Was(&'a K),
+}
+
+impl<'a, K> Change<'a, K> {
+    /// The object.
+    pub fn object(&self) -> &'a K {
+        match self {
+            Self::Is(object) | Self::Was(object) => object,
+        }
+    }
+}
+
+fn change<K>(event: &Event<K>) -> Option<Change<'_, K>> {
+    match event {
+        Event::Apply(object) | Event::InitApply(object) => Some(Change::Is(object)),
+        Event::Delete(object) => Some(Change::Was(object)),
+        Event::Init | Event::InitDone => None,
+    }
+}
+
+/// The pipeline that owns the object of a change.
+pub fn owned<K: Resource>(change: Change<'_, K>) -> Option<ObjectRef<StreamPipeline>> {
+    owner(change.object())
+}
+
+/// The pipeline that owns an object.
+pub fn owner<K: Resource>(object: &K) -> Option<ObjectRef<StreamPipeline>> {
+    let namespace = object.meta().namespace.as_deref()?;
+    let mut owners = object.meta().owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.kind == "StreamPipeline" && owner.controller == Some(true))?;
+    Some(ObjectRef::new(&owner.name).within(namespace))
+}

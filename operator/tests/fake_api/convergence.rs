@@ -1,0 +1,180 @@
+//! From nothing to running, and on from there.
+
+use serde_json::{Value, json};
+
+use crate::fake::FakeApi;
+use crate::harness::{
+    Cluster, OTHER_SQL, SQL, condition, key, message, pipeline, pipeline_key, plan_hash, put, resources,
+};
+use crate::kubelet::{self, ASSIGNMENTS, DEPLOYMENTS, PODS, kill};
+
+fn assignment(cluster: &Cluster) -> Value {
+    cluster.api.store().objects.get(&key(ASSIGNMENTS, "fares")).cloned().unwrap_or(Value::Null)
+}
+
+fn edit_spec(cluster: &Cluster, edit: impl FnOnce(&mut Value)) {
+    cluster.api.store().edit(&pipeline_key(), |pipeline| edit(&mut pipeline["spec"]));
+    cluster.api.changed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_is_applied_and_runs_and_then_nothing_is_written() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    let unit = &assignment(&cluster)["spec"]["units"][0];
+    assert_eq!((unit["owner"].as_str(), unit["epoch"].as_i64()), (Some("fares-0"), Some(1)));
+    let before = cluster.api.asked();
+    cluster.looks(5).await;
+    assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_starts_where_all_is_well_writes_nothing() {
+    let mut cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    cluster.looks(2).await;
+    let before = cluster.writes();
+    cluster.restart_operator();
+    cluster.looks(5).await;
+    cluster.until_running(SQL).await;
+    assert_eq!(cluster.writes(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_sql_is_rolled_out_by_a_worker_that_takes_over_before_the_old_one_stops() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    edit_spec(&cluster, |spec| spec["sql"] = OTHER_SQL.into());
+    cluster.until_running(OTHER_SQL).await;
+    cluster.looks(2).await;
+    let assignment = assignment(&cluster);
+    assert_eq!(assignment["spec"]["plan"], *plan_hash(OTHER_SQL));
+    assert_eq!(assignment["spec"]["units"][0]["owner"], "fares-1");
+    assert_eq!(assignment["spec"]["units"][0]["epoch"], 2);
+    let plans: Vec<_> = kubelet::of_kind(&cluster.api, "v1/configmaps");
+    assert_eq!(plans.len(), 1, "the old plan is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_edit_changes_nothing_that_runs_and_is_told_at_its_field() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    let (before, running) = (cluster.writes(), assignment(&cluster));
+    edit_spec(&cluster, |spec| spec["sinks"] = json!([{"name": "out"}, {"name": "missing"}]));
+    let bad = cluster.until("invalid", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    assert_eq!(condition(&bad, "Stalled"), "True");
+    assert_eq!(condition(&bad, "Ready"), "True");
+    let message = message(&bad, "ConfigValid");
+    assert!(message.contains("StreamPipeline/fares spec.sinks[1].name: there is no StreamSink `missing`"), "{message}");
+    assert_eq!(cluster.writes(), before);
+    assert_eq!(assignment(&cluster)["spec"], running["spec"]);
+    // What was missing comes: nobody has to touch the pipeline.
+    put(&cluster.api, "StreamSink", "missing", json!({"blackhole": {}}));
+    edit_spec(&cluster, |spec| *spec = pipeline(SQL));
+    cluster.until_running(SQL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_while_the_spec_is_bad_is_replaced_all_the_same() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    edit_spec(&cluster, |spec| spec["sources"] = json!([{"name": "nowhere"}]));
+    cluster.until("invalid", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    let pod = kubelet::of_kind(&cluster.api, PODS).remove(0);
+    kill(&cluster.api, &pod);
+    cluster
+        .until("taken over", |pipeline| {
+            assignment(&cluster)["spec"]["units"][0]["epoch"] == 2 && condition(pipeline, "Ready") == "True"
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_workers_units_are_taken_over_without_waiting_for_an_answer_and_its_slot_is_free() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    for kills in 1..4 {
+        let pod = kubelet::of_kind(&cluster.api, PODS).remove(0);
+        kill(&cluster.api, &pod);
+        cluster
+            .until("taken over", |pipeline| {
+                let unit = &assignment(&cluster)["spec"]["units"][0];
+                unit["epoch"] == kills + 1 && unit["previous"].is_null() && condition(pipeline, "Ready") == "True"
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_pipeline_has_no_workers_and_goes_on_where_it_was() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    edit_spec(&cluster, |spec| spec["paused"] = true.into());
+    let paused = cluster
+        .until("paused", |pipeline| {
+            condition(pipeline, "Paused") == "True" && pipeline["status"]["workers"]["ready"] == 0
+        })
+        .await;
+    assert_eq!(paused["status"]["phase"], "Paused");
+    assert!(kubelet::of_kind(&cluster.api, PODS).is_empty());
+    edit_spec(&cluster, |spec| spec["paused"] = false.into());
+    cluster.until_running(SQL).await;
+    assert_eq!(assignment(&cluster)["spec"]["units"][0]["epoch"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changes_or_removes_of_ours_is_restored() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    cluster.looks(2).await;
+    let before = cluster.end_state();
+    cluster.api.store().edit(&key(DEPLOYMENTS, "fares"), |deployment| {
+        deployment["spec"]["replicas"] = 3.into();
+        deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "somebody".into();
+    });
+    for kind in ["v1/services", "networking.k8s.io/v1/networkpolicies", "rbac.authorization.k8s.io/v1/roles"] {
+        cluster.api.store().delete(&key(kind, "fares"), &Value::Null).expect("it is there");
+    }
+    cluster.api.changed();
+    cluster.until("restored", |_| cluster.end_state().keys().eq(before.keys())).await;
+    cluster.until_running(SQL).await;
+    cluster.looks(2).await;
+    for (name, object) in
+        cluster.end_state().iter().filter(|(name, _)| !name.contains("stream") && !name.contains("leases"))
+    {
+        assert_eq!(Some(object), before.get(name), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_somebody_else_with_our_name_is_left_alone_and_told() {
+    let cluster = Cluster::start(FakeApi::default());
+    let theirs = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}, "spec": {"replicas": 2}});
+    cluster.api.store().create(key(DEPLOYMENTS, "fares"), theirs).expect("a new Deployment");
+    resources(&cluster.api);
+    let told = cluster.until("told", |pipeline| condition(pipeline, "Stalled") == "True").await;
+    assert!(message(&told, "Stalled").contains("Deployment fares exists and does not belong"), "{told:#}");
+    let left = cluster.api.store().objects[&key(DEPLOYMENTS, "fares")]["spec"].clone();
+    assert_eq!(left["replicas"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_is_deleted_and_made_again_starts_anew() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    cluster.api.store().delete(&pipeline_key(), &Value::Null).expect("it is there");
+    // Its pods belong to a Deployment that is gone with it.
+    kubelet::of_kind(&cluster.api, PODS).iter().for_each(|pod| kill(&cluster.api, pod));
+    put(&cluster.api, "StreamPipeline", "fares", pipeline(SQL));
+    cluster.until_running(SQL).await;
+    assert_eq!(assignment(&cluster)["spec"]["units"][0]["epoch"], 1);
+}

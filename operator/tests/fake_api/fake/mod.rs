@@ -1,0 +1,14 @@
+//! An API server in memory: lists, watches, conditional updates, server-side apply, garbage collection by owner.
+//!
+//! It keeps what a decision of the operator rests on: resource versions, generations, UIDs, conflicts, who owns which
+//! field, status as a part of its own. It fills in no defaults.
+
+mod faults;
+mod path;
+mod responses;
+mod server;
+mod store;
+
+pub use faults::Fault;
+pub use server::FakeApi;
+pub use store::{Key, Write};

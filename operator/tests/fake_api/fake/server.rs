@@ -1,0 +1,216 @@
+//! Requests of kube's client, answered from the store.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures::stream;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body as RequestBody;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::faults::Fault;
+use super::path::Target;
+use super::responses::{Body, document, lines};
+use super::store::{Event, Key, Refusal, Store, Write, refusal};
+
+/// An API server in memory.
+#[derive(Clone, Default)]
+pub struct FakeApi {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    store: Mutex<Store>,
+    changed: Notify,
+    /// How many writes were asked for.
+    asked: AtomicUsize,
+    /// Writes that changed something.
+    writes: Mutex<Vec<Write>>,
+    /// Faults by the number of the write, from 0.
+    faults: Mutex<BTreeMap<usize, Fault>>,
+    killed: Notify,
+}
+
+impl FakeApi {
+    /// An API server that does this to its write of this number.
+    pub fn with_fault(number: usize, fault: Fault) -> Self {
+        let api = Self::default();
+        api.inner.faults.lock().expect("unpoisoned").insert(number, fault);
+        api
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        let inner = Arc::clone(&self.inner);
+        let service = tower::service_fn(move |request: Request<RequestBody>| {
+            let inner = Arc::clone(&inner);
+            async move { Ok::<_, Infallible>(inner.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Its store.
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.inner.store.lock().expect("unpoisoned")
+    }
+
+    /// Something was written by [`FakeApi::store`]: watches are to look.
+    pub fn changed(&self) {
+        self.inner.changed.notify_waiters();
+    }
+
+    /// How many writes were asked for, those included that changed nothing or were refused.
+    pub fn asked(&self) -> usize {
+        self.inner.asked.load(Ordering::SeqCst)
+    }
+
+    /// Writes so far that changed something.
+    pub fn writes(&self) -> Vec<Write> {
+        self.inner.writes.lock().expect("unpoisoned").clone()
+    }
+
+    /// Waits until a fault kills the operator.
+    pub async fn killed(&self) {
+        self.inner.killed.notified().await;
+    }
+
+    /// Waits until something changes, from the moment at which it is enabled.
+    pub fn change(&self) -> Notified<'_> {
+        self.inner.changed.notified()
+    }
+}
+
+impl Inner {
+    async fn answer(self: Arc<Self>, request: Request<RequestBody>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let target = Target::parse(parts.uri.path(), parts.uri.query().unwrap_or_default());
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        let body: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
+        match (&parts.method, &target.name) {
+            (&Method::GET, Some(_)) => self.get(&target),
+            (&Method::GET, None) if target.query.contains_key("watch") => self.watch(target),
+            (&Method::GET, None) => self.list(&target),
+            // Events are told, and nothing is decided by them.
+            (&Method::POST | &Method::PATCH, _) if target.kind == "events.k8s.io/v1/events" => document(201, &body),
+            (method, _) => self.write(method, &target, body).await,
+        }
+    }
+
+    fn get(&self, target: &Target) -> Response<Body> {
+        let store = self.store.lock().expect("unpoisoned");
+        match store.objects.get(&key(target)) {
+            Some(object) => document(200, object),
+            None => document(404, &refusal((404, "NotFound"))),
+        }
+    }
+
+    fn list(&self, target: &Target) -> Response<Body> {
+        let store = self.store.lock().expect("unpoisoned");
+        let items: Vec<&Value> = store
+            .objects
+            .iter()
+            .filter(|(key, object)| is_in(target, &key.0, &key.1) && target.selects(object))
+            .map(|(_, object)| object)
+            .collect();
+        let metadata = json!({"resourceVersion": store.version().to_string()});
+        document(200, &json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
+    }
+
+    fn watch(self: Arc<Self>, target: Target) -> Response<Body> {
+        let from = target.query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+        lines(stream::unfold((self, target, from), |(inner, target, from)| async move {
+            let (event, version) = inner.next_event(&target, from).await;
+            Some((event, (inner, target, version)))
+        }))
+    }
+
+    async fn next_event(&self, target: &Target, from: u64) -> (Value, u64) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let found = {
+                let store = self.store.lock().expect("unpoisoned");
+                store.events.iter().filter(|event| event.version > from).find_map(|event| shown(target, event))
+            };
+            match found {
+                Some(found) => return found,
+                None => changed.await,
+            }
+        }
+    }
+
+    async fn write(&self, method: &Method, target: &Target, body: Value) -> Response<Body> {
+        let number = self.asked.fetch_add(1, Ordering::SeqCst);
+        let fault = self.faults.lock().expect("unpoisoned").remove(&number);
+        if fault.is_none_or(Fault::commits) {
+            let done = self.commit(method, target, body);
+            self.changed.notify_waiters();
+            if fault.is_none() {
+                return match done {
+                    Ok(object) => document(200, &object),
+                    Err(refused) => document(refused.0, &refusal(refused)),
+                };
+            }
+        }
+        match fault {
+            Some(Fault::Refuse(code)) => document(code, &refusal((code, "Injected"))),
+            Some(Fault::LoseAnswer) => document(504, &refusal((504, "Timeout"))),
+            _ => {
+                self.killed.notify_one();
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Does a write, and notes it if it changed something.
+    fn commit(&self, method: &Method, target: &Target, body: Value) -> Result<Value, Refusal> {
+        let mut store = self.store.lock().expect("unpoisoned");
+        let named = body["metadata"]["name"].as_str().map(str::to_owned);
+        let target = Target { name: target.name.clone().or(named), ..target.clone() };
+        let (before, is_status) = (store.version(), target.part.as_deref() == Some("status"));
+        let (verb, done) = match *method {
+            Method::POST => ("create", store.create(key(&target), body)),
+            Method::PUT => ("update", store.update(key(&target), body)),
+            Method::DELETE => ("delete", store.delete(&key(&target), &body)),
+            _ if is_status => ("status", store.apply(key(&target), body, true)),
+            _ => ("apply", store.apply(key(&target), body, false)),
+        };
+        if store.version() > before {
+            let name = target.name.unwrap_or_default();
+            self.writes.lock().expect("unpoisoned").push(Write { verb, kind: target.kind, name });
+        }
+        done
+    }
+}
+
+/// An event as a watch sees it: an object that is selected no longer is gone, for that watch.
+fn shown(target: &Target, event: &Event) -> Option<(Value, u64)> {
+    let namespace = event.object["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !is_in(target, &event.kind, namespace) {
+        return None;
+    }
+    let what = match (target.selects(&event.before), target.selects(&event.object)) {
+        (_, true) if event.what == "DELETED" => "DELETED",
+        (false, true) => "ADDED",
+        (true, true) => event.what,
+        (true, false) => "DELETED",
+        (false, false) => return None,
+    };
+    Some((json!({"type": what, "object": event.object}), event.version))
+}
+
+fn key(target: &Target) -> Key {
+    (target.kind.clone(), target.namespace.clone().unwrap_or_default(), target.name.clone().unwrap_or_default())
+}
+
+fn is_in(target: &Target, kind: &str, namespace: &str) -> bool {
+    target.kind == kind && target.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
+}

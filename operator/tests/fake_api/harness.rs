@@ -1,0 +1,252 @@
+//! A cluster with an operator in it: made from resources, looked at until it is as expected.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use thalweg_crds::{SinkSpec, SourceSpec};
+use thalweg_operator::checks::Checks;
+use thalweg_operator::controller::{Parts, Started};
+use thalweg_operator::leader::Leadership;
+use thalweg_operator::metrics::Metrics;
+use thalweg_operator::tally::Tally;
+use thalweg_operator_plan::check::{Checked, Stage, StageKind};
+use thalweg_operator_plan::objects::Settings;
+use thalweg_operator_plan::resources::{PlanText, Written};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::fake::{FakeApi, Key, Write};
+use crate::kubelet;
+
+const GROUP: &str = "thalweg.dev/v1alpha1";
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster and its operator.
+pub struct Cluster {
+    pub api: FakeApi,
+    pub metrics: Arc<Metrics>,
+    kubelet: JoinHandle<()>,
+    operator: JoinHandle<()>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kubelet.abort();
+        self.operator.abort();
+    }
+}
+
+/// A key of this namespace.
+pub fn key(kind: &str, name: &str) -> Key {
+    (kind.to_owned(), "shop".to_owned(), name.to_owned())
+}
+
+pub fn pipeline_key() -> Key {
+    key(&format!("{GROUP}/streampipelines"), "fares")
+}
+
+fn source() -> Value {
+    json!({"generator": {"taxi": {}}, "schema": [{"name": "fare", "type": "DOUBLE", "from": "fare_amount"}]})
+}
+
+pub fn pipeline(sql: &str) -> Value {
+    json!({"sources": [{"name": "trips"}], "sinks": [{"name": "out"}], "sql": sql})
+}
+
+/// A resource as a user writes it.
+pub fn put(api: &FakeApi, kind: &str, name: &str, spec: Value) {
+    let plural = format!("{}s", kind.to_lowercase());
+    let object = json!({"apiVersion": GROUP, "kind": kind, "metadata": {}, "spec": spec});
+    api.store().create(key(&format!("{GROUP}/{plural}"), name), object).expect("a new resource");
+    api.changed();
+}
+
+/// The source, the sink and the pipeline.
+pub fn resources(api: &FakeApi) {
+    put(api, "StreamSource", "trips", source());
+    put(api, "StreamSink", "out", json!({"blackhole": {}}));
+    put(api, "StreamPipeline", "fares", pipeline(SQL));
+}
+
+pub const SQL: &str = "INSERT INTO out SELECT fare FROM trips";
+pub const OTHER_SQL: &str = "INSERT INTO out SELECT fare + 1 AS fare FROM trips";
+
+/// The plan of some SQL.
+fn plan(sql: &str) -> PlanText {
+    let spec = serde_json::from_value(pipeline(sql)).expect("a spec");
+    let source: SourceSpec = serde_json::from_value(source()).expect("a spec");
+    let sink: SinkSpec = serde_json::from_value(json!({"blackhole": {}})).expect("a spec");
+    let written = Written {
+        namespace: "shop".to_owned(),
+        name: "fares".to_owned(),
+        spec,
+        sources: [("trips".to_owned(), source)].into(),
+        sinks: [("out".to_owned(), sink)].into(),
+        config_maps: BTreeMap::new(),
+    };
+    PlanText::new(&written, 8)
+}
+
+pub fn plan_hash(sql: &str) -> String {
+    plan(sql).hash
+}
+
+/// Answers of the check, which is a process of its own and not what is tested here.
+fn checks(metrics: &Arc<Metrics>) -> Checks {
+    let checks = Checks::new("/nonexistent/thalweg".into(), Arc::clone(metrics));
+    for sql in [SQL, OTHER_SQL] {
+        let stage =
+            Stage { id: 0, kind: StageKind::Stateless, sources: vec!["trips".to_owned()], fingerprint: plan_hash(sql) };
+        checks.remember(&plan_hash(sql), Checked::Stages(vec![stage]));
+    }
+    checks
+}
+
+async fn operate(api: FakeApi, metrics: Arc<Metrics>) {
+    let parts = Parts {
+        client: api.client(),
+        namespace: None,
+        settings: Settings {
+            worker_image: "thalweg:test".to_owned(),
+            image_pull_policy: None,
+            operator_namespace: "thalweg".to_owned(),
+        },
+        checks: Arc::new(checks(&metrics)),
+        metrics,
+        tally: Arc::new(Tally::default()),
+        leadership: Leadership::uncontested(),
+        concurrency: 4,
+        instance: "operator-0".to_owned(),
+        seed: 7,
+    };
+    Started::new(parts).await.expect("caches").run().await;
+}
+
+impl Cluster {
+    /// Starts a cluster.
+    pub fn start(api: FakeApi) -> Self {
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let operator = tokio::spawn(operate(api.clone(), Arc::clone(&metrics)));
+        Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, metrics, api }
+    }
+
+    /// The operator dies and another one starts, which knows nothing.
+    pub fn restart_operator(&mut self) {
+        self.operator.abort();
+        self.operator = tokio::spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
+    }
+
+    /// Waits until the pipeline is so.
+    pub async fn until(&self, what: &str, test: impl Fn(&Value) -> bool) -> Value {
+        let found = timeout(PATIENCE, async {
+            loop {
+                let change = self.api.change();
+                tokio::pin!(change);
+                change.as_mut().enable();
+                let pipeline = self.pipeline();
+                if test(&pipeline) {
+                    return pipeline;
+                }
+                change.await;
+            }
+        });
+        let found = found.await;
+        found.unwrap_or_else(|_| panic!("never {what}: {:#}\n{:#?}", self.pipeline(), self.api.writes()))
+    }
+
+    pub fn pipeline(&self) -> Value {
+        self.api.store().objects.get(&pipeline_key()).cloned().unwrap_or(Value::Null)
+    }
+
+    /// Waits until it runs the plan of some SQL, with no pod of another one left.
+    pub async fn until_running(&self, sql: &str) {
+        let hash = plan_hash(sql);
+        self.until("running", |pipeline| {
+            let status = &pipeline["status"];
+            let pods = kubelet::of_kind(&self.api, kubelet::PODS).len();
+            condition(pipeline, "Ready") == "True"
+                && condition(pipeline, "Reconciling") == "False"
+                && condition(pipeline, "ConfigValid") == "True"
+                && status["activePlan"] == *hash
+                && status["workers"]["summary"] == "1/1"
+                && pods == 1
+        })
+        .await;
+    }
+
+    /// Waits until the operator has looked at the pipeline some times since now.
+    pub async fn looks(&self, count: u64) {
+        let looked = || -> u64 {
+            ["Unchanged", "Changed"]
+                .iter()
+                .map(|result| self.metrics.reconciles.with_label_values(&[result]).get())
+                .sum()
+        };
+        let (before, mut touches) = (looked(), 0);
+        let waited = timeout(PATIENCE, async {
+            while looked() < before + count {
+                touches += 1;
+                // Somebody's note on the pipeline: nothing of ours.
+                self.api
+                    .store()
+                    .edit(&pipeline_key(), |p| p["metadata"]["annotations"]["note"] = touches.to_string().into());
+                self.api.changed();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        waited.await.expect("looks");
+    }
+
+    /// Everything that is there, without what differs from run to run.
+    pub fn end_state(&self) -> BTreeMap<String, String> {
+        let store = self.api.store();
+        let ours = store.objects.iter().filter(|(key, _)| key.0 != kubelet::PODS);
+        ours.map(|(key, object)| (format!("{}/{}", key.0, key.2), settled(object.clone()))).collect()
+    }
+
+    /// How often each object was written, its status left out: that follows what the operator happens to see.
+    pub fn writes(&self) -> BTreeMap<Write, usize> {
+        let mut counts = BTreeMap::new();
+        let writes = self.api.writes().into_iter().filter(|write| write.verb != "status");
+        writes.for_each(|write| *counts.entry(write).or_insert(0) += 1);
+        counts
+    }
+}
+
+/// The status of a condition.
+pub fn condition<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
+    let conditions = pipeline["status"]["conditions"].as_array();
+    let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
+    found.and_then(|condition| condition["status"].as_str()).unwrap_or_default()
+}
+
+/// The message of a condition.
+pub fn message<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
+    let conditions = pipeline["status"]["conditions"].as_array();
+    let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
+    found.and_then(|condition| condition["message"].as_str()).unwrap_or_default()
+}
+
+/// An object without versions, times and names that are made up.
+fn settled(mut object: Value) -> String {
+    for field in ["resourceVersion", "uid", "generation", "creationTimestamp"] {
+        object["metadata"][field] = Value::Null;
+    }
+    if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
+        annotations.shift_remove("note");
+        // It covers the owner's UID.
+        annotations.shift_remove("thalweg.dev/applied");
+    }
+    for condition in object["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastTransitionTime"] = Value::Null;
+        condition["observedGeneration"] = Value::Null;
+    }
+    object["status"]["observedGeneration"] = Value::Null;
+    let text = format!("{object:#}");
+    let mut parts = text.split("uid-");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "uid" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+}

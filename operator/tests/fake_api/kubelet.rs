@@ -1,0 +1,200 @@
+//! What else runs in a cluster: makes pods of Deployments, and workers in them that claim slots and obey the assignment.
+//!
+//! Workers here do no work; what they say about units follows from the assignment. What is tested is the operator.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::extract::State;
+use axum::routing::get;
+use serde_json::{Value, json};
+use thalweg_operator_plan::names::{PIPELINE, PLAN, hash};
+use tokio::task::JoinSet;
+
+use crate::fake::{FakeApi, Key};
+
+pub const PODS: &str = "v1/pods";
+pub const LEASES: &str = "coordination.k8s.io/v1/leases";
+pub const DEPLOYMENTS: &str = "apps/v1/deployments";
+pub const ASSIGNMENTS: &str = "thalweg.dev/v1alpha1/streamassignments";
+
+/// A loopback address for each pod of this process.
+fn address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = NEXT.fetch_add(1, Ordering::SeqCst);
+    let process = std::process::id();
+    Ipv4Addr::from(0x7f00_0000 | ((64 + process % 128) << 16) | (number & 0xffff))
+}
+
+/// Runs the cluster for as long as it is awaited.
+pub async fn run(api: FakeApi) {
+    let mut workers = JoinSet::new();
+    loop {
+        let change = api.change();
+        tokio::pin!(change);
+        change.as_mut().enable();
+        let mut changed = false;
+        for deployment in of_kind(&api, DEPLOYMENTS) {
+            changed |= scale(&api, &deployment, &mut workers).await;
+        }
+        for pod in of_kind(&api, PODS) {
+            changed |= claim(&api, &pod) | set_ready(&api, &pod);
+        }
+        for deployment in of_kind(&api, DEPLOYMENTS) {
+            changed |= set_status(&api, &deployment);
+        }
+        match changed {
+            true => api.changed(),
+            false => change.await,
+        }
+    }
+}
+
+pub fn of_kind(api: &FakeApi, kind: &str) -> Vec<Value> {
+    let store = api.store();
+    store.objects.iter().filter(|(key, _)| key.0 == kind).map(|(_, object)| object.clone()).collect()
+}
+
+pub fn key(kind: &str, object: &Value) -> Key {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    (kind.to_owned(), text("namespace"), text("name"))
+}
+
+fn template(object: &Value) -> String {
+    hash(object["spec"]["template"].to_string().as_bytes())
+}
+
+fn pods_of(api: &FakeApi, deployment: &Value) -> Vec<Value> {
+    let uid = &deployment["metadata"]["uid"];
+    of_kind(api, PODS).into_iter().filter(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == *uid).collect()
+}
+
+fn is_ready(pod: &Value) -> bool {
+    pod["status"]["conditions"][0]["status"] == "True"
+}
+
+/// Makes missing pods of the newest template; once they are ready, removes the others.
+async fn scale(api: &FakeApi, deployment: &Value, workers: &mut JoinSet<()>) -> bool {
+    let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
+    let template = template(deployment);
+    let pods = pods_of(api, deployment);
+    let (new, old): (Vec<_>, Vec<_>) =
+        pods.into_iter().partition(|pod| pod["metadata"]["labels"]["template"] == *template);
+    let ready = new.iter().filter(|pod| is_ready(pod)).count();
+    if new.len() < wanted {
+        make(api, deployment, &template, workers).await;
+        return true;
+    }
+    let surplus: Vec<_> = new.iter().skip(wanted).chain(if ready >= wanted { old.as_slice() } else { &[] }).collect();
+    surplus.iter().for_each(|pod| remove(api, pod));
+    !surplus.is_empty()
+}
+
+async fn make(api: &FakeApi, deployment: &Value, template: &str, workers: &mut JoinSet<()>) {
+    let ip = address();
+    let name =
+        format!("{}-{}", deployment["metadata"]["name"].as_str().unwrap_or_default(), ip.to_string().replace('.', "-"));
+    let owner =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": deployment["metadata"]["uid"]}]);
+    let mut pod = deployment["spec"]["template"].clone();
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    pod["metadata"]["ownerReferences"] = owner;
+    pod["metadata"]["labels"]["template"] = template.into();
+    pod["spec"]["nodeName"] = "node-1".into();
+    pod["status"] = json!({"podIP": ip.to_string(), "conditions": [{"type": "Ready", "status": "False"}]});
+    let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default();
+    let made = api.store().create((PODS.to_owned(), namespace.to_owned(), name), pod).expect("a new pod");
+    let listener =
+        tokio::net::TcpListener::bind(SocketAddr::new(IpAddr::V4(ip), 8081)).await.expect("a loopback address");
+    let router = axum::Router::new().route("/report", get(report)).with_state((api.clone(), made));
+    workers.spawn(async move { axum::serve(listener, router).await.expect("served") });
+}
+
+/// A pod ends in an orderly way: its slot is free at once.
+fn remove(api: &FakeApi, pod: &Value) {
+    if let Some(lease) = lease_of(api, pod) {
+        api.store().edit(&key(LEASES, &lease), |lease| drop(lease["spec"].take()));
+    }
+    api.store().delete(&key(PODS, pod), &Value::Null).expect("it is there");
+}
+
+/// A pod is gone from one moment to the next.
+pub fn kill(api: &FakeApi, pod: &Value) {
+    api.store().delete(&key(PODS, pod), &Value::Null).expect("it is there");
+    api.changed();
+}
+
+fn run_id(pod: &Value) -> String {
+    format!("{}/0", pod["metadata"]["uid"].as_str().unwrap_or_default())
+}
+
+fn lease_of(api: &FakeApi, pod: &Value) -> Option<Value> {
+    of_kind(api, LEASES).into_iter().find(|lease| lease["spec"]["holderIdentity"] == run_id(pod))
+}
+
+/// A worker without a slot claims a free one.
+fn claim(api: &FakeApi, pod: &Value) -> bool {
+    if lease_of(api, pod).is_some() {
+        return false;
+    }
+    let label = &pod["metadata"]["labels"][PIPELINE];
+    let is_free =
+        |lease: &&Value| lease["metadata"]["labels"][PIPELINE] == *label && lease["spec"]["holderIdentity"].is_null();
+    let leases = of_kind(api, LEASES);
+    let Some(lease) = leases.iter().find(is_free) else { return false };
+    api.store().edit(&key(LEASES, lease), |lease| {
+        lease["spec"] = json!({"holderIdentity": run_id(pod), "leaseDurationSeconds": 15});
+        lease["metadata"]["annotations"][PLAN] = pod["metadata"]["annotations"][PLAN].clone();
+    });
+    true
+}
+
+/// The units that a worker runs: all that the assignment gives to it and to no other life of its slot.
+fn units(api: &FakeApi, pod: &Value) -> (Value, Vec<Value>) {
+    let Some(lease) = lease_of(api, pod) else { return (Value::Null, Vec::new()) };
+    let slot = lease["metadata"]["name"].clone();
+    let plan = &pod["metadata"]["annotations"][PLAN];
+    let mine = |assignment: &Value| {
+        let workers = assignment["spec"]["workers"].as_array();
+        let is_me = |worker: &Value| worker["slot"] == slot && worker["runId"] == run_id(pod);
+        assignment["spec"]["plan"] == *plan && workers.is_some_and(|workers| workers.iter().any(is_me))
+    };
+    let assignments = of_kind(api, ASSIGNMENTS).into_iter().filter(mine);
+    let units = assignments.flat_map(|assignment| assignment["spec"]["units"].as_array().cloned().unwrap_or_default());
+    let owned = units.filter(|unit| unit["owner"] == slot);
+    (slot.clone(), owned.map(|unit| json!({"unit": unit["unit"], "epoch": unit["epoch"]})).collect())
+}
+
+async fn report(State((api, pod)): State<(FakeApi, Value)>) -> String {
+    let (slot, units) = units(&api, &pod);
+    let state = if units.is_empty() { "Waiting" } else { "Running" };
+    let plan = &pod["metadata"]["annotations"][PLAN];
+    json!({"runId": run_id(&pod), "slot": slot, "plan": plan, "state": state, "units": units}).to_string()
+}
+
+/// A worker is ready once it runs units.
+fn set_ready(api: &FakeApi, pod: &Value) -> bool {
+    let ready = if units(api, pod).1.is_empty() { "False" } else { "True" };
+    if pod["status"]["conditions"][0]["status"] == ready {
+        return false;
+    }
+    api.store().edit(&key(PODS, pod), |pod| pod["status"]["conditions"][0]["status"] = ready.into());
+    true
+}
+
+fn set_status(api: &FakeApi, deployment: &Value) -> bool {
+    let (pods, template) = (pods_of(api, deployment), template(deployment));
+    let count = |test: &dyn Fn(&Value) -> bool| pods.iter().filter(|pod| test(pod)).count();
+    let status = json!({
+        "observedGeneration": deployment["metadata"]["generation"],
+        "replicas": pods.len(),
+        "updatedReplicas": count(&|pod| pod["metadata"]["labels"]["template"] == *template),
+        "readyReplicas": count(&is_ready),
+    });
+    if deployment["status"] == status {
+        return false;
+    }
+    api.store().edit(&key(DEPLOYMENTS, deployment), |deployment| deployment["status"] = status);
+    true
+}

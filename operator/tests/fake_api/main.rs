@@ -1,0 +1,7 @@
+//! The operator against an API server in this process, which fails where a test wants it to.
+
+mod convergence;
+mod crashes;
+mod fake;
+mod harness;
+mod kubelet;

@@ -1,0 +1,112 @@
+//! From the mounted plan to a running job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thalweg_core::clock::SharedClock;
+use thalweg_core::error::Error;
+use thalweg_core::unit::RunId;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::error::ClusterError;
+use crate::job::{self, Mounted, Planned, Roots, build, plan_manifests};
+use crate::runtime::counters::Counters;
+use crate::runtime::ownership::{Epochs, Ownership};
+use crate::runtime::{self, RunError, Running};
+
+/// File with the hash of the plan.
+const HASH: &str = "plan";
+/// File with the pipeline, its sources and its sinks, as manifests.
+const RESOURCES: &str = "resources.yaml";
+
+/// Starts the job of a mounted plan, as often as it is assigned.
+pub struct Launcher {
+    resources: PathBuf,
+    hash: String,
+    namespace: String,
+    pipeline: String,
+    state: Option<String>,
+    mounted: Mounted,
+    threads: usize,
+    run_id: RunId,
+    clock: SharedClock,
+    /// Kept from job to job, so that state in memory outlives a job that failed.
+    roots: Mutex<Roots>,
+}
+
+impl Launcher {
+    /// A launcher of the plan that is mounted now. A plan never changes: another one is another pod's.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn new(settings: &super::Settings, run_id: RunId, clock: SharedClock) -> Result<Self, ClusterError> {
+        let path = settings.plan.join(HASH);
+        let hash = std::fs::read_to_string(&path).map_err(|error| ClusterError::File {
+            path,
+            said: error.to_string(),
+            expected: "expected the hash of the plan, as the operator mounts it",
+        })?;
+        Ok(Self {
+            resources: settings.plan.join(RESOURCES),
+            hash: hash.trim().to_owned(),
+            namespace: settings.namespace.clone(),
+            pipeline: settings.pipeline.clone(),
+            state: settings.state.clone(),
+            mounted: settings.mounted.clone(),
+            threads: settings.threads,
+            run_id,
+            clock,
+            roots: Mutex::default(),
+        })
+    }
+
+    /// The hash of the plan.
+    pub fn plan_hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The pipeline as metrics and logs name it.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.namespace, self.pipeline)
+    }
+
+    /// Opens state and connectors, acquires the units, and starts.
+    ///
+    /// # Errors
+    /// Whatever keeps the job from running.
+    pub async fn start(
+        self: &Arc<Self>,
+        epochs: Epochs,
+        stop: &CancellationToken,
+    ) -> Result<(Running, Arc<Counters>), RunError> {
+        let planning = self.clone();
+        let planned = tokio::task::spawn_blocking(move || planning.plan()).await;
+        let planned = planned.map_err(|error| RunError::Internal(format!("planning stopped: {error}")))??;
+        let settings = job::Settings {
+            state: self.state.clone(),
+            fresh: false,
+            secrets: self.mounted.clone(),
+            threads: self.threads,
+            run_id: self.run_id.clone(),
+            ownership: Ownership::Assigned(epochs),
+            clock: self.clock.clone(),
+        };
+        let job = build(planned, &settings, &mut *self.roots.lock().await).await?;
+        let counters = job.counters.clone();
+        Ok((runtime::start(job, stop).await?, counters))
+    }
+
+    fn plan(&self) -> Result<Planned, RunError> {
+        let what = || format!("planning `{}`", self.resources.display());
+        let found = plan_manifests(std::slice::from_ref(&self.resources), &self.mounted);
+        let found = found.map_err(|problems| {
+            let said: Vec<_> = problems.as_slice().iter().map(ToString::to_string).collect();
+            Error::user(what(), said.join("\n"))
+        })?;
+        let (namespace, name) = (&self.namespace, &self.pipeline);
+        let mut pipelines = found.pipelines.into_iter();
+        let mine = pipelines.find(|found| found.resolved.namespace == *namespace && found.resolved.name == *name);
+        mine.ok_or_else(|| Error::user(what(), format!("it holds no StreamPipeline `{namespace}/{name}`")).into())
+    }
+}

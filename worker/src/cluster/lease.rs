@@ -1,0 +1,222 @@
+//! Slot Leases in the API server: seen, claimed, renewed, released. What to do with them is decided in [`super::slot`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt};
+use thalweg_core::clock::SharedClock;
+use thalweg_core::unit::RunId;
+use thalweg_crds::ids::Slot;
+
+use super::Settings;
+use super::error::ClusterError;
+use super::slot::{LASTS, Seen, still_holds};
+
+/// Slots that are looked for at the most.
+const MOST_SLOTS: u32 = 1_000;
+
+/// What a worker writes into the Lease of its slot.
+#[derive(Clone, Debug)]
+pub struct Card {
+    /// This process.
+    pub run_id: RunId,
+    /// Its pod.
+    pub pod_uid: String,
+    /// The hash of the plan that it has mounted.
+    pub plan: String,
+    /// Where other workers reach it.
+    pub address: SocketAddr,
+    /// Where its report is served.
+    pub report: SocketAddr,
+}
+
+/// The slot Leases of one pipeline.
+pub struct Leases {
+    api: Api<Lease>,
+    prefix: String,
+    card: Card,
+    clock: SharedClock,
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub enum Written {
+    /// It stands.
+    Done(Box<Lease>),
+    /// Somebody else wrote in between.
+    Overtaken,
+    /// The Lease is gone.
+    Gone,
+}
+
+impl Leases {
+    /// The slot Leases that a worker's settings name.
+    pub fn new(client: Client, settings: &Settings, card: Card, clock: SharedClock) -> Self {
+        let api = Api::namespaced(client, &settings.namespace);
+        Self { api, prefix: settings.slot_prefix.clone(), card, clock }
+    }
+
+    /// Who claims.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Every slot, by number. There is no list: a worker's Role names its Leases one by one.
+    ///
+    /// # Errors
+    /// The API server did not answer, or refuses the first slot already.
+    pub async fn all(&self) -> Result<Vec<Lease>, ClusterError> {
+        let mut leases = Vec::new();
+        for number in 0..MOST_SLOTS {
+            let name = format!("{}-{number}", self.prefix);
+            match self.api.get(&name).await {
+                Ok(lease) => leases.push(lease),
+                Err(kube::Error::Api(status)) if status.code == 404 => break,
+                // What the Role does not name is forbidden, whether it is there or not.
+                Err(kube::Error::Api(status)) if status.code == 403 && number > 0 => break,
+                Err(error) => return Err(ClusterError::api(format!("reading Lease `{name}`"), &error)),
+            }
+        }
+        Ok(leases)
+    }
+
+    /// Writes this worker into a Lease that nobody changed since it was read.
+    ///
+    /// # Errors
+    /// The API server did not answer.
+    pub async fn claim(&self, lease: &Lease) -> Result<Written, ClusterError> {
+        self.write(claimed(lease, &self.card, self.now())).await
+    }
+
+    /// Renews a Lease that this worker holds; where somebody wrote in between, by what it says now.
+    ///
+    /// # Errors
+    /// The API server did not answer.
+    pub async fn renew(&self, lease: &Lease) -> Result<Written, ClusterError> {
+        let written = self.write(renewed(lease, self.now())).await?;
+        let Written::Overtaken = written else { return Ok(written) };
+        let name = lease.name_any();
+        let found = self.api.get_opt(&name).await;
+        match found.map_err(|error| ClusterError::api(format!("reading Lease `{name}`"), &error))? {
+            Some(lease) if still_holds(Some(&seen(&lease)), &self.card.run_id) => {
+                self.write(renewed(&lease, self.now())).await
+            }
+            Some(_) => Ok(Written::Overtaken),
+            None => Ok(Written::Gone),
+        }
+    }
+
+    /// Leaves a Lease that this worker holds.
+    ///
+    /// # Errors
+    /// The API server did not answer.
+    pub async fn release(&self, lease: &Lease) -> Result<Written, ClusterError> {
+        self.write(released(lease)).await
+    }
+
+    async fn write(&self, lease: Lease) -> Result<Written, ClusterError> {
+        let name = lease.name_any();
+        match self.api.replace(&name, &PostParams::default(), &lease).await {
+            Ok(lease) => Ok(Written::Done(Box::new(lease))),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Overtaken),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
+            Err(error) => Err(ClusterError::api(format!("writing Lease `{name}`"), &error)),
+        }
+    }
+
+    fn now(&self) -> MicroTime {
+        MicroTime(Timestamp::from_millisecond(self.clock.wall_millis()).unwrap_or_default())
+    }
+}
+
+/// What a Lease says.
+pub fn seen(lease: &Lease) -> Seen {
+    let spec = lease.spec.clone().unwrap_or_default();
+    let lasts = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    Seen {
+        slot: Slot(lease.name_any()),
+        version: lease.resource_version().unwrap_or_default(),
+        holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
+        lasts: lasts.filter(|seconds| *seconds > 0).map_or(LASTS, Duration::from_secs),
+    }
+}
+
+fn claimed(lease: &Lease, card: &Card, now: MicroTime) -> Lease {
+    let mut lease = lease.clone();
+    let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+    if spec.holder_identity.as_deref() != Some(&card.run_id.0) {
+        spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1));
+        spec.acquire_time = Some(now.clone());
+    }
+    spec.holder_identity = Some(card.run_id.0.clone());
+    spec.lease_duration_seconds = i32::try_from(LASTS.as_secs()).ok();
+    spec.renew_time = Some(now);
+    lease.metadata.annotations.get_or_insert_with(BTreeMap::new).extend(annotations(card));
+    lease
+}
+
+fn annotations(card: &Card) -> [(String, String); 3] {
+    [("address", card.address.to_string()), ("report", card.report.to_string()), ("plan", card.plan.clone())]
+        .map(|(name, value)| (format!("{}/{name}", thalweg_crds::GROUP), value))
+}
+
+fn renewed(lease: &Lease, now: MicroTime) -> Lease {
+    let mut lease = lease.clone();
+    lease.spec.get_or_insert_with(LeaseSpec::default).renew_time = Some(now);
+    lease
+}
+
+fn released(lease: &Lease) -> Lease {
+    let mut lease = lease.clone();
+    lease.spec.get_or_insert_with(LeaseSpec::default).holder_identity = None;
+    lease
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card() -> Card {
+        Card {
+            run_id: RunId("me/1".to_owned()),
+            pod_uid: "me".to_owned(),
+            plan: "hash".to_owned(),
+            address: "10.0.0.1:8443".parse().expect("an address"),
+            report: "[fd00::1]:8081".parse().expect("an address"),
+        }
+    }
+
+    fn at(seconds: i64) -> MicroTime {
+        MicroTime(Timestamp::from_second(seconds).expect("a time"))
+    }
+
+    #[test]
+    fn a_claimed_lease_says_who_holds_it_and_how_to_reach_it_and_a_released_one_has_no_holder() {
+        let mut lease = Lease::default();
+        lease.metadata.name = Some("p-0".to_owned());
+        lease.metadata.resource_version = Some("7".to_owned());
+        let claimed = claimed(&lease, &card(), at(100));
+        let said = seen(&claimed);
+        assert_eq!((said.slot.0.as_str(), said.version.as_str()), ("p-0", "7"));
+        assert_eq!((said.holder.as_deref(), said.lasts), (Some("me/1"), LASTS));
+        let annotations = claimed.annotations();
+        assert_eq!(annotations["thalweg.dev/report"], "[fd00::1]:8081");
+        assert_eq!(annotations["thalweg.dev/address"], "10.0.0.1:8443");
+        assert_eq!(annotations["thalweg.dev/plan"], "hash");
+        assert_eq!(seen(&released(&claimed)).holder, None);
+    }
+
+    #[test]
+    fn a_change_of_holder_is_counted_and_a_second_claim_of_the_same_run_is_none() {
+        let once = claimed(&Lease::default(), &card(), at(100));
+        let twice = claimed(&once, &card(), at(105));
+        let spec = twice.spec.expect("claimed");
+        assert_eq!(spec.lease_transitions, Some(1));
+        assert_eq!((spec.acquire_time, spec.renew_time), (Some(at(100)), Some(at(105))));
+    }
+}

@@ -1,0 +1,159 @@
+//! Where assignments come from.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, future};
+use kube::runtime::watcher::{Config, Event};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
+
+use super::error::ClusterError;
+
+/// How long one watch lasts, in seconds. A connection that died without a word is noticed a few seconds later
+/// ([`super::client`]).
+pub const WATCH_SECONDS: u32 = 30;
+
+/// An assignment as it was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Differs between two objects of one name.
+    pub uid: String,
+    /// Grows with every change.
+    pub generation: i64,
+    /// What it says.
+    pub spec: AssignmentSpec,
+}
+
+/// Where assignments come from. A watch may be late; a read is not.
+#[async_trait]
+pub trait Table: Send + Sync {
+    /// The assignment as it is, then as it changes; `None` where there is none. Goes on for ever: an error says why
+    /// nothing comes, and what follows is tried again.
+    fn changes(&self) -> BoxStream<'static, Result<Option<Published>, ClusterError>>;
+
+    /// The assignment as it is now.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    async fn read(&self) -> Result<Option<Published>, ClusterError>;
+}
+
+/// The newer of what is known and what was heard: a watch may bring late what a read has shown already.
+pub fn newer(known: Option<Published>, heard: Option<Published>) -> Option<Published> {
+    match (known, heard) {
+        (Some(known), Some(heard)) if known.uid == heard.uid && known.generation > heard.generation => Some(known),
+        (_, heard) => heard,
+    }
+}
+
+/// The `StreamAssignment` in the API server.
+pub struct ClusterTable {
+    api: Api<StreamAssignment>,
+    name: String,
+}
+
+impl ClusterTable {
+    /// The assignment of this name.
+    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned() }
+    }
+}
+
+#[async_trait]
+impl Table for ClusterTable {
+    fn changes(&self) -> BoxStream<'static, Result<Option<Published>, ClusterError>> {
+        let name = self.name.clone();
+        let config = Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
+        let events = watcher(self.api.clone(), config).default_backoff();
+        let heard = events.map_err(move |error| why(&name, &error)).scan(false, |is_there, event| {
+            let heard = event.map(|event| hear(is_there, event)).transpose();
+            future::ready(Some(heard))
+        });
+        heard.filter_map(future::ready).boxed()
+    }
+
+    async fn read(&self) -> Result<Option<Published>, ClusterError> {
+        let found = self.api.get_opt(&self.name).await;
+        let found = found.map_err(|error| ClusterError::assignment(&self.name, &error))?;
+        Ok(found.map(published))
+    }
+}
+
+/// What an event of a watch on one name says; `None` where it says nothing. `is_there` keeps whether a list that is being
+/// told has shown the object.
+fn hear(is_there: &mut bool, event: Event<StreamAssignment>) -> Option<Option<Published>> {
+    match event {
+        Event::Init => {
+            *is_there = false;
+            None
+        }
+        Event::InitApply(found) => {
+            *is_there = true;
+            Some(Some(published(found)))
+        }
+        Event::InitDone => (!*is_there).then_some(None),
+        Event::Apply(found) => Some(Some(published(found))),
+        Event::Delete(_) => Some(None),
+    }
+}
+
+fn published(found: StreamAssignment) -> Published {
+    Published {
+        uid: found.uid().unwrap_or_default(),
+        generation: found.metadata.generation.unwrap_or_default(),
+        spec: found.spec,
+    }
+}
+
+fn why(name: &str, error: &watcher::Error) -> ClusterError {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => ClusterError::assignment(name, error),
+        watcher::Error::WatchError(status) => ClusterError::assignment(name, &kube::Error::Api(status.clone())),
+        watcher::Error::NoResourceVersion => ClusterError::Api {
+            what: format!("watching StreamAssignment `{name}`"),
+            said: error.to_string(),
+            hint: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(uid: &str, generation: i64) -> Option<Published> {
+        Some(Published { uid: uid.to_owned(), generation, spec: AssignmentSpec::default() })
+    }
+
+    #[test]
+    fn what_a_watch_brings_late_does_not_replace_what_a_read_has_shown() {
+        assert_eq!(newer(published("a", 5), published("a", 4)), published("a", 5));
+        assert_eq!(newer(published("a", 5), published("a", 6)), published("a", 6));
+        assert_eq!(newer(published("a", 5), published("b", 1)), published("b", 1));
+        assert_eq!(newer(published("a", 5), None), None);
+        assert_eq!(newer(None, published("a", 1)), published("a", 1));
+    }
+
+    #[test]
+    fn a_list_without_the_object_says_that_it_is_gone() {
+        let mut is_there = true;
+        assert_eq!(hear(&mut is_there, Event::Init), None);
+        assert_eq!(hear(&mut is_there, Event::InitDone), Some(None));
+        let found = StreamAssignment::new("p", AssignmentSpec::default());
+        assert_eq!(hear(&mut is_there, Event::Init), None);
+        assert!(matches!(hear(&mut is_there, Event::InitApply(found.clone())), Some(Some(_))));
+        assert_eq!(hear(&mut is_there, Event::InitDone), None);
+        assert_eq!(hear(&mut is_there, Event::Delete(found)), Some(None));
+    }
+
+    #[test]
+    fn a_cluster_without_the_definition_is_told_what_it_lacks() {
+        let status = kube::core::Status { code: 404, message: "404 page not found".to_owned(), ..Default::default() };
+        let error = why("p", &watcher::Error::InitialListFailed(kube::Error::Api(status.boxed())));
+        let said = error.to_string();
+        assert!(said.contains("StreamAssignment `p`") && said.contains("install the chart's definitions"), "{said}");
+    }
+}

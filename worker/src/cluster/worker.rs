@@ -1,0 +1,327 @@
+//! The loop of a worker: hold a slot, hear the assignment, run the job that it asks for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::api::coordination::v1::Lease;
+use thalweg_core::clock::SharedClock;
+use thalweg_core::unit::RunId;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::board::Board;
+use super::duty::{Duty, Me, Why, duty};
+use super::error::ClusterError;
+use super::launch::Launcher;
+use super::lease::{Leases, Written, seen};
+use super::slot::{Choice, RENEW_EVERY, Watch};
+use super::step::{Phase, Step, after, next_step};
+use super::table::{Published, Table, newer};
+use crate::runtime::RunError;
+use crate::runtime::ownership::Epochs;
+
+/// How often a worker without a slot looks for one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How soon a renewal that failed is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(1);
+/// How long one answer of the API server may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A worker with everything that it touches.
+pub struct Worker {
+    /// Its slots.
+    pub leases: Arc<Leases>,
+    /// Its assignment.
+    pub table: Arc<dyn Table>,
+    /// Its job.
+    pub launcher: Arc<Launcher>,
+    /// What it says of itself.
+    pub board: Arc<Board>,
+    /// This process.
+    pub run_id: RunId,
+    /// Where time comes from.
+    pub clock: SharedClock,
+}
+
+/// A job that runs or is being started.
+struct Job {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+/// Holding one slot.
+struct Tenure<'a> {
+    worker: &'a Worker,
+    me: Me,
+    changes: BoxStream<'static, Result<Option<Published>, ClusterError>>,
+    heard: Option<Published>,
+    duty: Duty,
+    asked_since: Duration,
+    phase: Phase,
+    job: Option<Job>,
+    /// Cancelled where the slot is lost or the process is to end.
+    leave: CancellationToken,
+}
+
+impl Worker {
+    /// Works until `terminate` is cancelled. A slot that is lost is left, and another one is looked for.
+    pub async fn run(&self, terminate: &CancellationToken) {
+        while let Some(lease) = self.find_slot(terminate).await {
+            let slot = seen(&lease).slot;
+            tracing::info!(slot = slot.0, "holding a slot");
+            self.board.holds(Some(&slot));
+            let leave = terminate.child_token();
+            let renewing = tokio::spawn(renew(self.leases.clone(), lease, leave.clone()).in_current_span());
+            self.tenure(slot, leave.clone()).work().await;
+            leave.cancel();
+            self.board.holds(None);
+            if let Ok(Some(lease)) = renewing.await {
+                self.release(&lease).await;
+            }
+        }
+    }
+
+    /// `None` where the process is to end.
+    async fn find_slot(&self, terminate: &CancellationToken) -> Option<Lease> {
+        let mut watch = Watch::default();
+        let mut said = Said::default();
+        loop {
+            let found = tokio::select! {
+                () = terminate.cancelled() => return None,
+                found = tokio::time::timeout(ANSWER, self.claim(&mut watch)) => found,
+            };
+            match found.unwrap_or_else(|_| Err(silent("looking for a slot"))) {
+                Ok(Some(lease)) => return Some(lease),
+                Ok(None) => said.once("every slot is held; waiting for one"),
+                Err(error) => said.once(&error.to_string()),
+            }
+            tokio::select! {
+                () = terminate.cancelled() => return None,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    async fn claim(&self, watch: &mut Watch) -> Result<Option<Lease>, ClusterError> {
+        let leases = self.leases.all().await?;
+        let all: Vec<_> = leases.iter().map(seen).collect();
+        let card = self.leases.card();
+        let Choice::Claim(slot) = watch.choose(&all, &card.run_id, &card.pod_uid, self.clock.monotonic()) else {
+            return Ok(None);
+        };
+        let Some(lease) = leases.iter().find(|lease| seen(lease).slot == slot) else { return Ok(None) };
+        match self.leases.claim(lease).await? {
+            Written::Done(lease) => Ok(Some(*lease)),
+            // Another worker was quicker: there may be one more.
+            Written::Overtaken | Written::Gone => Ok(None),
+        }
+    }
+
+    async fn release(&self, lease: &Lease) {
+        match tokio::time::timeout(ANSWER, self.leases.release(lease)).await {
+            Ok(Ok(_)) => tracing::info!(slot = seen(lease).slot.0, "left the slot"),
+            Ok(Err(error)) => tracing::warn!(%error, "leaving the slot; it is free once its Lease has run out"),
+            Err(_) => tracing::warn!("leaving the slot: no answer; it is free once its Lease has run out"),
+        }
+    }
+
+    fn tenure(&self, slot: thalweg_crds::ids::Slot, leave: CancellationToken) -> Tenure<'_> {
+        let me = Me { slot, run_id: self.run_id.clone(), plan: self.launcher.plan_hash().to_owned() };
+        Tenure {
+            worker: self,
+            me,
+            changes: self.table.changes(),
+            heard: None,
+            duty: Duty::Rest(Why::NoAssignment),
+            asked_since: self.clock.monotonic(),
+            phase: Phase::Idle,
+            job: None,
+            leave,
+        }
+    }
+}
+
+impl Tenure<'_> {
+    /// Does what the assignment asks for, until the slot is to be left; then everything is committed and closed.
+    async fn work(mut self) {
+        let mut said = Said::default();
+        loop {
+            self.see_duty();
+            let now = self.worker.clock.monotonic();
+            let mut until = None;
+            match next_step(&self.phase, &self.duty, self.asked_since, now) {
+                Step::Wait => {}
+                Step::WaitUntil(time) => until = Some(time - now),
+                Step::Start(epochs) => self.start(epochs),
+                Step::Stop => self.stop(),
+                Step::Read => {
+                    self.read().await;
+                    continue;
+                }
+            }
+            if self.leave.is_cancelled() && self.job.is_none() {
+                return;
+            }
+            tokio::select! {
+                () = self.leave.cancelled(), if !matches!(self.duty, Duty::Rest(Why::Leaving)) => {}
+                Some(heard) = self.changes.next() => match heard {
+                    Ok(heard) => self.heard = newer(self.heard.take(), heard),
+                    // What is known goes on.
+                    Err(error) => said.once(&error.to_string()),
+                },
+                end = ended(&mut self.job) => self.end(end),
+                () = after_some(until) => {}
+            }
+        }
+    }
+
+    fn see_duty(&mut self) {
+        let asked = match self.leave.is_cancelled() {
+            true => Duty::Rest(Why::Leaving),
+            false => duty(self.heard.as_ref().map(|heard| &heard.spec), &self.me),
+        };
+        if asked == self.duty {
+            return;
+        }
+        match &asked {
+            Duty::Rest(why) => tracing::info!(%why, "nothing to own"),
+            Duty::Own(epochs, handover) => {
+                tracing::info!(units = epochs.units().count(), ?handover, "asked to own units");
+            }
+        }
+        (self.duty, self.asked_since) = (asked, self.worker.clock.monotonic());
+        if self.job.is_none() {
+            self.worker.board.waits();
+        }
+    }
+
+    fn start(&mut self, epochs: Epochs) {
+        let failures = match &self.phase {
+            Phase::Failed { epochs: failed, failures, .. } if *failed == epochs => *failures,
+            _ => 0,
+        };
+        let since = self.worker.clock.monotonic();
+        self.phase = Phase::Running { epochs: epochs.clone(), failures, since };
+        let stop = CancellationToken::new();
+        let (launcher, board, stopped) = (self.worker.launcher.clone(), self.worker.board.clone(), stop.clone());
+        let span = tracing::info_span!("pipeline", pipeline = launcher.name());
+        let run = async move {
+            // Before it runs it has written no row of its own: it need not be waited for.
+            let (running, counters) = tokio::select! {
+                () = stopped.cancelled() => return Ok(()),
+                started = launcher.start(epochs, &stopped) => started?,
+            };
+            tracing::info!(units = counters.units().len(), "running");
+            board.runs(launcher.name(), counters);
+            running.end().await
+        };
+        self.job = Some(Job { stop, task: tokio::spawn(run.instrument(span)) });
+    }
+
+    fn stop(&mut self) {
+        tracing::info!("committing and closing the units");
+        self.phase = Phase::Stopping;
+        self.job.iter().for_each(|job| job.stop.cancel());
+    }
+
+    fn end(&mut self, end: Result<(), RunError>) {
+        self.job = None;
+        self.phase = after(&self.phase, &end, self.worker.clock.monotonic());
+        match (&self.phase, &end) {
+            (Phase::Completed(_), _) => {
+                tracing::info!("all input was read and delivered");
+                self.worker.board.has_completed();
+            }
+            (Phase::Idle, Err(error)) => {
+                tracing::warn!(%error, "the units were closed");
+                self.worker.board.waits();
+            }
+            (_, Err(error)) => {
+                tracing::error!(%error, "standing still");
+                self.worker.board.has_failed(error);
+            }
+            (_, Ok(())) => {
+                tracing::info!("the units were closed");
+                self.worker.board.waits();
+            }
+        }
+    }
+
+    /// Reads the assignment past the watch. Where nobody answers, a job that was fenced stays closed.
+    async fn read(&mut self) {
+        let read = tokio::select! {
+            () = self.leave.cancelled() => return,
+            read = tokio::time::timeout(ANSWER, self.worker.table.read()) => read,
+        };
+        match read.unwrap_or_else(|_| Err(silent("reading the assignment"))) {
+            Ok(heard) => {
+                self.heard = newer(self.heard.take(), heard);
+                self.phase = self.phase.confirmed();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the units were taken over, or were not");
+                self.phase = self.phase.unconfirmed(self.worker.clock.monotonic());
+            }
+        }
+    }
+}
+
+/// Renews a Lease until the slot is to be left; the Lease as it was written last, or `None` where it is lost, which is
+/// a reason to leave. An API server that is away is none: epochs decide who may write.
+async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> Option<Lease> {
+    let (mut lease, mut pause) = (lease, RENEW_EVERY);
+    let mut said = Said::default();
+    loop {
+        tokio::select! {
+            () = leave.cancelled() => return Some(lease),
+            () = tokio::time::sleep(pause) => {}
+        }
+        let written = tokio::time::timeout(ANSWER, leases.renew(&lease)).await;
+        match written.unwrap_or_else(|_| Err(silent("renewing the slot's Lease"))) {
+            Ok(Written::Done(renewed)) => (lease, pause, said) = (*renewed, RENEW_EVERY, Said::default()),
+            Ok(Written::Overtaken | Written::Gone) => {
+                tracing::warn!(slot = seen(&lease).slot.0, "another worker holds the slot, or it is gone");
+                leave.cancel();
+                return None;
+            }
+            Err(error) => {
+                said.once(&error.to_string());
+                pause = RENEW_AGAIN;
+            }
+        }
+    }
+}
+
+fn silent(what: &str) -> ClusterError {
+    ClusterError::Api { what: what.to_owned(), said: format!("no answer within {} s", ANSWER.as_secs()), hint: None }
+}
+
+/// The end of a job; never, where there is none.
+async fn ended(job: &mut Option<Job>) -> Result<(), RunError> {
+    let Some(job) = job else { return std::future::pending().await };
+    let end = (&mut job.task).await;
+    end.unwrap_or_else(|error| Err(RunError::Internal(format!("the job stopped: {error}"))))
+}
+
+async fn after_some(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says a thing once, not at each try.
+#[derive(Default)]
+struct Said(Option<String>);
+
+impl Said {
+    fn once(&mut self, text: &str) {
+        if self.0.as_deref() != Some(text) {
+            tracing::warn!("{text}");
+            self.0 = Some(text.to_owned());
+        }
+    }
+}
