@@ -52,8 +52,6 @@ pub struct Settings {
 #[derive(Default)]
 pub struct Roots(HashMap<(Option<String>, BucketAccess), StateRoot>);
 
-impl Roots {}
-
 /// Makes a pipeline ready to run.
 pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> Result<Job> {
     let key_groups = planned.key_groups();
