@@ -56,7 +56,7 @@ fn abortable(text: String) -> ClientError {
 
 /// A certificate that one side does not take ends the connection, which a library may tell as a broken network.
 fn is_tls_refusal(text: &str) -> bool {
-    text.contains("invalid peer certificate") || text.contains("certificate required")
+    text.contains("invalid peer certificate") || text.contains("received fatal alert")
 }
 
 #[cfg(test)]
@@ -73,6 +73,8 @@ mod tests {
         assert_eq!(broker(ErrorCode::UnknownTopicOrPartition), ClientError::NoTopic);
         assert!(matches!(from(&KrafkaError::auth("wrong password")), ClientError::Refused(_)));
         assert!(matches!(from(&KrafkaError::timeout("commit")), ClientError::Away(_)));
+        let alert = std::io::Error::other("received fatal alert: BadCertificate");
+        assert!(matches!(from(&KrafkaError::network(alert)), ClientError::Refused(_)));
     }
 
     #[test]
