@@ -223,6 +223,8 @@ impl WindowedUnit {
             self.committed(started);
             self.ledger.publish(&mut self.emitter, pending).await?;
             self.emit(entries).await?;
+            // The transactions of sinks end with each commit; that their entries are no longer needed, the next one knows.
+            self.emitter.deliver(self.written, None).await?;
             if done {
                 return Ok(());
             }
@@ -350,7 +352,7 @@ impl WindowedUnit {
 
     /// Takes entries out of the store that nobody needs any more: neither a sink nor the next stage.
     fn trim(&mut self, writes: &mut WriteSet) {
-        let by_sinks = if self.emitter.is_clean() { self.written } else { self.ledger.record.sealed_through };
+        let by_sinks = self.emitter.done_through(self.written, self.ledger.record.sealed_through);
         let by_stage = match &self.downstream {
             Downstream::Sink => by_sinks,
             Downstream::Stage { acknowledged, .. } => acknowledged.least(),
@@ -385,8 +387,8 @@ impl WindowedUnit {
         let now = self.context.clock.monotonic();
         for entry in entries {
             let to_sink = matches!(self.downstream, Downstream::Sink) || entry.target == Target::DeadLetters;
-            let sealed = entry.seq < self.ledger.record.sealed_through;
-            if let Some(rows) = entry.rows.as_ref().filter(|_| to_sink && !sealed) {
+            let needed = to_sink && self.emitter.needs(entry.target, entry.seq, self.ledger.record.sealed_through);
+            if let Some(rows) = entry.rows.as_ref().filter(|_| needed) {
                 self.emitter.write(entry.target, rows, now).await?;
             }
             self.written = entry.seq + 1;
@@ -403,6 +405,7 @@ impl WindowedUnit {
     /// The last two commits: one that seals what is left, one that forgets that it was published.
     async fn flush(&mut self) -> Result<()> {
         let mut writes = WriteSet::default();
+        self.emitter.deliver(self.written, None).await?;
         let pending = self.seal(&mut writes, true).await?;
         self.trim(&mut writes);
         self.ledger.write(writes).await?;
