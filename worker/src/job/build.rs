@@ -17,6 +17,7 @@ use thalweg_crds::source::Late;
 use thalweg_crds::state::StateSpec;
 use thalweg_sql::catalog::WatermarkSpec;
 use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
+use thalweg_sql::window::KEY_HASH_VERSION;
 use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, StageLayout, StateRoot};
 
 use super::outputs::Outputs;
@@ -154,7 +155,7 @@ fn expected(plan: &PlannedPipeline, key_groups: u32) -> Expected {
     };
     Expected {
         stages: plan.stages.iter().map(stage).collect(),
-        versions: BTreeMap::from([("layout".to_owned(), layout::VERSION)]),
+        versions: BTreeMap::from([("keyHash".to_owned(), KEY_HASH_VERSION), ("layout".to_owned(), layout::VERSION)]),
     }
 }
 

@@ -93,6 +93,8 @@ fn append(flow: &mut Flow, table: &Flow, join: &Join, outer: bool, place: Place)
     let rows = flow.physical.fields().len();
     let added = table.physical.fields().iter().cloned();
     let fields: Vec<Arc<Field>> = flow.physical.fields().iter().cloned().chain(added).collect();
+    let schema = Arc::new(Schema::new(fields));
+    flow.physical = Arc::clone(&schema);
     flow.columns.extend((0..table.columns.len()).map(|index| Logical::row(rows + index, Role::Plain)));
     let filter = condition(flow, join, place)?;
     if let Some(pending) = &mut flow.pending {
@@ -108,7 +110,7 @@ fn append(flow: &mut Flow, table: &Flow, join: &Join, outer: bool, place: Place)
         right_keys,
         filter,
         outer,
-        schema: Arc::new(Schema::new(fields)),
+        schema,
         bound: None,
     })));
     Ok(())

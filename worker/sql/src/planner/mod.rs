@@ -143,11 +143,13 @@ impl Script<'_> {
 
     /// A problem with a statement, unless it only says that a view is missing which has problems of its own.
     fn unless_hidden(&mut self, statement: &Statement, problem: SqlProblem) -> Vec<SqlProblem> {
+        let missing = |view: &String| problem.message.starts_with(&format!("there is no source or view `{view}`"));
+        let is_hidden = self.failed_views.iter().any(missing);
+        // Only now: a view that reads itself has no other problem to tell.
         if statement.kind == StatementKind::View {
             self.failed_views.insert(statement.name.value.clone());
         }
-        let missing = |view: &String| problem.message.starts_with(&format!("there is no source or view `{view}`"));
-        if self.failed_views.iter().any(missing) { vec![] } else { vec![problem] }
+        if is_hidden { vec![] } else { vec![problem] }
     }
 
     /// Gives a problem without a place that of the function that it names, else that of the statement.

@@ -40,6 +40,7 @@ const REFUSED: &[&str] = &[
     "INSERT INTO out SELECT b.auction FROM bid AS b FULL JOIN zones AS z ON b.auction = z.LocationID",
     "INSERT INTO out SELECT b.auction FROM bid AS b CROSS JOIN zones AS z",
     "INSERT INTO out SELECT b.auction FROM bid AS b JOIN zones AS z ON b.auction > z.LocationID",
+    "CREATE TEMPORARY VIEW orders AS SELECT auction FROM orders; INSERT INTO out SELECT auction FROM orders",
     "INSERT INTO out SELECT b.auction FROM bid AS b, zones AS z WHERE b.auction = z.LocationID",
     "INSERT INTO out SELECT z.Zone FROM zones AS z",
     "INSERT INTO out SELECT p.id FROM bid AS b JOIN plain FOR SYSTEM_TIME AS OF b.dateTime AS p ON b.auction = p.id",
