@@ -1,6 +1,6 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e-cluster lint generate bench clean
+.PHONY: help setup setup-kafka demo test e2e e2e-cluster lint generate bench clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
@@ -12,12 +12,19 @@ help: ## Show this
 setup: ## Install the linker that the build uses, where it is missing (Debian, Ubuntu)
 	@scripts/setup
 
+setup-kafka:
+	@scripts/setup-kafka
+
 demo: setup ## Half a million taxi trips, counted by borough every five seconds
 	@scripts/demo
 
 test: setup lint ## Formatting, lints, tests; generated files; examples; commands in the documents
 	$(CARGO) test --workspace --all-targets --no-fail-fast
 	$(CARGO) test --workspace --doc
+
+e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TLS (Java and Maven are installed on Debian)
+	$(CARGO) test --workspace --all-targets --no-run
+	$(CARGO) test --workspace --test kafka --test kafka_client -- --test-threads 2
 
 e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds it once, some six minutes)
 	e2e/cluster/test
@@ -27,8 +34,10 @@ lint: setup ## Formatting and lints
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 generate: setup ## Write what is generated: the resource definitions of the chart, docs/reference
-	$(CARGO) run --workspace --bin crdgen charts/thalweg/templates/crds crds/src/definition/schemas.json
+	$(CARGO) test --workspace --test generated --no-run
+	$${CARGO_TARGET_DIR:-target}/debug/crdgen charts/thalweg/templates/crds crds/src/definition/schemas.json
 	THALWEG_WRITE=1 $(CARGO) test --workspace --bin thalweg reference
+	THALWEG_WRITE=1 $(CARGO) test --workspace --test operator_reference
 
 bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json
 	$(BENCH_ENV) scripts/bench

@@ -20,13 +20,12 @@ WARM_UP = 2
 
 
 def measure(thalweg, python, settings, count, repeats, only):
-    """All cases, one after the other; Flink keeps one JVM throughout."""
-    cases = [case for case in CASES if not only or case.name in only]
-    if not cases:
-        return []
+    """All cases, one after the other, each figure as it is found; Flink keeps one JVM throughout."""
     session = flink.Session(python, thalweg.place / "flink.log", settings)
     try:
-        return [one(case, thalweg, session, count, repeats) for case in cases]
+        for case in CASES:
+            if not only or case.name in only:
+                yield one(case, thalweg, session, count, repeats)
     finally:
         session.close()
 

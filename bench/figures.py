@@ -41,6 +41,11 @@ def spread(runs, key="cpuSeconds"):
     return f"{min(values) / middle - 1:+.0%}…{max(values) / middle - 1:+.0%}"
 
 
+def line(figure):
+    """One figure in a line."""
+    return f"{figure.title}: {shown(figure.value, figure.unit)} ({bar(figure)}, {figure.verdict}); {remark(figure)}"
+
+
 def table(figures):
     """The figures as lines of text."""
     head = ("", "figure", "bar", "", "")

@@ -33,39 +33,49 @@ def main():
     rows, repeats = number("ROWS", 4_000_000), number("REPEATS", 5)
     only = chosen()
     thalweg = Thalweg(binaries / "thalweg", place, cache)
+    with_flink = bool(not only or only & {case.name for case in CASES})
     found = []
     try:
-        before = facts()
-        measured_against_flink = not only or only & {case.name for case in CASES}
-        if measured_against_flink:
-            found += against_flink.measure(thalweg, flink.install(cache), flink_settings(), rows, repeats, only)
-        found += against_itself(thalweg, binaries, rows, repeats, only)
+        report = {
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "versions": versions(thalweg, with_flink),
+            "machine": facts(),
+            "flinkSettings": flink_settings(),
+            "rows": rows,
+            "repeats": repeats,
+        }
+        for figure in measured(thalweg, binaries, rows, repeats, only, with_flink):
+            found.append(figure)
+            note(figures.line(figure))
+            keep({**report, "figures": [figure.to_json() for figure in found]})
     except BenchError as error:
         sys.exit(f"error: {error}")
-    report = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": versions(thalweg, measured_against_flink),
-        "machine": before,
-        "flinkSettings": flink_settings(),
-        "rows": rows,
-        "repeats": repeats,
-        "figures": [figure.to_json() for figure in found],
-    }
-    Path("target/bench.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(figures.table(found))
-    load = before["loadAverage"][0]
-    print(f"{before['cores']} cores, load average {load:.1f} at the start; raw figures in target/bench.json")
+    machine = report["machine"]
+    load = machine["loadAverage"][0]
+    print(f"{machine['cores']} cores, load average {load:.1f} at the start; raw figures in target/bench.json")
     sys.exit(any(figure.verdict == "FAIL" for figure in found))
 
 
-def against_itself(thalweg, binaries, rows, repeats, only):
+def keep(report):
+    """Written after each figure, so that a run that is cut short has told what it found."""
+    Path("target/bench.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def measured(thalweg, binaries, rows, repeats, only, with_flink):
+    """Every figure that was asked for."""
+    if with_flink:
+        cache = thalweg.cache
+        yield from against_flink.measure(thalweg, flink.install(cache), flink_settings(), rows, repeats, only)
     measures = {
         "parquet": lambda: against_self.parquet(thalweg, binaries / "examples" / "parts", rows, repeats),
         "state": lambda: against_self.state(thalweg, number("STATE_ROWS", 5 * rows), repeats),
         "cores-4-files": lambda: against_self.cores(thalweg, rows, repeats, 4),
         "cores-1-file": lambda: against_self.cores(thalweg, rows, repeats, 1),
     }
-    return [measure() for name, measure in measures.items() if not only or name in only]
+    for name, measure in measures.items():
+        if not only or name in only:
+            yield measure()
 
 
 def chosen():

@@ -50,8 +50,8 @@ use crate::schema::Column;
     "a lookup is a static table without time: leave watermark out"
 ))]
 #[x_kube(validation = (
-    "!has(self.kafka) || !has(self.format) || !(has(self.format.parquet) || has(self.format.csv))",
-    "kafka records are json or avro: csv and parquet are formats of files"
+    "!has(self.kafka) || !has(self.format) || !has(self.format.parquet)",
+    "kafka records are json, csv or avro: parquet is a format of files"
 ))]
 #[x_kube(validation = (
     "!has(self.generator) || !has(self.format) || has(self.format.json)",

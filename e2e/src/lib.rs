@@ -3,3 +3,4 @@
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
 
 pub mod cluster;
+pub mod kafka;

@@ -19,7 +19,7 @@ use thalweg_operator_plan::applied::{differs, stamp};
 use thalweg_operator_plan::names::{APPLIED, MANAGER, PIPELINE};
 use thalweg_operator_plan::objects::{self, Objects};
 use thalweg_operator_plan::observed::pod_uid;
-use thalweg_operator_plan::plan::Plan;
+use thalweg_operator_plan::plan::{Plan, moves};
 use thalweg_operator_plan::validate::ValidatedPipeline;
 
 use crate::context::Context;
@@ -163,7 +163,11 @@ impl Applier<'_> {
         next.metadata.managed_fields = None;
         let api: Api<StreamAssignment> = self.api()?;
         let answer = api.replace(name, &posted(), &next).await;
-        self.wrote("update", name, answer)
+        self.wrote("update", name, answer)?;
+        let moves = moves(&known.spec, desired);
+        self.context.metrics.moves.with_label_values(&["Handoff"]).inc_by(moves.handoffs);
+        self.context.metrics.moves.with_label_values(&["Takeover"]).inc_by(moves.takeovers);
+        Ok(())
     }
 
     /// Removes ConfigMaps of plans that nobody runs.

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use thalweg_operator_plan::check::{Checked, parse};
+use thalweg_operator_plan::check::{Checked, Stage, parse};
 use thalweg_operator_plan::resources::PlanText;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -28,6 +28,8 @@ const REMEMBERED: usize = 10_000;
 pub struct Checks {
     binary: PathBuf,
     answers: Mutex<HashMap<String, Arc<Checked>>>,
+    /// Stages of plans that were found valid in every respect.
+    valid: Mutex<HashMap<String, Vec<Stage>>>,
     turns: Semaphore,
     metrics: Arc<Metrics>,
 }
@@ -35,7 +37,7 @@ pub struct Checks {
 impl Checks {
     /// Checks by a `thalweg` binary.
     pub fn new(binary: PathBuf, metrics: Arc<Metrics>) -> Self {
-        Self { binary, answers: Mutex::default(), turns: Semaphore::new(AT_ONCE), metrics }
+        Self { binary, answers: Mutex::default(), valid: Mutex::default(), turns: Semaphore::new(AT_ONCE), metrics }
     }
 
     /// What is known of a plan already.
@@ -52,6 +54,20 @@ impl Checks {
         }
         answers.insert(hash.to_owned(), Arc::clone(&checked));
         checked
+    }
+
+    /// The stages of a plan that was found valid in every respect.
+    pub fn valid(&self, hash: &str) -> Option<Vec<Stage>> {
+        self.valid.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    /// A plan was found valid in every respect.
+    pub fn found_valid(&self, hash: &str, stages: Vec<Stage>) {
+        let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
+        if valid.len() >= REMEMBERED {
+            valid.clear();
+        }
+        valid.insert(hash.to_owned(), stages);
     }
 
     /// The stages of a plan, or its problems.

@@ -78,14 +78,9 @@ impl Started {
         world.filled().await.map_err(|error| Error::Internal(error.to_string()))?;
         let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(parts.instance) };
         let reports = Arc::new(Reports::default());
-        let poller = Poller {
-            leases: world.leases.clone(),
-            pods: world.pods.clone(),
-            silence: Arc::clone(&world.silence),
-            reports: Arc::clone(&reports),
-            triggers: sender,
-            metrics: Arc::clone(&parts.metrics),
-        };
+        let mut poller = Poller::new(&world, Arc::clone(&reports), sender, Arc::clone(&parts.metrics));
+        // What runs is known before anything is said about it: else every restart would tell that nothing is ready.
+        poller.round().await;
         let context = Context {
             events: Recorder::new(parts.client.clone(), reporter),
             client: parts.client,

@@ -8,14 +8,14 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
-use thalweg_operator_plan::check::{Checked, stages_of};
+use thalweg_operator_plan::check::{Stage, stages_of};
 use thalweg_operator_plan::objects;
-use thalweg_operator_plan::observed::{Observed, Readiness};
+use thalweg_operator_plan::observed::{Observed, Readiness, WorkerPod};
 use thalweg_operator_plan::plan::{self, Plan, Step};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::{PlanText, Written};
 use thalweg_operator_plan::status::{Facts, selector_text, status};
-use thalweg_operator_plan::validate::{ValidatedPipeline, draft, validate};
+use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate};
 
 use crate::apply::Applier;
 use crate::context::Context;
@@ -52,7 +52,7 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     }
     let writes = applier.writes;
     let told = tell(&subject, context, &validated, &plan, &observed).await?;
-    Ok((again(&plan, &validated, &observed, &written), writes + u32::from(told)))
+    Ok((again(&plan, &observed, &written), writes + u32::from(told)))
 }
 
 /// The newest of a pipeline that is known: its status may have been written since.
@@ -64,25 +64,34 @@ fn newest(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<Subject> 
 }
 
 async fn validated(subject: &Subject, written: &Written, observed: &Observed, context: &Context) -> Result<Validated> {
-    let key_groups = observed.assignment.as_ref().and_then(|assignment| assignment.key_groups);
-    let draft = match draft(written, key_groups.and_then(|groups| u32::try_from(groups).ok())) {
+    let fixed = observed.assignment.as_ref().and_then(|assignment| assignment.key_groups);
+    let key_groups = fixed.and_then(|groups| u32::try_from(groups).ok()).unwrap_or_else(|| written.spec.key_groups());
+    let plan = PlanText::new(written, key_groups);
+    if let Some(stages) = found_valid(subject, &plan, context) {
+        return Ok(Ok(known(written, plan, key_groups, stages)));
+    }
+    let draft = match draft(written, Some(key_groups)) {
         Ok(draft) => draft,
         Err(problems) => return Ok(Err(problems)),
     };
-    let checked = checked(subject, &draft.plan, context).await?;
-    Ok(validate(&draft, written, &checked))
+    let checked = context.checks.check(&draft.plan).await?;
+    let validated = validate(&draft, written, &checked);
+    if let Ok(valid) = &validated {
+        context.checks.found_valid(&plan.hash, valid.stages.clone());
+    }
+    Ok(validated)
 }
 
-/// The stages of a plan: remembered, noted with the plan by an operator of this version, or found by a check.
-async fn checked(subject: &Subject, plan: &PlanText, context: &Context) -> Result<Arc<Checked>> {
-    if let Some(known) = context.checks.known(&plan.hash) {
-        return Ok(known);
+/// The stages of a plan that was found valid: by this process, or by one of this version, which has noted them with the
+/// plan. The text of a plan holds all that it refers to, so nothing is looked at twice.
+fn found_valid(subject: &Subject, plan: &PlanText, context: &Context) -> Option<Vec<Stage>> {
+    if let Some(stages) = context.checks.valid(&plan.hash) {
+        return Some(stages);
     }
-    let noted = subject.known(context, &context.world.plans, &subject.names.plan(&plan.hash));
-    match noted.and_then(|noted| stages_of(&noted, plan)) {
-        Some(stages) => Ok(context.checks.remember(&plan.hash, Checked::Stages(stages))),
-        None => context.checks.check(plan).await,
-    }
+    let noted = subject.known(context, &context.world.plans, &subject.names.plan(&plan.hash))?;
+    let stages = stages_of(&noted, plan)?;
+    context.checks.found_valid(&plan.hash, stages.clone());
+    Some(stages)
 }
 
 /// Writes what is to be written. Workers find what they need when they start, so the Deployment comes last but for the
@@ -134,16 +143,15 @@ async fn tell(
 }
 
 /// When the next look is due, if nothing happens until then.
-fn again(plan: &Plan, validated: &Validated, observed: &Observed, written: &Written) -> Action {
-    let is_starting =
-        |pod: &thalweg_operator_plan::observed::WorkerPod| pod.ready == Readiness::NotReady && pod.age < STARTING;
+fn again(plan: &Plan, observed: &Observed, written: &Written) -> Action {
+    let is_starting = |pod: &WorkerPod| pod.ready == Readiness::NotReady && pod.age < STARTING;
     if observed.pods.iter().any(is_starting) {
         return Action::requeue(STARTING);
     }
-    let runs = observed.assignment.is_some() && !matches!(plan.step, Step::Pause | Step::Complete);
+    let has_figures = matches!(plan.step, Step::Run | Step::Move | Step::RollOut);
     // A ConfigMap with SQL is not watched: it may be anybody's.
     let reads_map = written.spec.sql_from.is_some();
-    match runs || reads_map || validated.is_ok() && plan.step == Step::Start {
+    match has_figures || reads_map {
         true => Action::requeue(FIGURES),
         false => Action::await_change(),
     }

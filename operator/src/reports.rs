@@ -18,12 +18,13 @@ use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
 use thalweg_operator_plan::objects::REPORT_PORT;
 use thalweg_operator_plan::observed::{SILENCE_LIMIT, pod_uid};
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval_at, timeout};
 use tracing::debug;
 
 use crate::metrics::Metrics;
 use crate::silence::Silence;
 use crate::watch::{Triggers, owner};
+use crate::world::World;
 
 /// How often each worker is asked.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -77,39 +78,53 @@ fn meaning(report: &Report) -> Report {
 
 /// Asks workers for their reports, and watches for Leases that fall silent.
 pub struct Poller {
-    /// Slot Leases.
-    pub leases: Store<Lease>,
-    /// Worker pods.
-    pub pods: Store<Pod>,
-    /// How long they have been unchanged.
-    pub silence: Arc<Silence>,
-    /// Where reports are kept.
-    pub reports: Arc<Reports>,
-    /// Where pipelines are named whose workers said something new.
-    pub triggers: Triggers,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
+    leases: Store<Lease>,
+    pods: Store<Pod>,
+    silence: Arc<Silence>,
+    reports: Arc<Reports>,
+    triggers: Triggers,
+    metrics: Arc<Metrics>,
+    client: HttpClient,
+    /// Leases, each at its version, that were told to be silent.
+    silent: HashSet<(Option<String>, Option<String>)>,
 }
 
 impl Poller {
-    /// Polls for as long as it is awaited.
-    pub async fn run(self) {
-        let client: HttpClient = Client::builder(TokioExecutor::new()).build_http();
-        let mut ticks = interval(PERIOD);
-        let mut silent = HashSet::new();
-        loop {
-            ticks.tick().await;
-            let held: Vec<_> = self.leases.state().into_iter().filter(|lease| holder(lease).is_some()).collect();
-            self.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
-            self.tell_silent(&held, &mut silent);
-            let addresses = self.addresses();
-            let ask = |lease| self.ask(&client, lease, &addresses);
-            futures::stream::iter(held).for_each_concurrent(AT_ONCE, ask).await;
+    /// Asks the workers of a world; `triggers` is where pipelines are named whose workers said something new.
+    pub fn new(world: &World, reports: Arc<Reports>, triggers: Triggers, metrics: Arc<Metrics>) -> Self {
+        Self {
+            leases: world.leases.clone(),
+            pods: world.pods.clone(),
+            silence: Arc::clone(&world.silence),
+            reports,
+            triggers,
+            metrics,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            silent: HashSet::new(),
         }
     }
 
+    /// Polls for as long as it is awaited.
+    pub async fn run(mut self) {
+        let mut ticks = interval_at(Instant::now() + PERIOD, PERIOD);
+        loop {
+            ticks.tick().await;
+            self.round().await;
+        }
+    }
+
+    /// Asks every worker once.
+    pub async fn round(&mut self) {
+        let held: Vec<_> = self.leases.state().into_iter().filter(|lease| holder(lease).is_some()).collect();
+        self.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
+        self.tell_silent(&held);
+        let addresses = self.addresses();
+        let ask = |lease| self.ask(lease, &addresses);
+        futures::stream::iter(held).for_each_concurrent(AT_ONCE, ask).await;
+    }
+
     /// Names the pipelines of Leases that have just been unchanged for too long: no event comes of that.
-    fn tell_silent(&self, held: &[Arc<Lease>], silent: &mut HashSet<(Option<String>, Option<String>)>) {
+    fn tell_silent(&mut self, held: &[Arc<Lease>]) {
         let now: HashSet<_> = held
             .iter()
             .filter(|lease| self.silence.of(lease) >= SILENCE_LIMIT)
@@ -117,10 +132,10 @@ impl Poller {
             .collect();
         let fresh = held.iter().filter(|lease| {
             let key = (lease.uid(), lease.resource_version());
-            now.contains(&key) && !silent.contains(&key)
+            now.contains(&key) && !self.silent.contains(&key)
         });
         fresh.for_each(|lease| self.trigger(lease));
-        *silent = now;
+        self.silent = now;
     }
 
     /// Addresses of pods by UID. What a Lease says is not followed: whoever may write Leases would make the operator
@@ -130,10 +145,10 @@ impl Poller {
         self.pods.state().iter().filter_map(address).collect()
     }
 
-    async fn ask(&self, client: &HttpClient, lease: Arc<Lease>, addresses: &HashMap<String, String>) {
+    async fn ask(&self, lease: Arc<Lease>, addresses: &HashMap<String, String>) {
         let Some(holder) = holder(&lease) else { return };
         let Some(address) = addresses.get(pod_uid(&holder)) else { return };
-        let result = match timeout(PATIENCE, fetch(client, address)).await {
+        let result = match timeout(PATIENCE, fetch(&self.client, address)).await {
             // Another life of the worker may answer under the address that the Lease still names.
             Ok(Ok(report)) if report.run_id == holder => {
                 if self.reports.keep(report) {

@@ -90,6 +90,10 @@ fn event(before: Option<&Condition>, now: &Condition) -> Option<Event> {
         return None;
     }
     let kind = ConditionType::parse(&now.type_)?;
+    // What nobody knows is no news.
+    if now.status == ConditionStatus::Unknown.as_str() {
+        return None;
+    }
     let holds = now.status == ConditionStatus::True.as_str();
     let held = before.is_some_and(|before| before.status == ConditionStatus::True.as_str());
     let type_ = match (kind, holds) {
@@ -133,5 +137,6 @@ mod tests {
         let told = event(None, &stalled).unwrap();
         assert_eq!((told.type_, told.reason.as_str()), (EventType::Warning, "InvalidSql"));
         assert!(event(None, &condition(ConditionType::Ready, ConditionStatus::False, "Starting")).is_none());
+        assert!(event(None, &condition(ConditionType::CommitHealthy, ConditionStatus::Unknown, "Pending")).is_none());
     }
 }

@@ -13,6 +13,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    memory::prefer_small_pages();
+    memory::hold_little();
     cli::main()
 }

@@ -47,8 +47,8 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
             "a lookup is a static table without time: leave watermark out",
         ),
         source(
-            &format!("{kafka} }}\nformat: {{ csv: {{}} }}"),
-            "kafka records are json or avro: csv and parquet are formats of files",
+            &format!("{kafka} }}\nformat: {{ parquet: {{}} }}"),
+            "kafka records are json, csv or avro: parquet is a format of files",
         ),
         source("generator: { taxi: {} }\nformat: { csv: {} }", "generator makes json: leave format out, or say json"),
         source("generator: { seed: 1 }", "exactly one kind of record is expected: taxi, nexmark or schema"),

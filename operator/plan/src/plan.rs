@@ -66,7 +66,8 @@ pub fn plan(pipeline: &ValidatedPipeline, observed: &Observed) -> Plan {
         () if next.plan != *wanted => Step::RollOut,
         () => progress_step(&next, observed),
     };
-    let slots = if replicas == 0 { 0 } else { u32::try_from(replicas + SURGE).unwrap_or_default() };
+    // Stopped workers leave their slots: they cost nothing, and nothing has to be made when they come back.
+    let slots = u32::try_from(asked_for(&pipeline.scaling).clamp(1, FLEET) + SURGE).unwrap_or_default();
     Plan { step, replicas, slots, freed: freed(observed), assignment: Some(next) }
 }
 
@@ -276,6 +277,30 @@ pub fn held(assignment: &AssignmentSpec, observed: &Observed) -> Held {
         owned: assignment.units.iter().filter(is_owned).count(),
         moving: assignment.units.iter().filter(is_moving).count(),
     }
+}
+
+/// Changes of owner between two assignments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// Those that a live owner answers.
+    pub handoffs: u64,
+    /// Those of which nobody is asked.
+    pub takeovers: u64,
+}
+
+/// Counts changes of owner. Units that had none do not move.
+pub fn moves(before: &AssignmentSpec, after: &AssignmentSpec) -> Moves {
+    let old = |unit: UnitId| before.units.iter().find(|old| old.unit == unit);
+    let moved = after
+        .units
+        .iter()
+        .filter(|unit| old(unit.unit).is_some_and(|old| old.owner.is_some() && old.epoch < unit.epoch));
+    let mut moves = Moves::default();
+    moved.for_each(|unit| match unit.previous {
+        Some(_) => moves.handoffs += 1,
+        None => moves.takeovers += 1,
+    });
+    moves
 }
 
 fn progress_step(next: &AssignmentSpec, observed: &Observed) -> Step {

@@ -90,18 +90,23 @@ pub fn validate(draft: &Draft, written: &Written, checked: &Checked) -> Result<V
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(ValidatedPipeline {
+    Ok(known(written, draft.plan.clone(), draft.key_groups, stages.to_vec()))
+}
+
+/// A pipeline whose plan was found valid before, by this version, with these stages.
+pub fn known(written: &Written, plan: PlanText, key_groups: u32, stages: Vec<Stage>) -> ValidatedPipeline {
+    ValidatedPipeline {
         namespace: written.namespace.clone(),
         names: Names::new(&written.name),
-        plan: draft.plan.clone(),
-        stages: stages.to_vec(),
-        key_groups: draft.key_groups,
+        plan,
+        stages,
+        key_groups,
         worker: written.spec.worker.clone().unwrap_or_default(),
         scaling: written.spec.scaling(),
         state_url: written.spec.state().url,
         paused: written.spec.paused,
         mounts: Mounts::of(written),
-    })
+    }
 }
 
 /// What outlives a worker has to lie outside of it.

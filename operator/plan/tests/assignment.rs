@@ -34,19 +34,20 @@ fn progress() -> impl Strategy<Value = Progress> {
     ]
 }
 
+fn unit() -> impl Strategy<Value = UnitState> {
+    let owners = (proptest::option::of(0..8usize), proptest::option::of(0..8usize));
+    (owners, 0..30i64, progress(), 1..50u32).prop_map(|((owner, previous), epoch, progress, weight)| {
+        let previous = previous.filter(|previous| Some(*previous) != owner).map(slot);
+        let published =
+            UnitAssignment { unit: UnitId::default(), owner: owner.map(slot), epoch: Epoch(epoch), previous };
+        UnitState { published, progress, weight: f64::from(weight) }
+    })
+}
+
 fn units() -> impl Strategy<Value = Vec<UnitState>> {
-    let unit = (proptest::option::of(0..8usize), proptest::option::of(0..8usize), 0..30i64, progress(), 1..50u32);
-    proptest::collection::vec(unit, 0..40).prop_map(|units| {
-        let state = |(index, (owner, previous, epoch, progress, weight)): (
-            usize,
-            (Option<usize>, Option<usize>, i64, _, u32),
-        )| {
-            let unit = UnitId { stage: 0, index: index as i32 };
-            let previous = previous.filter(|previous| Some(*previous) != owner).map(slot);
-            let published = UnitAssignment { unit, owner: owner.map(slot), epoch: Epoch(epoch), previous };
-            UnitState { published, progress, weight: f64::from(weight) }
-        };
-        units.into_iter().enumerate().map(state).collect()
+    proptest::collection::vec(unit(), 0..40).prop_map(|mut units| {
+        units.iter_mut().zip(0..).for_each(|(unit, index)| unit.published.unit.index = index);
+        units
     })
 }
 

@@ -11,9 +11,9 @@ use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::Epoch;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
 use thalweg_crds::report::{Failure, WorkerState};
-use thalweg_operator_plan::check::{Checked, parse};
+use thalweg_operator_plan::check::{Checked, Stage, StageKind, parse};
 use thalweg_operator_plan::observed::{Observed, Rollout};
-use thalweg_operator_plan::plan::{Plan, Step, keep, plan};
+use thalweg_operator_plan::plan::{Moves, Plan, Step, keep, moves, plan};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::status::{Facts, status};
@@ -131,16 +131,42 @@ fn a_new_plan_waits_for_its_worker_and_then_moves_all_units_in_one_write() {
     let assignment = handed.assignment.expect("an assignment");
     assert_eq!(assignment.plan, next.plan.hash);
     assert!(assignment.units.iter().all(|unit| unit.previous == Some(observed.slots[0].slot.clone())));
+    let before = observed.assignment.expect("an assignment");
+    assert_eq!(moves(&before, &assignment), Moves { handoffs: 8, takeovers: 0 });
+    assert_eq!(moves(&before, &before), Moves::default());
 }
 
-#[test]
-fn units_that_a_worker_finds_are_added_with_its_epoch() {
-    let (mut observed, settled) = running();
+/// A second unit in the report of the one worker.
+fn find_a_unit(observed: &mut Observed) {
     let report = observed.reports.values_mut().next().expect("a report");
     let mut found = report.units[0].clone();
     found.unit.index = 40;
     report.units.push(found);
-    // A keyed stage has the units that it has.
+}
+
+#[test]
+fn splits_that_a_worker_finds_become_units_at_its_epoch() {
+    let stateless = Checked::Stages(vec![Stage {
+        id: 0,
+        kind: StageKind::Stateless,
+        sources: vec!["trips".to_owned()],
+        fingerprint: "f".to_owned(),
+    }]);
+    let valid = validated(&written(), &stateless).expect("it is valid");
+    let mut observed = Observed::default();
+    join(&mut observed, 0, "a", &valid.plan.hash);
+    let published = plan(&valid, &observed);
+    obey(&mut observed, &published);
+    find_a_unit(&mut observed);
+    let added = plan(&valid, &observed).assignment.expect("an assignment").units;
+    let added: Vec<_> = added.iter().map(|unit| (unit.unit.index, unit.epoch.0, unit.owner.is_some())).collect();
+    assert_eq!(added, [(0, 1, true), (40, 1, true)]);
+}
+
+#[test]
+fn a_keyed_stage_has_no_units_but_its_key_groups() {
+    let (mut observed, settled) = running();
+    find_a_unit(&mut observed);
     assert_eq!(plan(&pipeline(), &observed).assignment, settled.assignment);
 }
 

@@ -1,11 +1,12 @@
 //! Each write, met by each fault: the end is that of an undisturbed run, and so is what was written on the way.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
-use crate::fake::{FakeApi, Fault, Write};
+use crate::fake::{FakeApi, Fault, Weather, Write};
 use crate::harness::{Cluster, OTHER_SQL, SQL, pipeline_key, resources};
 use crate::kubelet::ASSIGNMENTS;
 
@@ -21,30 +22,31 @@ struct Run {
 
 /// From nothing to running, on to other SQL, and to the end of all work.
 async fn run(api: FakeApi, kills: bool) -> Run {
-    let mut cluster = Cluster::start(api);
+    run_in(Cluster::start(api), kills).await
+}
+
+async fn run_in(mut cluster: Cluster, kills: bool) -> Run {
     resources(&cluster.api);
-    if kills {
-        // The kill may come in the second half of the run as well.
-        tokio::select! {
-            () = cluster.api.killed() => cluster.restart_operator(),
-            () = cluster.until_running(SQL) => {}
+    for sql in [SQL, OTHER_SQL] {
+        edit_sql(&cluster, sql);
+        if kills {
+            // A kill may come at any time, after the last write that a user waits for as well.
+            let killed = tokio::select! {
+                () = cluster.api.killed() => true,
+                () = settled(&cluster, sql) => false,
+            };
+            if killed {
+                cluster.restart_operator();
+            }
         }
+        settled(&cluster, sql).await;
     }
-    cluster.until_running(SQL).await;
-    edit_sql(&cluster, OTHER_SQL);
-    if kills {
-        let running = cluster.until_running(OTHER_SQL);
-        let killed = tokio::select! {
-            () = cluster.api.killed() => true,
-            () = running => false,
-        };
-        if killed {
-            cluster.restart_operator();
-        }
-    }
-    cluster.until_running(OTHER_SQL).await;
-    cluster.looks(3).await;
     Run { end: cluster.end_state(), writes: cluster.writes(), asked: cluster.api.asked() }
+}
+
+async fn settled(cluster: &Cluster, sql: &str) {
+    cluster.until_running(sql).await;
+    cluster.looks(3).await;
 }
 
 fn edit_sql(cluster: &Cluster, sql: &str) {
@@ -86,4 +88,33 @@ async fn a_fault_at_any_write_changes_neither_the_end_nor_what_is_written() {
     }
     println!("{plans} fault plans");
     assert!(plans >= 6 * 15, "{plans} fault plans are too few to mean anything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_that_are_late_lead_to_no_second_write_and_no_second_epoch() {
+    let expected = run(FakeApi::default(), false).await;
+    for milliseconds in [100, 400, 1_500] {
+        let weather = Weather { lag: Duration::from_millis(milliseconds), ..Weather::default() };
+        let found = run(FakeApi::with_weather(weather), false).await;
+        assert_same(&found, &expected, &format!("watches {milliseconds} ms late"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_that_expire_again_and_again_change_nothing() {
+    let expected = run(FakeApi::default(), false).await;
+    for events in [1, 2, 5] {
+        let weather = Weather { expires_after: Some(events), ..Weather::default() };
+        let found = run(FakeApi::with_weather(weather), false).await;
+        assert_same(&found, &expected, &format!("watches that expire after {events} events"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_at_once_end_where_one_does_with_the_same_epochs() {
+    let expected = run(FakeApi::default(), false).await;
+    let mut cluster = Cluster::start(FakeApi::default());
+    cluster.add_operator();
+    let found = run_in(cluster, false).await;
+    assert_eq!(found.end, expected.end);
 }

@@ -14,7 +14,7 @@ use thalweg_operator::tally::Tally;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::Settings;
 use thalweg_operator_plan::resources::{PlanText, Written};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::fake::{FakeApi, Key, Write};
@@ -30,6 +30,7 @@ pub struct Cluster {
     pub metrics: Arc<Metrics>,
     kubelet: JoinHandle<()>,
     operator: JoinHandle<()>,
+    others: JoinSet<()>,
 }
 
 impl Drop for Cluster {
@@ -130,13 +131,18 @@ impl Cluster {
     pub fn start(api: FakeApi) -> Self {
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let operator = tokio::spawn(operate(api.clone(), Arc::clone(&metrics)));
-        Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, metrics, api }
+        Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, others: JoinSet::new(), metrics, api }
     }
 
     /// The operator dies and another one starts, which knows nothing.
     pub fn restart_operator(&mut self) {
         self.operator.abort();
         self.operator = tokio::spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
+    }
+
+    /// A second operator works at the same time: what an election that went wrong would be.
+    pub fn add_operator(&mut self) {
+        self.others.spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
     }
 
     /// Waits until the pipeline is so.
@@ -161,20 +167,31 @@ impl Cluster {
         self.api.store().objects.get(&pipeline_key()).cloned().unwrap_or(Value::Null)
     }
 
-    /// Waits until it runs the plan of some SQL, with no pod of another one left.
+    /// Waits until it runs the plan of some SQL, and nothing is left of another one.
     pub async fn until_running(&self, sql: &str) {
         let hash = plan_hash(sql);
         self.until("running", |pipeline| {
             let status = &pipeline["status"];
-            let pods = kubelet::of_kind(&self.api, kubelet::PODS).len();
             condition(pipeline, "Ready") == "True"
                 && condition(pipeline, "Reconciling") == "False"
                 && condition(pipeline, "ConfigValid") == "True"
                 && status["activePlan"] == *hash
                 && status["workers"]["summary"] == "1/1"
-                && pods == 1
+                && self.is_tidy()
         })
         .await;
+    }
+
+    /// Whether there is one worker, one plan, and no handoff that waits for an answer.
+    fn is_tidy(&self) -> bool {
+        let count = |kind: &str| kubelet::of_kind(&self.api, kind).len();
+        let assignments = kubelet::of_kind(&self.api, kubelet::ASSIGNMENTS);
+        let mut units = assignments.iter().flat_map(|assignment| assignment["spec"]["units"].as_array()).flatten();
+        let workers = |assignment: &Value| assignment["spec"]["workers"].as_array().map_or(0, Vec::len);
+        count(kubelet::PODS) == 1
+            && count("v1/configmaps") == 1
+            && assignments.iter().all(|assignment| workers(assignment) == 1)
+            && units.all(|unit| unit["previous"].is_null())
     }
 
     /// Waits until the operator has looked at the pipeline some times since now.

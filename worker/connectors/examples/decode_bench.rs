@@ -1,7 +1,7 @@
 //! Rows a second of CPU time of our JSON decoder and of arrow-json, on one core and in one run.
 //!
 //! ```console
-//! $ CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run -p thalweg-connectors --example decode_bench
+//! $ CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run --workspace --example decode_bench
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a benchmark looks at the clock")]
 

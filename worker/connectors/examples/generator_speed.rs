@@ -1,4 +1,4 @@
-//! How fast records are made: `cargo run -p thalweg-connectors --example generator_speed`. One thread.
+//! How fast records are made: `cargo run --workspace --example generator_speed`. One thread.
 
 use thalweg_connectors::generator::config::TaxiConfig;
 use thalweg_connectors::generator::nexmark::NexmarkKind;

@@ -5,6 +5,7 @@
 //! | [`registry`] | the one list of connectors |
 //! | [`files`] | local paths, globs and S3, in and out |
 //! | [`generator`] | made-up records |
+//! | [`kafka`] | topics, in and out |
 //! | [`stdout`], [`blackhole`] | where rows end that nobody keeps |
 //! | [`formats`] | bytes to columns and back |
 
@@ -13,5 +14,6 @@ mod blocking;
 pub mod files;
 pub mod formats;
 pub mod generator;
+pub mod kafka;
 pub mod registry;
 pub mod stdout;

@@ -22,6 +22,8 @@ use thalweg_crds::secret::ValueFrom;
 use crate::blackhole::BlackholeSink;
 use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config, parquet_columns};
 use crate::generator::{GeneratorConfig, GeneratorSource};
+use crate::kafka::config::Connection;
+use crate::kafka::{Delivery, KafkaSink, KafkaSource, SinkConfig, SourceConfig};
 use crate::stdout::{StdoutSink, Style};
 
 /// Values that resources refer to.
@@ -61,6 +63,8 @@ pub struct OpenedSource {
 pub struct SinkRequest<'a> {
     /// What its resource says.
     pub sink: &'a ResolvedSink,
+    /// What keeps the progress of kafka sinks.
+    pub delivery: Option<&'a Arc<Delivery>>,
     /// Values of Secrets and ConfigMaps.
     pub values: &'a dyn Values,
     /// Where time comes from.
@@ -75,7 +79,7 @@ pub fn source(request: SourceRequest<'_>) -> Result<OpenedSource> {
     match request.source.spec.connector() {
         Some(SourceConnector::Files(files)) => files_source(files, &request),
         Some(SourceConnector::Generator(generator)) => generator_source(generator, &request),
-        Some(SourceConnector::Kafka(_)) => Err(unsupported("kafka")),
+        Some(SourceConnector::Kafka(kafka)) => kafka_source(kafka, &request),
         None => Err(no_connector("StreamSource", &request.source.name)),
     }
 }
@@ -98,7 +102,14 @@ pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
             connector::Style::Json => Style::Json,
         }))),
         Some(SinkConnector::Blackhole(_)) => Ok(Arc::new(BlackholeSink::new())),
-        Some(SinkConnector::Kafka(_)) => Err(unsupported("kafka")),
+        Some(SinkConnector::Kafka(kafka)) => {
+            let Format::Json(_) = written else { return Err(unsupported("a kafka sink of anything but json")) };
+            let config = SinkConfig::resolve(kafka, request.sink.delivery, request.values)?;
+            let delivery = request.delivery.cloned();
+            let delivery =
+                delivery.ok_or_else(|| Error::internal("opening a kafka sink", "nothing keeps its progress"))?;
+            Ok(Arc::new(KafkaSink::new(config, delivery)))
+        }
         None => Err(no_connector("StreamSink", &request.sink.name)),
     }
 }
@@ -132,6 +143,42 @@ fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> 
     let list = (request.lists)(&format!("{}/files", request.source.alias));
     let source = FilesSource::new(config, records, list, request.clock.clone())?;
     Ok(OpenedSource { source: Arc::new(source), decoder })
+}
+
+fn kafka_source(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
+    let most = usize::try_from(request.source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
+    let format::Reading { decoder, .. } = format::reading(request)?;
+    if let Format::Csv(csv) = request.source.spec.format()
+        && csv.header
+    {
+        let found = "found true: a record of kafka has no header";
+        return Err(Error::user("`format.csv.header`", found).with_hint("say header: false"));
+    }
+    if kafka.commit_to_group.is_some() {
+        return Err(unsupported("kafka.commitToGroup"));
+    }
+    let config = SourceConfig::resolve(kafka, most, format::wanted(request), request.values)?;
+    let list = (request.lists)(&format!("{}/kafka", request.source.alias));
+    Ok(OpenedSource { source: Arc::new(KafkaSource::new(config, list, request.clock.clone())), decoder })
+}
+
+/// The cluster that the kafka sinks of a pipeline write to; `None` where there are none.
+///
+/// # Errors
+/// *User*: more than one cluster, a secret that is not there.
+pub fn kafka_connection(sinks: &[&ResolvedSink], values: &dyn Values) -> Result<Option<Connection>> {
+    let mut found: Option<Connection> = None;
+    for sink in sinks {
+        let Some(SinkConnector::Kafka(kafka)) = sink.spec.connector() else { continue };
+        let connection = SinkConfig::resolve(kafka, sink.delivery, values)?.connection;
+        if let Some(first) = found.as_ref().filter(|first| first.brokers != connection.brokers) {
+            let detail = format!("it writes to {}, and another sink to {}", connection.shown(), first.shown());
+            let hint = "give the sinks of one pipeline the same `brokers`, or make two pipelines";
+            return Err(Error::user(format!("StreamSink/{}", sink.name), detail).with_hint(hint));
+        }
+        found.get_or_insert(connection);
+    }
+    Ok(found)
 }
 
 fn generator_source(generator: &connector::GeneratorSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {

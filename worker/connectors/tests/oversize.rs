@@ -3,7 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use thalweg_connectors::files::{FilesSource, FilesSourceConfig, Framing, Records};
+use thalweg_connectors::files::{FilesSource, FilesSourceConfig, Records};
+use thalweg_connectors::formats::Framing;
 use thalweg_core::append_log::MemoryLog;
 use thalweg_core::clock::SystemClock;
 use thalweg_core::log::SplitId;

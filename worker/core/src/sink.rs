@@ -6,7 +6,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::unit::{Incarnation, UnitId};
 
@@ -20,6 +20,9 @@ pub enum Capability {
         /// Whether one seal is one object whose label can hold a position, so that publishing it *is* the commit.
         direct: bool,
     },
+    /// Writes rows and a label in one transaction of its own: exactly once. Where the label holds a position, the
+    /// transaction is the unit's commit; where it counts the entries of an outbox, entries are needed until it is done.
+    Transactional,
 }
 
 /// Who writes.
@@ -41,6 +44,12 @@ pub trait Sink: Send + Sync {
 
     /// Proves that it can be written: the folder exists or can be made, the credentials are right.
     async fn check(&self) -> Result<()>;
+
+    /// Makes room for units of a pipeline, before any of them is acquired.
+    async fn prepare(&self, units: &[UnitId]) -> Result<()> {
+        let _ = units;
+        Ok(())
+    }
 
     /// A writer for one unit. What an earlier writer of this unit left unsealed is gone after the first
     /// [`SinkWriter::seal`] of the new one at the latest.
@@ -66,8 +75,17 @@ pub trait SinkWriter: Send {
     /// Makes what was sealed visible. Done before already: changes nothing. Another worker may have sealed it.
     async fn publish(&mut self, sealed: &Sealed) -> Result<()>;
 
-    /// The last label that this unit published directly ([`Capability::SealAndPublish`] with `direct`), from the
-    /// sink itself.
+    /// Writes all that was taken since the last call, and the label, in one transaction
+    /// ([`Capability::Transactional`]).
+    ///
+    /// # Errors
+    /// `Fenced` where another owner has taken over: nothing of this call shows, or ever will.
+    async fn deliver(&mut self, label: &Label) -> Result<()> {
+        Err(Error::internal("delivering rows", format!("seal {} to a sink without transactions", label.seq)))
+    }
+
+    /// The last label that this unit published directly ([`Capability::SealAndPublish`] with `direct`) or delivered
+    /// ([`Capability::Transactional`]), from the sink itself.
     async fn last_published(&mut self) -> Result<Option<Label>>;
 }
 

@@ -30,6 +30,17 @@ pub trait Source: Send + Sync {
     /// Whether splits may still appear after [`Source::splits`] was called.
     fn grows(&self) -> bool;
 
+    /// Whether [`SplitReader::read`] waits at a log's end for records to come, as brokers let their readers do. Then nobody
+    /// pauses between two calls, and splits are read side by side however many there are.
+    fn waits(&self) -> bool {
+        false
+    }
+
+    /// A position as people and dead letters name it.
+    fn show(&self, position: Position) -> String {
+        position.to_string()
+    }
+
     /// Opens a split so that the first chunk starts at `from`, or at the first record after it.
     ///
     /// # Errors
@@ -100,13 +111,25 @@ pub enum Payload {
     /// Text of whole records, each ended by a newline but perhaps the last. A row's position is
     /// `from.offset` plus the byte at which it starts.
     Text(Bytes),
-    /// One value a record, as brokers give them. Row `i` has position `from + i` unless `offsets` says otherwise.
-    Records {
-        /// The values; `None` is a tombstone.
-        values: Vec<Option<Bytes>>,
-        /// Each record's offset.
-        offsets: Vec<u64>,
-    },
+    /// One value a record, as brokers give them. Record `i` has the position of `offsets[i]` in the entry of `from`.
+    Records(Box<Records>),
     /// Columns already (Parquet, generators), named as in the source's format. Row `i` has position `from + i`.
     Columns(RecordBatch),
+}
+
+/// Records of a partition, by column. What no column of the query reads is left empty.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// The number of the partition.
+    pub partition: u32,
+    /// The values; `None` is a tombstone.
+    pub values: Vec<Option<Bytes>>,
+    /// Each record's offset; they grow, and may leave out some.
+    pub offsets: Vec<u64>,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub timestamps: Vec<i64>,
+    /// The keys, where there are any.
+    pub keys: Vec<Option<Bytes>>,
+    /// Names and values, in their order; names may repeat.
+    pub headers: Vec<Vec<(String, Option<Bytes>)>>,
 }

@@ -24,6 +24,16 @@ pub struct UnitId {
     pub index: u32,
 }
 
+/// A stateless stage's units are numbered by input and split: this many splits an input at the most.
+pub const SPLITS_PER_INPUT: u32 = 1 << 20;
+
+impl UnitId {
+    /// The unit of a stateless stage that takes the split of this ordinal through this input.
+    pub fn of_split(stage: StageId, input: u16, log: u32) -> Self {
+        Self { stage, index: u32::from(input) * SPLITS_PER_INPUT + log }
+    }
+}
+
 /// `STAGE-INDEX`, as store paths and file names carry it.
 impl fmt::Display for UnitId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

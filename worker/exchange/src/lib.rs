@@ -1,1 +1,24 @@
-//! Serves the ranges of a log to the units that read it.
+//! Serves the ranges of a log to the units that read it: `docs/architecture.md`, exchange.
+//!
+//! The exchange is a shared read of a log. It holds nothing that must survive, and can be killed at any time: whoever
+//! reads subscribes again at its own accepted position.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`cursors`] | where a log is read for whom: the main cursor, the catch-up cursor, who waits (pure) |
+//! | [`credit`] | how many ranges a receiver lets come (pure) |
+//! | [`serve`] | one log, served to its subscribers |
+//! | [`subscriber`] | what a unit does with what comes of a log (pure) |
+//! | [`message`] | what readers and units say to each other |
+//! | [`frame`] | messages as bytes |
+//! | [`identity`] | a worker's key, and the peers that it knows by theirs |
+//! | [`channel`] | a connection between two workers |
+
+pub mod channel;
+pub mod credit;
+pub mod cursors;
+pub mod frame;
+pub mod identity;
+pub mod message;
+pub mod serve;
+pub mod subscriber;

@@ -2,7 +2,7 @@
 //! rows sent to units as they are and aggregated there (what `docs/design/0005` compares).
 //!
 //! ```console
-//! $ CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run -p thalweg-sql --example fold_bench
+//! $ CARGO_PROFILE_DEV_OPT_LEVEL=3 cargo run --workspace --example fold_bench
 //! ```
 
 use std::error::Error;

@@ -1,7 +1,7 @@
 //! Peak memory of one pane with many keys: merged, stored (the entries are thrown away), closed, given out.
 //!
 //! ```console
-//! $ cargo run -p thalweg-sql --example pane_memory -- 5000000 [text]
+//! $ cargo run --workspace --example pane_memory -- 5000000 [text]
 //! ```
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures the wall clock")]

@@ -2,13 +2,14 @@
 
 use thalweg_crds::connector::{SinkConnector, SourceConnector};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
+use thalweg_crds::pipeline::Delivery;
 use thalweg_crds::source::{Late, OnError};
 use thalweg_sql::explain::inexact;
 use thalweg_sql::stages::{InputFrom, Stage, StageKind};
 
 use super::args::{ExplainArgs, Output};
 use super::{Exit, check, print};
-use crate::job::{Mounted, Planned, plan_manifests};
+use crate::job::{Mounted, Outputs, Planned, plan_manifests};
 
 /// What a thousand object requests that write cost, in US dollars (S3 Standard, us-east-1, 2026).
 const DOLLARS_PER_THOUSAND_WRITES: f64 = 0.005;
@@ -82,7 +83,8 @@ fn splits(pipeline: &Planned, stage: &Stage) -> Option<u32> {
 
 fn promises(pipeline: &Planned, durable: bool) -> Vec<String> {
     let (resolved, plan) = (&pipeline.resolved, &pipeline.plan);
-    let mut lines: Vec<_> = resolved.sinks.iter().map(|sink| delivery(sink, durable)).collect();
+    let kept_there = outputs(pipeline).are_transactional();
+    let mut lines: Vec<_> = resolved.sinks.iter().map(|sink| delivery(sink, durable, kept_there)).collect();
     for source in &resolved.sources {
         let reads = |stage: &&Stage| stage.inputs.iter().any(|i| i.from == InputFrom::Source(source.alias.clone()));
         let readers: Vec<_> = plan.stages.iter().filter(reads).collect();
@@ -103,7 +105,11 @@ fn promises(pipeline: &Planned, durable: bool) -> Vec<String> {
     lines
 }
 
-fn delivery(sink: &ResolvedSink, durable: bool) -> String {
+fn outputs(pipeline: &Planned) -> Outputs<'_> {
+    Outputs { resolved: &pipeline.resolved, plan: &pipeline.plan, key_groups: pipeline.key_groups() }
+}
+
+fn delivery(sink: &ResolvedSink, durable: bool, kept_there: bool) -> String {
     let promise = match sink.spec.connector() {
         Some(SinkConnector::Stdout(_)) => {
             "no promise: what was shown cannot be taken back, a restart may show it again"
@@ -112,10 +118,16 @@ fn delivery(sink: &ResolvedSink, durable: bool) -> String {
         Some(SinkConnector::Files(_)) if durable => {
             "exactly once, across kills: a file is seen only once the commit that names it is durable"
         }
-        Some(SinkConnector::Files(_)) => {
+        Some(SinkConnector::Kafka(_)) if sink.delivery == Delivery::AtLeastOnce => {
+            "at least once: rows are acknowledged before positions move; after a kill some are written again"
+        }
+        Some(SinkConnector::Kafka(_)) if durable || kept_there => {
+            "exactly once, across kills: rows and progress in one transaction, for readers with read_committed"
+        }
+        Some(SinkConnector::Files(_) | SinkConnector::Kafka(_)) => {
             "exactly once in one run; a restart writes all of it again, since state lives in memory (give --state)"
         }
-        _ => "not supported yet",
+        None => "it has no connector",
     };
     format!("sink {}: {promise}", sink.alias)
 }
@@ -148,6 +160,12 @@ fn bad_records(on_error: OnError) -> &'static str {
 
 /// What commits cost at the most: all units, all the time.
 fn price(pipeline: &Planned, state: Option<&str>, commit_every_seconds: f64) -> Vec<String> {
+    if outputs(pipeline).are_transactional() {
+        let topic = format!("thalweg-progress.{}", pipeline.resolved.full_name());
+        return vec![format!(
+            "every {commit_every_seconds} s: one transaction of Kafka a unit that has changed, with its position in {topic}"
+        )];
+    }
     let Some(url) = state else { return vec!["none: state lives in memory, and is gone with the process".to_owned()] };
     let every = format!("every {commit_every_seconds} s into {url}");
     if !url.contains("://") || url.starts_with("file://") {

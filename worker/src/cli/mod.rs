@@ -72,9 +72,10 @@ impl Logs {
 }
 
 fn log_to_stderr(filter: Option<&str>, logs: Logs) -> Result<(), ParseError> {
+    // What the Kafka client says we tell in our own words, or it is no fault: a broker that is away, a client dropped.
     let usual = match logs {
-        Logs::People => "warn",
-        Logs::Collector => "info",
+        Logs::People => "warn,krafka=off",
+        Logs::Collector => "info,krafka=off",
     };
     let filter = EnvFilter::try_new(filter.unwrap_or(usual))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

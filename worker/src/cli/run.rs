@@ -86,7 +86,7 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
             }
         }
     }
-    if roots.some_in_memory() {
+    if jobs.iter().any(|job| !job.is_kept) {
         tell("note: state is kept in memory; a restart begins anew (give --state DIR to continue)");
     }
     if let Some(address) = args.metrics

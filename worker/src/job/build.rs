@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use thalweg_connectors::kafka::Delivery;
 use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
-use thalweg_core::append_log::Appended;
+use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::UnitStore;
 use thalweg_core::sink::Sink;
@@ -18,6 +19,7 @@ use thalweg_sql::catalog::WatermarkSpec;
 use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
 use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, StageLayout, StateRoot};
 
+use super::outputs::Outputs;
 use super::planned::{Planned, schema};
 use super::secrets::Mounted;
 use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
@@ -50,13 +52,6 @@ pub struct Settings {
 #[derive(Default)]
 pub struct Roots(HashMap<(Option<String>, BucketAccess), StateRoot>);
 
-impl Roots {
-    /// Whether some state is kept in memory only.
-    pub fn some_in_memory(&self) -> bool {
-        self.0.keys().any(|(url, _)| url.is_none())
-    }
-}
-
 /// Makes a pipeline ready to run.
 pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> Result<Job> {
     let key_groups = planned.key_groups();
@@ -68,13 +63,20 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     let expected = expected(&plan, key_groups);
     let state = PipelineState::open(&root, &resolved.namespace, &resolved.name, &expected, settings.fresh).await?;
     let durable = root.is_durable();
+    let outputs = Outputs { resolved: &resolved, plan: &plan, key_groups };
+    outputs.check()?;
+    let delivery = outputs.delivery(&root, &state, settings).await?;
+    // Where every unit's commits are transactions of a sink, all that is to be kept is kept there.
+    let kept_there = delivery.as_ref().filter(|_| !durable && outputs.are_transactional());
+    let lists = |name: &str| kept_there.map_or_else(|| state.append_log(name), |delivery| delivery.list(name));
+    let incarnation = kept_there.map_or_else(|| state.incarnation(), |delivery| delivery.incarnation());
 
     let mut sources = Vec::new();
     let mut counted_sources = Vec::new();
     let mut lookups = HashMap::new();
     for source in &resolved.sources {
         let Some(columns) = columns_read(&plan, source) else { continue };
-        let job_source = job_source(source, &columns, &state, settings)?;
+        let job_source = job_source(source, &columns, &lists, settings)?;
         let counted = SourceCounters { name: source.alias.clone(), ..SourceCounters::default() };
         if source.spec.lookup.is_some() {
             lookups.insert(source.alias.clone(), stored_lookup(&job_source, &counted, &state, &plan).await?);
@@ -85,9 +87,9 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     }
     lookup::bind(&mut plan, &lookups)?;
     let counted_stages = plan.stages.iter().map(|stage| StageCounters::of(sink_of(stage))).collect();
-    let sinks = sinks(&resolved.sinks, settings).await?;
+    let sinks = sinks(&resolved.sinks, delivery.as_ref(), settings).await?;
     let dead_letters = match &resolved.dead_letter {
-        Some(sink) => Some(open_sink(sink, settings).await?),
+        Some(sink) => Some(open_sink(sink, delivery.as_ref(), settings).await?),
         None => None,
     };
     Ok(Job {
@@ -96,7 +98,8 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         sources,
         sinks,
         dead_letters,
-        incarnation: state.incarnation(),
+        incarnation,
+        is_kept: durable || kept_there.is_some(),
         run_id: settings.run_id.clone(),
         ownership: settings.ownership.clone(),
         key_groups,
@@ -170,7 +173,7 @@ fn columns_read(plan: &PlannedPipeline, source: &ResolvedSource) -> Option<BTree
 fn job_source(
     source: &ResolvedSource,
     columns: &BTreeSet<String>,
-    state: &PipelineState,
+    lists: &dyn Fn(&str) -> Arc<dyn AppendLog>,
     settings: &Settings,
 ) -> Result<JobSource> {
     let watermark = source.spec.watermark.as_ref();
@@ -178,7 +181,7 @@ fn job_source(
         source,
         schema: schema(source),
         columns,
-        lists: &|name: &str| state.append_log(name),
+        lists,
         values: &settings.secrets,
         clock: settings.clock.clone(),
     })?;
@@ -221,16 +224,25 @@ async fn stored_lookup(
     }
 }
 
-async fn sinks(sinks: &[ResolvedSink], settings: &Settings) -> Result<HashMap<String, Arc<dyn Sink>>> {
+async fn sinks(
+    sinks: &[ResolvedSink],
+    delivery: Option<&Arc<Delivery>>,
+    settings: &Settings,
+) -> Result<HashMap<String, Arc<dyn Sink>>> {
     let mut opened = HashMap::new();
     for sink in sinks {
-        opened.insert(sink.alias.clone(), open_sink(sink, settings).await?);
+        opened.insert(sink.alias.clone(), open_sink(sink, delivery, settings).await?);
     }
     Ok(opened)
 }
 
-async fn open_sink(sink: &ResolvedSink, settings: &Settings) -> Result<Arc<dyn Sink>> {
-    let opened = registry::sink(SinkRequest { sink, values: &settings.secrets, clock: settings.clock.clone() })?;
+async fn open_sink(
+    sink: &ResolvedSink,
+    delivery: Option<&Arc<Delivery>>,
+    settings: &Settings,
+) -> Result<Arc<dyn Sink>> {
+    let (values, clock) = (&settings.secrets, settings.clock.clone());
+    let opened = registry::sink(SinkRequest { sink, delivery, values, clock })?;
     opened.check().await?;
     Ok(opened)
 }

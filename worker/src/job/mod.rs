@@ -1,10 +1,12 @@
 //! From manifests to a [`crate::runtime::Job`].
 
 mod build;
+mod outputs;
 mod planned;
 mod secrets;
 mod types;
 
 pub use build::{Roots, Settings, build};
+pub use outputs::Outputs;
 pub use planned::{Found, Planned, plan_declared, plan_manifests};
 pub use secrets::Mounted;

@@ -1,7 +1,6 @@
 //! What an outbox holds in the store: entries that a sink or the next stage still needs.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 /// An outbox with so many bytes takes no more: it rolls the file that it waits for, or waits for the next stage. What it
 /// holds is written again after a restart, and its unit's share of what the store holds beside state.
@@ -21,7 +20,7 @@ impl Backlog {
         Self { start, sizes: VecDeque::new(), bytes: 0 }
     }
 
-    /// Entry `seq` was stored; they come in sequence.
+    /// Entry `seq` was stored, or, with no bytes, needs no store; they come in sequence.
     pub fn push(&mut self, seq: u64, bytes: usize) {
         if self.sizes.is_empty() {
             self.start = seq;
@@ -30,13 +29,14 @@ impl Backlog {
         self.bytes += bytes;
     }
 
-    /// Entries below `end` are no longer needed; gives those that were there.
-    pub fn trim(&mut self, end: u64) -> Range<u64> {
+    /// Entries below `end` are no longer needed; gives those that are in the store.
+    pub fn trim(&mut self, end: u64) -> Vec<u64> {
         let count = self.below(end);
-        self.bytes -= self.sizes.drain(..count).sum::<usize>();
-        let start = self.start;
+        let numbered = (self.start..).zip(self.sizes.drain(..count));
+        let stored: Vec<_> = numbered.filter(|&(_, bytes)| bytes > 0).collect();
         self.start += count as u64;
-        start..self.start
+        self.bytes -= stored.iter().map(|&(_, bytes)| bytes).sum::<usize>();
+        stored.into_iter().map(|(seq, _)| seq).collect()
     }
 
     /// Whether nothing may be added.
@@ -66,10 +66,12 @@ mod tests {
         backlog.push(6, 1);
         backlog.push(7, MAX_BYTES / 2);
         assert!(backlog.is_full() && backlog.is_full_without(5) && !backlog.is_full_without(6));
-        assert_eq!(backlog.trim(6), 5..6);
+        assert_eq!(backlog.trim(6), [5]);
         assert!(!backlog.is_full());
-        assert_eq!(backlog.trim(4), 6..6, "it never goes back");
-        assert_eq!(backlog.trim(99), 6..8);
-        assert_eq!(backlog.trim(99), 8..8);
+        assert!(backlog.trim(4).is_empty(), "it never goes back");
+        backlog.push(8, 0);
+        backlog.push(9, 1);
+        assert_eq!(backlog.trim(99), [6, 7, 9], "what is not in the store need not be taken out");
+        assert!(backlog.trim(99).is_empty());
     }
 }

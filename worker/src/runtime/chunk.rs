@@ -190,9 +190,10 @@ impl Opened {
 
     fn position(&self, row: usize) -> Position {
         match &self.chunk.payload {
-            Payload::Records { offsets, .. } => {
+            Payload::Records(records) => {
                 let record = self.record(row) as usize;
-                offsets
+                records
+                    .offsets
                     .get(record)
                     .map_or(self.chunk.from, |&offset| Position { offset: offset.into(), ..self.chunk.from })
             }
@@ -215,8 +216,8 @@ impl Opened {
                 let length = line.iter().position(|&byte| byte == b'\n').unwrap_or(line.len());
                 line.slice(..length)
             }
-            (Payload::Records { values, .. }, _) => {
-                values.get(self.record(row) as usize).cloned().flatten().unwrap_or_default()
+            (Payload::Records(records), _) => {
+                records.values.get(self.record(row) as usize).cloned().flatten().unwrap_or_default()
             }
             _ => row_as_text(&self.decoded.batch, row),
         };

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use thalweg_core::decode::{BadClass, BadRecord};
+use thalweg_core::position::Position;
 
 /// `raw` is the record's text; bytes that are not UTF-8 are written as `\xNN`.
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -22,19 +23,18 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// One row a record, its raw bytes as [`readable`].
-pub fn to_batch(source: &str, split: &str, records: &[&BadRecord]) -> Result<RecordBatch, ArrowError> {
+/// One row a record, its raw bytes as [`readable`], its position as `show` gives it.
+pub fn to_batch(
+    source: &str,
+    split: &str,
+    records: &[&BadRecord],
+    show: impl Fn(Position) -> String,
+) -> Result<RecordBatch, ArrowError> {
     let mut texts: [StringBuilder; 6] = std::array::from_fn(|_| StringBuilder::new());
     let mut times = TimestampMillisecondBuilder::new();
     for record in records {
-        let values = [
-            &readable(&record.raw),
-            source,
-            split,
-            &record.position.to_string(),
-            class_name(record.class),
-            &record.message,
-        ];
+        let values =
+            [&readable(&record.raw), source, split, &show(record.position), class_name(record.class), &record.message];
         texts.iter_mut().zip(values).for_each(|(column, value)| column.append_value(value));
         times.append_option(record.record_time);
     }

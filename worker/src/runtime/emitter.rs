@@ -42,6 +42,8 @@ struct Output {
     capability: Capability,
     /// When the first row since the last seal was written.
     since: Option<Duration>,
+    /// The label of the last delivery, of this owner or an earlier one.
+    delivered: Option<Label>,
 }
 
 /// Sealed output on its way: it must be in a commit before it is published.
@@ -58,21 +60,40 @@ impl Emitter {
         let mut outputs = Vec::new();
         for (target, sink) in [(Target::Main, main), (Target::DeadLetters, dead_letters)] {
             if let Some(sink) = sink {
-                let (writer, capability) = (sink.writer(id).await?, sink.capability());
-                outputs.push(Output { target, writer, capability, since: None });
+                let (mut writer, capability) = (sink.writer(id).await?, sink.capability());
+                let delivered = match capability {
+                    Capability::Transactional => writer.last_published().await?,
+                    Capability::Volatile | Capability::SealAndPublish { .. } => None,
+                };
+                outputs.push(Output { target, writer, capability, since: None, delivered });
             }
         }
         Ok(Self { outputs })
     }
 
-    /// Whether publishing one file can be the commit: one output, and it can carry a position.
+    /// Whether publishing one file can be the commit: one output, and it can carry a position. So can the transactions of
+    /// a sink.
     pub fn is_direct(&self) -> bool {
-        matches!(&self.outputs[..], [Output { capability: Capability::SealAndPublish { direct: true }, .. }])
+        let one_file =
+            matches!(&self.outputs[..], [Output { capability: Capability::SealAndPublish { direct: true }, .. }]);
+        one_file || self.is_transactional()
+    }
+
+    /// Whether all outputs are written in the transactions of a sink.
+    pub fn is_transactional(&self) -> bool {
+        let mut outputs = self.outputs.iter();
+        !self.outputs.is_empty() && outputs.all(|output| output.capability == Capability::Transactional)
     }
 
     /// Whether nothing here is ever sealed.
     pub fn is_volatile(&self) -> bool {
         self.outputs.iter().all(|output| output.capability == Capability::Volatile)
+    }
+
+    /// Whether rows for a target need not outlive this process.
+    pub fn forgets(&self, target: Target) -> bool {
+        let output = self.outputs.iter().find(|output| output.target == target);
+        output.is_some_and(|output| output.capability == Capability::Volatile)
     }
 
     /// Whether everything that was written is sealed, or never will be.
@@ -82,6 +103,10 @@ impl Emitter {
 
     /// What the sink itself knows of this unit's last direct commit.
     pub async fn last_published(&mut self) -> Result<Option<Label>> {
+        if self.is_transactional() {
+            // They share the unit's transactions.
+            return Ok(self.outputs.first().and_then(|output| output.delivered.clone()));
+        }
         match &mut self.outputs[..] {
             [output] => Ok(output.writer.last_published().await?),
             _ => Ok(None),
@@ -107,13 +132,45 @@ impl Emitter {
     /// Seals every output, so that they stand at one position together.
     pub async fn seal(&mut self, seq: u64, position: Option<Position>) -> Result<Vec<Pending>> {
         let mut pending = Vec::new();
-        for output in &mut self.outputs {
+        let sealed = |output: &&mut Output| output.capability != Capability::Transactional;
+        for output in self.outputs.iter_mut().filter(sealed) {
             output.since = None;
             if let Some(sealed) = output.writer.seal(&Label { seq, position }).await? {
                 pending.push(Pending { seq, target: output.target, sealed });
             }
         }
         Ok(pending)
+    }
+
+    /// Makes visible what was written to the transactional outputs, with a label in the same transaction.
+    pub async fn deliver(&mut self, seq: u64, position: Option<Position>) -> Result<()> {
+        let label = Label { seq, position };
+        // A position moves without rows too.
+        let has_moved = |output: &Output| position.is_some() && output.delivered.as_ref() != Some(&label);
+        let is_new = |output: &&mut Output| output.since.is_some() || has_moved(output);
+        let transactional = |output: &&mut Output| output.capability == Capability::Transactional;
+        for output in self.outputs.iter_mut().filter(transactional).filter(is_new) {
+            output.writer.deliver(&label).await?;
+            output.since = None;
+            output.delivered = Some(label.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether an output still needs an entry of the outbox, where files hold those below `sealed_through`.
+    pub fn needs(&self, target: Target, seq: u64, sealed_through: u64) -> bool {
+        let output = self.outputs.iter().find(|output| output.target == target);
+        output.is_some_and(|output| seq >= output.kept_from(sealed_through))
+    }
+
+    /// Entries below this are needed by no output, `written` being the next that they take.
+    pub fn done_through(&self, written: u64, sealed_through: u64) -> u64 {
+        let kept = |output: &Output| match output.capability {
+            Capability::Volatile => written,
+            _ if output.since.is_none() => written,
+            _ => output.kept_from(sealed_through),
+        };
+        self.outputs.iter().map(kept).min().unwrap_or(written)
     }
 
     /// Makes committed output visible.
@@ -127,6 +184,16 @@ impl Emitter {
     fn output(&mut self, target: Target) -> Result<&mut Output> {
         let found = self.outputs.iter_mut().find(|output| output.target == target);
         found.ok_or_else(|| RunError::Internal(format!("rows for {target:?}, which this unit does not write")))
+    }
+}
+
+impl Output {
+    /// The first entry of the outbox that it has not for good.
+    fn kept_from(&self, sealed_through: u64) -> u64 {
+        match self.capability {
+            Capability::Transactional => self.delivered.as_ref().map_or(0, |label| label.seq),
+            Capability::Volatile | Capability::SealAndPublish { .. } => sealed_through,
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! One source: its splits, the tasks that read them, and splits that appear later.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::progress::LogProgress;
 use thalweg_core::source::Split;
-use thalweg_core::unit::StageId;
+use thalweg_core::unit::{StageId, UnitId};
 use thalweg_sql::stages::InputFrom;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -15,7 +16,7 @@ use tracing::Instrument;
 
 use super::chunk::ReadPlan;
 use super::error::{Result, RunError};
-use super::graph::{Acquired, acquire, route, split_log, unit_span};
+use super::graph::{Acquired, acquire, prepare, route, split_log, unit_span};
 use super::message::{LogKey, Message, deliver};
 use super::reader::{SplitTask, Subscriber, Subscription};
 use super::stateless::{StatelessUnit, taken};
@@ -25,8 +26,6 @@ use super::{Job, JobSource, join_all};
 const DISCOVERY: Duration = Duration::from_secs(1);
 /// Splits of a growing source that are read at once: there may be thousands of files.
 const TURNS: usize = 16;
-/// A stateless stage's units are numbered by input and split: this many splits an input at the most.
-const SPLITS_PER_INPUT: u32 = 1 << 20;
 
 /// Starts the readers of a source's splits.
 pub struct Enumerator {
@@ -57,7 +56,8 @@ impl Enumerator {
         let senders = |units: &Vec<Acquired>| units.iter().map(|unit| unit.sender.clone()).collect();
         let mine = keyed.iter().filter(|(stage, _)| inputs.iter().any(|(input, _)| input == *stage));
         let keyed = mine.map(|(stage, units)| (*stage, senders(units))).collect();
-        let turns = source.source.grows().then(|| Arc::new(Semaphore::new(TURNS)));
+        let takes_turns = source.source.grows() && !source.source.waits();
+        let turns = takes_turns.then(|| Arc::new(Semaphore::new(TURNS)));
         Ok(Self { job, source_index, plan, inputs, keyed, permits, turns, stop, tasks: JoinSet::new() })
     }
 
@@ -68,6 +68,7 @@ impl Enumerator {
         mut committed: HashMap<(StageId, LogKey), Vec<LogProgress>>,
     ) -> Result<()> {
         let mut known = 0;
+        prepare(&self.job, self.stateless(0..u32::try_from(splits.len()).unwrap_or(u32::MAX))).await?;
         for split in splits {
             self.start(known, split, &mut committed).await?;
             known += 1;
@@ -87,7 +88,12 @@ impl Enumerator {
                     ended.map_err(|error| RunError::Internal(format!("a task stopped: {error}")))??;
                 }
                 () = tokio::time::sleep(DISCOVERY) => {
-                    let splits = self.source().source.splits().await?;
+                    let splits = tokio::select! {
+                        () = self.stop.cancelled() => return Ok(()),
+                        splits = self.source().source.splits() => splits?,
+                    };
+                    let new = known..u32::try_from(splits.len()).unwrap_or(u32::MAX);
+                    prepare(&self.job, self.stateless(new)).await?;
                     for split in splits.into_iter().skip(known as usize) {
                         self.introduce(known, &split).await;
                         self.start(known, split, &mut HashMap::new()).await?;
@@ -149,13 +155,20 @@ impl Enumerator {
 
     async fn start_stateless(&mut self, stage: StageId, key: LogKey, split: &Split) -> Result<Subscriber> {
         let stage = &self.job.plan.stages[stage.0 as usize];
-        let mut unit = acquire(&self.job, stage, u32::from(key.input) * SPLITS_PER_INPUT + key.log).await?;
+        let unit = UnitId::of_split(stage.id, key.input, key.log);
+        let mut unit = acquire(&self.job, stage, unit.index).await?;
         let name = split_log(&self.source().name, &split.id).to_string();
         let accepted = taken(&mut unit.ledger, &mut unit.emitter, key.input, &name).await?;
         unit.ledger.add_log(key, name, accepted);
         let span = unit_span(&self.job, unit.context.id);
         self.tasks.spawn(StatelessUnit::new(unit.context, unit.ledger, unit.emitter).run().instrument(span));
         Ok(Subscriber { sender: unit.sender, accepted })
+    }
+
+    /// The units of the splits of these ordinals.
+    fn stateless(&self, logs: Range<u32>) -> Vec<UnitId> {
+        let inputs = self.inputs.iter().filter(|(stage, _)| !self.keyed.contains_key(stage));
+        inputs.flat_map(|&(stage, input)| logs.clone().map(move |log| UnitId::of_split(stage, input, log))).collect()
     }
 
     fn source(&self) -> &JobSource {

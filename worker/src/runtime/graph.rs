@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use futures::future::try_join_all;
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::progress::LogProgress;
-use thalweg_core::sink::{Sink, WriterId};
+use thalweg_core::sink::{Capability, Sink, WriterId};
 use thalweg_core::source::Split;
 use thalweg_core::unit::{StageId, UnitId};
 use thalweg_sql::stages::{InputFrom, Stage, StageKind, StageOutput};
@@ -29,7 +29,7 @@ use super::unit::{Ledger, UnitContext};
 use super::windowed::{Downstream, Upstream, WindowedUnit};
 
 /// Messages that wait for one unit.
-const UNIT_QUEUE: usize = 4;
+const UNIT_QUEUE: usize = 2;
 /// Entries that wait for the next stage.
 const OUTBOX_QUEUE: usize = 16;
 /// Chunks that wait or are in work, for each that is in work.
@@ -50,12 +50,16 @@ pub struct Acquired {
 /// Acquires a unit: its store, what an earlier owner left, and its writers.
 pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
     let id = UnitId { stage: stage.id, index };
-    let store = job.stores.open(id).await?;
     let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id };
     let main = match &stage.output {
         StageOutput::Sink(name) => Some(sink(job, name)?),
         StageOutput::Stage(_) => None,
     };
+    // Where the transactions of a sink are the commits there is nothing to store.
+    let mut sinks = main.into_iter().chain(job.dead_letters.as_deref());
+    let is_direct =
+        matches!(stage.kind, StageKind::Stateless) && sinks.all(|sink| sink.capability() == Capability::Transactional);
+    let store = if is_direct { None } else { job.stores.open(id).await? };
     let (mut ledger, sealed) = Ledger::acquire(id, store, &job.run_id, &job.ownership).await?;
     let mut emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
     // Before any row is written: the first seal clears what nobody sealed.
@@ -70,6 +74,14 @@ pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
         messages,
     };
     Ok(Acquired { sender, context, ledger, emitter })
+}
+
+/// Makes room for units in every sink.
+pub async fn prepare(job: &Job, units: Vec<UnitId>) -> Result<()> {
+    for sink in job.sinks.values().chain(&job.dead_letters) {
+        sink.prepare(&units).await?;
+    }
+    Ok(())
 }
 
 /// The keyed units of a job, by stage.
@@ -99,6 +111,7 @@ async fn acquire_keyed(job: &Job, splits: &[Vec<Split>]) -> Result<Keyed> {
         if matches!(stage.kind, StageKind::Stateless) {
             continue;
         }
+        prepare(job, (0..job.key_groups).map(|index| UnitId { stage: stage.id, index }).collect()).await?;
         // Side by side: opening a store waits for the disk several times.
         let mut units = try_join_all((0..job.key_groups).map(|index| acquire(job, stage, index))).await?;
         units.iter_mut().for_each(|unit| add_logs(job, stage, splits, &mut unit.ledger));

@@ -59,6 +59,8 @@ pub struct Job {
     pub dead_letters: Option<Arc<dyn Sink>>,
     /// The start from scratch that this run belongs to.
     pub incarnation: Incarnation,
+    /// Whether a restart goes on where this run was: there is a state URL, or sinks keep all that is to be kept.
+    pub is_kept: bool,
     /// This process.
     pub run_id: RunId,
     /// At which epochs it acquires units.

@@ -164,6 +164,9 @@ impl SplitTask {
             }
             if caught_up {
                 turn = Turn::default();
+                if self.source.waits() {
+                    continue;
+                }
                 tokio::select! {
                     () = self.stop.cancelled() => return Ok(()),
                     () = tokio::time::sleep(self.pause(quiet)) => quiet += 1,
@@ -362,7 +365,8 @@ impl Subscription {
         if mine.is_empty() {
             return Ok(None);
         }
-        let batch = dead_letter::to_batch(&task.source_counters().name, task.split.as_str(), &mine);
+        let place = |position| task.source.show(position);
+        let batch = dead_letter::to_batch(&task.source_counters().name, task.split.as_str(), &mine, place);
         batch.map(Some).map_err(|error| RunError::Internal(error.to_string()))
     }
 }

@@ -103,6 +103,9 @@ impl StatelessUnit {
         let started = self.context.clock.monotonic();
         let direct = self.ledger.store.is_none() && self.emitter.is_direct();
         let position = self.ledger.only_log().filter(|_| direct).map(|log| log.next);
+        if self.emitter.is_transactional() {
+            return self.deliver(position, started).await;
+        }
         let pending = self.emitter.seal(self.ledger.record.seal_next, position).await?;
         if pending.is_empty() && !self.ledger.has_moved() {
             return Ok(());
@@ -112,13 +115,29 @@ impl StatelessUnit {
         emitter::record(&pending, &mut writes);
         self.ledger.write(writes).await?;
         self.ledger.publish(&mut self.emitter, pending).await?;
+        self.committed(started);
+        Ok(())
+    }
+
+    /// The sink's transaction holds the rows and `V`.
+    async fn deliver(&mut self, position: Option<Position>, started: Duration) -> Result<()> {
+        if !self.ledger.has_moved() {
+            return Ok(());
+        }
+        self.emitter.deliver(self.ledger.record.seal_next, position).await?;
+        self.ledger.record.seal_next += 1;
+        self.ledger.write(WriteSet::default()).await?;
+        self.committed(started);
+        Ok(())
+    }
+
+    fn committed(&mut self, started: Duration) {
         self.last_commit = self.context.clock.monotonic();
         let counters = stage_counters(&self.context.counters, self.context.id);
         let took = self.last_commit - started;
         counters.commits.add(1);
         counters.commit_micros.add(took.as_micros() as u64);
         self.context.counted.committed(self.context.clock.wall_millis(), took);
-        Ok(())
     }
 }
 

@@ -23,10 +23,10 @@ use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 /// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
 /// stage close their windows at about the same time, and each entry is here as rows, as a value to be stored, and in
 /// the store's memory.
-const EMIT_BYTES: usize = 2 << 20;
-/// Partial aggregates that were taken since the last commit make the next one due at this size: they become entries to
-/// be stored, all at once.
-const DELTA_BYTES: usize = 4 << 20;
+const EMIT_BYTES: usize = 1 << 20;
+/// What was merged since the last commit makes the next one due at this size: it becomes entries to be stored, all at
+/// once.
+const DELTA_BYTES: usize = 2 << 20;
 /// How often a unit whose outbox is full looks whether it still is.
 const FULL_POLL: Duration = Duration::from_millis(5);
 /// How often a unit that hears nothing looks whether something is due.
@@ -69,8 +69,6 @@ pub struct WindowedUnit {
     /// Dead letters that wait for the next commit.
     dead_letters: Vec<RecordBatch>,
     dirty: bool,
-    /// Bytes of partial aggregates since the last commit.
-    taken_bytes: usize,
     /// Bytes that its windows held when it last said so.
     state_bytes: u64,
     last_commit: Duration,
@@ -99,7 +97,6 @@ impl WindowedUnit {
             written: next,
             dead_letters: Vec::new(),
             dirty: false,
-            taken_bytes: 0,
             state_bytes: 0,
             last_commit,
         };
@@ -177,7 +174,6 @@ impl WindowedUnit {
             self.ledger.record.closing = self.ledger.watermark();
         }
         if let Rows::Partial(partial) = &range.rows {
-            self.taken_bytes += partial.batch.get_array_memory_size();
             let merged = self.state.merge(partial).map_err(|message| self.failed(message))?;
             stage_counters(&self.context.counters, self.context.id).late.add(merged.late_groups as u64);
             self.dirty = true;
@@ -193,7 +189,7 @@ impl WindowedUnit {
         let since = self.context.clock.monotonic() - self.last_commit;
         let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
-        let full = self.taken_bytes >= DELTA_BYTES || self.backlog.is_full() || self.is_awaited();
+        let full = self.state.delta_bytes() >= DELTA_BYTES || self.backlog.is_full() || self.is_awaited();
         quiet || full || (since >= every && self.has_work())
     }
 
@@ -227,6 +223,8 @@ impl WindowedUnit {
             self.committed(started);
             self.ledger.publish(&mut self.emitter, pending).await?;
             self.emit(entries).await?;
+            // The transactions of sinks end with each commit; that their entries are no longer needed, the next one knows.
+            self.emitter.deliver(self.written, None).await?;
             if done {
                 return Ok(());
             }
@@ -259,7 +257,6 @@ impl WindowedUnit {
     /// What changed since the last commit; nothing where nothing is stored.
     fn take_delta(&mut self) -> Result<Vec<StateEntry>> {
         self.dirty = false;
-        self.taken_bytes = 0;
         if self.ledger.store.is_none() {
             self.state.absorb_delta().map_err(|message| self.failed(message))?;
             return Ok(Vec::new());
@@ -323,11 +320,16 @@ impl WindowedUnit {
         self.ledger.record.outbox_next += 1;
     }
 
+    /// Stores what somebody needs after a restart: the next stage every entry, a sink those that it promises to show.
     fn put_entries(&mut self, entries: &[Entry], writes: &mut WriteSet) -> Result<()> {
-        if self.ledger.store.is_some() {
-            for entry in entries {
-                let value = entry.encode()?;
-                self.backlog.push(entry.seq, value.len());
+        if self.ledger.store.is_none() {
+            return Ok(());
+        }
+        let to_sink = matches!(self.downstream, Downstream::Sink);
+        for entry in entries {
+            let value = if to_sink && self.emitter.forgets(entry.target) { Bytes::new() } else { entry.encode()? };
+            self.backlog.push(entry.seq, value.len());
+            if !value.is_empty() {
                 writes.put(layout::outbox_key(entry.seq), value);
             }
         }
@@ -350,12 +352,13 @@ impl WindowedUnit {
 
     /// Takes entries out of the store that nobody needs any more: neither a sink nor the next stage.
     fn trim(&mut self, writes: &mut WriteSet) {
-        let by_sinks = if self.emitter.is_clean() { self.written } else { self.ledger.record.sealed_through };
+        let by_sinks = self.emitter.done_through(self.written, self.ledger.record.sealed_through);
         let by_stage = match &self.downstream {
             Downstream::Sink => by_sinks,
             Downstream::Stage { acknowledged, .. } => acknowledged.least(),
         };
-        self.backlog.trim(by_sinks.min(by_stage)).for_each(|seq| writes.delete(layout::outbox_key(seq)));
+        let stored = self.backlog.trim(by_sinks.min(by_stage));
+        stored.into_iter().for_each(|seq| writes.delete(layout::outbox_key(seq)));
     }
 
     fn committed(&mut self, started: Duration) {
@@ -384,8 +387,8 @@ impl WindowedUnit {
         let now = self.context.clock.monotonic();
         for entry in entries {
             let to_sink = matches!(self.downstream, Downstream::Sink) || entry.target == Target::DeadLetters;
-            let sealed = entry.seq < self.ledger.record.sealed_through;
-            if let Some(rows) = entry.rows.as_ref().filter(|_| to_sink && !sealed) {
+            let needed = to_sink && self.emitter.needs(entry.target, entry.seq, self.ledger.record.sealed_through);
+            if let Some(rows) = entry.rows.as_ref().filter(|_| needed) {
                 self.emitter.write(entry.target, rows, now).await?;
             }
             self.written = entry.seq + 1;
@@ -402,6 +405,7 @@ impl WindowedUnit {
     /// The last two commits: one that seals what is left, one that forgets that it was published.
     async fn flush(&mut self) -> Result<()> {
         let mut writes = WriteSet::default();
+        self.emitter.deliver(self.written, None).await?;
         let pending = self.seal(&mut writes, true).await?;
         self.trim(&mut writes);
         self.ledger.write(writes).await?;

@@ -1,4 +1,4 @@
-//! What commits cost: `cargo run -p thalweg-state --example commit_cost -- [UNITS] [SECONDS] [FOLDER]`.
+//! What commits cost: `cargo run --workspace --example commit_cost -- [UNITS] [SECONDS] [FOLDER]`.
 //!
 //! Each unit commits 100 entries of 100 bytes a second, as a pipeline under `commitEvery: 1s` does. CPU time is that of
 //! the whole process, compaction and its polls included. The measured note is `docs/design/0003-state-store.md`.

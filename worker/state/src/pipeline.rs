@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::commit::UnitStore;
 use thalweg_core::error::{Error, Result};
+use thalweg_core::ownership::claim::{Adopt, Claim, Expected as Before, StateOwner, claim};
 use thalweg_core::unit::{Incarnation, UnitId};
 
 use crate::error::from_objects;
@@ -22,20 +23,11 @@ use crate::store::SlateStore;
 /// Name of the object that says what an incarnation was made for.
 const PIPELINE: &str = "pipeline.json";
 
-/// Whose state it is: a pipeline that is deleted and made again is the same owner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Owner {
-    installation: String,
-    namespace: String,
-    name: String,
-}
-
 /// `pipeline.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record {
-    owner: Owner,
+    owner: StateOwner,
     #[serde(flatten)]
     layout: Expected,
 }
@@ -56,7 +48,7 @@ impl PipelineState {
     /// `User` where the state belongs to another owner (`StateInUse`) or was made for other stages, each difference
     /// named; `DataLoss` where an incarnation holds data and not what it was made for.
     pub async fn open(root: &StateRoot, namespace: &str, name: &str, expected: &Expected, fresh: bool) -> Result<Self> {
-        let owner = Owner {
+        let owner = StateOwner {
             installation: root.installation().to_owned(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -195,10 +187,10 @@ impl Place<'_> {
     }
 
     fn check_owner(&self, incarnation: Incarnation, stored: &Record, wanted: &Record) -> Result<()> {
-        if stored.owner == wanted.owner {
+        let Claim::InUse(owner) = claim(Some(&stored.owner), &wanted.owner, Before::State, Adopt::No) else {
             return Ok(());
-        }
-        let Owner { installation, namespace, name } = &stored.owner;
+        };
+        let StateOwner { installation, namespace, name } = owner;
         let detail = format!("StateInUse: it belongs to `{namespace}/{name}` of installation {installation}");
         let hint = format!("this is installation {}; choose another state URL", wanted.owner.installation);
         Err(Error::user(self.what(incarnation), detail).with_hint(hint))

@@ -38,8 +38,8 @@ const COMPACTION_SOURCES: (usize, usize) = (8, 64);
 
 /// Largest table that a compaction writes, and what it reads at once: both are held in memory for each unit that
 /// compacts.
-const COMPACTED_SST_BYTES: usize = 64 << 20;
-const COMPACTION_FETCH_BYTES: usize = 512 << 10;
+const COMPACTED_SST_BYTES: usize = 16 << 20;
+const COMPACTION_FETCH_BYTES: usize = 128 << 10;
 
 /// Smallest and largest table that a memtable becomes before a commit asks for it.
 const L0_SST_BYTES: (usize, usize) = (1 << 20, 64 << 20);
@@ -91,7 +91,7 @@ fn compaction() -> CompactorOptions {
             compactions_poll_interval: COMPACTION_POLL,
             max_concurrent_compactions: 2,
             max_sst_size: COMPACTED_SST_BYTES,
-            max_fetch_tasks: 2,
+            max_fetch_tasks: 1,
             bytes_to_fetch: COMPACTION_FETCH_BYTES,
             max_subcompactions: 1,
             ..Default::default()

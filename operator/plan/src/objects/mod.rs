@@ -82,7 +82,7 @@ pub fn build(pipeline: &ValidatedPipeline, plan: &Plan, owner: &Owner, settings:
     let build = Build { pipeline, owner, settings };
     Objects {
         service_account: build.service_account(),
-        role: build.role(plan.slots.max(1)),
+        role: build.role(plan.slots),
         role_binding: build.role_binding(),
         network_policy: build.network_policy(),
         plan: build.plan(),

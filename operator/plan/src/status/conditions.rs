@@ -54,10 +54,8 @@ impl<'a> Conditions<'a> {
             }
             ConditionType::ScalingLimited => self.scaling_limited(),
             ConditionType::Rebalancing => self.rebalancing(),
-            ConditionType::Paused => self.at_step(Step::Pause, Reason::Paused, "spec.paused is true"),
-            ConditionType::Complete => {
-                self.at_step(Step::Complete, Reason::Completed, "all input was read and delivered")
-            }
+            ConditionType::Paused => self.paused(),
+            ConditionType::Complete => self.complete(),
         }
     }
 
@@ -183,8 +181,18 @@ impl<'a> Conditions<'a> {
         }
     }
 
-    fn at_step(&self, step: Step, reason: Reason, message: &str) -> Verdict {
-        if self.facts.plan.step == step { yes(reason, message) } else { no(Reason::AsExpected, "it is not") }
+    fn paused(&self) -> Verdict {
+        match self.facts.plan.step {
+            Step::Pause => yes(Reason::Paused, "spec.paused is true: set it to false to go on"),
+            _ => no(Reason::AsExpected, "spec.paused is false"),
+        }
+    }
+
+    fn complete(&self) -> Verdict {
+        match self.facts.plan.step {
+            Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
+            _ => no(Reason::AsExpected, "there is input to read, or there may be"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::stream;
 use http::{Method, Request, Response};
@@ -36,6 +37,16 @@ struct Inner {
     /// Faults by the number of the write, from 0.
     faults: Mutex<BTreeMap<usize, Fault>>,
     killed: Notify,
+    weather: Weather,
+}
+
+/// What is wrong with watches.
+#[derive(Clone, Copy, Default)]
+pub struct Weather {
+    /// Events come so much later.
+    pub lag: Duration,
+    /// After so many events a watch says that its version is too old.
+    pub expires_after: Option<usize>,
 }
 
 impl FakeApi {
@@ -44,6 +55,11 @@ impl FakeApi {
         let api = Self::default();
         api.inner.faults.lock().expect("unpoisoned").insert(number, fault);
         api
+    }
+
+    /// An API server whose watches are like this.
+    pub fn with_weather(weather: Weather) -> Self {
+        Self { inner: Arc::new(Inner { weather, ..Inner::default() }) }
     }
 
     /// A client of it.
@@ -125,10 +141,17 @@ impl Inner {
 
     fn watch(self: Arc<Self>, target: Target) -> Response<Body> {
         let from = target.query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
-        lines(stream::unfold((self, target, from), |(inner, target, from)| async move {
+        let limit = self.weather.expires_after.unwrap_or(usize::MAX);
+        let events = stream::unfold((self, target, from, 0), move |(inner, target, from, count)| async move {
+            if count > limit {
+                return None;
+            }
             let (event, version) = inner.next_event(&target, from).await;
-            Some((event, (inner, target, version)))
-        }))
+            tokio::time::sleep(inner.weather.lag).await;
+            let expired = json!({"type": "ERROR", "object": refusal((410, "Expired"))});
+            Some((if count == limit { expired } else { event }, (inner, target, version, count + 1)))
+        });
+        lines(events)
     }
 
     async fn next_event(&self, target: &Target, from: u64) -> (Value, u64) {

@@ -54,6 +54,7 @@ impl ColumnsDecoder {
                 let positions = Int64Array::from_iter_values((0..count as i64).map(|row| first.saturating_add(row)));
                 cast(&positions, &column.data_type)
             }
+            Some(other) => Err(ArrowError::SchemaError(format!("files have no metadata {other:?}"))),
             None => {
                 let found = rows.column_by_name(&column.from);
                 let missing = || ArrowError::SchemaError(format!("no column `{}`", column.from));

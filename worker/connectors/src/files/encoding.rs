@@ -28,15 +28,15 @@ impl Encoding {
         }
     }
 
-    /// An encoder of one file.
+    /// An encoder of one file that keeps back about so many bytes at the most.
     ///
     /// # Errors
     /// A type that the format cannot hold.
-    pub fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn Encoder>> {
+    pub fn encoder(&self, schema: &SchemaRef, held_bytes: usize) -> Result<Box<dyn Encoder>> {
         Ok(match self {
             Self::Json => Box::new(JsonEncoder::new()),
             Self::Csv(style) => Box::new(CsvEncoder::new(Arc::clone(schema), style.clone())?),
-            Self::Parquet => Box::new(ParquetEncoder::new(Arc::clone(schema))?),
+            Self::Parquet => Box::new(ParquetEncoder::new(Arc::clone(schema))?.with_group_bytes(held_bytes)),
         })
     }
 }

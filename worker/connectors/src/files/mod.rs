@@ -1,17 +1,17 @@
 //! `files`: local paths, globs and S3, in and out.
 //!
 //! In: [`location`] says what is meant, [`listing`] which files that are, once and for all; [`reader`] goes through a
-//! lane of them, and takes [`block`]s of whole records from [`text`] (over [`input`], by [`framing`]) or [`parquet`]; one
+//! lane of them, and takes [`block`]s of whole records from [`text`] (into [`buffers`], over [`input`]) or [`parquet`]; one
 //! that is [`unfit`] gives a bad record.
 //!
 //! Out: a [`writer`] deals rows to folders ([`partition`]) and encodes them into unseen files, which a [`publish`]
 //! target ([`local`], [`objects`]) shows under [`names`] that say who wrote them.
 
 mod block;
+mod buffers;
 mod columns;
 pub mod config;
 mod encoding;
-pub mod framing;
 mod input;
 mod listing;
 mod local;
@@ -36,6 +36,5 @@ mod tests;
 pub use columns::ColumnsDecoder;
 pub use config::{Compression, FilesSinkConfig, FilesSourceConfig, Order, S3Config};
 pub use encoding::Encoding;
-pub use framing::Framing;
 pub use sink::FilesSink;
 pub use source::{FilesSource, Headers, Records, parquet_columns};

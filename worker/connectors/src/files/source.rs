@@ -13,8 +13,8 @@ use thalweg_core::position::Position;
 use thalweg_core::source::{Source, Split, SplitReader};
 
 use super::block::Blocks;
+use super::buffers::Buffers;
 use super::config::{Compression, FilesSourceConfig};
-use super::framing::Framing;
 use super::listing::{Lister, Listing, no_file};
 use super::location::Location;
 use super::parquet::ParquetBlocks;
@@ -24,6 +24,7 @@ use super::store::{Found, Store, Stored, read_error};
 use super::text::{TextBlocks, TextOptions, check_unchanged, header};
 use super::unfit::{OpenError, UnfitBlocks};
 use crate::blocking::blocking;
+use crate::formats::Framing;
 
 /// What the files hold.
 #[derive(Clone)]
@@ -63,6 +64,7 @@ pub(crate) struct Files {
     location: Location,
     pub(crate) store: Store,
     lister: Lister,
+    buffers: Arc<Buffers>,
 }
 
 impl FilesSource {
@@ -89,7 +91,8 @@ impl FilesSource {
         records: Records,
         lister: Lister,
     ) -> Self {
-        Self { files: Arc::new(Files { config, records, location, store, lister }) }
+        let buffers = Arc::new(Buffers::new(config.chunk_bytes));
+        Self { files: Arc::new(Files { config, records, location, store, lister, buffers }) }
     }
 }
 
@@ -208,7 +211,7 @@ impl Files {
                     compression: self.compression(found),
                     framing: *framing,
                     grows: self.config.watch.is_some(),
-                    chunk_bytes: self.config.chunk_bytes,
+                    buffers: Arc::clone(&self.buffers),
                     max_record_bytes: self.config.max_record_bytes,
                 };
                 text_blocks(stored, found, from, options, header.as_deref())

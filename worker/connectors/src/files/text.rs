@@ -10,11 +10,12 @@ use thalweg_core::error::{Error, Result};
 use thalweg_core::position::Position;
 
 use super::block::{Block, Blocks};
+use super::buffers::{Buffer, Buffers};
 use super::config::Compression;
-use super::framing::{Framing, Within};
 use super::input::{Input, storage_error};
 use super::store::{Found, PUT_BACK, Stored, read_error};
 use super::unfit::OpenError;
+use crate::formats::framing::{Framing, Within};
 
 /// The offset after which nothing of a file is left, however long it would have been: where a file breaks off.
 pub(crate) const BROKEN_OFF: u64 = u64::MAX;
@@ -34,8 +35,8 @@ pub(crate) struct TextOptions {
     pub(crate) framing: Framing,
     /// Whether it may grow: then a record counts only with its newline.
     pub(crate) grows: bool,
-    /// About how much is read at a time.
-    pub(crate) chunk_bytes: usize,
+    /// What it is read into.
+    pub(crate) buffers: Arc<Buffers>,
     /// A longer record is skipped.
     pub(crate) max_record_bytes: usize,
 }
@@ -47,7 +48,7 @@ pub(crate) struct TextBlocks {
     listed: Found,
     input: Option<Input>,
     fault: Option<io::Error>,
-    buffer: BytesMut,
+    buffer: Buffer,
     /// Where the buffer starts.
     offset: u64,
     skipping: Option<Skipped>,
@@ -73,7 +74,7 @@ impl TextBlocks {
             Ok(input) => (input, None),
             Err(error) => (None, Some(error)),
         };
-        let buffer = BytesMut::new();
+        let buffer = Buffer::new(Arc::clone(&options.buffers));
         let (skipping, ready) = (None, VecDeque::new());
         let mut blocks = Self { options, stored, listed, input, fault, buffer, offset: from, skipping, ready };
         blocks.fault = blocks.fault.take().map(|error| blocks.storage_fault(error)).transpose()?;
@@ -97,10 +98,8 @@ impl TextBlocks {
     /// Reads about one chunk more; nothing at the end.
     fn fill(&mut self) -> Result<usize> {
         let Some(input) = &mut self.input else { return Ok(0) };
-        let length = self.buffer.len();
-        self.buffer.resize(length + self.options.chunk_bytes.max(1), 0);
-        let (read, fault) = read_full(input, &mut self.buffer[length..]);
-        self.buffer.truncate(length + read);
+        let (read, fault) = read_full(input, self.buffer.room());
+        self.buffer.add(read);
         if let Some(fault) = fault {
             self.fault = Some(self.storage_fault(fault)?);
             self.input = None;
@@ -124,31 +123,32 @@ impl TextBlocks {
         if !self.skip_on() {
             return;
         }
-        let complete = self.options.framing.complete_prefix(&self.buffer);
+        let complete = self.options.framing.complete_prefix(self.buffer.text());
         if complete > 0 {
-            let records = self.buffer.split_to(complete).freeze();
+            let records = self.buffer.split_to(complete);
             self.give(records);
         }
-        if self.buffer.len() > self.options.max_record_bytes {
+        if self.buffer.text().len() > self.options.max_record_bytes {
             self.start_skipping();
         }
     }
 
     fn start_skipping(&mut self) {
         let mut within = Within::default();
-        let head = Bytes::copy_from_slice(&self.buffer[..self.buffer.len().min(KEPT_BYTES)]);
-        self.options.framing.record_end(&self.buffer, &mut within);
+        let text = self.buffer.text();
+        let head = Bytes::copy_from_slice(&text[..text.len().min(KEPT_BYTES)]);
+        self.options.framing.record_end(text, &mut within);
         self.skipping = Some(Skipped { head, from: self.offset, within });
-        self.offset += self.buffer.len() as u64;
-        self.buffer = BytesMut::new();
+        self.offset += text.len() as u64;
+        self.buffer = Buffer::new(Arc::clone(&self.options.buffers));
     }
 
     /// Drops what belongs to a record that is too long; whether anything else follows.
     fn skip_on(&mut self) -> bool {
         let Some(skipped) = &mut self.skipping else { return true };
-        let end = self.options.framing.record_end(&self.buffer, &mut skipped.within);
-        let dropped = end.unwrap_or(self.buffer.len());
-        let _ = self.buffer.split_to(dropped);
+        let end = self.options.framing.record_end(self.buffer.text(), &mut skipped.within);
+        let dropped = end.unwrap_or(self.buffer.text().len());
+        self.buffer.drop_first(dropped);
         self.offset += dropped as u64;
         if end.is_some() {
             self.give_skipped();
@@ -221,11 +221,12 @@ impl TextBlocks {
     fn finish(&mut self) -> Result<bool> {
         self.input = None;
         if self.options.grows {
+            self.options.buffers.clear();
             return Ok(false);
         }
         check_unchanged(&self.stored, &self.listed, &self.options.shown, self.offset)?;
         self.give_skipped();
-        let last = self.buffer.split().freeze();
+        let last = self.buffer.split_to(self.buffer.text().len());
         self.give(last);
         Ok(!self.ready.is_empty())
     }
@@ -238,7 +239,8 @@ impl TextBlocks {
         }
         let skipped = self.skipping.take();
         let from = skipped.as_ref().map_or(self.offset, |skipped| skipped.from);
-        let raw = skipped.map_or_else(|| self.buffer.split().freeze(), |skipped| skipped.head);
+        let rest = self.buffer.split_to(self.buffer.text().len());
+        let raw = skipped.map_or(rest, |skipped| skipped.head);
         let kept = Bytes::copy_from_slice(&raw[..raw.len().min(KEPT_BYTES)]);
         let cause =
             if fault.kind() == io::ErrorKind::UnexpectedEof { "the file is cut off".into() } else { fault.to_string() };

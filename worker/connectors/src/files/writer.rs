@@ -82,7 +82,7 @@ impl FilesWriter {
 
     async fn start(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
         let encoding = &self.output.encoding;
-        let encoder = encoding.encoder(&rows.schema())?;
+        let encoder = encoding.encoder(&rows.schema(), self.share() / 4)?;
         let staged = self.stage.create(folder, encoding.suffix()).await?;
         let next_part = self.parts.entry(folder.to_owned()).or_default();
         let part = *next_part;
@@ -103,13 +103,17 @@ impl FilesWriter {
 
     /// Finishes files as long as they hold too much.
     async fn hold_less(&mut self) -> Result<()> {
-        let share = MAX_HELD / self.output.writers.load(Ordering::Relaxed).max(1);
-        while self.open.len() > 1 && self.held_bytes() > share.max(MIN_HELD) {
+        while self.open.len() > 1 && self.held_bytes() > self.share() {
             let by_held = |(_, file): &(&String, &OpenFile)| file.encoder.buffered_bytes();
             let largest = self.open.iter().max_by_key(by_held).map(|(folder, _)| folder.clone());
             self.finish(largest).await?;
         }
         Ok(())
+    }
+
+    /// What this writer may hold.
+    fn share(&self) -> usize {
+        (MAX_HELD / self.output.writers.load(Ordering::Relaxed).max(1)).max(MIN_HELD)
     }
 
     fn held_bytes(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, Int64Array, StringArray, new_null_array};
 use arrow::compute::FilterBuilder;
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -12,9 +12,10 @@ use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, RawChunk};
 
 use super::cell::Cells;
-use super::column::Metadata;
+use super::column::{Column, Metadata};
 use super::fault::{Fault, Faults};
 use super::grid::Grid;
+use super::metadata;
 use super::plan::Plan;
 use super::writer::Writer;
 
@@ -32,6 +33,8 @@ enum Builder {
     Field(Box<dyn Writer>),
     Position(Vec<i64>),
     Name,
+    /// What a broker tells of a record.
+    Record(Metadata),
 }
 
 /// Builds what a chunk becomes.
@@ -40,6 +43,8 @@ pub(crate) struct Assembler<'a> {
     chunk: &'a RawChunk,
     builders: Vec<Builder>,
     good: BooleanBufferBuilder,
+    /// Number of each row's record, where a column asks for what a broker tells.
+    numbers: Vec<u32>,
     places: Option<Vec<u32>>,
     rows: usize,
     bad: Vec<BadRecord>,
@@ -50,14 +55,17 @@ impl<'a> Assembler<'a> {
     pub fn new(plan: &'a Plan, chunk: &'a RawChunk, with_places: bool) -> Self {
         let builder = |index: usize| match (plan.columns[index].metadata, plan.writer(index)) {
             (Some(Metadata::Position), _) => Builder::Position(Vec::new()),
+            (Some(Metadata::File | Metadata::Split), _) => Builder::Name,
+            (Some(metadata), _) => Builder::Record(metadata),
             (None, Some(writer)) => Builder::Field(writer),
-            _ => Builder::Name,
+            (None, None) => Builder::Name,
         };
         Self {
             plan,
             chunk,
             builders: (0..plan.columns.len()).map(builder).collect(),
             good: BooleanBufferBuilder::new(0),
+            numbers: Vec::new(),
             places: with_places.then(Vec::new),
             rows: 0,
             bad: chunk.bad.clone(),
@@ -78,7 +86,18 @@ impl<'a> Assembler<'a> {
                     positions.extend(places.iter().map(|place| offset_of(position_of(self.chunk, place))));
                 }
                 Builder::Name => {}
+                Builder::Record(metadata) => {
+                    if let (Payload::Records(records), data_type) =
+                        (&self.chunk.payload, &self.plan.columns[index].data_type)
+                    {
+                        faults.about(&self.plan.descriptions[index]);
+                        metadata::judge(*metadata, data_type, records, places, faults);
+                    }
+                }
             }
+        }
+        if self.builders.iter().any(|builder| matches!(builder, Builder::Record(_))) {
+            self.numbers.extend(places.iter().map(|place| place.number as u32));
         }
         if faults.any() {
             self.take_bad(places, faults);
@@ -108,6 +127,10 @@ impl<'a> Assembler<'a> {
     fn event_time(&self, row: usize) -> Option<i64> {
         match self.builders.get(self.plan.watermark?)? {
             Builder::Field(writer) => writer.event_time(row),
+            Builder::Record(Metadata::Timestamp) => match &self.chunk.payload {
+                Payload::Records(records) => records.timestamps.get(*self.numbers.get(row)? as usize).copied(),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -140,14 +163,19 @@ impl<'a> Assembler<'a> {
         let good = BooleanArray::new(self.good.finish(), None);
         let count = good.true_count();
         let name = self.chunk.piece.name.as_ref();
-        let array = |builder: &mut Builder| -> Result<ArrayRef, ArrowError> {
+        let array = |(builder, column): (&mut Builder, &Column)| -> Result<ArrayRef, ArrowError> {
             Ok(match builder {
+                Builder::Record(metadata) => match &self.chunk.payload {
+                    Payload::Records(records) => metadata::array(*metadata, &column.data_type, records, &self.numbers)?,
+                    _ => new_null_array(&column.data_type, good.len()),
+                },
                 Builder::Field(writer) => writer.finish()?,
                 Builder::Position(positions) => Arc::new(Int64Array::from(std::mem::take(positions))),
                 Builder::Name => Arc::new(StringArray::new_repeated(name, good.len())),
             })
         };
-        let mut arrays = self.builders.iter_mut().map(array).collect::<Result<Vec<_>, _>>()?;
+        let builders = self.builders.iter_mut().zip(&self.plan.columns);
+        let mut arrays = builders.map(array).collect::<Result<Vec<_>, _>>()?;
         if count < good.len() {
             let filter = FilterBuilder::new(&good).optimize().build();
             arrays = arrays.iter().map(|array| filter.filter(array)).collect::<Result<_, _>>()?;
@@ -171,7 +199,7 @@ impl<'a> Assembler<'a> {
 /// The position of a record of a chunk.
 fn position_of(chunk: &RawChunk, place: &Place) -> Position {
     match &chunk.payload {
-        Payload::Records { offsets, .. } => match offsets.get(place.number) {
+        Payload::Records(records) => match records.offsets.get(place.number) {
             Some(&offset) => Position { entry: chunk.from.entry, offset: offset.into() },
             None => chunk.from.advanced_by(place.number as u64),
         },
@@ -188,8 +216,8 @@ fn offset_of(position: Position) -> i64 {
 fn raw_of(payload: &Payload, place: &Place) -> Bytes {
     let (bytes, from, len) = match payload {
         Payload::Text(text) => (text.clone(), place.number.min(text.len()), place.len),
-        Payload::Records { values, .. } => {
-            let value = values.get(place.number).cloned().flatten().unwrap_or_default();
+        Payload::Records(records) => {
+            let value = records.values.get(place.number).cloned().flatten().unwrap_or_default();
             let len = value.len();
             (value, 0, len)
         }

@@ -1,6 +1,8 @@
 //! The columns that a decoder is asked for.
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 
 /// One column that the query needs, and where a record holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,34 @@ pub enum Metadata {
     Position,
     /// What people call the split that the piece belongs to, a STRING; the piece's name where they are the same thing.
     Split,
+    /// Number of a broker's partition, an INT.
+    Partition,
+    /// When a broker's record was made or stored, a TIMESTAMP(3).
+    Timestamp,
+    /// Key of a broker's record, a STRING or BYTES.
+    Key,
+    /// Headers of a broker's record, a MAP of STRING to STRING or BYTES.
+    Headers,
+}
+
+impl Metadata {
+    /// The types that its column may have.
+    pub(crate) fn types(self) -> Vec<DataType> {
+        match self {
+            Self::File | Self::Split => vec![DataType::Utf8],
+            Self::Position => vec![DataType::Int64],
+            Self::Partition => vec![DataType::Int32],
+            Self::Timestamp => vec![DataType::Timestamp(TimeUnit::Millisecond, None)],
+            Self::Key => vec![DataType::Utf8, DataType::Binary],
+            Self::Headers => [DataType::Utf8, DataType::Binary].into_iter().map(headers).collect(),
+        }
+    }
+}
+
+/// A map of names to values of a type.
+fn headers(value: DataType) -> DataType {
+    let fields = Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", value, true)]);
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(fields), false)), false)
 }
 
 impl Column {

@@ -57,6 +57,11 @@ impl Faults {
         column.clone_into(&mut self.context);
     }
 
+    /// The column that faults are about.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+
     /// Reports a fault of a row.
     #[cold]
     pub fn report(&mut self, row: usize, fault: Fault) {

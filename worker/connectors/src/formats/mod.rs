@@ -6,6 +6,7 @@
 //! | [`json`], [`csv`] | decoders: they find values in text |
 //! | `grid`, `cell` | values that were found |
 //! | `writer`, `number`, [`time`] | one type each: found text to Arrow arrays |
+//! | `metadata` | what brokers tell of records, as columns |
 //! | `assembler`, `fault` | rows to a batch, and what is wrong with the others |
 //! | [`framing`] | where records end |
 //! | [`encode`] | columns to bytes |
@@ -21,14 +22,15 @@ mod assembler;
 mod cell;
 mod fault;
 mod grid;
+mod metadata;
 mod number;
 mod plan;
 mod writer;
 
 pub use column::{Column, Metadata};
-pub use csv::{CsvDecoder, CsvFraming, CsvOptions, Header};
+pub use csv::{CsvDecoder, CsvOptions, Header};
 pub use encode::{CsvEncoder, CsvStyle, Encoder, JsonEncoder, ParquetEncoder};
-pub use framing::{Framing, Lines};
+pub use framing::Framing;
 pub use json::{JsonDecoder, JsonOptions};
 pub use time::TimestampFormat;
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{Field, SchemaRef};
 use thalweg_core::error::{Error, Result};
 
 use super::cell::{Cell, Cells, NO_DEFAULT, Token};
-use super::column::{Column, Metadata, schema_of, sql_name};
+use super::column::{Column, schema_of, sql_name};
 use super::fault::Faults;
 use super::json::{MAX_DEPTH, kind_of_default};
 use super::time::TimestampFormat;
@@ -44,12 +44,13 @@ impl Plan {
         let (column, description) = (&self.columns[index], &self.descriptions[index]);
         let fail = |detail: String| Err(Error::user(description.clone(), detail));
         let found = sql_name(&column.data_type);
-        match (column.metadata, &column.data_type) {
-            (Some(Metadata::Position), DataType::Int64) => return Ok(()),
-            (Some(Metadata::Position), _) => return fail(format!("a position is a BIGINT, found {found}")),
-            (Some(_), DataType::Utf8) => return Ok(()),
-            (Some(_), _) => return fail(format!("a name is a STRING, found {found}")),
-            (None, _) => {}
+        if let Some(metadata) = column.metadata {
+            let types = metadata.types();
+            if types.contains(&column.data_type) {
+                return Ok(());
+            }
+            let expected: Vec<_> = types.iter().map(sql_name).collect();
+            return fail(format!("this metadata is {}, found {found}", expected.join(" or ")));
         }
         if column.from.split('.').count() > MAX_DEPTH {
             return fail(format!("expected a path of at most {MAX_DEPTH} fields"));

@@ -8,11 +8,12 @@ use thalweg_crds::format::{CsvFormat, Format, JsonFormat, TimestampFormat as Wri
 use thalweg_crds::manifest::{ColumnInput, ResolvedColumn};
 
 use super::{SourceRequest, unsupported};
-use crate::files::{ColumnsDecoder, Encoding, Framing, Headers, Records};
+use crate::files::{ColumnsDecoder, Encoding, Headers, Records};
 use crate::formats::time::Pattern;
 use crate::formats::{Column, CsvDecoder, CsvOptions, CsvStyle, Header, JsonDecoder, JsonOptions};
-use crate::formats::{Metadata, TimestampFormat};
+use crate::formats::{Framing, Metadata, TimestampFormat};
 use crate::generator::by_schema::GeneratedColumn;
+use crate::kafka::client::Wanted;
 
 /// How the files of a source are read.
 pub(super) struct Reading {
@@ -39,6 +40,22 @@ pub(super) fn reading(request: &SourceRequest<'_>) -> Result<Reading> {
             Ok(Reading { records: Records::Parquet { columns: decoder.fields() }, decoder: Arc::new(decoder) })
         }
         Format::Avro(_) => Err(unsupported("format.avro")),
+    }
+}
+
+/// What the columns that are read take of a broker's records beside values.
+pub(super) fn wanted(request: &SourceRequest<'_>) -> Wanted {
+    let read = request.source.columns.iter().filter(|column| request.columns.contains(&column.name));
+    let names: Vec<_> = read
+        .filter_map(|column| match &column.input {
+            ColumnInput::Metadata(name) => Some(name.as_str()),
+            ColumnInput::Field(_) => None,
+        })
+        .collect();
+    Wanted {
+        timestamps: names.contains(&"timestamp"),
+        keys: names.contains(&"key"),
+        headers: names.contains(&"headers"),
     }
 }
 
@@ -108,9 +125,9 @@ fn column(declared: &ResolvedColumn, request: &SourceRequest<'_>) -> Result<Colu
     let column = Column::new(&declared.name, field.data_type().clone());
     let column = match &declared.input {
         ColumnInput::Field(from) => column.from_field(from),
-        ColumnInput::Metadata(name) => column.with_metadata(metadata(name).ok_or_else(|| {
-            Error::user(what(), format!("`metadata: {name}` is unknown; expected file, split or position"))
-        })?),
+        ColumnInput::Metadata(name) => column.with_metadata(
+            metadata(name).ok_or_else(|| Error::user(what(), format!("`metadata: {name}` is unknown")))?,
+        ),
     };
     let default = declared.default.as_ref().map(|value| match value {
         serde_json::Value::String(text) => text.clone(),
@@ -122,9 +139,13 @@ fn column(declared: &ResolvedColumn, request: &SourceRequest<'_>) -> Result<Colu
 
 fn metadata(name: &str) -> Option<Metadata> {
     match name {
-        "file" => Some(Metadata::File),
-        "position" => Some(Metadata::Position),
+        "file" | "topic" => Some(Metadata::File),
+        "position" | "offset" => Some(Metadata::Position),
         "split" => Some(Metadata::Split),
+        "partition" => Some(Metadata::Partition),
+        "timestamp" => Some(Metadata::Timestamp),
+        "key" => Some(Metadata::Key),
+        "headers" => Some(Metadata::Headers),
         _ => None,
     }
 }

@@ -102,7 +102,8 @@ fn resolved_sink(folder: &Path, spec: serde_json::Value) -> ResolvedSink {
 async fn write(folder: &Path, spec: serde_json::Value, rows: &RecordBatch) {
     let resolved = resolved_sink(folder, spec);
     let opened =
-        sink(SinkRequest { sink: &resolved, values: &NoValues, clock: Arc::new(SystemClock::new()) }).expect("a sink");
+        sink(SinkRequest { sink: &resolved, delivery: None, values: &NoValues, clock: Arc::new(SystemClock::new()) });
+    let opened = opened.expect("a sink");
     opened.check().await.expect("writable");
     let unit = UnitId { stage: StageId(0), index: 0 };
     let id = WriterId { pipeline: "default.p".to_owned(), incarnation: Incarnation(1), unit };
@@ -169,12 +170,16 @@ async fn what_is_not_supported_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let avro = serde_json::json!({ "files": { "url": "x" }, "format": { "avro": {} } });
     assert!(read(folder.path(), avro).await.expect_err("refused").to_string().contains("`format.avro`"));
-    let kafka = serde_json::json!({ "kafka": { "brokers": ["b:9092"], "topic": "t" } });
-    assert!(read(folder.path(), kafka.clone()).await.expect_err("refused").to_string().contains("`kafka`"));
+    let kafka = serde_json::json!({ "brokers": ["b:9092"], "topic": "t" });
+    let avro = serde_json::json!({ "kafka": kafka, "format": { "avro": {} } });
+    assert!(read(folder.path(), avro.clone()).await.expect_err("refused").to_string().contains("`format.avro`"));
+    let header = serde_json::json!({ "kafka": kafka, "format": { "csv": {} } });
+    assert!(read(folder.path(), header).await.expect_err("refused").to_string().contains("say header: false"));
     let refused = sink(SinkRequest {
-        sink: &resolved_sink(folder.path(), kafka),
+        sink: &resolved_sink(folder.path(), avro),
+        delivery: None,
         values: &NoValues,
         clock: Arc::new(SystemClock::new()),
     });
-    assert!(refused.err().expect("refused").to_string().contains("`kafka`"));
+    assert!(refused.err().expect("refused").to_string().contains("a kafka sink of anything but json"));
 }

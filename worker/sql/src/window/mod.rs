@@ -318,6 +318,11 @@ impl WindowState {
     pub fn bytes(&self) -> usize {
         self.windows.as_ref().map_or(0, UnitWindows::bytes)
     }
+
+    /// Bytes of them that [`WindowState::take_delta`] would give.
+    pub fn delta_bytes(&self) -> usize {
+        self.windows.as_ref().map_or(0, UnitWindows::delta_bytes)
+    }
 }
 
 /// A row as people read it.

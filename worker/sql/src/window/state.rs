@@ -272,6 +272,10 @@ impl UnitWindows {
         self.stored.take_dropped(|pane| spec.last_window_end(pane) <= until)
     }
 
+    pub(crate) fn delta_bytes(&self) -> usize {
+        self.delta.bytes()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.delta.bytes() + self.main.bytes() + self.closing.as_ref().map_or(0, Closing::bytes)
     }

@@ -63,6 +63,19 @@ fn the_first_one_commits_and_a_later_run_goes_on_without_loss_or_repeats() {
 }
 
 #[test]
+fn one_that_comes_twice_at_once_is_one() {
+    let place = Workplace::new();
+    place.write("data/a.json", &many(0..ROWS));
+    let out = "files: { url: out, roll: { every: 50ms } }".to_owned();
+    Pipeline { out, ..Pipeline::new("Fail") }.write(&place);
+    let child = start(&place);
+    eventually("some output", LIMIT, || has_output(&place, "out"));
+    signal(&child, "-INT");
+    signal(&child, "-INT");
+    assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(0));
+}
+
+#[test]
 fn the_second_one_stops_at_once_and_a_later_run_goes_on_all_the_same() {
     for rows in [ROWS, 2 * ROWS, 4 * ROWS, 8 * ROWS] {
         let place = Workplace::new();
@@ -75,8 +88,14 @@ fn the_second_one_stops_at_once_and_a_later_run_goes_on_all_the_same() {
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
         let mut line = String::new();
         stderr.read_line(&mut line).expect("a line");
-        signal(&child, "-INT");
-        let status = child.wait().expect("it ends");
+        let mut status = None;
+        // The first moments after the first one are its echo.
+        eventually("its end", LIMIT, || {
+            signal(&child, "-INT");
+            status = child.try_wait().expect("a child");
+            status.is_some()
+        });
+        let status = status.expect("it ended");
         if line.is_empty() {
             continue;
         }

@@ -6,8 +6,9 @@ use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
 use thalweg_core::source::{Read, Source};
 
-use super::super::{FilesSourceConfig, Framing, Records};
+use super::super::{FilesSourceConfig, Records};
 use super::kit::*;
+use crate::formats::Framing;
 
 #[tokio::test]
 async fn a_record_that_is_too_long_costs_itself_only() {

@@ -16,7 +16,8 @@ use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, RawChunk, Read, Source, SplitReader};
 
-use super::super::{FilesSource, FilesSourceConfig, Framing, Records};
+use super::super::{FilesSource, FilesSourceConfig, Records};
+use crate::formats::Framing;
 
 pub(crate) struct TestClock(AtomicU64);
 

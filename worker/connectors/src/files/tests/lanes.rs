@@ -16,8 +16,9 @@ use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, Read, Source};
 
-use super::super::{FilesSource, FilesSourceConfig, Framing, Headers, Order, Records};
+use super::super::{FilesSource, FilesSourceConfig, Headers, Order, Records};
 use super::kit::*;
+use crate::formats::Framing;
 
 #[tokio::test]
 async fn any_chunk_size_gives_the_same_rows_at_the_same_positions() {

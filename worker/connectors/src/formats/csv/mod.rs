@@ -8,18 +8,17 @@
 //! Which field is which is known by piece: whoever reads a file with a header takes the header off the first chunk and
 //! hands it to [`CsvDecoder::set_header`] before any chunk of that piece is decoded.
 
-mod framing;
 mod split;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use thalweg_core::decode::{BadClass, Decoded, Decoder};
 use thalweg_core::error::{Error, Result};
 use thalweg_core::source::{Payload, RawChunk};
 
-pub use self::framing::CsvFraming;
 use self::split::{Marks, Unquoted, split};
 use super::assembler::{Assembler, Place};
 use super::cell::{Kind, Token};
@@ -177,6 +176,10 @@ impl Decoder for CsvDecoder {
                 self.records(text, &layout, chunk.from.offset == 0, &mut assembler);
                 return assembler.finish();
             }
+            (Payload::Records(records), Some(layout)) => {
+                self.values(&records.values, &layout, &mut assembler);
+                return assembler.finish();
+            }
             // A stretch without rows needs no header: an empty file, or one that could not be opened.
             (Payload::Text(text), None) if text.is_empty() => return assembler.finish(),
             (Payload::Text(_), None) => format!("the header of `{}` is not known", chunk.piece.name),
@@ -222,6 +225,50 @@ impl CsvDecoder {
             faults.clear();
             places.clear();
             from += at;
+        }
+    }
+
+    /// Takes the values of a broker's records, one record each.
+    fn values(&self, values: &[Option<Bytes>], layout: &Layout, assembler: &mut Assembler<'_>) {
+        let mut grid = Grid::new(self.plan.columns.len());
+        let mut faults = Faults::default();
+        let mut places = Vec::with_capacity(BLOCK_ROWS);
+        let mut text = Vec::new();
+        for (block, values) in values.chunks(BLOCK_ROWS).enumerate() {
+            text.clear();
+            for (index, value) in values.iter().enumerate() {
+                let at = text.len();
+                text.extend_from_slice(value.as_deref().unwrap_or_default());
+                faults.push_row(at);
+                let judged = match value {
+                    Some(_) => self.value(&text, at, layout, index, &mut grid),
+                    None => {
+                        let message = "expected a record of CSV, found a tombstone".to_owned();
+                        Err(Fault { class: BadClass::Schema, column: None, message })
+                    }
+                };
+                if let Err(fault) = judged {
+                    faults.report(index, fault);
+                }
+                places.push(Place { number: block * BLOCK_ROWS + index, len: text.len() - at });
+            }
+            assembler.block(&text, &grid, &places, &mut faults);
+            grid.clear(places.len());
+            faults.clear();
+            places.clear();
+        }
+    }
+
+    /// Takes the value from `at` to the end of the text.
+    fn value(&self, text: &[u8], at: usize, layout: &Layout, row: usize, grid: &mut Grid) -> Result<(), Fault> {
+        let (judged, end) = self.record(text, at, layout, row, grid);
+        judged?;
+        match text.get(end..) {
+            None | Some([] | [b'\n']) => Ok(()),
+            Some(_) => {
+                let message = "expected one record of CSV, found a second line".to_owned();
+                Err(Fault { class: BadClass::Schema, column: Some(end + 1 - at), message })
+            }
         }
     }
 

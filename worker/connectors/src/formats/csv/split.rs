@@ -1,7 +1,7 @@
 //! One CSV record to the places of its fields (RFC 4180).
 
-use super::framing::end_of_record;
 use crate::formats::cell::{Cell, Kind};
+use crate::formats::framing::{Framing, Within};
 
 /// Which bytes mean what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,13 @@ pub(super) fn split(
             Some(_) => return (Err(Unquoted::Trailing(end)), end_of_record(text, from, marks)),
         }
     }
+}
+
+/// The newline that ends the record at `from`, damaged as it may be, where readers take it to end; or the text's end.
+fn end_of_record(text: &[u8], from: usize, marks: Marks) -> usize {
+    let delimiter = marks.delimiter;
+    let framing = marks.quote.map_or(Framing::Lines, |quote| Framing::Csv { delimiter, quote });
+    framing.record_end(&text[from..], &mut Within::default()).map_or(text.len(), |length| from + length - 1)
 }
 
 /// The first newline from a byte on, or the end.

@@ -16,11 +16,10 @@ use super::Encoder;
 
 /// Rows of a group at most: enough to compress well, few enough that a writer's memory stays small.
 const GROUP_ROWS: usize = 1 << 17;
-/// Bytes of a group at which it is closed before. There is a writer a unit, each with a group in memory, and once more
-/// for a moment when it is closed.
+/// Bytes of a group at which it is closed before: it is in memory, and once more for a moment when it is closed.
 const GROUP_BYTES: usize = 8 << 20;
 /// Bytes of a page, and of a dictionary beyond which a column has none: each column holds one of both.
-const PAGE_BYTES: usize = 256 << 10;
+const PAGE_BYTES: usize = 128 << 10;
 /// Level of zstd: each further one costs much time and saves few bytes.
 const LEVEL: i32 = 1;
 
@@ -28,6 +27,7 @@ const LEVEL: i32 = 1;
 pub struct ParquetEncoder {
     writer: ArrowWriter<Drain>,
     drain: Drain,
+    group_bytes: usize,
 }
 
 impl ParquetEncoder {
@@ -45,14 +45,22 @@ impl ParquetEncoder {
             .build();
         let drain = Drain::default();
         let writer = ArrowWriter::try_new(drain.clone(), schema, Some(properties)).map_err(|error| failed(&error))?;
-        Ok(Self { writer, drain })
+        Ok(Self { writer, drain, group_bytes: GROUP_BYTES })
+    }
+
+    /// Keeps groups smaller, where many files are written side by side.
+    pub fn with_group_bytes(mut self, bytes: usize) -> Self {
+        self.group_bytes = bytes.min(GROUP_BYTES);
+        self
     }
 }
 
 impl Encoder for ParquetEncoder {
     fn write(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         self.writer.write(batch).map_err(|error| failed(&error))?;
-        if self.writer.in_progress_size() >= GROUP_BYTES {
+        let held = self.writer.in_progress_size();
+        if held >= self.group_bytes {
+            self.drain.reserve(held);
             self.writer.flush().map_err(|error| failed(&error))?;
         }
         self.drain.move_to(out);
@@ -88,6 +96,11 @@ fn failed(error: &ParquetError) -> Error {
 struct Drain(Arc<Mutex<Vec<u8>>>);
 
 impl Drain {
+    /// Makes room at once: a buffer that grows is there twice while it does.
+    fn reserve(&self, bytes: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reserve(bytes);
+    }
+
     fn move_to(&self, out: &mut Vec<u8>) {
         let mut bytes = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if out.is_empty() {

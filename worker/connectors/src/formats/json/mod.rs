@@ -79,13 +79,10 @@ impl Decoder for JsonDecoder {
 
     fn decode(&self, chunk: &RawChunk) -> Decoded {
         let mut assembler = Assembler::new(&self.plan, chunk, self.options.row_starts);
-        let is_text = matches!(chunk.payload, Payload::Text(_));
-        let mut records = Records::new(self, !is_text);
+        let mut records = Records::new(self);
         match &chunk.payload {
             Payload::Text(text) => records.lines(text, chunk.from.offset == 0, &mut assembler),
-            Payload::Records { values, .. } => {
-                values.iter().enumerate().for_each(|(i, value)| records.value(i, value.as_ref(), &mut assembler));
-            }
+            Payload::Records(chunk) => records.values(&chunk.values, &mut assembler),
             Payload::Columns(_) => {
                 let message = "expected JSON text, found columns".to_owned();
                 let fault = Fault { class: BadClass::Decode, column: None, message };
@@ -104,6 +101,8 @@ const BLOCK_BYTES: usize = 1 << 30;
 /// The records of one chunk, a block at a time.
 struct Records<'a> {
     walker: Walker<'a>,
+    /// For values that hold newlines.
+    spread: Walker<'a>,
     strict: bool,
     grid: Grid,
     faults: Faults,
@@ -111,9 +110,10 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(decoder: &'a JsonDecoder, newlines: bool) -> Self {
+    fn new(decoder: &'a JsonDecoder) -> Self {
         Self {
-            walker: Walker::new(&decoder.nodes, newlines),
+            walker: Walker::new(&decoder.nodes, false),
+            spread: Walker::new(&decoder.nodes, true),
             strict: decoder.options.strict,
             grid: Grid::new(decoder.plan.columns.len()),
             faults: Faults::default(),
@@ -164,28 +164,41 @@ impl<'a> Records<'a> {
         end + 1
     }
 
-    /// Takes one value of a broker's.
-    fn value(&mut self, index: usize, value: Option<&Bytes>, assembler: &mut Assembler<'_>) {
-        let text = value.map(Bytes::as_ref).unwrap_or_default();
-        let first = blanks(text, 0, true);
-        let judged = match text.get(first) {
-            _ if value.is_none() => Err(Fault {
-                class: BadClass::Schema,
-                column: None,
-                message: "expected an object, found a tombstone".to_owned(),
-            }),
-            Some(b'{') => {
-                let walked = self
-                    .walker
-                    .record(text, first, 0, &mut self.grid)
-                    .and_then(|end| if end < text.len() { broken(end, What::Trailing) } else { Ok(end) });
-                let walked = if self.strict { walked.and_then(|_| strict::document(text, first)) } else { walked };
-                walked.map(drop).map_err(|broken| broken.into_fault(text, 0))
+    /// Takes the values of a broker's records, copied one behind the other: so they are walked over and converted a block
+    /// at a time, as lines are.
+    fn values(&mut self, values: &[Option<Bytes>], assembler: &mut Assembler<'_>) {
+        let mut text = Vec::new();
+        for (block, values) in values.chunks(BLOCK_ROWS).enumerate() {
+            text.clear();
+            for value in values {
+                text.extend_from_slice(value.as_deref().unwrap_or_default());
+                text.push(b'\n');
             }
-            _ => Err(not_an_object(text, first, 0)),
-        };
-        self.push(Place { number: index, len: text.len() }, 0, judged);
-        self.flush(text, assembler);
+            let mut at = 0;
+            for (index, value) in values.iter().enumerate() {
+                let end = at + value.as_ref().map_or(0, Bytes::len);
+                let judged = if value.is_some() { self.value(&text, at, end) } else { Err(tombstone()) };
+                self.push(Place { number: block * BLOCK_ROWS + index, len: end - at }, at, judged);
+                at = end + 1;
+            }
+            self.flush(&text, assembler);
+        }
+    }
+
+    /// Takes the value from `at` to the newline at `end`.
+    #[inline]
+    fn value(&mut self, text: &[u8], at: usize, end: usize) -> Result<(), Fault> {
+        // Without a newline of its own a value is a line, and what follows does no harm: long loads are cheap.
+        let is_spread = memchr::memchr(b'\n', &text[at..end]).is_some();
+        let (text, walker) = if is_spread { (&text[..end], &mut self.spread) } else { (text, &mut self.walker) };
+        let first = blanks(text, at, is_spread);
+        if text.get(first) != Some(&b'{') {
+            return Err(not_an_object(&text[..end], first, at));
+        }
+        let walked = walker.record(text, first, self.places.len(), &mut self.grid);
+        let walked = walked.and_then(|found| if found < end { broken(found, What::Trailing) } else { Ok(found) });
+        let walked = if self.strict { walked.and_then(|_| strict::document(&text[..end], first)) } else { walked };
+        walked.map(drop).map_err(|broken| broken.into_fault(&text[..end], at))
     }
 
     fn push(&mut self, place: Place, start: usize, judged: Result<(), Fault>) {
@@ -209,6 +222,12 @@ impl<'a> Records<'a> {
 
 fn end_of_line(text: &[u8], from: usize) -> usize {
     memchr::memchr(b'\n', &text[from..]).map_or(text.len(), |at| from + at)
+}
+
+/// The fault of a record without a value.
+#[cold]
+pub(super) fn tombstone() -> Fault {
+    Fault { class: BadClass::Schema, column: None, message: "expected an object, found a tombstone".to_owned() }
 }
 
 /// The fault of a record that starts with something else than an object.

@@ -1,6 +1,6 @@
 //! Which fields of an object are read, and the order in which the last rows had them.
 
-use super::simd::{WIDTH, load};
+use super::simd::{WIDTH, load, opaque};
 use crate::formats::column::Column;
 
 /// What to do with a value.
@@ -94,7 +94,14 @@ pub(super) struct Expected {
     len: usize,
     /// What to do with its value.
     goal: Goal,
+    /// Bytes of its value, as long as they stay the same; else [`UNKNOWN`] or [`VARIES`].
+    value_bytes: u32,
 }
+
+/// No value was seen yet.
+const UNKNOWN: u32 = u32::MAX;
+/// Values of several lengths were seen: none is as long as this.
+const VARIES: u32 = 0;
 
 impl Expected {
     fn new(bytes: &[u8], goal: Goal) -> Self {
@@ -107,7 +114,11 @@ impl Expected {
             (u128::from_le_bytes(block), mask)
         };
         let tail = bytes.get(2 * WIDTH..).unwrap_or_default().to_vec();
-        Self { blocks: [block(0), block(WIDTH)], tail, len: bytes.len(), goal }
+        Self { blocks: [block(0), block(WIDTH)], tail, len: bytes.len(), goal, value_bytes: UNKNOWN }
+    }
+
+    fn found(&self, step: usize, value_at: usize) -> Key {
+        Key { step, goal: self.goal, value_at, likely_end: value_at + self.value_bytes as usize }
     }
 
     /// The byte of the value, if this key stands at `at`. `first` is what is there.
@@ -131,6 +142,19 @@ impl Expected {
     }
 }
 
+/// A key of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// Its place in the order of keys.
+    pub step: usize,
+    /// What to do with its value.
+    pub goal: Goal,
+    /// The byte of the value.
+    pub value_at: usize,
+    /// Where the value ends if it is as long as those before.
+    pub likely_end: usize,
+}
+
 /// The order of keys learnt from the rows before: rows of one source are mostly written by one program.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Order {
@@ -143,21 +167,38 @@ const REMEMBERED: usize = 256;
 const LOOK_AHEAD: usize = 4;
 
 impl Order {
-    /// The key at `at`, if it is one that is expected from `step` on: its step, what to do, and where its value starts.
+    /// The key at `at`, if it is one that is expected from `step` on.
     #[inline]
-    pub fn predict(&self, step: usize, text: &[u8], at: usize) -> Option<(usize, Goal, usize)> {
+    pub fn predict(&self, step: usize, text: &[u8], at: usize) -> Option<Key> {
         let block = u128::from_le_bytes(load(text, at));
         let expected = self.steps.get(step)?;
         match expected.matches(text, at, block) {
-            Some(end) => Some((step, expected.goal, end)),
+            Some(value_at) => Some(expected.found(step, value_at)),
             None => self.look_ahead(step + 1, text, at, block),
         }
     }
 
     #[inline(never)]
-    fn look_ahead(&self, from: usize, text: &[u8], at: usize, block: u128) -> Option<(usize, Goal, usize)> {
+    fn look_ahead(&self, from: usize, text: &[u8], at: usize, block: u128) -> Option<Key> {
         let ahead = self.steps.iter().enumerate().skip(from).take(LOOK_AHEAD);
-        ahead.filter_map(|(step, key)| Some((step, key.goal, key.matches(text, at, block)?))).next()
+        ahead.filter_map(|(step, key)| Some(key.found(step, key.matches(text, at, block)?))).next()
+    }
+
+    /// The end of a value that was found to end at `end`.
+    ///
+    /// Finding it takes some twenty cycles, and all that follows would wait for them, field by field. Most fields are as
+    /// long in every row, though: then the answer is the end that was likely before, and the processor, which foresees
+    /// that branch, is some fields ahead while it checks the ends of those behind.
+    #[inline(always)]
+    pub fn settle(&mut self, key: Key, end: usize) -> usize {
+        if end == key.likely_end {
+            return opaque(key.likely_end);
+        }
+        if let Some(expected) = self.steps.get_mut(key.step).filter(|expected| expected.value_bytes != VARIES) {
+            let is_first = expected.value_bytes == UNKNOWN;
+            expected.value_bytes = if is_first { (end - key.value_at) as u32 } else { VARIES };
+        }
+        end
     }
 
     /// Remembers that these bytes came before the value of step `step`.

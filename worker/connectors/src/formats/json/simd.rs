@@ -1,7 +1,8 @@
 //! Sixteen bytes at a time: which of them end a run.
 //!
 //! One of the files with `unsafe`: the compiler wants it where a function without `#[target_feature]` calls one with it.
-//! The calls are sound because SSE2 is part of every x86-64; nothing here touches memory other than by safe slices.
+//! The calls are sound because SSE2 is part of every x86-64; nothing here touches memory other than by safe slices. So it
+//! does around assembly, of which there is no instruction here.
 
 #![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "SSE2 is part of every x86-64"))]
 
@@ -64,6 +65,22 @@ mod imp {
         let brackets = _mm_or_si128(equals(folded, b'{'), equals(folded, b'}'));
         mask(_mm_or_si128(_mm_or_si128(brackets, equals(v, b'"')), equals(v, b'\n')))
     }
+}
+
+/// The same number, but the compiler does not know that it equals one that it was compared with: it may not wait for
+/// that one instead.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn opaque(mut number: usize) -> usize {
+    // SAFETY: there is no instruction.
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
+    number
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(crate) fn opaque(number: usize) -> usize {
+    number
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]

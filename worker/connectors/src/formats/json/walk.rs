@@ -1,7 +1,7 @@
 //! One record after the other: which of its values are those of columns.
 
 use super::scan::{Step, What, blanks, broken, locate, string};
-use super::shape::{Goal, Node, Order};
+use super::shape::{Goal, Key, Node, Order};
 use super::unescape::unescape;
 use crate::formats::cell::{Cell, Kind};
 use crate::formats::grid::Grid;
@@ -36,23 +36,21 @@ impl<'a> Walker<'a> {
         let mut at = from;
         let mut step = 0;
         loop {
-            let (goal, value_at) = match self.orders[node].predict(step, text, at) {
-                Some((found, goal, value_at)) => {
-                    step = found;
-                    (goal, value_at)
-                }
+            let key = match self.orders[node].predict(step, text, at) {
+                Some(key) => key,
                 None => self.key(node, text, at, step)?,
             };
-            step += 1;
-            at = match goal {
+            step = key.step + 1;
+            let end = match key.goal {
                 Goal::Column(column) => {
-                    let (cell, end) = locate(text, value_at, depth + 1, self.newlines)?;
+                    let (cell, end) = locate(text, key.value_at, depth + 1, self.newlines)?;
                     grid.set(column, row, cell);
                     end
                 }
-                Goal::Skip => locate(text, value_at, depth + 1, self.newlines)?.1,
-                Goal::Field(field) => self.field(node, field, text, value_at, depth, row, grid)?,
+                Goal::Skip => locate(text, key.value_at, depth + 1, self.newlines)?.1,
+                Goal::Field(field) => self.field(node, field, text, key.value_at, depth, row, grid)?,
             };
+            at = self.orders[node].settle(key, end);
             if !matches!(text.get(at), Some(b',' | b'}')) {
                 at = blanks(text, at, self.newlines);
             }
@@ -66,7 +64,7 @@ impl<'a> Walker<'a> {
 
     /// Reads a key that was not expected, up to its value, and remembers it.
     #[inline(never)]
-    fn key(&mut self, node: usize, text: &[u8], from: usize, step: usize) -> Step<(Goal, usize)> {
+    fn key(&mut self, node: usize, text: &[u8], from: usize, step: usize) -> Step<Key> {
         let opening = blanks(text, from, self.newlines);
         if text.get(opening) != Some(&b'"') {
             return broken(opening, What::Expected("a key in quotes"));
@@ -81,13 +79,13 @@ impl<'a> Walker<'a> {
         if kind == Kind::Escaped {
             let mut plain = Vec::new();
             return match unescape(name, &mut plain) {
-                Some(()) => Ok((self.nodes[node].goal(&plain), value_at)),
+                Some(()) => Ok(Key { step, goal: self.nodes[node].goal(&plain), value_at, likely_end: value_at }),
                 None => broken(opening, What::Expected("known escapes in a key")),
             };
         }
         let goal = self.nodes[node].goal(name);
         self.orders[node].learn(step, &text[from..value_at], goal);
-        Ok((goal, value_at))
+        Ok(Key { step, goal, value_at, likely_end: value_at })
     }
 
     /// Takes a value that several columns read, or fields of which are read.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use thalweg_core::decode::{BadClass, Decoder, Rows};
 use thalweg_core::position::Position;
-use thalweg_core::source::Payload;
+use thalweg_core::source::{Payload, Records};
 
 use super::{chunk_at, decode};
 use crate::formats::time::Pattern;
@@ -221,7 +221,7 @@ fn values_of_brokers_are_records_with_offsets_and_newlines() {
     let mut values: Vec<_> = values.iter().map(|value| Some(Bytes::from_static(value))).collect();
     values.push(None);
     let mut chunk = chunk_at(10, b"");
-    chunk.payload = Payload::Records { values, offsets: vec![10, 12, 13, 15] };
+    chunk.payload = Payload::Records(Box::new(Records { values, offsets: vec![10, 12, 13, 15], ..Records::default() }));
     let decoder = JsonDecoder::new(columns(), JsonOptions { row_starts: true, ..JsonOptions::default() }).unwrap();
     let decoded = decoder.decode(&chunk);
     assert_eq!(decoded.rows, Rows::Records(vec![0]));

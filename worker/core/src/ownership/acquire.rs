@@ -1,4 +1,4 @@
-//! Who may work as a unit's owner: the decision of `docs/architecture.md`, ownership protocol, step 2.
+//! The marker in a unit's state: the decision of `docs/architecture.md`, ownership protocol, step 2.
 
 use serde::{Deserialize, Serialize};
 

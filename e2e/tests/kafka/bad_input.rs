@@ -1,0 +1,224 @@
+//! Bad records, topics that go, and what is said about them.
+
+use std::time::Duration;
+
+use krafka::Record;
+use thalweg_e2e::kafka::Kafka;
+
+use crate::place::Place;
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A pipeline from `events` to `out`, with more lines for the source and the pipeline.
+fn manifest(kafka: &Kafka, source: &str, pipeline: &str) -> String {
+    let broker = kafka.address();
+    format!(
+        r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: {{ name: events }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: events }}
+  schema:
+    - {{ name: "n", type: BIGINT, nullable: false }}
+    - {{ name: topic, type: STRING, metadata: topic }}
+    - {{ name: part, type: INT, metadata: partition }}
+    - {{ name: place, type: BIGINT, metadata: offset }}
+    - {{ name: at, type: TIMESTAMP(3), metadata: timestamp }}
+    - {{ name: key, type: STRING, metadata: key }}
+    - {{ name: headers, type: "MAP<STRING, STRING>", metadata: headers }}
+{source}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: out }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: out, key: [key, "n"] }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: dead }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: dead }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: {{ name: bad }}
+spec:
+  sources: [{{ name: events }}]
+  sinks: [{{ name: out }}]
+  sql: INSERT INTO out SELECT n, topic, part, place, at, key, headers FROM events
+  state: {{ commitEvery: 200ms }}
+{pipeline}"#
+    )
+}
+
+async fn topics(kafka: &Kafka) {
+    for topic in ["events", "out", "dead"] {
+        kafka.create_topic(topic, 1, &[]).await;
+    }
+}
+
+fn bad_records() -> Vec<Record> {
+    let good = |n: u64| Record::new("events", format!(r#"{{"n":{n}}}"#)).timestamp(1_514_764_800_000 + n as i64);
+    vec![
+        good(0).key("k").header("a", "1").null_header("b"),
+        Record::new("events", "{broken"),
+        Record::new("events", r#"{"n":"x"}"#),
+        Record::tombstone("events", "k"),
+        good(1).key(&b"\xff\xfe"[..]),
+        good(2).header("a", &b"\xff"[..]),
+        good(3),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_records_become_dead_letters_in_the_same_transaction_and_metadata_are_columns() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    kafka.send(bad_records()).await;
+    let place = Place::with(&manifest(&kafka, "  onError: DeadLetter", "  deadLetter: { sink: dead }"));
+    let mut run = place.run(&[]);
+    let out = run.until("two rows", LIMIT, || Some(kafka.committed("out")).filter(|seen| seen.len() >= 2));
+    let dead = kafka.committed("dead");
+    run.stop();
+    let values: Vec<_> = out.iter().filter_map(|seen| seen.value.as_deref()).collect();
+    assert_eq!(
+        values,
+        [
+            r#"{"n":0,"topic":"events","part":0,"place":0,"at":"2018-01-01T00:00:00.000Z","key":"k","headers":{"a":"1","b":null}}"#,
+            r#"{"n":3,"topic":"events","part":0,"place":6,"at":"2018-01-01T00:00:00.003Z","key":null,"headers":{}}"#,
+        ]
+    );
+    assert_eq!(out[0].key.as_deref(), Some(r#"{"key":"k","n":0}"#));
+    let letters: Vec<serde_json::Value> =
+        dead.iter().map(|seen| serde_json::from_str(seen.value.as_deref().expect("a value")).expect("json")).collect();
+    let places: Vec<_> = letters.iter().map(|letter| letter["position"].as_str().expect("a position")).collect();
+    assert_eq!(places, ["1", "2", "3", "4", "5"]);
+    let classes: Vec<_> = letters.iter().map(|letter| letter["class"].as_str().expect("a class")).collect();
+    assert_eq!(classes, ["Decode", "Schema", "Schema", "Decode", "Decode"]);
+    assert_eq!(letters[2]["message"], "expected an object, found a tombstone");
+    assert!(letters[3]["message"].as_str().expect("text").contains("column `key`: expected UTF-8"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_record_fails_the_pipeline_with_its_topic_partition_and_offset() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    kafka.send(bad_records()).await;
+    let said = Place::with(&manifest(&kafka, "", "")).run(&[]).fails(LIMIT);
+    assert!(said.contains("topic events, partition 0, offset 1"), "{said}");
+    assert!(said.contains("StreamSource/events"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_there_is_waited_for_and_then_named() {
+    let kafka = Kafka::start();
+    kafka.create_topic("out", 1, &[]).await;
+    let place = Place::with(&manifest(&kafka, "", ""));
+    let said = place.run(&[]).fails(LIMIT);
+    assert!(said.contains("there is no topic `events`") && said.contains("kafka.topic"), "{said}");
+    kafka.delete_topic("out").await;
+    kafka.create_topic("events", 1, &[]).await;
+    let said = place.run(&[]).fails(LIMIT);
+    assert!(said.contains("there is no topic `out`") && said.contains("createTopic"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_progress_topic_that_was_deleted_stops_the_pipeline() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    kafka.send([Record::new("events", r#"{"n":1}"#)]).await;
+    let place = Place::with(&manifest(&kafka, "", ""));
+    let mut run = place.run(&[]);
+    run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
+    kafka.delete_topic("thalweg-progress.default.bad").await;
+    kafka.send([Record::new("events", r#"{"n":2}"#)]).await;
+    let said = run.fails(Duration::from_secs(150));
+    assert!(said.contains("DataLoss: progress topic `thalweg-progress.default.bad`: it was deleted"), "{said}");
+    assert_eq!(kafka.committed("out").len(), 1, "nothing was written without progress");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_state_store_a_deleted_progress_topic_is_noticed_at_the_next_start() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    kafka.send([Record::new("events", r#"{"n":1}"#)]).await;
+    let place = Place::with(&manifest(&kafka, "", ""));
+    let mut run = place.run(&["--state", "state"]);
+    run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
+    run.stop();
+    kafka.delete_topic("thalweg-progress.default.bad").await;
+    let said = place.run(&["--state", "state"]).fails(LIMIT);
+    assert!(said.contains("DataLoss: progress topic") && said.contains("--fresh"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_deleted_before_it_was_read_is_data_loss() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    kafka.send((0..10).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
+    let place = Place::with(&manifest(&kafka, "", ""));
+    let mut run = place.run(&[]);
+    run.until("ten rows", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 10));
+    run.stop();
+    kafka.send((10..30).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
+    kafka.forget("events", 0, 20).await;
+    let said = place.run(&[]).fails(LIMIT);
+    assert!(said.contains("DataLoss: topic `events`, partition 0: offset 10 is wanted"), "{said}");
+    assert!(said.contains("the oldest record kept is 20"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_again_is_not_taken_for_the_one_that_was_read() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    let records = || (0..10).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)));
+    kafka.send(records()).await;
+    let place = Place::with(&manifest(&kafka, "", ""));
+    let mut run = place.run(&[]);
+    run.until("ten rows", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 10));
+    kafka.delete_topic("events").await;
+    let said = run.fails(LIMIT);
+    assert!(said.contains("DataLoss: topic `events`: it was deleted"), "{said}");
+    kafka.create_topic("events", 1, &[]).await;
+    kafka.send(records()).await;
+    let said = place.run(&[]).fails(LIMIT);
+    assert!(said.contains("DataLoss: topic `events`: it was deleted and made again"), "{said}");
+    assert_eq!(kafka.committed("out").len(), 10);
+    let mut run = place.run(&["--fresh"]);
+    run.until("ten more", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 20));
+    run.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_topic_does_not_take_fails_and_is_not_tried_for_ever() {
+    let kafka = Kafka::start();
+    kafka.create_topic("events", 1, &[]).await;
+    kafka.create_topic("out", 1, &[("max.message.bytes", "1000")]).await;
+    let long = format!(r#"{{"n":1,"x":"{}"}}"#, "x".repeat(10));
+    kafka.send([Record::new("events", long).key("k".repeat(5_000))]).await;
+    let said = Place::with(&manifest(&kafka, "", "")).run(&[]).fails(LIMIT);
+    assert!(said.contains("writing to topic `out`") && said.contains("max.message.bytes"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_statements_do_not_go_on_from_the_positions_of_others() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    kafka.send([Record::new("events", r#"{"n":1}"#)]).await;
+    let manifest = manifest(&kafka, "", "");
+    let place = Place::with(&manifest);
+    let mut run = place.run(&[]);
+    run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
+    run.stop();
+    // A filter may change: the query reads and writes what it did.
+    place.write("p.yaml", &manifest.replace("headers FROM events", "headers FROM events WHERE n > 1"));
+    kafka.send([1, 2].map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
+    let mut run = place.run(&[]);
+    run.until("a second row", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 2));
+    run.stop();
+    place.write("p.yaml", &manifest.replace("SELECT n, topic, part,", "SELECT n, part,"));
+    let said = place.run(&[]).fails(LIMIT);
+    assert!(said.contains("positions of other statements") && said.contains("--fresh"), "{said}");
+}

@@ -1,0 +1,142 @@
+//! Kafka to Kafka without windows, and without a state store: the transactions hold rows and positions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use krafka::Record;
+use thalweg_e2e::kafka::{Kafka, Seen};
+
+use crate::events::{Found, check, fill};
+use crate::kills::kill_again_and_again;
+use crate::place::{Place, eventually};
+
+/// How long output may take to be complete.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn manifest(kafka: &Kafka, start_at: &str, pipeline: &str) -> String {
+    let broker = kafka.address();
+    format!(
+        r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: {{ name: events }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: events, startAt: {{ position: {start_at} }} }}
+  schema:
+    - {{ name: key, type: STRING }}
+    - {{ name: "n", type: BIGINT }}
+    - {{ name: amount, type: BIGINT }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: out }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: out, key: [key], createTopic: {{ partitions: 3 }} }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: {{ name: etl }}
+spec:
+  sources: [{{ name: events }}]
+  sinks: [{{ name: out }}]
+  sql: INSERT INTO out SELECT key, n, amount * 2 AS twice FROM events
+  state: {{ commitEvery: 200ms }}
+{pipeline}"#
+    )
+}
+
+fn wait_for(kafka: &Kafka, topic: &str, count: usize) -> Vec<Seen> {
+    let mut before = 0;
+    eventually("complete output", LIMIT, || {
+        let seen = kafka.committed(topic);
+        // Complete, and nothing comes any more.
+        let done = seen.len() >= count && seen.len() == before;
+        before = seen.len();
+        done.then_some(seen)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_repeated_or_out_of_order_under_kills() {
+    const EVENTS: u64 = 150_000;
+    const KILLS: usize = 15;
+    let kafka = Arc::new(Kafka::start());
+    kafka.create_topic("events", 4, &[]).await;
+    let place = Place::with(&manifest(&kafka, "Earliest", ""));
+    let filling = {
+        let kafka = Arc::clone(&kafka);
+        tokio::spawn(async move { fill(&kafka, "events", 0..EVENTS, 6_000).await })
+    };
+    let started = Instant::now();
+    kill_again_and_again(&place, &[], KILLS, 11).await;
+    let run = place.run(&[]);
+    filling.await.expect("filled");
+    let seen = wait_for(&kafka, "out", EVENTS as usize);
+    run.stop();
+    let found = check(&seen, EVENTS);
+    println!("etl: {KILLS} kills, {EVENTS} events, {:?}: {found:?}", started.elapsed());
+    assert_eq!(found, Found::default());
+    // Whoever starts again has nothing to do.
+    let run = place.run(&[]);
+    std::thread::sleep(Duration::from_secs(2));
+    run.stop();
+    assert_eq!(kafka.committed("out").len(), EVENTS as usize);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_partition_is_read_from_its_beginning_while_it_runs() {
+    let kafka = Kafka::start();
+    kafka.create_topic("events", 1, &[]).await;
+    let value = |n: u64| format!(r#"{{"key":"k0","n":{n},"amount":1}}"#);
+    kafka.send((0..10).map(|n| Record::new("events", value(n)).partition(0))).await;
+    let place = Place::with(&manifest(&kafka, "Latest", ""));
+    let run = place.run(&[]);
+    // What was there before the start is not read: only what follows tells that it reads.
+    eventually("a start", LIMIT, || kafka_has(&kafka, "thalweg-progress.default.etl"));
+    eventually("a start", LIMIT, || kafka_has(&kafka, "out"));
+    std::thread::sleep(Duration::from_secs(2));
+    kafka.send([Record::new("events", value(10)).partition(0)]).await;
+    assert_eq!(wait_for(&kafka, "out", 1).len(), 1);
+    kafka.grow_topic("events", 3).await;
+    let to = |partition: i32| move |n: u64| Record::new("events", value(n)).partition(partition);
+    kafka.send((11..20).map(to(1)).chain((20..30).map(to(2)))).await;
+    let seen = wait_for(&kafka, "out", 20);
+    assert_eq!(seen.len(), 20);
+    run.kill();
+    // `Latest` was resolved once: another start goes on where the last one was.
+    kafka.send((30..33).map(to(0))).await;
+    let run = place.run(&[]);
+    assert_eq!(wait_for(&kafka, "out", 23).len(), 23);
+    run.stop();
+}
+
+fn kafka_has(kafka: &Kafka, topic: &str) -> Option<()> {
+    let listed = kafka
+        .tool("org.apache.kafka.tools.TopicCommand")
+        .args(["--bootstrap-server", &kafka.address(), "--list"])
+        .output()
+        .expect("java starts");
+    String::from_utf8_lossy(&listed.stdout).lines().any(|line| line == topic).then_some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
+    const EVENTS: u64 = 20_000;
+    let mut kafka = Kafka::start();
+    kafka.create_topic("events", 4, &[]).await;
+    let place = Place::with(&manifest(&kafka, "Earliest", ""));
+    fill(&kafka, "events", 0..EVENTS / 2, 100_000).await;
+    let mut run = place.run(&[]);
+    wait_for(&kafka, "out", EVENTS as usize / 2);
+    for _ in 0..2 {
+        kafka.kill();
+        std::thread::sleep(Duration::from_secs(8));
+        assert!(!run.has_ended(), "an outage ended it: {}", run.said());
+        kafka.resume();
+    }
+    assert!(run.said().contains("does not answer"), "an outage was told: {}", run.said());
+    fill(&kafka, "events", EVENTS / 2..EVENTS, 100_000).await;
+    let seen = wait_for(&kafka, "out", EVENTS as usize);
+    run.stop();
+    assert_eq!(check(&seen, EVENTS), Found::default());
+}

@@ -1,0 +1,11 @@
+//! The `thalweg` binary against a real Kafka: `make e2e`.
+
+#![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
+
+mod bad_input;
+mod etl;
+mod events;
+mod kills;
+mod place;
+mod security;
+mod windows;

@@ -1,0 +1,136 @@
+//! A folder with manifests, and the binary run in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A folder, gone when dropped.
+pub struct Place {
+    folder: TempDir,
+}
+
+/// A run of the binary, killed when dropped.
+pub struct Run {
+    child: Option<Child>,
+    log: PathBuf,
+}
+
+impl Place {
+    /// A folder that holds one manifest, `p.yaml`.
+    pub fn with(manifest: &str) -> Self {
+        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        place.write("p.yaml", manifest);
+        place
+    }
+
+    /// Its path.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder");
+        std::fs::write(path, text).expect("written");
+    }
+
+    /// Starts `thalweg run p.yaml` with more words.
+    pub fn run(&self, words: &[&str]) -> Run {
+        let log = self.path("stderr");
+        let stderr = std::fs::File::create(&log).expect("a file");
+        let child = Command::new(binary())
+            .args(["run", "p.yaml"])
+            .args(words)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("the binary starts");
+        Run { child: Some(child), log }
+    }
+}
+
+impl Run {
+    /// What it wrote for people.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().expect("running").try_wait().expect("a child").is_some()
+    }
+
+    /// Waits until something is so, while it runs.
+    pub fn until<T>(&mut self, what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+        eventually(what, limit, || {
+            assert!(!self.has_ended(), "no {what}, for it ended: {}", self.said());
+            look()
+        })
+    }
+
+    /// SIGKILL. It must have been running.
+    pub fn kill(mut self) {
+        assert!(!self.has_ended(), "it ended by itself: {}", self.said());
+        let mut child = self.child.take().expect("running");
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+    }
+
+    /// SIGTERM, upon which it must end well.
+    pub fn stop(mut self) {
+        assert!(!self.has_ended(), "it ended by itself: {}", self.said());
+        let mut child = self.child.take().expect("running");
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "no process {pid}");
+        let ended = child.wait().expect("ended");
+        assert!(ended.success(), "{ended}: {}", self.said());
+    }
+
+    /// Waits until it fails; what it said.
+    pub fn fails(mut self, limit: Duration) -> String {
+        let started = Instant::now();
+        while !self.has_ended() {
+            assert!(started.elapsed() < limit, "it still runs after {limit:?}: {}", self.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut child = self.child.take().expect("running");
+        assert!(!child.wait().expect("ended").success(), "it ended well: {}", self.said());
+        self.said()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The binary, beside the folder of the tests.
+fn binary() -> PathBuf {
+    let tests = std::env::current_exe().expect("a path");
+    let folder = tests.parent().and_then(Path::parent).expect("target/PROFILE");
+    let binary = folder.join("thalweg");
+    assert!(binary.exists(), "{} is not there: build it first (make e2e does)", binary.display());
+    binary
+}
+
+/// Waits until something is so.
+pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < limit, "no {what} after {limit:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

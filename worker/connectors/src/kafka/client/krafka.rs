@@ -1,0 +1,139 @@
+//! A cluster through krafka.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use krafka::admin::{
+    AdminClient, CreatePartitionsOptions, CreateTopicsOptions, DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec,
+    TopicPartition,
+};
+use krafka::error::ErrorCode;
+use krafka::{Kafka, KrafkaError};
+
+use super::krafka_error::from;
+use super::krafka_producer::{KrafkaProducer, KrafkaTransactions};
+use super::krafka_reader::KrafkaReader;
+use super::{
+    Bounds, ClientError, Cluster, NewTopic, PartitionReader, Producer, Producing, Result, Topic, Transactions, Wanted,
+};
+use crate::kafka::config::Connection;
+
+/// How long one question about topics may take, attempts included.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A cluster that was reached.
+pub struct KrafkaCluster {
+    kafka: Kafka,
+    connection: Connection,
+}
+
+impl KrafkaCluster {
+    /// Reaches some broker, and logs in.
+    ///
+    /// # Errors
+    /// `Away` where nobody answers, `Refused` where the log-in or a certificate is.
+    pub async fn connect(connection: Connection) -> Result<Self> {
+        let kafka = connect(&connection).await?;
+        Ok(Self { kafka, connection })
+    }
+
+    fn admin(&self) -> AdminClient {
+        self.kafka.admin().metrics_push(false).default_api_timeout(ANSWER)
+    }
+
+    async fn offset(&self, topic: &str, partition: u32, spec: OffsetSpec, stable: bool) -> Result<Option<u64>> {
+        let wanted = TopicPartition::new(topic, number(partition));
+        let options = ListOffsetsOptions::default().read_committed(stable);
+        let mut found = self.admin().list_offsets([(wanted.clone(), spec)], options).await.map_err(|e| from(&e))?;
+        match found.remove(&wanted) {
+            Some(Ok(found)) => Ok(u64::try_from(found.offset).ok()),
+            // What the library makes of "no record is that new".
+            Some(Err(KrafkaError::Broker { code: ErrorCode::OffsetNotAvailable, .. })) => Ok(None),
+            Some(Err(error)) => Err(from(&error)),
+            None => Err(ClientError::Away(format!("no offset was given for {topic}-{partition}"))),
+        }
+    }
+}
+
+async fn connect(connection: &Connection) -> Result<Kafka> {
+    let mut builder = Kafka::builder(connection.brokers.join(",")).client_id(&connection.client_id);
+    if let Some(security) = &connection.security {
+        builder = builder.security(security.to_krafka());
+    }
+    builder.connect().await.map_err(|error| from(&error))
+}
+
+/// Numbers of partitions are small.
+pub(super) fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+#[async_trait]
+impl Cluster for KrafkaCluster {
+    async fn topic(&self, name: &str) -> Result<Option<Topic>> {
+        let options = DescribeTopicsOptions::default();
+        let mut found = self.admin().describe_topics([name], options).await.map_err(|error| from(&error))?;
+        match found.remove(name) {
+            Some(Ok(topic)) => {
+                let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+                Ok(Some(Topic { id: u128::from_be_bytes(topic.topic_id), partitions }))
+            }
+            Some(Err(error)) => match from(&error) {
+                ClientError::NoTopic => Ok(None),
+                error => Err(error),
+            },
+            None => Ok(None),
+        }
+    }
+
+    async fn create_topic(&self, topic: &NewTopic) -> Result<bool> {
+        let replication = topic.replication.map_or(-1, |count| i16::try_from(count).unwrap_or(i16::MAX));
+        let made = krafka::admin::NewTopic::new(&topic.name, number(topic.partitions), replication);
+        let wanted = topic
+            .settings
+            .iter()
+            .fold(made.map_err(|error| from(&error))?, |topic, (name, value)| topic.with_config(*name, value));
+        let options = CreateTopicsOptions::default();
+        let made = self.admin().create_topics([wanted], options).await.map_err(|error| from(&error))?;
+        match made.into_values().next() {
+            Some(Ok(())) => Ok(true),
+            Some(Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. })) => Ok(false),
+            Some(Err(error)) => Err(from(&error)),
+            None => Err(ClientError::Away("no answer about the new topic".to_owned())),
+        }
+    }
+
+    async fn grow_topic(&self, name: &str, partitions: u32) -> Result<()> {
+        let wanted = [(name, number(partitions))];
+        let options = CreatePartitionsOptions::default();
+        let grown = self.admin().create_partitions(wanted, options).await.map_err(|error| from(&error))?;
+        grown.into_values().try_for_each(|grown| grown.map_err(|error| from(&error)))
+    }
+
+    async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds> {
+        let some = |offset: Option<u64>| offset.ok_or_else(|| ClientError::Away("no offset was given".to_owned()));
+        Ok(Bounds {
+            start: some(self.offset(topic, partition, OffsetSpec::Earliest, true).await?)?,
+            stable_end: some(self.offset(topic, partition, OffsetSpec::Latest, true).await?)?,
+            end: some(self.offset(topic, partition, OffsetSpec::Latest, false).await?)?,
+        })
+    }
+
+    async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>> {
+        self.offset(topic, partition, OffsetSpec::Timestamp(millis), true).await
+    }
+
+    async fn reader(&self, topic: &str, partition: u32, from: u64, wanted: Wanted) -> Result<Box<dyn PartitionReader>> {
+        let kafka = connect(&self.connection).await?;
+        let fetching = &self.connection.fetching;
+        Ok(Box::new(KrafkaReader::open(&kafka, fetching, topic, partition, from, wanted).await?))
+    }
+
+    async fn producer(&self, producing: &Producing) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(KrafkaProducer::build(&self.kafka, producing).await?))
+    }
+
+    async fn transactions(&self, id: &str, producing: &Producing) -> Result<Box<dyn Transactions>> {
+        Ok(Box::new(KrafkaTransactions::build(&self.kafka, id, producing).await?))
+    }
+}

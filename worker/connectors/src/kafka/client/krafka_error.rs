@@ -1,0 +1,86 @@
+//! krafka's errors in our words.
+
+use krafka::KrafkaError;
+use krafka::error::ErrorCode;
+
+use super::ClientError;
+
+/// By what the caller must do.
+pub(super) fn from(error: &KrafkaError) -> ClientError {
+    let text = error.to_string();
+    match error {
+        KrafkaError::Fenced { .. } => ClientError::Fenced(text),
+        KrafkaError::UnknownTopic { .. } => ClientError::NoTopic,
+        KrafkaError::NoOffset { .. } => ClientError::OutOfRange,
+        KrafkaError::Broker { code, .. } => from_code(*code, text),
+        _ if error.requires_abort() => abortable(text),
+        KrafkaError::Auth { .. } | KrafkaError::Config { .. } => ClientError::Refused(text),
+        KrafkaError::Protocol { .. } | KrafkaError::Compression { .. } if !error.is_retriable() => {
+            ClientError::Corrupt(text)
+        }
+        KrafkaError::IllegalState { .. } | KrafkaError::Closed { .. } => ClientError::Spent(text),
+        _ if is_tls_refusal(&text) => ClientError::Refused(text),
+        _ => ClientError::Away(text),
+    }
+}
+
+fn from_code(code: ErrorCode, text: String) -> ClientError {
+    match code {
+        ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch | ErrorCode::TransactionCoordinatorFenced => {
+            ClientError::Fenced(text)
+        }
+        ErrorCode::InvalidTxnState | ErrorCode::InvalidProducerIdMapping | ErrorCode::UnknownProducerId => {
+            ClientError::Spent(text)
+        }
+        ErrorCode::TransactionAbortable => abortable(text),
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => ClientError::NoTopic,
+        ErrorCode::OffsetOutOfRange => ClientError::OutOfRange,
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => ClientError::TooLarge(text),
+        code if code.is_retriable() => ClientError::Away(text),
+        _ => ClientError::Refused(text),
+    }
+}
+
+/// The first failure of a transaction comes as text only; what asks for another answer than a new attempt is told apart
+/// by the broker's code in it.
+fn abortable(text: String) -> ClientError {
+    let says = |code: ErrorCode| text.contains(&format!("{code:?}"));
+    if says(ErrorCode::MessageTooLarge) || says(ErrorCode::RecordListTooLarge) {
+        return ClientError::TooLarge(text);
+    }
+    if says(ErrorCode::TopicAuthorizationFailed) {
+        return ClientError::Refused(text);
+    }
+    ClientError::Abortable(text)
+}
+
+/// A certificate that one side does not take ends the connection, which a library may tell as a broken network.
+fn is_tls_refusal(text: &str) -> bool {
+    text.contains("invalid peer certificate") || text.contains("received fatal alert")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_what_to_do() {
+        let broker = |code| from(&KrafkaError::broker(code, "x"));
+        assert!(matches!(broker(ErrorCode::NotLeaderForPartition), ClientError::Away(_)));
+        assert!(matches!(broker(ErrorCode::InvalidProducerEpoch), ClientError::Fenced(_)));
+        assert!(matches!(broker(ErrorCode::InvalidTxnState), ClientError::Spent(_)));
+        assert!(matches!(broker(ErrorCode::TopicAuthorizationFailed), ClientError::Refused(_)));
+        assert_eq!(broker(ErrorCode::UnknownTopicOrPartition), ClientError::NoTopic);
+        assert!(matches!(from(&KrafkaError::auth("wrong password")), ClientError::Refused(_)));
+        assert!(matches!(from(&KrafkaError::timeout("commit")), ClientError::Away(_)));
+        let alert = std::io::Error::other("received fatal alert: BadCertificate");
+        assert!(matches!(from(&KrafkaError::network(alert)), ClientError::Refused(_)));
+    }
+
+    #[test]
+    fn a_transaction_with_a_record_that_is_too_large_is_not_tried_again() {
+        let failed = "a send failed: broker error: MessageTooLarge - too large";
+        assert!(matches!(from(&KrafkaError::transaction_abortable(failed)), ClientError::TooLarge(_)));
+        assert!(matches!(from(&KrafkaError::transaction_abortable("timed out")), ClientError::Abortable(_)));
+    }
+}

@@ -1,0 +1,198 @@
+//! What we ask of a Kafka client: little, so that another library can stand behind it, and in words that leave no room
+//! for the traps of the one that does (`docs/design/0006-kafka-client.md`).
+
+mod krafka;
+mod krafka_error;
+mod krafka_producer;
+mod krafka_reader;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thalweg_core::source::Records;
+
+pub use self::krafka::KrafkaCluster;
+
+/// What went wrong, by what the caller must do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers, or not yet: try again.
+    #[error("{0}")]
+    Away(String),
+    /// The cluster has no such topic, or no such partition of it.
+    #[error("the topic does not exist")]
+    NoTopic,
+    /// The log does not hold the wanted offset.
+    #[error("the log does not hold the wanted offset")]
+    OutOfRange,
+    /// A batch whose bytes cannot be read; asking again gives the same bytes.
+    #[error("{0}")]
+    Corrupt(String),
+    /// Another producer has taken over the transactional id.
+    #[error("another producer has taken over: {0}")]
+    Fenced(String),
+    /// The open transaction cannot be committed: abort it; then the producer goes on.
+    #[error("{0}")]
+    Abortable(String),
+    /// Nobody knows whether the commit was done: commit again, nothing else.
+    #[error("{0}")]
+    CommitUnknown(String),
+    /// The producer has come to its end: make another one.
+    #[error("{0}")]
+    Spent(String),
+    /// The broker takes no record of this size.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The broker, or the client, refuses it as it is: wrong password, no permission, a certificate that is not trusted,
+    /// settings that do not fit.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The result of a client.
+pub type Result<T, E = ClientError> = std::result::Result<T, E>;
+
+/// A topic as the cluster describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its id (KIP-516): another one where a topic was deleted and made again.
+    pub id: u128,
+    /// How many partitions it has; their numbers start at zero.
+    pub partitions: u32,
+}
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: u32,
+    /// How many replicas; by default the cluster's setting.
+    pub replication: Option<u16>,
+    /// Settings, such as `cleanup.policy`.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// Offsets of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The oldest record kept.
+    pub start: u64,
+    /// Behind the last record that is decided: no transaction below it is open.
+    pub stable_end: u64,
+    /// Behind the last record.
+    pub end: u64,
+}
+
+/// What readers fill in beside values and offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Timestamps.
+    pub timestamps: bool,
+    /// Keys.
+    pub keys: bool,
+    /// Headers.
+    pub headers: bool,
+}
+
+/// What a reader got.
+#[derive(Debug, Default)]
+pub struct Polled {
+    /// Committed records, in order.
+    pub records: Records,
+    /// The next offset wanted. It runs over what readers of committed records are not shown.
+    pub next: u64,
+    /// Whether the broker has just said that nothing follows, not even of an open transaction.
+    pub at_end: bool,
+}
+
+/// A record to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition; by default murmur2 of the key as Java's producer has it, or any where there is no key.
+    pub partition: Option<u32>,
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value.
+    pub value: Bytes,
+}
+
+/// How records are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producing {
+    /// How batches are compressed.
+    pub compression: thalweg_crds::connector::KafkaCompression,
+    /// How long a batch waits for more.
+    pub linger: Duration,
+    /// Bytes of a batch.
+    pub batch_bytes: usize,
+    /// After this time without an end, the broker aborts a transaction.
+    pub transaction_timeout: Duration,
+}
+
+/// One cluster.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// What the cluster says of a topic, now; `None` where it has none of this name.
+    async fn topic(&self, name: &str) -> Result<Option<Topic>>;
+
+    /// Makes a topic; whether it was made, and not there before.
+    async fn create_topic(&self, topic: &NewTopic) -> Result<bool>;
+
+    /// Gives a topic so many partitions in all.
+    async fn grow_topic(&self, name: &str, partitions: u32) -> Result<()>;
+
+    /// Where a partition starts and ends, now.
+    async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds>;
+
+    /// The first offset whose timestamp is at or after `millis`; `None` where no record is that new.
+    async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>>;
+
+    /// A reader of one partition's committed records from an offset on, with a connection of its own: brokers answer
+    /// one request a connection at a time, and a reader's may wait.
+    async fn reader(&self, topic: &str, partition: u32, from: u64, wanted: Wanted) -> Result<Box<dyn PartitionReader>>;
+
+    /// A producer whose records are acknowledged, in order and each once.
+    async fn producer(&self, producing: &Producing) -> Result<Box<dyn Producer>>;
+
+    /// A producer of transactions. Making it ends the transactions of every earlier one with this id.
+    async fn transactions(&self, id: &str, producing: &Producing) -> Result<Box<dyn Transactions>>;
+}
+
+/// Reads one partition.
+#[async_trait]
+pub trait PartitionReader: Send + Sync {
+    /// Waits so long for records.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped loses nothing.
+    async fn poll(&mut self, wait: Duration) -> Result<Polled>;
+}
+
+/// Writes records.
+#[async_trait]
+pub trait Producer: Send + Sync {
+    /// Puts a record on its way.
+    async fn send(&mut self, record: Outgoing) -> Result<()>;
+
+    /// Waits until everything that was sent is acknowledged.
+    async fn acknowledge(&mut self) -> Result<()>;
+}
+
+/// Writes records in transactions.
+#[async_trait]
+pub trait Transactions: Send + Sync {
+    /// Puts a record on its way, in the open transaction or a new one.
+    async fn send(&mut self, record: Outgoing) -> Result<()>;
+
+    /// Ends the open transaction: everything that was sent in it shows, at once. Without one it does nothing.
+    async fn commit(&mut self) -> Result<()>;
+
+    /// Ends the open transaction: nothing of it ever shows.
+    async fn abort(&mut self) -> Result<()>;
+}

@@ -1,0 +1,30 @@
+//! `kafka`: topics, in and out.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`config`] | what a resource says, with its secrets read |
+//! | [`client`] | what we ask of a client library, and the one that answers |
+//! | `source`, `starts`, `reader`, `watchdog` | partitions as splits: found, started, read, watched |
+//! | `sink`, `writer`, `encode` | rows as records |
+//! | `transaction` | one unit's rows, sent again where a broker gives them up |
+//! | [`delivery`], `progress` | how far each unit has come, kept in the cluster that it writes to |
+
+pub mod client;
+pub mod config;
+pub mod delivery;
+
+mod encode;
+mod patience;
+mod progress;
+mod reader;
+mod sink;
+mod source;
+mod starts;
+mod transaction;
+mod watchdog;
+mod writer;
+
+pub use config::{SinkConfig, SourceConfig};
+pub use delivery::{About, Delivery};
+pub use sink::KafkaSink;
+pub use source::KafkaSource;

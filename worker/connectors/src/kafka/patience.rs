@@ -1,0 +1,85 @@
+//! How long one tries again.
+
+use std::time::Duration;
+
+use thalweg_core::clock::SharedClock;
+use thalweg_core::error::{Error, ErrorKind};
+
+use super::client::ClientError;
+
+/// Between two attempts, at first and at the most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Attempts until a limit.
+pub(super) struct Patience {
+    clock: SharedClock,
+    until: Duration,
+    pause: Duration,
+    told: bool,
+}
+
+impl Patience {
+    /// For so long from now on.
+    pub fn new(clock: &SharedClock, limit: Duration) -> Self {
+        Self { clock: clock.clone(), until: clock.monotonic() + limit, pause: PAUSE.0, told: false }
+    }
+
+    /// Waits before the next attempt; `false` where the limit is over. The first wait of a second or more is told.
+    pub async fn wait(&mut self, doing: &str, error: &ClientError) -> bool {
+        if self.clock.monotonic() >= self.until {
+            return false;
+        }
+        if !self.told && self.pause >= Duration::from_secs(1) {
+            self.told = true;
+            tracing::warn!("{doing}: {error}; trying again");
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE.1);
+        true
+    }
+}
+
+/// Tries something again as long as nobody answers.
+pub(super) async fn persist<T, F>(
+    clock: &SharedClock,
+    limit: Duration,
+    doing: &str,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    let mut patience = Patience::new(clock, limit);
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error @ ClientError::Away(_)) => {
+                if !patience.wait(doing, &error).await {
+                    return Err(told(doing, &error));
+                }
+            }
+            Err(error) => return Err(told(doing, &error)),
+        }
+    }
+}
+
+/// An error for the runtime and for people.
+pub(super) fn told(doing: &str, error: &ClientError) -> Error {
+    let (kind, hint) = match error {
+        ClientError::Away(_) | ClientError::Abortable(_) | ClientError::CommitUnknown(_) | ClientError::Spent(_) => {
+            (ErrorKind::External, Some("are the brokers up, and are `brokers` their addresses?"))
+        }
+        ClientError::NoTopic => (ErrorKind::User, Some("create it, or name another one in `kafka.topic`")),
+        ClientError::OutOfRange => (ErrorKind::DataLoss, None),
+        ClientError::Corrupt(_) => (ErrorKind::External, None),
+        ClientError::Fenced(_) => (ErrorKind::Fenced, Some("does the same pipeline run twice?")),
+        ClientError::TooLarge(_) => {
+            (ErrorKind::User, Some("raise `max.message.bytes` of the topic, or write shorter rows"))
+        }
+        ClientError::Refused(_) => {
+            (ErrorKind::User, Some("check `tls` and `sasl`, the values they refer to, and what this user may do"))
+        }
+    };
+    let told = Error::new(kind, doing, error);
+    hint.into_iter().fold(told, Error::with_hint)
+}

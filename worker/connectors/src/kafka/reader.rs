@@ -1,0 +1,241 @@
+//! One partition as a split: chunks of committed records, and what silence means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thalweg_core::decode::{BadClass, BadRecord};
+use thalweg_core::error::Result;
+use thalweg_core::position::Position;
+use thalweg_core::source::{Payload, Piece, RawChunk, Read, Records, SplitReader};
+
+use super::client::{ClientError, PartitionReader, Polled, Result as ClientResult};
+use super::patience::told;
+use super::source::{Shared, entry_of};
+use super::watchdog::{Said, Verdict, judge};
+
+/// How long one call waits for records.
+const WAIT: Duration = Duration::from_millis(500);
+/// Silence that is looked into. At a log's end the broker itself says that there is nothing.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Reads one partition.
+pub(super) struct KafkaReader {
+    shared: Arc<Shared>,
+    topic_id: u128,
+    partition: u32,
+    piece: Piece,
+    reader: Option<Box<dyn PartitionReader>>,
+    /// What was read and not handed on: it lies behind a cut.
+    held: Option<Polled>,
+    next: u64,
+    read: u64,
+    silent_since: Option<Duration>,
+}
+
+impl KafkaReader {
+    /// A reader from an offset on that the log holds.
+    pub(super) fn new(shared: Arc<Shared>, topic_id: u128, partition: u32, next: u64, piece: Piece) -> Self {
+        let (reader, held, silent_since) = (None, None, None);
+        Self { shared, topic_id, partition, piece, reader, held, next, read: 0, silent_since }
+    }
+
+    async fn poll(&mut self) -> ClientResult<Polled> {
+        if self.reader.is_none() {
+            let cluster = self.shared.cluster().await.map_err(|error| ClientError::Away(error.to_string()))?;
+            let config = &self.shared.config;
+            self.reader = Some(cluster.reader(&config.topic, self.partition, self.next, config.wanted).await?);
+        }
+        match &mut self.reader {
+            Some(reader) => reader.poll(WAIT).await,
+            None => Ok(Polled { next: self.next, ..Polled::default() }),
+        }
+    }
+
+    /// What was read up to `until`; the rest is held.
+    fn chunk(&mut self, mut polled: Polled, until: Option<u64>) -> RawChunk {
+        let mut to = polled.next;
+        if let Some(until) = until.filter(|until| *until < to) {
+            let cut = polled.records.offsets.partition_point(|offset| *offset < until);
+            let rest = split_off(&mut polled.records, cut);
+            self.held = Some(Polled { records: rest, ..polled });
+            to = until;
+        }
+        let from = std::mem::replace(&mut self.next, to);
+        self.read += polled.records.offsets.len() as u64;
+        self.silent_since = None;
+        let at = |offset| Position::within(entry_of(self.topic_id), offset);
+        let bad = too_long(&mut polled.records, self.shared.config.most_bytes, at);
+        RawChunk {
+            from: at(from),
+            to: at(to),
+            piece: self.piece.clone(),
+            payload: Payload::Records(Box::new(polled.records)),
+            bad,
+        }
+    }
+
+    /// Looks into a silence that has lasted.
+    async fn look(&mut self, error: Option<ClientError>) -> Result<()> {
+        let now = self.shared.clock.monotonic();
+        let since = *self.silent_since.get_or_insert(now);
+        let told_now = matches!(error, Some(ClientError::OutOfRange | ClientError::NoTopic));
+        if now - since < SILENCE && !told_now {
+            if error.is_some() {
+                self.reader = None;
+                tokio::time::sleep(WAIT).await;
+            }
+            return Ok(());
+        }
+        self.silent_since = None;
+        let said = match self.ask().await {
+            Ok(said) => said,
+            Err(error @ ClientError::Away(_)) => {
+                self.shared.is_away(&error);
+                tokio::time::sleep(WAIT).await;
+                return Ok(());
+            }
+            Err(error) => return Err(told(&format!("reading topic `{}`", self.shared.config.topic), &error)),
+        };
+        self.shared.is_back();
+        match judge(said, self.topic_id, self.next) {
+            Verdict::Wait => Ok(()),
+            Verdict::Stalled => {
+                tracing::debug!("partition {} of `{}` is read anew", self.partition, self.shared.config.topic);
+                self.reader = None;
+                Ok(())
+            }
+            // Splits are listed all the time, and who lists them sees whether a topic is gone for good.
+            Verdict::Gone => {
+                self.reader = None;
+                tokio::time::sleep(WAIT).await;
+                Ok(())
+            }
+            Verdict::Another => Err(self.shared.another()),
+            Verdict::Overtaken(bounds) | Verdict::Cut(bounds) => self.shared.check(self.partition, self.next, bounds),
+        }
+    }
+
+    async fn ask(&self) -> ClientResult<Said> {
+        let cluster = self.shared.cluster().await.map_err(|error| ClientError::Away(error.to_string()))?;
+        let name = &self.shared.config.topic;
+        let topic = cluster.topic(name).await?;
+        let bounds = match cluster.bounds(name, self.partition).await {
+            Ok(bounds) => Some(bounds),
+            Err(ClientError::NoTopic) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Said { topic, bounds })
+    }
+}
+
+#[async_trait]
+impl SplitReader for KafkaReader {
+    async fn read(&mut self, until: Option<Position>) -> Result<Read> {
+        let until = until.map(|until| u64::try_from(until.offset).unwrap_or(u64::MAX));
+        loop {
+            if until.is_some_and(|until| until <= self.next) {
+                let polled = Polled { next: self.next, ..Polled::default() };
+                return Ok(Read::Chunk(self.chunk(polled, None)));
+            }
+            let polled = match self.held.take() {
+                Some(held) => Ok(held),
+                None => self.poll().await,
+            };
+            match polled {
+                Ok(polled) if polled.next > self.next => return Ok(Read::Chunk(self.chunk(polled, until))),
+                Ok(polled) if polled.at_end => {
+                    self.silent_since = None;
+                    self.shared.is_back();
+                    return Ok(Read::CaughtUp);
+                }
+                Ok(_) => self.look(None).await?,
+                Err(error @ (ClientError::Corrupt(_) | ClientError::Refused(_))) => {
+                    let what = format!("reading topic `{}`, partition {}", self.shared.config.topic, self.partition);
+                    return Err(told(&what, &error));
+                }
+                Err(error) => self.look(Some(error)).await?,
+            }
+        }
+    }
+
+    fn progress(&self) -> u64 {
+        self.read
+    }
+}
+
+/// Takes the records from `cut` on.
+fn split_off(records: &mut Records, cut: usize) -> Records {
+    fn rest<T>(column: &mut Vec<T>, cut: usize) -> Vec<T> {
+        column.split_off(cut.min(column.len()))
+    }
+    Records {
+        partition: records.partition,
+        values: rest(&mut records.values, cut),
+        offsets: rest(&mut records.offsets, cut),
+        timestamps: rest(&mut records.timestamps, cut),
+        keys: rest(&mut records.keys, cut),
+        headers: rest(&mut records.headers, cut),
+    }
+}
+
+/// Takes records out that are longer than they may be.
+fn too_long(records: &mut Records, most: usize, at: impl Fn(u64) -> Position) -> Vec<BadRecord> {
+    let is_long = |value: &Option<bytes::Bytes>| value.as_ref().is_some_and(|value| value.len() > most);
+    if !records.values.iter().any(is_long) {
+        return Vec::new();
+    }
+    let mut bad = Vec::new();
+    let keep: Vec<bool> = records.values.iter().map(|value| !is_long(value)).collect();
+    for (record, value) in records.values.iter().enumerate().filter(|(_, value)| is_long(value)) {
+        let value = value.clone().unwrap_or_default();
+        bad.push(BadRecord {
+            position: at(records.offsets.get(record).copied().unwrap_or_default()),
+            class: BadClass::Decode,
+            message: format!("expected at most {most} bytes (maxRecordBytes), found {}", value.len()),
+            column: None,
+            raw: value.slice(..value.len().min(BadRecord::MAX_RAW)),
+            record_time: records.timestamps.get(record).copied(),
+        });
+    }
+    retain(&mut records.values, &keep);
+    retain(&mut records.offsets, &keep);
+    retain(&mut records.timestamps, &keep);
+    retain(&mut records.keys, &keep);
+    retain(&mut records.headers, &keep);
+    bad
+}
+
+fn retain<T>(column: &mut Vec<T>, keep: &[bool]) {
+    let mut keep = keep.iter();
+    column.retain(|_| keep.next().copied().unwrap_or(true));
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn records(offsets: &[u64]) -> Records {
+        let value = |offset: &u64| Some(Bytes::from("x".repeat(*offset as usize)));
+        Records { values: offsets.iter().map(value).collect(), offsets: offsets.to_vec(), ..Records::default() }
+    }
+
+    #[test]
+    fn a_record_that_is_too_long_is_a_bad_one_and_costs_no_other() {
+        let mut all = records(&[1, 9, 2]);
+        let bad = too_long(&mut all, 5, Position::at);
+        assert_eq!((all.offsets, all.values.len()), (vec![1, 2], 2));
+        assert_eq!(bad.len(), 1);
+        assert_eq!(bad[0].position, Position::at(9));
+        assert_eq!(bad[0].message, "expected at most 5 bytes (maxRecordBytes), found 9");
+    }
+
+    #[test]
+    fn what_lies_behind_a_cut_is_kept_apart() {
+        let mut all = records(&[1, 3, 7]);
+        let rest = split_off(&mut all, 2);
+        assert_eq!((all.offsets, rest.offsets), (vec![1, 3], vec![7]));
+    }
+}

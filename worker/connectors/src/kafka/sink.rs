@@ -1,0 +1,83 @@
+//! A `kafka` sink: rows as records of a topic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thalweg_core::error::{Error, Result};
+use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
+use thalweg_core::unit::UnitId;
+
+use super::client::{ClientError, NewTopic};
+use super::config::SinkConfig;
+use super::delivery::{Delivery, visible};
+use super::patience::persist;
+use super::writer::KafkaWriter;
+
+/// How long a topic may be missing that somebody else is about to make.
+const MISSING_LIMIT: Duration = Duration::from_secs(10);
+
+/// A topic as a sink.
+pub struct KafkaSink {
+    config: Arc<SinkConfig>,
+    delivery: Arc<Delivery>,
+}
+
+impl KafkaSink {
+    /// A sink whose units' progress is kept in `delivery`.
+    pub fn new(config: SinkConfig, delivery: Arc<Delivery>) -> Self {
+        Self { config: Arc::new(config), delivery }
+    }
+
+    async fn create(&self) -> Result<()> {
+        let Some(create) = &self.config.create else { return Ok(()) };
+        let wanted = NewTopic {
+            name: self.config.topic.to_string(),
+            partitions: create.partitions.unsigned_abs(),
+            replication: create.replication_factor.and_then(|count| u16::try_from(count).ok()),
+            settings: Vec::new(),
+        };
+        let doing = format!("making topic `{}`", self.config.topic);
+        let make = || self.delivery.cluster.create_topic(&wanted);
+        if persist(&self.delivery.clock, MISSING_LIMIT, &doing, make).await? {
+            visible(&*self.delivery.cluster, &self.config.topic, &self.delivery.clock).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for KafkaSink {
+    fn capability(&self) -> Capability {
+        Capability::Transactional
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.create().await?;
+        let name = &self.config.topic;
+        let look = || async {
+            let found = self.delivery.cluster.topic(name).await?;
+            found.ok_or_else(|| ClientError::Away(format!("there is no topic `{name}`")))
+        };
+        let found = persist(&self.delivery.clock, MISSING_LIMIT, &format!("writing to topic `{name}`"), look).await;
+        found.map(drop).map_err(|error| match error.detail.starts_with("there is no topic") {
+            true => Error::user(error.what, error.detail)
+                .with_hint("create it, correct `kafka.topic`, or say `kafka.createTopic: { partitions: N }`"),
+            false => error,
+        })
+    }
+
+    async fn prepare(&self, units: &[UnitId]) -> Result<()> {
+        self.delivery.prepare(units).await
+    }
+
+    async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>> {
+        let transaction = self.delivery.unit(id.unit, &self.config).await?;
+        let commit_every = self.delivery.about.commit_every;
+        Ok(Box::new(KafkaWriter::new(Arc::clone(&self.config), transaction, commit_every)))
+    }
+
+    async fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! The connector: partitions as splits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thalweg_core::append_log::{AppendLog, Appended};
+use thalweg_core::clock::SharedClock;
+use thalweg_core::error::{Error, Result};
+use thalweg_core::log::SplitId;
+use thalweg_core::position::Position;
+use thalweg_core::source::{Piece, Source, Split, SplitReader};
+use tokio::sync::Mutex;
+
+use super::client::{Bounds, ClientError, Cluster, KrafkaCluster, Topic};
+use super::config::{SourceConfig, StartAt};
+use super::patience::{persist, told};
+use super::reader::KafkaReader;
+use super::starts::{Found, Starts, Which};
+
+/// How long a start waits for brokers that do not answer, and for a topic that is not there yet.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// A topic must be missing so often in a row before it counts as deleted: metadata of a cluster that is starting may lack it.
+const MISSING: u32 = 5;
+
+/// A topic as a source.
+pub struct KafkaSource {
+    shared: Arc<Shared>,
+    list: Arc<dyn AppendLog>,
+    known: Mutex<Known>,
+}
+
+/// What the source and its readers share.
+pub(super) struct Shared {
+    pub(super) config: SourceConfig,
+    pub(super) clock: SharedClock,
+    cluster: Mutex<Option<Arc<dyn Cluster>>>,
+    is_away: AtomicBool,
+}
+
+/// What is known of the topic.
+#[derive(Default)]
+struct Known {
+    starts: Option<Starts>,
+    topic: Option<Topic>,
+    missing: u32,
+}
+
+impl KafkaSource {
+    /// A source that keeps in `list` where partitions start.
+    pub fn new(config: SourceConfig, list: Arc<dyn AppendLog>, clock: SharedClock) -> Self {
+        let shared = Shared { config, clock, cluster: Mutex::new(None), is_away: AtomicBool::new(false) };
+        Self { shared: Arc::new(shared), list, known: Mutex::new(Known::default()) }
+    }
+
+    /// The topic at the start: it may be about to be made.
+    async fn first_topic(&self, cluster: &Arc<dyn Cluster>) -> Result<Topic> {
+        let name = &self.shared.config.topic;
+        let doing = format!("reading topic `{name}`");
+        persist(&self.shared.clock, START_LIMIT, &doing, || async {
+            let found = cluster.topic(name).await?;
+            found.ok_or_else(|| ClientError::Away(format!("there is no topic `{name}`")))
+        })
+        .await
+        .map_err(|error| match error.detail.starts_with("there is no topic") {
+            true => Error::user(error.what, error.detail).with_hint("create it, or correct `kafka.topic`"),
+            false => error,
+        })
+    }
+
+    /// The topic later on. While nobody answers, it is as it was.
+    async fn later_topic(&self, cluster: &Arc<dyn Cluster>, known: &mut Known, before: Topic) -> Result<Topic> {
+        match cluster.topic(&self.shared.config.topic).await {
+            Ok(Some(topic)) => {
+                self.shared.is_back();
+                known.missing = 0;
+                Ok(topic)
+            }
+            Ok(None) => {
+                known.missing += 1;
+                if known.missing < MISSING { Ok(before) } else { Err(self.shared.gone()) }
+            }
+            Err(error @ ClientError::Away(_)) => {
+                self.shared.is_away(&error);
+                Ok(before)
+            }
+            Err(error) => Err(told(&format!("looking for partitions of `{}`", self.shared.config.topic), &error)),
+        }
+    }
+
+    /// Decides where partitions start that were not seen before, and keeps it.
+    async fn decide(&self, cluster: &Arc<dyn Cluster>, topic: Topic, starts: &mut Starts) -> Result<()> {
+        loop {
+            let (unknown, which) = starts.unknown(topic.partitions);
+            if unknown.is_empty() {
+                return Ok(());
+            }
+            let mut found = BTreeMap::new();
+            for partition in unknown {
+                found.insert(partition, self.start(cluster, partition, which).await?);
+            }
+            let record = Found::new(topic.id, found).encode()?;
+            match self.list.append(starts.records, record.clone()).await? {
+                Appended::Created => starts.read(&[record])?,
+                // Another worker was first, and what it decided counts.
+                Appended::Exists => starts.read(&self.list.read(starts.records).await?)?,
+            }
+        }
+    }
+
+    async fn start(&self, cluster: &Arc<dyn Cluster>, partition: u32, which: Which) -> Result<u64> {
+        let Shared { config, clock, .. } = &*self.shared;
+        let doing = format!("finding where `{}`, partition {partition}, starts", config.topic);
+        let bounds = persist(clock, START_LIMIT, &doing, || cluster.bounds(&config.topic, partition)).await?;
+        if which == Which::Later {
+            return Ok(bounds.start);
+        }
+        match &config.start_at {
+            StartAt::Earliest => Ok(bounds.start),
+            StartAt::Latest => Ok(bounds.end),
+            StartAt::Timestamp(millis) => {
+                let found = || cluster.offset_at(&config.topic, partition, *millis);
+                Ok(persist(clock, START_LIMIT, &doing, found).await?.unwrap_or(bounds.end))
+            }
+            StartAt::Offsets(offsets) => match offsets.get(&partition) {
+                None => Ok(bounds.start),
+                Some(&offset) if (bounds.start..=bounds.end).contains(&offset) => Ok(offset),
+                Some(offset) => {
+                    let held = format!("found {offset}, the partition holds {} to {}", bounds.start, bounds.end);
+                    Err(Error::user(format!("`kafka.startAt.offsets` of partition {partition}"), held))
+                }
+            },
+        }
+    }
+
+    async fn opened(&self, partition: u32) -> Result<(Topic, u64)> {
+        let known = self.known.lock().await;
+        let start = known.starts.as_ref().and_then(|starts| starts.of.get(&partition).copied());
+        known.topic.zip(start).ok_or_else(|| {
+            let what = format!("opening partition {partition} of `{}`", self.shared.config.topic);
+            Error::internal(what, "it was not listed")
+        })
+    }
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    async fn splits(&self) -> Result<Vec<Split>> {
+        let cluster = self.shared.cluster().await?;
+        let mut known = self.known.lock().await;
+        let mut starts = known.starts.take().unwrap_or_default();
+        let topic = match known.topic {
+            None => {
+                starts.read(&self.list.read(starts.records).await?)?;
+                self.first_topic(&cluster).await?
+            }
+            Some(before) => self.later_topic(&cluster, &mut known, before).await?,
+        };
+        if starts.is_other(topic.id) {
+            return Err(self.shared.another());
+        }
+        self.decide(&cluster, topic, &mut starts).await?;
+        let partitions = starts.of.len().max(topic.partitions as usize);
+        known.topic = Some(topic);
+        known.starts = Some(starts);
+        Ok((0..partitions).map(|number| Split { id: SplitId::new(number.to_string()), size: None }).collect())
+    }
+
+    fn grows(&self) -> bool {
+        true
+    }
+
+    fn waits(&self) -> bool {
+        true
+    }
+
+    fn show(&self, position: Position) -> String {
+        position.offset.to_string()
+    }
+
+    async fn open(&self, split: &SplitId, from: Position) -> Result<Box<dyn SplitReader>> {
+        let partition = partition_of(split)?;
+        let cluster = self.shared.cluster().await?;
+        let (topic, start) = self.opened(partition).await?;
+        let Shared { config, clock, .. } = &*self.shared;
+        let doing = format!("opening `{}`, partition {partition}", config.topic);
+        let bounds = persist(clock, Duration::MAX / 4, &doing, || cluster.bounds(&config.topic, partition)).await?;
+        let entry = entry_of(topic.id);
+        let next = if from == Position::START {
+            // Nothing was read yet: what has gone since the start was decided was never promised.
+            start.max(bounds.start)
+        } else {
+            u64::try_from(from.offset).unwrap_or(u64::MAX)
+        };
+        if from != Position::START && from.entry != entry {
+            return Err(self.shared.another());
+        }
+        self.shared.check(partition, next, bounds)?;
+        let piece = Piece { name: config.topic.clone(), watermark_scope: 0, is_last_scope: true };
+        Ok(Box::new(KafkaReader::new(Arc::clone(&self.shared), topic.id, partition, next, piece)))
+    }
+
+    async fn describe(&self, split: &SplitId, position: Position, column: Option<usize>) -> String {
+        let column = column.map(|byte| format!(", byte {}", byte + 1)).unwrap_or_default();
+        format!("topic {}, partition {split}, offset {}{column}", self.shared.config.topic, position.offset)
+    }
+}
+
+impl Shared {
+    /// The cluster, reached when it is first needed.
+    pub(super) async fn cluster(&self) -> Result<Arc<dyn Cluster>> {
+        let mut cluster = self.cluster.lock().await;
+        if let Some(cluster) = &*cluster {
+            return Ok(Arc::clone(cluster));
+        }
+        let connection = &self.config.connection;
+        let doing = format!("reaching {}", connection.shown());
+        let connect = || KrafkaCluster::connect(connection.clone());
+        let reached: Arc<dyn Cluster> = Arc::new(persist(&self.clock, START_LIMIT, &doing, connect).await?);
+        *cluster = Some(Arc::clone(&reached));
+        Ok(reached)
+    }
+
+    /// Tells once that nobody answers.
+    pub(super) fn is_away(&self, error: &ClientError) {
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            let shown = self.config.connection.shown();
+            tracing::warn!("reading topic `{}`: {shown} does not answer ({error}); trying again", self.config.topic);
+        }
+    }
+
+    /// Tells once that somebody answers again.
+    pub(super) fn is_back(&self) {
+        if self.is_away.swap(false, Ordering::Relaxed) {
+            tracing::warn!("reading topic `{}`: {} answers again", self.config.topic, self.config.connection.shown());
+        }
+    }
+
+    /// Whether a log holds what is wanted.
+    pub(super) fn check(&self, partition: u32, next: u64, bounds: Bounds) -> Result<()> {
+        if next < bounds.start {
+            let detail = format!(
+                "offset {next} is wanted, and the oldest record kept is {}: retention has deleted what was not read yet",
+                bounds.start
+            );
+            return Err(Error::data_loss(self.place(partition), detail).with_hint(START_ANEW));
+        }
+        if next > bounds.end {
+            let detail = format!("offset {next} is wanted, and the log ends at {}: it was cut back", bounds.end);
+            return Err(Error::data_loss(self.place(partition), detail).with_hint(START_ANEW));
+        }
+        Ok(())
+    }
+
+    /// The topic is not there any more.
+    pub(super) fn gone(&self) -> Error {
+        Error::data_loss(format!("topic `{}`", self.config.topic), "it was deleted while it was read")
+            .with_hint("make it again and start the pipeline anew with --fresh")
+    }
+
+    /// Another topic has the name now.
+    pub(super) fn another(&self) -> Error {
+        let detail = "it was deleted and made again: its positions are not those of the topic that was read";
+        Error::data_loss(format!("topic `{}`", self.config.topic), detail).with_hint(START_ANEW)
+    }
+
+    fn place(&self, partition: u32) -> String {
+        format!("topic `{}`, partition {partition}", self.config.topic)
+    }
+}
+
+const START_ANEW: &str = "start the pipeline anew with --fresh to read what there is";
+
+/// The half of a topic's id that positions carry, so that none is ever taken for one of another topic of that name.
+pub(super) fn entry_of(topic_id: u128) -> u64 {
+    (topic_id >> 64) as u64 ^ topic_id as u64
+}
+
+fn partition_of(split: &SplitId) -> Result<u32> {
+    let number = split.as_str().parse();
+    number.map_err(|_| Error::internal(format!("opening split {split}"), "it is no partition of a topic"))
+}

@@ -1,0 +1,266 @@
+//! One unit's rows on their way: in one transaction with its progress, sent again where a broker gives them up.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thalweg_core::error::{Error, ErrorKind, Result};
+use thalweg_core::ownership::{Stored, self_assigned};
+use thalweg_core::sink::Label;
+use thalweg_core::unit::{Epoch, RunId, UnitId};
+use thalweg_crds::pipeline::Delivery as Promise;
+
+use super::client::{ClientError, Outgoing, Producer, Producing, Result as ClientResult, Transactions};
+use super::config::SinkConfig;
+use super::delivery::{Delivery, patience, producing};
+use super::patience::{persist, told};
+use super::progress::Progress;
+
+/// How long acquiring a unit tries.
+const ACQUIRE_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// One unit's transaction.
+pub(super) struct UnitTransaction {
+    delivery: Arc<Delivery>,
+    unit: UnitId,
+    partition: u32,
+    topic: Arc<str>,
+    how: Producing,
+    epoch: Epoch,
+    producer: Box<dyn Transactions>,
+    /// Where rows are acknowledged before progress is written, and may come twice.
+    acknowledged: Option<Box<dyn Producer>>,
+    /// Rows since the last delivery.
+    sent: Vec<Outgoing>,
+    /// Why the rows so far are not on their way.
+    broken: Option<ClientError>,
+    last: Option<Label>,
+}
+
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nobody knows whether it was done: ask for it again.
+    CommitAgain,
+    /// Give the transaction up, and send everything in another one.
+    SendAgain,
+    /// Make another producer, and see how far the last one came.
+    Rebuild,
+    /// No attempt will succeed, or none may.
+    Stop,
+}
+
+fn next(error: &ClientError) -> Next {
+    match error {
+        ClientError::CommitUnknown(_) => Next::CommitAgain,
+        ClientError::Abortable(_) | ClientError::Away(_) | ClientError::NoTopic => Next::SendAgain,
+        ClientError::Spent(_) => Next::Rebuild,
+        ClientError::Fenced(_)
+        | ClientError::TooLarge(_)
+        | ClientError::Refused(_)
+        | ClientError::Corrupt(_)
+        | ClientError::OutOfRange => Next::Stop,
+    }
+}
+
+impl UnitTransaction {
+    /// Takes the unit over: ends the transactions of every earlier owner, reads how far the last one came, and commits a
+    /// higher epoch before anything else.
+    pub(super) async fn acquire(delivery: &Arc<Delivery>, unit: UnitId, config: &SinkConfig) -> Result<Self> {
+        let doing = format!("acquiring unit {unit} in `{}`", delivery.topic);
+        let Some(partition) = delivery.about.layout.partition(unit) else {
+            return Err(Error::internal(doing, "it is no unit of this pipeline"));
+        };
+        let how = producing(&delivery.about, Some(config));
+        let id = delivery.transactional_id(unit);
+        let open = || delivery.cluster.transactions(&id, &how);
+        let producer = persist(&delivery.clock, ACQUIRE_LIMIT, &doing, open).await?;
+        let acknowledged = match config.promise {
+            Promise::ExactlyOnce => None,
+            Promise::AtLeastOnce => {
+                let open = || delivery.cluster.producer(&how);
+                Some(persist(&delivery.clock, ACQUIRE_LIMIT, &doing, open).await?)
+            }
+        };
+        let stored = delivery.last(unit, partition).await?;
+        let epoch = match &stored {
+            // Who wrote it does not matter: its transactions have ended.
+            Some(stored) => self_assigned(Some(&Stored { epoch: stored.epoch, run_id: RunId(String::new()) })),
+            None => self_assigned(None),
+        };
+        let last = stored.filter(|stored| stored.incarnation == delivery.incarnation()).and_then(|stored| stored.label);
+        let mut acquired = Self {
+            delivery: Arc::clone(delivery),
+            unit,
+            partition,
+            topic: Arc::clone(&config.topic),
+            how,
+            epoch,
+            producer,
+            acknowledged,
+            sent: Vec::new(),
+            broken: None,
+            last: last.clone(),
+        };
+        acquired.write(last).await?;
+        Ok(acquired)
+    }
+
+    /// The last label that was delivered.
+    pub(super) fn last(&self) -> Option<Label> {
+        self.last.clone()
+    }
+
+    /// Puts a row on its way. Failures show when it is delivered.
+    pub(super) async fn send(&mut self, record: Outgoing) {
+        self.sent.push(record.clone());
+        if self.broken.is_none() {
+            self.broken = self.put(record).await.err();
+        }
+    }
+
+    /// Makes all rows visible together with the label.
+    pub(super) async fn deliver(&mut self, label: &Label) -> Result<()> {
+        // A unit's writers share this: the first of them has delivered the rows of all.
+        if self.sent.is_empty() && self.last.as_ref() == Some(label) {
+            return Ok(());
+        }
+        self.acknowledge().await?;
+        self.write(Some(label.clone())).await?;
+        self.sent.clear();
+        self.last = Some(label.clone());
+        Ok(())
+    }
+
+    async fn put(&mut self, record: Outgoing) -> ClientResult<()> {
+        match &mut self.acknowledged {
+            Some(rows) => rows.send(record).await,
+            None => self.producer.send(record).await,
+        }
+    }
+
+    /// Where rows are not in the transaction: waits for them, and sends all of them again if some fail.
+    async fn acknowledge(&mut self) -> Result<()> {
+        let mut patience = patience(&self.delivery);
+        while let Some(rows) = &mut self.acknowledged {
+            let done = match self.broken.take() {
+                None => rows.acknowledge().await,
+                Some(error) => Err(error),
+            };
+            let Err(error) = done else {
+                self.sent.clear();
+                return Ok(());
+            };
+            if next(&error) == Next::Stop || !patience.wait(&self.doing(), &error).await {
+                return Err(self.explain(&error).await);
+            }
+            self.broken = self.send_acknowledged().await.err();
+        }
+        Ok(())
+    }
+
+    async fn send_acknowledged(&mut self) -> ClientResult<()> {
+        let mut rows = self.delivery.cluster.producer(&self.how).await?;
+        for record in self.sent.clone() {
+            rows.send(record).await?;
+        }
+        self.acknowledged = Some(rows);
+        Ok(())
+    }
+
+    /// Commits the transaction with a label, again and again where that may help.
+    async fn write(&mut self, label: Option<Label>) -> Result<()> {
+        let progress = Progress {
+            owner: self.delivery.owner(),
+            incarnation: self.delivery.incarnation(),
+            epoch: self.epoch,
+            label,
+        };
+        let record = Outgoing {
+            topic: Arc::clone(&self.delivery.topic),
+            partition: Some(self.partition),
+            key: Some(Bytes::from(self.unit.to_string())),
+            value: progress.encode()?,
+        };
+        let mut patience = patience(&self.delivery);
+        let mut done = match self.broken.take() {
+            None => self.commit(record.clone()).await,
+            Some(error) => Err(error),
+        };
+        while let Err(error) = done {
+            if next(&error) == Next::Stop {
+                return Err(self.explain(&error).await);
+            }
+            if let Some(missing) = self.delivery.missing(&self.topic).await {
+                return Err(missing);
+            }
+            if !patience.wait(&self.doing(), &error).await {
+                return Err(self.explain(&error).await);
+            }
+            done = match next(&error) {
+                Next::CommitAgain => self.producer.commit().await,
+                Next::Rebuild => match self.rebuild(&progress).await? {
+                    Some(Rebuilt::Done) => Ok(()),
+                    Some(Rebuilt::SendAgain) => self.send_all(record.clone()).await,
+                    None => Err(error),
+                },
+                Next::SendAgain | Next::Stop => match self.producer.abort().await {
+                    Ok(()) => self.send_all(record.clone()).await,
+                    Err(error) => Err(error),
+                },
+            };
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, progress: Outgoing) -> ClientResult<()> {
+        self.producer.send(progress).await?;
+        self.producer.commit().await
+    }
+
+    async fn send_all(&mut self, progress: Outgoing) -> ClientResult<()> {
+        if self.acknowledged.is_none() {
+            for record in self.sent.clone() {
+                self.producer.send(record).await?;
+            }
+        }
+        self.commit(progress).await
+    }
+
+    /// Another producer in place of one that has come to its end. `None` where nobody answers.
+    async fn rebuild(&mut self, wanted: &Progress) -> Result<Option<Rebuilt>> {
+        let id = self.delivery.transactional_id(self.unit);
+        match self.delivery.cluster.transactions(&id, &self.how).await {
+            Ok(producer) => self.producer = producer,
+            Err(error) if next(&error) == Next::Stop => return Err(told(&self.doing(), &error)),
+            Err(_) => return Ok(None),
+        }
+        let stored = self.delivery.last(self.unit, self.partition).await?;
+        match stored {
+            Some(stored) if stored == *wanted => Ok(Some(Rebuilt::Done)),
+            Some(stored) if stored.epoch > self.epoch => {
+                let detail = format!("epoch {} is above {}", stored.epoch.0, self.epoch.0);
+                Err(Error::new(ErrorKind::Fenced, self.doing(), detail))
+            }
+            _ => Ok(Some(Rebuilt::SendAgain)),
+        }
+    }
+
+    async fn explain(&self, error: &ClientError) -> Error {
+        match self.delivery.missing(&self.topic).await {
+            Some(missing) => missing,
+            None => told(&self.doing(), error),
+        }
+    }
+
+    fn doing(&self) -> String {
+        format!("writing to topic `{}`", self.topic)
+    }
+}
+
+/// What the last producer left.
+enum Rebuilt {
+    /// It had committed.
+    Done,
+    /// It had not.
+    SendAgain,
+}

@@ -1,0 +1,70 @@
+//! What silence means: the client library tells neither an outage, nor a topic that is gone, nor a log that lost what
+//! is wanted. Pure.
+
+use super::client::{Bounds, Topic};
+
+/// What the cluster says of a partition whose reader gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    /// The topic; `None` where there is none.
+    pub topic: Option<Topic>,
+    /// The partition's offsets; `None` where there is no such partition.
+    pub bounds: Option<Bounds>,
+}
+
+/// What a silent reader does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing that it may read follows.
+    Wait,
+    /// Something follows, and the reader does not get it: open another one.
+    Stalled,
+    /// The topic, or the partition, is gone.
+    Gone,
+    /// It is another topic of the same name.
+    Another,
+    /// What is wanted was deleted before it was read.
+    Overtaken(Bounds),
+    /// What is wanted lies behind the log's end: the log was cut.
+    Cut(Bounds),
+}
+
+/// Judges, `next` being the offset that is wanted of the topic `id`.
+pub(super) fn judge(said: Said, id: u128, next: u64) -> Verdict {
+    match said {
+        Said { topic: Some(topic), .. } if topic.id != id => Verdict::Another,
+        Said { topic: None, .. } | Said { bounds: None, .. } => Verdict::Gone,
+        Said { bounds: Some(bounds), .. } if next < bounds.start => Verdict::Overtaken(bounds),
+        Said { bounds: Some(bounds), .. } if next > bounds.end => Verdict::Cut(bounds),
+        Said { bounds: Some(bounds), .. } if next < bounds.stable_end => Verdict::Stalled,
+        Said { .. } => Verdict::Wait,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(id: u128, start: u64, stable_end: u64, end: u64) -> Said {
+        let topic = Some(Topic { id, partitions: 1 });
+        Said { topic, bounds: Some(Bounds { start, stable_end, end }) }
+    }
+
+    #[test]
+    fn silence_at_the_end_or_before_an_open_transaction_is_waited_for() {
+        assert_eq!(judge(said(1, 0, 9, 9), 1, 9), Verdict::Wait);
+        assert_eq!(judge(said(1, 0, 9, 12), 1, 9), Verdict::Wait);
+        assert_eq!(judge(said(1, 0, 9, 9), 1, 8), Verdict::Stalled);
+    }
+
+    #[test]
+    fn what_is_lost_is_told_apart() {
+        assert_eq!(judge(said(2, 0, 9, 9), 1, 9), Verdict::Another);
+        assert_eq!(judge(Said { topic: None, ..said(1, 0, 9, 9) }, 1, 9), Verdict::Gone);
+        assert_eq!(judge(Said { bounds: None, ..said(1, 0, 9, 9) }, 1, 9), Verdict::Gone);
+        let bounds = Bounds { start: 5, stable_end: 9, end: 9 };
+        assert_eq!(judge(said(1, 5, 9, 9), 1, 4), Verdict::Overtaken(bounds));
+        assert_eq!(judge(said(1, 5, 9, 9), 1, 10), Verdict::Cut(bounds));
+        assert_eq!(judge(said(1, 5, 9, 9), 1, 5), Verdict::Stalled);
+    }
+}

@@ -1,0 +1,20 @@
+//! Who may work as a unit's owner, and what follows from it: the decisions of `docs/architecture.md`, ownership
+//! protocol and sinks, each a pure function. Workers call them; `tests/model` explores them.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`assignment`] | what the control plane publishes: handoff, takeover, above a stored epoch |
+//! | [`tenure`] | what a worker does about a unit: ask, open, wait, release; after being fenced; when it is asked |
+//! | [`acquire`] | whether the marker in a unit's state lets a worker take it |
+//! | [`claim`] | whether a pipeline may use the state that it finds |
+//! | [`delivery`] | where a sink's writer goes on, and what a refused write means |
+//! | [`replay`] | where logs are read from, when a shard's children start, how far a log may be trimmed |
+
+pub mod acquire;
+pub mod assignment;
+pub mod claim;
+pub mod delivery;
+pub mod replay;
+pub mod tenure;
+
+pub use acquire::{Acquire, Stored, acquire, self_assigned};

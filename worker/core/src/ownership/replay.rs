@@ -1,0 +1,143 @@
+//! Where logs are read from and how far they may be trimmed: `docs/architecture.md`, words, who knows what, ownership
+//! protocol step 3, and invariant I6.
+
+use crate::position::Position;
+use crate::unit::Incarnation;
+
+/// Where a unit starts in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    /// Here.
+    At(Position),
+    /// Where `startAt` says; resolve it once, record the answer durably, then read.
+    Resolve,
+}
+
+/// Where a unit starts in a log, by its committed `V`.
+///
+/// `recorded` is the start that was resolved before. Where any log of the unit has a position, a log without one
+/// starts at its beginning: it appeared later, and `startAt` would skip what it holds.
+pub fn log_start(committed: Option<Position>, recorded: Option<Position>, any_committed: bool) -> LogStart {
+    match committed.or(recorded) {
+        Some(position) => LogStart::At(position),
+        None if any_committed => LogStart::At(Position::START),
+        None => LogStart::Resolve,
+    }
+}
+
+/// Where a cursor of a log starts that serves these subscribers: at the least position that one of them wants, so that
+/// replay never starts past the least `V`. `None` without subscribers.
+pub fn cursor_start(accepted: impl IntoIterator<Item = Position>) -> Option<Position> {
+    accepted.into_iter().min()
+}
+
+/// Whether a log can still be read from where it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Yes.
+    Held,
+    /// It was trimmed beyond: stop with `DataLoss`; nothing is skipped silently.
+    Trimmed,
+    /// It ends before (it was deleted and made again): stop with `DataLoss`, for what comes there is something else.
+    BeyondEnd,
+}
+
+/// Whether a log that holds `first..end` reaches back, and on, to `wanted`.
+pub fn reach(wanted: Position, first: Position, end: Position) -> Reach {
+    if wanted < first {
+        Reach::Trimmed
+    } else if wanted > end {
+        Reach::BeyondEnd
+    } else {
+        Reach::Held
+    }
+}
+
+/// How far an outbox may be trimmed: below what every subscriber has *committed*. `None` where there is no
+/// subscriber, or one that has not committed anything: everything stays.
+pub fn trim_point(committed: impl IntoIterator<Item = Option<Position>>) -> Option<Position> {
+    committed.into_iter().min().flatten()
+}
+
+/// What one unit has committed of a shard that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParentProgress {
+    /// The incarnation that the unit works under.
+    pub incarnation: Incarnation,
+    /// Its committed `V` of the parent; `None` if it has none.
+    pub committed: Option<Position>,
+}
+
+/// Whether a shard's child may be published: every unit has committed the parent's end, under the present incarnation.
+///
+/// Rows of one key move from the parent to the child, so a unit that reads the child before the parent's end sees them
+/// out of order. Accepted positions do not count: they can be lost. For a parent whose output is stateless, what was
+/// emitted must be delivered too; its units commit the end of the parent only then.
+pub fn child_may_start(
+    parent_end: Position,
+    incarnation: Incarnation,
+    units: impl IntoIterator<Item = ParentProgress>,
+) -> bool {
+    let at_end = |unit: ParentProgress| {
+        unit.incarnation == incarnation && unit.committed.is_some_and(|committed| committed >= parent_end)
+    };
+    units.into_iter().all(at_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_subscriber_is_served_from_past_what_it_wants(wanted in prop::collection::vec(0u64..9, 1..6)) {
+            let start = cursor_start(wanted.iter().map(|&at| Position::at(at))).expect("there are subscribers");
+            prop_assert!(wanted.iter().all(|&at| start <= Position::at(at)));
+            prop_assert!(wanted.iter().any(|&at| start == Position::at(at)), "nothing is read in vain");
+        }
+
+        #[test]
+        fn nothing_is_trimmed_that_a_subscriber_has_not_committed(
+            committed in prop::collection::vec(prop::option::of(0u64..9), 0..6),
+        ) {
+            let trim = trim_point(committed.iter().map(|at| at.map(Position::at)));
+            match trim {
+                Some(trim) => prop_assert!(committed.iter().all(|at| at.is_some_and(|at| trim <= Position::at(at)))),
+                None => prop_assert!(committed.is_empty() || committed.contains(&None)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_without_a_position_starts_at_its_beginning_where_others_have_one() {
+        let at = Position::at(7);
+        assert_eq!(log_start(None, None, false), LogStart::Resolve);
+        assert_eq!(log_start(None, None, true), LogStart::At(Position::START));
+        assert_eq!(log_start(None, Some(at), false), LogStart::At(at));
+        assert_eq!(log_start(Some(at), Some(Position::START), true), LogStart::At(at));
+    }
+
+    #[test]
+    fn a_log_that_does_not_reach_to_what_is_wanted_is_not_read_elsewhere() {
+        let at = Position::at;
+        assert_eq!(reach(at(4), at(4), at(9)), Reach::Held);
+        assert_eq!(reach(at(9), at(4), at(9)), Reach::Held);
+        assert_eq!(reach(at(3), at(4), at(9)), Reach::Trimmed);
+        assert_eq!(reach(at(10), at(4), at(9)), Reach::BeyondEnd);
+    }
+
+    #[test]
+    fn a_child_waits_for_every_unit_of_the_present_incarnation() {
+        let end = Position::at(5);
+        let unit = |incarnation, committed: Option<u64>| ParentProgress {
+            incarnation: Incarnation(incarnation),
+            committed: committed.map(Position::at),
+        };
+        assert!(child_may_start(end, Incarnation(2), [unit(2, Some(5)), unit(2, Some(5))]));
+        assert!(!child_may_start(end, Incarnation(2), [unit(2, Some(5)), unit(2, Some(4))]));
+        assert!(!child_may_start(end, Incarnation(2), [unit(2, Some(5)), unit(2, None)]));
+        assert!(!child_may_start(end, Incarnation(2), [unit(2, Some(5)), unit(1, Some(5))]), "a report from before");
+    }
+}

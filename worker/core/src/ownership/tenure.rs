@@ -1,0 +1,256 @@
+//! What a worker does about one unit, by what it holds and what the assignment says: `docs/architecture.md`, ownership
+//! protocol, steps 2 and 6.
+//!
+//! A worker may read an assignment that is out of date: nothing here is unsafe then, for the store fences and the marker
+//! ([`super::acquire`]) decides; it only costs time. A tenure belongs to one assignment object: where that was deleted
+//! and made again (another UID, epochs that start anew), close what is open and start with [`Tenure::Free`].
+
+use std::time::Duration;
+
+use super::assignment::{Slot, UnitAssignment};
+use crate::unit::Epoch;
+
+/// How long a new owner waits for the answer of the one before.
+pub const HANDOFF_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a worker has to do with a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tenure {
+    /// Nothing.
+    Free,
+    /// It is the new owner, and asked the one before to let go.
+    Asked {
+        /// The epoch that it was assigned.
+        epoch: Epoch,
+        /// When it asked, on its monotonic clock.
+        at: Duration,
+    },
+    /// Nothing stands in the way: the owner before has let go, or it was fenced and is still the owner.
+    Cleared {
+        /// The epoch that it was assigned.
+        epoch: Epoch,
+    },
+    /// It has opened the unit's state as the writer.
+    Open {
+        /// The epoch that it was assigned.
+        epoch: Epoch,
+    },
+    /// Its writer was fenced, or a commit has an unknown outcome; the state is closed.
+    Lost {
+        /// The epoch that it was assigned.
+        epoch: Epoch,
+    },
+    /// The state held an epoch that is not below its own; it reports this, the state is closed.
+    Refused {
+        /// The epoch that it was assigned.
+        epoch: Epoch,
+    },
+    /// It let go, and knows the assignment as of this epoch.
+    Released {
+        /// The epoch that it knows.
+        epoch: Epoch,
+    },
+}
+
+impl Tenure {
+    /// The epoch that it is about.
+    pub fn epoch(self) -> Option<Epoch> {
+        match self {
+            Self::Free => None,
+            Self::Asked { epoch, .. }
+            | Self::Cleared { epoch }
+            | Self::Open { epoch }
+            | Self::Lost { epoch }
+            | Self::Refused { epoch }
+            | Self::Released { epoch } => Some(epoch),
+        }
+    }
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Go on as it is.
+    Wait,
+    /// Close what is open, ask this worker to commit, close and answer; the tenure becomes [`Tenure::Asked`].
+    Ask(Slot),
+    /// Close what is open without writing, open the unit's state as the writer and decide by
+    /// [`super::acquire::acquire`] at this epoch.
+    Open(Epoch),
+    /// Close what is open without writing: the unit belongs to someone else. The tenure becomes [`Tenure::Released`] at
+    /// the epoch that was read.
+    Release,
+    /// Read the assignment anew, not from a cache, and decide by [`after_loss`].
+    ReadAnew,
+}
+
+/// The next step of worker `me`, which read `seen` of the assignment.
+pub fn step(tenure: Tenure, seen: UnitAssignment, me: Slot, now: Duration) -> Step {
+    if tenure.epoch().is_some_and(|epoch| seen.epoch < epoch) {
+        // A read from before this tenure.
+        return Step::Wait;
+    }
+    if seen.owner != Some(me) {
+        return step_as_another(tenure, seen, me);
+    }
+    match tenure {
+        Tenure::Asked { epoch, at } if epoch == seen.epoch => {
+            if now.saturating_sub(at) >= HANDOFF_LIMIT {
+                Step::Open(epoch)
+            } else {
+                Step::Wait
+            }
+        }
+        Tenure::Cleared { epoch } if epoch == seen.epoch => Step::Open(epoch),
+        Tenure::Open { epoch } | Tenure::Refused { epoch } if epoch == seen.epoch => Step::Wait,
+        Tenure::Lost { epoch } if epoch == seen.epoch => Step::ReadAnew,
+        _ => match seen.previous {
+            Some(previous) if previous != me => Step::Ask(previous),
+            _ => Step::Open(seen.epoch),
+        },
+    }
+}
+
+/// The step of a worker that is not the owner.
+fn step_as_another(tenure: Tenure, seen: UnitAssignment, me: Slot) -> Step {
+    match tenure {
+        Tenure::Free | Tenure::Released { .. } => Step::Wait,
+        // A planned handoff: it works on until the new owner asks.
+        Tenure::Open { .. } if seen.previous == Some(me) => Step::Wait,
+        _ => Step::Release,
+    }
+}
+
+/// What a worker does whose writer was fenced, or which does not know whether a commit was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterLoss {
+    /// It is still the owner: open again at the same epoch ([`Tenure::Cleared`]).
+    Reopen,
+    /// Another owner, or another epoch: [`Tenure::Released`] at the epoch that was read.
+    Release,
+}
+
+/// Decides by an assignment that was read after the loss. An older one will not do: two workers that each believe
+/// their old read would fence each other for ever.
+pub fn after_loss(fresh: UnitAssignment, me: Slot, epoch: Epoch) -> AfterLoss {
+    if fresh.names(me, epoch) { AfterLoss::Reopen } else { AfterLoss::Release }
+}
+
+/// What an owner does that a new owner asks to let go. Afterwards its tenure is [`Tenure::Released`] at the epoch of the
+/// new owner, so that an assignment read before does not make it open the unit again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Commit what was taken, close, then answer. A commit that fails changes nothing about the answer.
+    CommitThenRelease,
+    /// Answer at once: nothing is held here.
+    Released,
+    /// Do not answer: it was asked for an epoch that is over, or by an assignment that is not the one it knows. The new
+    /// owner waits for [`HANDOFF_LIMIT`] at the most.
+    Ignore,
+}
+
+/// Which assignment a worker has read that asks another one to let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The same object (the same UID) that the one asked has read.
+    SameAssignment,
+    /// Another: it was deleted and made again, and one of both does not know yet. Their epochs cannot be compared.
+    AnotherAssignment,
+}
+
+/// The answer of a worker that is asked to let go for the sake of ownership `epoch`.
+pub fn asked_to_release(tenure: Tenure, epoch: Epoch, basis: Basis) -> Answer {
+    match (tenure, basis) {
+        (_, Basis::AnotherAssignment) => Answer::Ignore,
+        (Tenure::Open { epoch: held }, _) if held < epoch => Answer::CommitThenRelease,
+        (Tenure::Open { .. }, _) => Answer::Ignore,
+        _ => Answer::Released,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::assignment::tests::{assignments, slots};
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn tenures() -> impl Strategy<Value = Tenure> {
+        (0..7u8, 0..4u64, 95..101u64).prop_map(|(kind, epoch, at)| {
+            let epoch = Epoch(epoch);
+            match kind {
+                0 => Tenure::Free,
+                1 => Tenure::Asked { epoch, at: Duration::from_secs(at) },
+                2 => Tenure::Cleared { epoch },
+                3 => Tenure::Open { epoch },
+                4 => Tenure::Lost { epoch },
+                5 => Tenure::Released { epoch },
+                _ => Tenure::Refused { epoch },
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_worker_that_the_assignment_names_opens_and_only_at_its_epoch(
+            tenure in tenures(), seen in assignments(), me in slots(),
+        ) {
+            match step(tenure, seen, me, NOW) {
+                Step::Open(epoch) => prop_assert!(seen.names(me, epoch)),
+                Step::Ask(previous) => prop_assert!(seen.owner == Some(me) && previous != me),
+                Step::Wait | Step::Release | Step::ReadAnew => {}
+            }
+        }
+
+        #[test]
+        fn an_owner_is_never_disturbed_by_a_read_that_is_older_than_its_tenure(
+            ahead in 1..4u64, seen in assignments(), me in slots(),
+        ) {
+            let epoch = seen.epoch.0 + ahead;
+            prop_assert_eq!(step(Tenure::Open { epoch: Epoch(epoch) }, seen, me, NOW), Step::Wait);
+        }
+
+        #[test]
+        fn whoever_is_named_above_its_tenure_comes_to_open_the_unit(
+            tenure in tenures(), row in assignments(), me in slots(),
+        ) {
+            let seen = UnitAssignment { owner: Some(me), epoch: Epoch(row.epoch.0 + 4), ..row };
+            let opened = match step(tenure, seen, me, NOW) {
+                Step::Ask(_) => {
+                    let asked = Tenure::Asked { epoch: seen.epoch, at: NOW };
+                    prop_assert_eq!(step(asked, seen, me, NOW), Step::Wait);
+                    step(asked, seen, me, NOW + HANDOFF_LIMIT)
+                }
+                step => step,
+            };
+            prop_assert_eq!(opened, Step::Open(seen.epoch));
+        }
+
+        #[test]
+        fn no_owner_lets_go_for_an_epoch_that_is_not_above_its_own(held in 0..4u64, asked in 0..4u64) {
+            let held_at = Tenure::Open { epoch: Epoch(held) };
+            let answer = asked_to_release(held_at, Epoch(asked), Basis::SameAssignment);
+            prop_assert_eq!(answer == Answer::CommitThenRelease, asked > held);
+            prop_assert_eq!(asked_to_release(held_at, Epoch(asked), Basis::AnotherAssignment), Answer::Ignore);
+        }
+    }
+
+    #[test]
+    fn an_owner_works_on_until_the_new_one_asks() {
+        let seen = UnitAssignment { owner: Some(Slot(1)), epoch: Epoch(2), previous: Some(Slot(0)) };
+        let held = Tenure::Open { epoch: Epoch(1) };
+        assert_eq!(step(held, seen, Slot(0), NOW), Step::Wait);
+        assert_eq!(step(held, UnitAssignment { previous: None, ..seen }, Slot(0), NOW), Step::Release);
+        assert_eq!(asked_to_release(held, Epoch(2), Basis::SameAssignment), Answer::CommitThenRelease);
+    }
+
+    #[test]
+    fn after_a_loss_a_worker_reopens_only_what_is_still_its_own() {
+        let row = UnitAssignment { owner: Some(Slot(0)), epoch: Epoch(2), previous: None };
+        assert_eq!(after_loss(row, Slot(0), Epoch(2)), AfterLoss::Reopen);
+        assert_eq!(after_loss(row, Slot(0), Epoch(1)), AfterLoss::Release, "it starts anew at the higher epoch");
+        assert_eq!(after_loss(row, Slot(1), Epoch(2)), AfterLoss::Release);
+    }
+}

@@ -1,0 +1,197 @@
+//! The scopes that are explored, and the mutants that each must be killed by name.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use super::properties::{I1, I2, I3, I4, I5, I6_CHILD, I6_REPLAY, I7, I8};
+use super::scope::{Budget, Mutant, Scope};
+use super::state::State;
+use super::{Numbers, Ownership};
+
+/// Explores all of a scope: every invariant holds, and what must be reachable is.
+fn explore(name: &str, scope: Scope) {
+    let model = Ownership { scope, mutant: None, only: None, numbers: Numbers::Immaterial };
+    let checker = model.clone().checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    println!("{name}: {} states, {} transitions", checker.unique_state_count(), checker.state_count());
+    let found = checker.discoveries();
+    for property in model.properties() {
+        match (property.expectation.discovery_is_failure(), found.contains_key(property.name)) {
+            (true, true) => panic!("{name}: `{}` does not hold:\n{}", property.name, shortest(&model, property.name)),
+            (false, false) => panic!("{name}: never seen: {}", property.name),
+            (true, false) | (false, true) => {}
+        }
+    }
+    assert!(checker.is_done());
+}
+
+/// The shortest history that breaks a property, to be read.
+fn shortest(model: &Ownership, property: &'static str) -> String {
+    let model = Ownership { only: Some(property), numbers: Numbers::Kept, ..model.clone() };
+    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let Some(path) = checker.discovery(property) else { return "not found again".to_owned() };
+    let last = format!("{:?}\n", path.last_state());
+    path.into_actions().iter().map(|action| format!("{action:?}\n")).chain([last]).collect()
+}
+
+/// The shortest history that breaks the one property.
+fn kills(mutant: Mutant, property: &'static str, scope: Scope) {
+    let model = Ownership { scope, mutant: Some(mutant), only: Some(property), numbers: Numbers::Immaterial };
+    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let path = checker.discovery(property);
+    let path =
+        path.unwrap_or_else(|| panic!("{mutant:?} survives `{property}` in {} states", checker.unique_state_count()));
+    println!("{mutant:?} breaks `{property}` after {} steps", path.into_actions().len());
+}
+
+macro_rules! mutants {
+    ($($name:ident: $mutant:ident breaks $property:ident in $scope:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            kills(Mutant::$mutant, $property, Scope::$scope);
+        }
+    )*};
+}
+
+mutants! {
+    without_an_epoch_marker_an_old_owner_wins: NoEpochMarker breaks I2 in MOVED;
+    an_equal_epoch_of_another_run_must_not_do: EqualEpochOfAnotherRun breaks I7 in MOVED;
+    without_a_fence_two_can_commit: NoFence breaks I1 in MOVED;
+    fences_that_are_collected_lose_commits: FencesCollected breaks I3 in MOVED;
+    without_a_conditional_update_two_own_one_epoch: NoConditionalUpdate breaks I7 in MOVED;
+    a_takeover_that_keeps_the_epoch_makes_two_owners: TakeoverKeepsEpoch breaks I7 in MOVED;
+    a_refusal_that_nobody_hears_leaves_a_unit_alone: RefusalIgnored breaks I8 in MOVED;
+    reopening_without_a_fresh_read_never_ends: ReopenWithoutFreshRead breaks I8 in FENCED;
+    waiting_for_ever_for_a_dead_owner_ends_nowhere: HandoffWaitsForEver breaks I8 in MOVED;
+    letting_go_for_a_deleted_assignment_strands_a_unit: ReleaseByAnotherAssignment breaks I8 in RECREATED;
+    what_is_sent_before_its_commit_may_never_be: EmitBeforeCommit breaks I5 in MOVED;
+    positions_apart_from_state_fold_twice: PositionsApart breaks I4 in MOVED;
+    progress_apart_from_rows_repeats_them: ProgressApart breaks I5 in MOVED;
+    ranges_that_are_not_compared_fold_twice: RangesNotCompared breaks I4 in MOVED;
+    a_cursor_at_the_greatest_position_skips: ReplayPastLeast breaks I6_REPLAY in MOVED;
+    an_incarnation_that_is_ignored_skips_rows: IncarnationIgnored breaks I5 in RESTARTED;
+    a_child_that_does_not_wait_for_every_unit_comes_too_early: ChildBeforeParentsEnd breaks I6_CHILD in SPLIT;
+    the_end_of_a_parent_counts_under_its_incarnation_only: ParentsEndOfEarlierIncarnation breaks I6_CHILD in RESTARTED;
+    lost_state_must_not_start_from_zero: LostStateFromZero breaks I3 in LOST;
+}
+
+#[test]
+fn invariants_hold_where_a_unit_moves() {
+    explore("moved", Scope::MOVED);
+    explore("moved twice", Scope::MOVED_TWICE);
+    explore("fenced", Scope::FENCED);
+}
+
+#[test]
+fn invariants_hold_where_reads_go_back_in_time() {
+    explore("old reads", Scope::OLD_READS);
+}
+
+#[test]
+fn invariants_hold_where_a_pipeline_is_made_again() {
+    explore("recreated", Scope::RECREATED);
+}
+
+#[test]
+fn invariants_hold_where_a_pipeline_starts_from_scratch() {
+    explore("restarted", Scope::RESTARTED);
+}
+
+#[test]
+fn invariants_hold_where_a_source_is_split() {
+    explore("split", Scope::SPLIT);
+}
+
+#[test]
+fn invariants_hold_where_state_is_deleted() {
+    explore("lost", Scope::LOST);
+}
+
+#[test]
+#[ignore = "takes minutes: two workers, two units, two operators"]
+fn invariants_hold_for_two_units() {
+    explore("two units", Scope::TWO_UNITS);
+}
+
+#[test]
+#[ignore = "takes minutes: three workers, one unit, two operators"]
+fn invariants_hold_for_three_workers() {
+    explore("three workers", Scope::THREE_WORKERS);
+}
+
+#[test]
+#[ignore = "takes minutes: two logs, two changes of owner, a fault"]
+fn invariants_hold_for_two_logs() {
+    explore("two logs", Scope::TWO_LOGS);
+}
+
+#[test]
+fn once_faults_stop_every_history_ends() {
+    let budget = Budget { moves: 1, faults: 1, ..Budget::default() };
+    let model =
+        Ownership { scope: Scope { budget, ..Scope::MOVED }, mutant: None, only: None, numbers: Numbers::Immaterial };
+    let graph = Graph::of(&model);
+    println!("once faults stop: {} states, {} needed steps", graph.states, graph.needed.len());
+    assert!(graph.needed.len() > graph.states, "there are steps to order");
+    assert!(graph.is_acyclic(), "a history without faults can go on for ever");
+}
+
+/// The states of a scope, and the steps that need nobody's fault or will.
+struct Graph {
+    states: usize,
+    needed: Vec<(usize, usize)>,
+}
+
+impl Graph {
+    fn of(model: &Ownership) -> Self {
+        let mut numbers: HashMap<State, usize> = HashMap::new();
+        let mut waiting = model.init_states();
+        numbers.insert(waiting[0], 0);
+        let mut needed = Vec::new();
+        while let Some(state) = waiting.pop() {
+            let from = numbers[&state];
+            let mut actions = Vec::new();
+            model.needed(&state, &mut actions);
+            let first_unneeded = actions.len();
+            model.unneeded(&state, &mut actions);
+            for (at, action) in actions.into_iter().enumerate() {
+                let Some(next) = model.next_state(&state, action) else { continue };
+                let count = numbers.len();
+                let to = match numbers.entry(next) {
+                    Entry::Occupied(entry) => *entry.get(),
+                    Entry::Vacant(entry) => {
+                        waiting.push(next);
+                        *entry.insert(count)
+                    }
+                };
+                if at < first_unneeded {
+                    needed.push((from, to));
+                }
+            }
+        }
+        Self { states: numbers.len(), needed }
+    }
+
+    /// Takes states away that no step leads to, until none is left.
+    fn is_acyclic(&self) -> bool {
+        let mut incoming = vec![0u32; self.states];
+        let mut steps = vec![Vec::new(); self.states];
+        for &(from, to) in &self.needed {
+            incoming[to] += 1;
+            steps[from].push(to);
+        }
+        let mut free: Vec<_> = (0..self.states).filter(|&state| incoming[state] == 0).collect();
+        let mut taken = 0;
+        while let Some(state) = free.pop() {
+            taken += 1;
+            for &to in &steps[state] {
+                incoming[to] -= 1;
+                if incoming[to] == 0 {
+                    free.push(to);
+                }
+            }
+        }
+        taken == self.states
+    }
+}

@@ -1,0 +1,268 @@
+//! Where a log is read for whom: at most two cursors, so that a slow subscriber neither stops the others nor makes the
+//! log be read once for each.
+//!
+//! Who is level with the main cursor is served by it. Whoever has no credit when a range comes is detached: the main
+//! cursor goes on, and the subscriber returns through the catch-up cursor, which merges once it is level. A third
+//! position waits for the merge. Ranges end where a subscriber's accepted position lies, because a range that was
+//! aggregated cannot be cut.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use thalweg_core::ownership::replay::cursor_start;
+use thalweg_core::position::Position;
+use thalweg_core::progress::LogProgress;
+
+/// How long the main cursor waits for a level subscriber without credit before it goes on without it: to read again
+/// for a short pause costs more than the pause.
+pub const PATIENCE: Duration = Duration::from_millis(200);
+
+/// One of the two cursors of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// Serves all that are level.
+    Main,
+    /// Serves those that fell behind.
+    CatchUp,
+}
+
+/// What a cursor is to read next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The next range: from where the cursor stands, to `until` at the most.
+    Read {
+        /// Where it starts, and what is known of the log there.
+        from: LogProgress,
+        /// Where it must end, if the log goes on so far.
+        until: Option<Position>,
+    },
+    /// Nothing before this moment, unless a subscriber gets credit.
+    Wait(Duration),
+    /// Nothing until a subscriber comes or gets credit.
+    Nothing,
+}
+
+/// The cursors of one log and their subscribers, which are named by `S`.
+#[derive(Clone, Debug)]
+pub struct Cursors<S> {
+    main: Option<LogProgress>,
+    catch_up: Option<LogProgress>,
+    subscribers: BTreeMap<S, Subscriber>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Subscriber {
+    accepted: LogProgress,
+    /// Ranges that it may be sent.
+    credit: u32,
+    /// Since when it has none.
+    without_since: Option<Duration>,
+    /// The cursor that serves it; `None` while it waits for one.
+    at: Option<Which>,
+}
+
+impl<S> Default for Cursors<S> {
+    fn default() -> Self {
+        Self { main: None, catch_up: None, subscribers: BTreeMap::new() }
+    }
+}
+
+impl<S: Ord + Clone> Cursors<S> {
+    /// A subscriber comes, or comes again: what it has accepted counts, not what it was sent.
+    pub fn subscribe(&mut self, id: S, accepted: LogProgress, credit: u32, now: Duration) {
+        let without_since = (credit == 0).then_some(now);
+        self.subscribers.insert(id, Subscriber { accepted, credit, without_since, at: None });
+        self.settle();
+    }
+
+    /// A subscriber goes.
+    pub fn unsubscribe(&mut self, id: &S) {
+        self.subscribers.remove(id);
+        self.settle();
+    }
+
+    /// A subscriber lets `ranges` more come. One that is unknown has gone: its message was on its way.
+    pub fn grant(&mut self, id: &S, ranges: u32) {
+        if let Some(subscriber) = self.subscribers.get_mut(id)
+            && ranges > 0
+        {
+            subscriber.credit = subscriber.credit.saturating_add(ranges);
+            subscriber.without_since = None;
+        }
+        self.settle();
+    }
+
+    /// What a cursor is to read next. The main cursor stops only where no subscriber has credit, but for
+    /// [`PATIENCE`].
+    pub fn want(&self, which: Which, now: Duration) -> Want {
+        let Some(from) = self.cursor(which) else { return Want::Nothing };
+        if !self.at(which).any(|subscriber| subscriber.credit > 0) {
+            return Want::Nothing;
+        }
+        let level = self.at(which).filter(|subscriber| subscriber.accepted.next == from.next);
+        let patience_ends = level.filter_map(|subscriber| subscriber.without_since).map(|since| since + PATIENCE);
+        match patience_ends.max() {
+            Some(end) if end > now => Want::Wait(end),
+            _ => Want::Read { from, until: self.until(which, from.next) },
+        }
+    }
+
+    /// A range was read. Gives those that it must be sent to, and takes their credit; whoever has none, or had accepted
+    /// part of the range, is detached.
+    ///
+    /// An empty range (a log that became idle, or ended) goes to those that do not know it yet.
+    pub fn served(&mut self, which: Which, from: Position, after: LogProgress, now: Duration) -> Vec<S> {
+        if self.cursor(which).is_none_or(|cursor| cursor.next != from) {
+            // The cursor was moved while it read: nobody waits for this range.
+            return Vec::new();
+        }
+        let mut served = Vec::new();
+        for (id, subscriber) in self.subscribers.iter_mut().filter(|(_, subscriber)| subscriber.at == Some(which)) {
+            match subscriber.take(from, after, now) {
+                Taken::Served => served.push(id.clone()),
+                Taken::Detached => subscriber.at = None,
+                Taken::NotConcerned => {}
+            }
+        }
+        *self.cursor_mut(which) = Some(after);
+        self.settle();
+        served
+    }
+
+    /// Whether a level subscriber of the main cursor does not know that the log is idle or has ended, and can be told:
+    /// then serve an empty range with what [`Cursors::cursor`] says.
+    pub fn wants_mark(&self) -> bool {
+        let unaware = |subscriber: &Subscriber, main: LogProgress| {
+            subscriber.credit > 0 && subscriber.accepted.next == main.next && subscriber.accepted != main
+        };
+        self.main.is_some_and(|main| self.at(Which::Main).any(|subscriber| unaware(subscriber, main)))
+    }
+
+    /// Whom a cursor serves that stands at `from`, and is level with it.
+    pub fn served_by(&self, which: Which, from: Position) -> Vec<S> {
+        let is_served = |subscriber: &Subscriber| subscriber.at == Some(which) && subscriber.accepted.next == from;
+        self.subscribers.iter().filter(|(_, subscriber)| is_served(subscriber)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// What a subscriber was sent up to.
+    pub fn sent(&self, id: &S) -> Option<LogProgress> {
+        self.subscribers.get(id).map(|subscriber| subscriber.accepted)
+    }
+
+    /// Where a cursor stands; `None` where it is not needed.
+    pub fn cursor(&self, which: Which) -> Option<LogProgress> {
+        match which {
+            Which::Main => self.main,
+            Which::CatchUp => self.catch_up,
+        }
+    }
+
+    fn cursor_mut(&mut self, which: Which) -> &mut Option<LogProgress> {
+        match which {
+            Which::Main => &mut self.main,
+            Which::CatchUp => &mut self.catch_up,
+        }
+    }
+
+    fn at(&self, which: Which) -> impl Iterator<Item = &Subscriber> {
+        self.subscribers.values().filter(move |subscriber| subscriber.at == Some(which))
+    }
+
+    /// The next position at which a range of this cursor must end: where a subscriber left off, or the merge.
+    fn until(&self, which: Which, from: Position) -> Option<Position> {
+        let merge = if which == Which::CatchUp { self.main.map(|main| main.next) } else { None };
+        let accepted = self.at(which).map(|subscriber| subscriber.accepted.next);
+        accepted.chain(merge).filter(|&position| position > from).min()
+    }
+
+    /// Restores the rules after an event.
+    fn settle(&mut self) {
+        self.give_way();
+        for which in [Which::CatchUp, Which::Main] {
+            if self.at(which).next().is_none() {
+                *self.cursor_mut(which) = None;
+            }
+        }
+        let is_level = |main: LogProgress| self.catch_up.is_some_and(|catch_up| catch_up.next == main.next);
+        // Where nobody is level with the main cursor, the other one takes its place.
+        if self.main.is_none_or(is_level)
+            && let Some(catch_up) = self.catch_up.take()
+        {
+            self.main.get_or_insert(catch_up);
+            self.move_all(Which::CatchUp, Which::Main);
+        }
+        self.start(Which::Main);
+        self.join(Which::Main);
+        self.start(Which::CatchUp);
+        self.join(Which::CatchUp);
+    }
+
+    /// A catch-up cursor whose subscribers have no credit stands in the way of those that have some and wait.
+    fn give_way(&mut self) {
+        let is_awaited = self.subscribers.values().any(Subscriber::is_waiting);
+        if is_awaited && self.at(Which::CatchUp).all(|subscriber| subscriber.credit == 0) {
+            for subscriber in self.subscribers.values_mut().filter(|subscriber| subscriber.at == Some(Which::CatchUp)) {
+                subscriber.at = None;
+            }
+        }
+    }
+
+    fn move_all(&mut self, from: Which, to: Which) {
+        for subscriber in self.subscribers.values_mut().filter(|subscriber| subscriber.at == Some(from)) {
+            subscriber.at = Some(to);
+        }
+    }
+
+    /// Starts a cursor that is not there, at the least position that a waiting subscriber with credit wants.
+    fn start(&mut self, which: Which) {
+        if self.cursor(which).is_some() {
+            return;
+        }
+        let waiting = self.subscribers.values().filter(|subscriber| subscriber.is_waiting());
+        let least = cursor_start(waiting.clone().map(|subscriber| subscriber.accepted.next));
+        let from = waiting.map(|subscriber| subscriber.accepted).find(|accepted| Some(accepted.next) == least);
+        // Whoever comes may not know yet that the log is idle: it is said again.
+        *self.cursor_mut(which) = from.map(|from| LogProgress { idle: false, ..from });
+    }
+
+    /// Waiting subscribers with credit join a cursor that has not passed them.
+    fn join(&mut self, which: Which) {
+        let Some(cursor) = self.cursor(which) else { return };
+        for subscriber in self.subscribers.values_mut() {
+            if subscriber.is_waiting() && subscriber.accepted.next >= cursor.next {
+                subscriber.at = Some(which);
+            }
+        }
+    }
+}
+
+enum Taken {
+    Served,
+    Detached,
+    NotConcerned,
+}
+
+impl Subscriber {
+    fn is_waiting(&self) -> bool {
+        self.at.is_none() && self.credit > 0
+    }
+
+    fn take(&mut self, from: Position, after: LogProgress, now: Duration) -> Taken {
+        let accepted = self.accepted.next;
+        let knows = accepted > from && accepted >= after.next || self.accepted == after;
+        if knows {
+            return Taken::NotConcerned;
+        }
+        if accepted != from || self.credit == 0 {
+            return Taken::Detached;
+        }
+        self.accepted = after;
+        self.credit -= 1;
+        self.without_since = (self.credit == 0).then_some(now);
+        Taken::Served
+    }
+}
+
+#[cfg(test)]
+#[path = "cursors_tests.rs"]
+mod tests;

@@ -1,0 +1,288 @@
+//! A worker that reads one log of numbers and serves it, and a unit elsewhere that wants it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use thalweg_core::clock::SystemClock;
+use thalweg_core::error::{Error, Result};
+use thalweg_core::log::{LogId, SplitId};
+use thalweg_core::position::Position;
+use thalweg_core::progress::LogProgress;
+use thalweg_core::time::Watermark;
+use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
+use thalweg_exchange::channel::{ClientStream, Receiver, Sender, ServerStream, accept, connect};
+use thalweg_exchange::credit::Credits;
+use thalweg_exchange::identity::{Fingerprint, Identity, Peers};
+use thalweg_exchange::message::{Attempt, Message, Range, Rows, Stamp, Subscription};
+use thalweg_exchange::serve::{Command, LogServer, RangeReader, RangeSource, ReadRange};
+use thalweg_exchange::subscriber::{OnRange, OnRefusal, Subscriber};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Longest that anything here may take.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// What comes after the last number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The log has ended.
+    Ends,
+    /// More may come, and never does.
+    Waits,
+}
+
+/// Numbers `0..end`, `range` of them in a range; the log before `first` was trimmed.
+pub struct Numbers {
+    pub first: u64,
+    pub end: u64,
+    pub range: u64,
+    pub then: Then,
+}
+
+#[async_trait]
+impl RangeSource for Numbers {
+    fn serves(&self, stamp: &Stamp) -> bool {
+        stamp.plan == "plan"
+    }
+
+    async fn open(&self, from: LogProgress) -> Result<Box<dyn RangeReader>> {
+        let at = offset(from.next);
+        if at < self.first {
+            return Err(Error::data_loss("reading numbers", format!("they start at {}", self.first)));
+        }
+        Ok(Box::new(Reader { at, end: self.end, range: self.range, then: self.then }))
+    }
+}
+
+struct Reader {
+    at: u64,
+    end: u64,
+    range: u64,
+    then: Then,
+}
+
+#[async_trait]
+impl RangeReader for Reader {
+    async fn read(&mut self, until: Option<Position>) -> Result<Box<dyn ReadRange>> {
+        let from = self.at;
+        if from == self.end && self.then == Then::Waits {
+            return std::future::pending().await;
+        }
+        self.at = until.map_or(self.end, offset).min(self.end).min(from + self.range);
+        let watermark = if from == self.end { Watermark::END } else { Watermark(self.at.cast_signed()) };
+        let after = LogProgress { next: Position::at(self.at), watermark, ..LogProgress::START };
+        Ok(Box::new(Read { from, after }))
+    }
+}
+
+struct Read {
+    from: u64,
+    after: LogProgress,
+}
+
+impl ReadRange for Read {
+    fn after(&self) -> LogProgress {
+        self.after
+    }
+
+    /// Each unit of two gets the numbers of its own parity.
+    fn part(&mut self, subscription: &Subscription, _stamp: &Stamp) -> (Option<Rows>, Option<RecordBatch>) {
+        let parity = u64::from(subscription.unit.index % 2);
+        let mine = (self.from..offset(self.after.next)).filter(|number| number % 2 == parity);
+        let numbers: Int64Array = mine.map(u64::cast_signed).collect::<Vec<_>>().into();
+        let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).expect("valid");
+        ((batch.num_rows() > 0).then_some(Rows::Plain(batch)), None)
+    }
+}
+
+pub fn offset(position: Position) -> u64 {
+    u64::try_from(position.offset).expect("logs here are short")
+}
+
+pub fn run(name: &str) -> RunId {
+    RunId(name.to_owned())
+}
+
+pub fn subscription(index: u32) -> Subscription {
+    let log = LogId::Split { source: "numbers".into(), split: SplitId::new("0") };
+    Subscription { unit: UnitId { stage: StageId(1), index }, input: 0, log }
+}
+
+pub fn stamp(plan: &str) -> Stamp {
+    Stamp { plan: plan.to_owned(), layout: 1, incarnation: Incarnation(1) }
+}
+
+/// A worker that serves numbers until it is dropped.
+pub struct Worker {
+    pub address: SocketAddr,
+    pub fingerprint: Fingerprint,
+    task: AbortHandle,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Worker {
+    pub async fn serving(numbers: Numbers, peers: Peers) -> Self {
+        let identity = Identity::generate().expect("a key");
+        let config = identity.server_config(peers).expect("a configuration");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let (commands, received) = mpsc::unbounded_channel();
+        let serve = async move {
+            let mut tasks = JoinSet::new();
+            tasks.spawn(LogServer::new(Arc::new(numbers), Arc::new(SystemClock::new())).run(received));
+            while let Ok((stream, peer)) = listener.accept().await {
+                let (config, commands) = (config.clone(), commands.clone());
+                tasks.spawn(async move {
+                    // Who is not known is refused, and sees why.
+                    let Ok((channel, _)) = accept(stream, peer, config, &run("reader")).await else { return };
+                    let (sender, receiver) = channel.split();
+                    let (to, messages) = mpsc::unbounded_channel();
+                    tokio::join!(forward(sender, messages), obey(receiver, to, commands));
+                });
+            }
+        };
+        let task = tokio::spawn(serve).abort_handle();
+        Self { address, fingerprint: identity.fingerprint(), task }
+    }
+}
+
+async fn forward(mut sender: Sender<ServerStream>, mut messages: mpsc::UnboundedReceiver<Message>) {
+    while let Some(message) = messages.recv().await {
+        if sender.send(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Passes on what a unit asks for, and unsubscribes it once its connection is gone.
+async fn obey(
+    mut receiver: Receiver<ServerStream>,
+    to: mpsc::UnboundedSender<Message>,
+    commands: mpsc::UnboundedSender<Command>,
+) {
+    let mut known = Vec::new();
+    while let Ok(Some(message)) = receiver.receive().await {
+        let command = match message {
+            Message::Subscribe { subscription, attempt, stamp, accepted, credit } => {
+                known.push((subscription.clone(), attempt));
+                Command::Subscribe { subscription, attempt, stamp, accepted, credit, to: to.clone() }
+            }
+            Message::Grant { subscription, attempt, ranges } => Command::Grant { subscription, attempt, ranges },
+            Message::Unsubscribe { subscription, attempt } => Command::Unsubscribe { subscription, attempt },
+            other => panic!("a unit does not say {other:?}"),
+        };
+        commands.send(command).expect("the log is served");
+    }
+    for (subscription, attempt) in known {
+        // At the end of the test the log may be gone.
+        let _ = commands.send(Command::Unsubscribe { subscription, attempt });
+    }
+}
+
+/// A unit that takes numbers, by the rules.
+pub struct Unit {
+    pub index: u32,
+    pub numbers: Vec<i64>,
+    subscriber: Subscriber,
+    credits: Credits<Subscription>,
+}
+
+/// A connection of a unit to a reader.
+pub struct Connection {
+    sender: Sender<ClientStream>,
+    receiver: Receiver<ClientStream>,
+    /// Ranges that came and were not taken.
+    waiting: VecDeque<Range>,
+}
+
+impl Unit {
+    pub fn new(index: u32, window: u32) -> Self {
+        Self::owned_at(index, window, Epoch(1))
+    }
+
+    pub fn owned_at(index: u32, window: u32, epoch: Epoch) -> Self {
+        Self::standing_at(index, window, epoch, LogProgress::START)
+    }
+
+    pub fn standing_at(index: u32, window: u32, epoch: Epoch, accepted: LogProgress) -> Self {
+        let subscriber = Subscriber::new(Attempt { epoch, count: 0 }, stamp("plan"), accepted);
+        Self { index, numbers: Vec::new(), subscriber, credits: Credits::new(100, window) }
+    }
+
+    pub fn accepted(&self) -> LogProgress {
+        self.subscriber.accepted()
+    }
+
+    /// Connects, and asks for the log from where the unit is.
+    pub async fn subscribe(&mut self, identity: &Identity, worker: &Worker, plan: &str) -> Connection {
+        let config = identity.client_config(worker.fingerprint).expect("a configuration");
+        let (channel, peer) = connect(worker.address, config, &run("unit")).await.expect("it is known");
+        assert_eq!(peer.run, run("reader"));
+        let (mut sender, receiver) = channel.split();
+        let message = Message::Subscribe {
+            subscription: subscription(self.index),
+            attempt: self.subscriber.subscribe_again(),
+            stamp: stamp(plan),
+            accepted: self.accepted(),
+            credit: self.credits.open(subscription(self.index)),
+        };
+        sender.send(&message).await.expect("it is connected");
+        Connection { sender, receiver, waiting: VecDeque::new() }
+    }
+
+    /// Waits for a range without taking it.
+    pub async fn await_range(&self, connection: &mut Connection) {
+        match connection.receiver.receive().await.expect("it is connected").expect("it is open") {
+            Message::Range(range) => connection.waiting.push_back(range),
+            other => panic!("expected a range, found {other:?}"),
+        }
+    }
+
+    /// Takes the next range, and lets more come.
+    pub async fn take(&mut self, connection: &mut Connection) -> Result<(), OnRefusal> {
+        let range = match connection.waiting.pop_front() {
+            Some(range) => range,
+            None => match connection.receiver.receive().await {
+                Ok(Some(Message::Range(range))) => range,
+                Ok(Some(Message::Refused { attempt, reason, .. })) => {
+                    return Err(self.subscriber.on_refused(attempt, reason));
+                }
+                Ok(None) | Err(_) => return Err(self.subscriber.on_disconnected()),
+                other => panic!("a reader does not say {other:?}"),
+            },
+        };
+        let came = self.subscriber.on_range(range.attempt, &range.stamp, range.from, range.after);
+        assert_eq!(came, OnRange::Take, "unit {}", self.index);
+        if let Some(Rows::Plain(batch)) = range.rows {
+            self.numbers.extend(batch.column(0).as_primitive::<Int64Type>().values());
+        }
+        let (subscription, attempt) = (subscription(self.index), self.subscriber.attempt());
+        let grant = Message::Grant { ranges: self.credits.taken(&subscription), subscription, attempt };
+        // A reader that has gone shows with the next range.
+        let _ = connection.sender.send(&grant).await;
+        Ok(())
+    }
+
+    pub async fn take_all(&mut self, connection: &mut Connection) {
+        while !self.accepted().has_ended() {
+            self.take(connection).await.expect("the reader lives");
+        }
+    }
+
+    /// What the unit must have once it has all.
+    pub fn expected(&self, end: u64) -> Vec<i64> {
+        (0..end.cast_signed()).filter(|number| number % 2 == i64::from(self.index % 2)).collect()
+    }
+}
