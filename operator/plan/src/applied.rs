@@ -36,12 +36,23 @@ fn contains(observed: &Value, desired: &Value, field: &str) -> bool {
             contains(observed, desired, field)
         }),
         (Value::Array(observed), Value::Array(desired)) => contains_items(observed, desired, field),
-        (Value::Null, Value::Object(desired)) => desired.is_empty(),
-        (Value::Null, Value::Array(desired)) => desired.is_empty(),
+        (Value::Null, desired) => is_nothing(desired),
         (Value::String(a), Value::String(b)) if a != b => {
             is_quantity(field) && quantity(a).is_some_and(|a| quantity(b) == Some(a))
         }
         (observed, desired) => observed == desired,
+    }
+}
+
+/// Whether the API server may leave a value out where it is written: Go's `omitempty`.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_nothing),
+        Value::Bool(true) => false,
     }
 }
 
@@ -117,6 +128,14 @@ mod tests {
         assert!(differs(&old, &json!({"metadata": old["metadata"], "spec": {"replicas": 1}})));
         // A field that is no longer wanted is still there: only the hash tells.
         assert!(differs(&stamp(json!({"spec": {"replicas": 1}})), &old));
+    }
+
+    #[test]
+    fn what_the_api_server_leaves_out_is_no_difference() {
+        let desired =
+            json!({"tolerations": [{"key": "spot", "value": ""}], "affinity": {"nodeAffinity": {}}, "weight": 0});
+        assert!(!differs(&desired, &json!({"tolerations": [{"key": "spot"}]})));
+        assert!(differs(&json!({"value": "a"}), &json!({})));
     }
 
     #[test]

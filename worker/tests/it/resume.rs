@@ -152,7 +152,7 @@ fn a_sink_that_fails_in_the_middle_ends_the_run_with_its_own_error() {
 fn files_to_files_without_state_give_each_row_once() {
     let place = Workplace::new();
     place.succeed(&["generate", "taxi", "--rows", "200000", "--files", "3", "--out", "data"]);
-    let sink = "files: { url: out, roll: { every: 20ms } }";
+    let sink = "files: { url: out, roll: { size: 256Ki } }";
     let sql = "INSERT INTO out SELECT trip_id, zone FROM trips";
     place.write("resumed.yaml", &manifests("files: { url: data/*.json, lanes: 2 }", sink, sql));
     place.succeed(&["run", "resumed.yaml"]);

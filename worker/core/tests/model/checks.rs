@@ -109,21 +109,31 @@ fn invariants_hold_where_state_is_deleted() {
 }
 
 #[test]
-#[ignore = "takes minutes: two workers, two units, two operators"]
 fn invariants_hold_for_two_units() {
     explore("two units", Scope::TWO_UNITS);
 }
 
 #[test]
-#[ignore = "takes minutes: three workers, one unit, two operators"]
 fn invariants_hold_for_three_workers() {
     explore("three workers", Scope::THREE_WORKERS);
 }
 
 #[test]
-#[ignore = "takes minutes: two logs, two changes of owner, a fault"]
-fn invariants_hold_for_two_logs() {
-    explore("two logs", Scope::TWO_LOGS);
+#[ignore = "takes minutes"]
+fn invariants_hold_for_two_units_and_a_fault() {
+    explore("two units and a fault", Scope::TWO_UNITS_AND_A_FAULT);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn invariants_hold_for_three_workers_and_two_changes_of_owner() {
+    explore("three workers, moved twice", Scope::THREE_WORKERS_MOVED_TWICE);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn invariants_hold_for_two_logs_and_two_changes_of_owner() {
+    explore("two logs, moved twice", Scope::TWO_LOGS);
 }
 
 #[test]

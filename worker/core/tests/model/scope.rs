@@ -116,11 +116,21 @@ impl Scope {
     pub(crate) const LOST: Self =
         Self { budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 1 }, ..Self::MOVED };
 
-    /// Two workers, two units, two operators.
-    pub(crate) const TWO_UNITS: Self = Self { units: 2, records: [1, 0], ..Self::MOVED };
-    /// Three workers, one unit, two operators.
-    pub(crate) const THREE_WORKERS: Self = Self { workers: 3, ..Self::MOVED_TWICE };
-    /// Two changes of owner, a fault, and two logs.
+    /// Two workers, two units, two operators, two changes of owner.
+    pub(crate) const TWO_UNITS: Self = Self {
+        units: 2,
+        records: [1, 0],
+        budget: Budget { moves: 2, faults: 0, recreations: 0, restarts: 0, losses: 0 },
+        ..Self::MOVED
+    };
+    /// Three workers, one unit, two operators, a change of owner and a fault.
+    pub(crate) const THREE_WORKERS: Self = Self { workers: 3, records: [1, 0], ..Self::MOVED };
+
+    /// Two units, a change of owner and a fault.
+    pub(crate) const TWO_UNITS_AND_A_FAULT: Self = Self { budget: Self::MOVED.budget, ..Self::TWO_UNITS };
+    /// Three workers, two changes of owner and a fault.
+    pub(crate) const THREE_WORKERS_MOVED_TWICE: Self = Self { workers: 3, ..Self::MOVED_TWICE };
+    /// Two logs, two changes of owner and a fault.
     pub(crate) const TWO_LOGS: Self = Self { records: [1, 1], ..Self::MOVED_TWICE };
 }
 
