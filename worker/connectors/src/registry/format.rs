@@ -168,6 +168,13 @@ fn timestamps(written: Written) -> Result<TimestampFormat> {
 /// As [`reading`].
 pub(super) fn encoding(format: &Format) -> Result<Encoding> {
     Ok(match format {
+        Format::Json(json) if json.timestamps() != Written::Iso8601 => {
+            let found = format!(
+                "expected Iso8601 on a sink, found {}: others are read, not written yet",
+                json.timestamp_format
+            );
+            return Err(Error::user("`format.json.timestampFormat`", found));
+        }
         Format::Json(_) => Encoding::Json,
         Format::Csv(csv) => Encoding::Csv(CsvStyle {
             header: csv.header,

@@ -175,6 +175,16 @@ async fn what_is_not_supported_is_named() {
     assert!(read(folder.path(), avro.clone()).await.expect_err("refused").to_string().contains("`format.avro`"));
     let header = serde_json::json!({ "kafka": kafka, "format": { "csv": {} } });
     assert!(read(folder.path(), header).await.expect_err("refused").to_string().contains("say header: false"));
+    let millis =
+        serde_json::json!({ "files": { "url": "x" }, "format": { "json": { "timestampFormat": "EpochMillis" } } });
+    let refused = sink(SinkRequest {
+        sink: &resolved_sink(folder.path(), millis),
+        delivery: None,
+        values: &NoValues,
+        clock: Arc::new(SystemClock::new()),
+    });
+    let refused = refused.err().expect("refused").to_string();
+    assert!(refused.contains("`format.json.timestampFormat`") && refused.contains("EpochMillis"), "{refused}");
     let refused = sink(SinkRequest {
         sink: &resolved_sink(folder.path(), avro),
         delivery: None,

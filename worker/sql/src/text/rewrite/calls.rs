@@ -114,7 +114,8 @@ fn of_text(name: &str, args: &[Expr], place: Place) -> Rewritten {
             exactly(name, args, place)
                 .map(|[arg]| call("encode", vec![call(&format!("{name}_bytes"), vec![arg]), text("hex")])),
         ),
-        "to_base64" => Some(exactly(name, args, place).map(|[arg]| call("encode", vec![arg, text("base64")]))),
+        // As Java's encoder, with padding.
+        "to_base64" => Some(exactly(name, args, place).map(|[arg]| call("encode", vec![arg, text("base64pad")]))),
         "startswith" => Some(Ok(call("starts_with", args))),
         "endswith" => Some(Ok(call("ends_with", args))),
         _ => None,
