@@ -1,7 +1,7 @@
 //! Which unit a key belongs to: a hash that every machine and every version computes alike.
 //!
-//! Version [`KEY_HASH_VERSION`], written into `pipeline.json`. For each key column in order, `h = mix(h ^ word)` for each
-//! 64-bit word of the value, from `h = 0x9E3779B97F4A7C15`:
+//! Version [`KEY_HASH_VERSION`], written into `pipeline.json`. For each key column in order, and each 64-bit word of its
+//! value, `h = mix((h ^ word) + SEED)`, from `h = SEED`; `SEED` is `0x9E3779B97F4A7C15`, and the sum wraps:
 //!
 //! - NULL: the word `0x6E756C6C` ("null");
 //! - whole numbers, booleans, dates, times, timestamps, durations: the value as `i64` (so `INT 1` and `BIGINT 1` meet);
