@@ -33,7 +33,7 @@ const UNIT_QUEUE: usize = 2;
 /// Entries that wait for the next stage.
 const OUTBOX_QUEUE: usize = 16;
 /// Chunks that wait or are in work, for each that is in work.
-const CHUNKS_PER_THREAD: usize = 2;
+const CHUNKS_PER_THREAD: usize = 3;
 
 /// A unit that was acquired and does not run yet.
 pub struct Acquired {
