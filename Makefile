@@ -22,10 +22,9 @@ test: setup lint ## Formatting, lints, tests; generated files; examples; command
 	$(CARGO) test --workspace --all-targets --no-fail-fast
 	$(CARGO) test --workspace --doc
 
-e2e: setup setup-kafka ## What needs a real Kafka (Java and Maven are installed on Debian) and a real Kubernetes (as root)
+e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TLS (Java and Maven are installed on Debian)
 	$(CARGO) test --workspace --all-targets --no-run
 	$(CARGO) test --workspace --test kafka --test kafka_client -- --test-threads 2
-	e2e/cluster/test
 
 e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds it once, some six minutes)
 	e2e/cluster/test
@@ -33,6 +32,7 @@ e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds i
 lint: setup ## Formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --test kafka --test kafka_client --test cluster -- -D warnings
 
 generate: setup ## Write what is generated: the resource definitions of the chart, docs/reference
 	$(CARGO) test --workspace --test generated --no-run

@@ -65,8 +65,11 @@ fn expected(events: u64) -> BTreeMap<(String, u64), (u64, u64)> {
     windows
 }
 
+/// Key and window, to count and sum.
+type Windows = BTreeMap<(String, u64), (u64, u64)>;
+
 /// What was found, and how many rows came twice or before an earlier window of their key.
-fn found(seen: &[Seen]) -> (BTreeMap<(String, u64), (u64, u64)>, u64, u64) {
+fn found(seen: &[Seen]) -> (Windows, u64, u64) {
     let (mut windows, mut duplicated, mut out_of_order) = (BTreeMap::new(), 0, 0);
     let mut last: BTreeMap<String, u64> = BTreeMap::new();
     for record in seen {
