@@ -44,7 +44,9 @@ impl Location {
         let root = if let Some(path) = url.strip_prefix("s3://") {
             s3_root(url, &fixed[fixed.len().min("s3://".len())..], path)?
         } else {
-            Root::Local(base_dir.join(local_path(url, fixed)?))
+            let root = base_dir.join(local_path(url, fixed)?);
+            // The folder of a manifest that was named without one.
+            Root::Local(if root.as_os_str().is_empty() { PathBuf::from(".") } else { root })
         };
         let shown = if fixed.is_empty() || fixed.ends_with('/') { fixed.to_owned() } else { format!("{fixed}/") };
         Ok(Self { root, rest: rest.to_owned(), glob, shown })
@@ -137,6 +139,8 @@ mod tests {
         assert_eq!(one.shown("trips.json"), "data/trips.json");
         assert!(one.matches("trips.json") && one.matches("trips.json/part") && !one.matches("trips.json.gz"));
         assert_eq!(parse("trips.json").shown("trips.json"), "trips.json");
+        let here = Location::parse("*.json", Path::new("")).expect("a location");
+        assert_eq!(here.root, Root::Local(".".into()), "the manifest was named without a folder");
     }
 
     #[test]
