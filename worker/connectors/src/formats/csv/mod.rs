@@ -123,7 +123,7 @@ impl CsvDecoder {
     /// Says what the fields of a piece are called: `header` is its first record, as stored.
     ///
     /// # Errors
-    /// *User*: it is no record, or lacks a column that may be neither null nor a default.
+    /// *User*: it is no record, or lacks a column that may be neither null nor a default, or all columns.
     pub fn set_header(&self, piece: &Arc<str>, header: &[u8]) -> Result<()> {
         let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
         let mut cells = Vec::new();
@@ -149,6 +149,15 @@ impl CsvDecoder {
                 let detail = format!("expected in {place}, found {}", shorten(names.join(", ").as_bytes()));
                 return Err(Error::user(column.describe(), detail));
             }
+        }
+        // Older files may lack a column; one that has none is another file, or has another delimiter.
+        let mut fields = self.plan.columns.iter().filter(|c| c.metadata.is_none()).peekable();
+        if let Some(first) = fields.peek().map(|column| column.describe())
+            && !fields.any(|column| names.contains(&column.from))
+        {
+            let found = shorten(names.join(", ").as_bytes());
+            let detail = format!("expected it, or another column that is read, in {place}, found {found}");
+            return Err(Error::user(first, detail));
         }
         Ok(Arc::new(Layout::new(&self.plan, names)))
     }

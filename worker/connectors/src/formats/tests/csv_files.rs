@@ -83,6 +83,16 @@ fn other_marks_and_names_are_options() {
 }
 
 #[test]
+fn headers_without_any_column_are_those_of_another_file() {
+    let columns = vec![Column::new("zone", DataType::Utf8).from_field("Zone"), Column::new("id", DataType::Int32)];
+    let decoder = CsvDecoder::new(columns, CsvOptions::default()).unwrap();
+    let error = decoder.set_header(&Arc::from("b.csv"), b"Zone;id\n").unwrap_err().to_string();
+    let detail = "expected it, or another column that is read, in the header of `b.csv`, found Zone;id";
+    assert_eq!(error, format!("column `zone` (field `Zone`): {detail}"));
+    decoder.set_header(&Arc::from("old.csv"), b"id\n").expect("an older file may lack a column");
+}
+
+#[test]
 fn headers_that_lack_a_required_column_are_refused() {
     let decoder = decoder(CsvOptions::default());
     let error = decoder.set_header(&Arc::from("b.csv"), b"a,b\n").unwrap_err().to_string();
