@@ -131,9 +131,9 @@ impl Store {
         Ok(old)
     }
 
-    /// Writes as somebody else: no request, no fault, but an event.
+    /// Writes as somebody else: no request, no fault, but an event; nothing where the object was deleted meanwhile.
     pub fn edit(&mut self, key: &Key, edit: impl FnOnce(&mut Value)) {
-        let mut object = self.objects.get(key).cloned().unwrap_or_else(|| panic!("no {key:?}"));
+        let Some(mut object) = self.objects.get(key).cloned() else { return };
         edit(&mut object);
         self.change(key.clone(), object);
     }
