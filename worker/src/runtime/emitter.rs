@@ -92,13 +92,12 @@ impl Emitter {
 
     /// Whether rows for a target need not outlive this process.
     pub fn forgets(&self, target: Target) -> bool {
-        let output = self.outputs.iter().find(|output| output.target == target);
-        output.is_some_and(|output| output.capability == Capability::Volatile)
+        self.find(target).is_some_and(|output| output.capability == Capability::Volatile)
     }
 
     /// Whether everything that was written is sealed, or never will be.
     pub fn is_clean(&self) -> bool {
-        self.outputs.iter().all(|output| output.capability == Capability::Volatile || output.since.is_none())
+        self.outputs.iter().all(Output::is_clean)
     }
 
     /// What the sink itself knows of this unit's last direct commit.
@@ -159,17 +158,12 @@ impl Emitter {
 
     /// Whether an output still needs an entry of the outbox, where files hold those below `sealed_through`.
     pub fn needs(&self, target: Target, seq: u64, sealed_through: u64) -> bool {
-        let output = self.outputs.iter().find(|output| output.target == target);
-        output.is_some_and(|output| seq >= output.kept_from(sealed_through))
+        self.find(target).is_some_and(|output| seq >= output.kept_from(sealed_through))
     }
 
     /// Entries below this are needed by no output, `written` being the next that they take.
     pub fn done_through(&self, written: u64, sealed_through: u64) -> u64 {
-        let kept = |output: &Output| match output.capability {
-            Capability::Volatile => written,
-            _ if output.since.is_none() => written,
-            _ => output.kept_from(sealed_through),
-        };
+        let kept = |output: &Output| if output.is_clean() { written } else { output.kept_from(sealed_through) };
         self.outputs.iter().map(kept).min().unwrap_or(written)
     }
 
@@ -181,6 +175,10 @@ impl Emitter {
         Ok(())
     }
 
+    fn find(&self, target: Target) -> Option<&Output> {
+        self.outputs.iter().find(|output| output.target == target)
+    }
+
     fn output(&mut self, target: Target) -> Result<&mut Output> {
         let found = self.outputs.iter_mut().find(|output| output.target == target);
         found.ok_or_else(|| RunError::Internal(format!("rows for {target:?}, which this unit does not write")))
@@ -188,6 +186,11 @@ impl Emitter {
 }
 
 impl Output {
+    /// Whether everything that was written is sealed, or never will be.
+    fn is_clean(&self) -> bool {
+        self.capability == Capability::Volatile || self.since.is_none()
+    }
+
     /// The first entry of the outbox that it has not for good.
     fn kept_from(&self, sealed_through: u64) -> u64 {
         match self.capability {
