@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::{wait_for, web};
+use super::web;
+use crate::wait_for;
 
 /// The host between the nodes; `E2E_HOST` names another one that pods of another cluster reach.
 const HOST: &str = "172.30.77.1";

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use thalweg_e2e::cluster::kubectl::{Namespace, is_ready, name};
-use thalweg_e2e::cluster::{wait_for, web};
+use thalweg_e2e::cluster::web;
+use thalweg_e2e::wait_for;
 
 /// How long anything in the cluster may take.
 pub const LIMIT: Duration = Duration::from_secs(90);

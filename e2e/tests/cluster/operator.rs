@@ -8,7 +8,7 @@ use serde_json::Value;
 use thalweg_e2e::cluster::faults::{Host, Partition, kill_container};
 use thalweg_e2e::cluster::kubectl::{Namespace, name};
 use thalweg_e2e::cluster::s3::S3;
-use thalweg_e2e::cluster::wait_for;
+use thalweg_e2e::wait_for;
 
 use crate::hand::{ByHand, LIMIT, metric};
 use crate::pipelines::Counts;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use thalweg_e2e::cluster::faults::{Host, Partition};
 use thalweg_e2e::cluster::kubectl::{Namespace, name};
 use thalweg_e2e::cluster::s3::S3;
-use thalweg_e2e::cluster::wait_for;
+use thalweg_e2e::wait_for;
 
 use crate::hand::{ByHand, Holder, LIMIT, metric, report};
 use crate::pipelines::Counts;

@@ -8,7 +8,7 @@ use thalweg_e2e::kafka::{Kafka, Seen};
 
 use crate::events::{Found, check, fill};
 use crate::kills::kill_again_and_again;
-use crate::place::{Place, eventually};
+use crate::place::Place;
 
 /// How long output may take to be complete.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -47,7 +47,7 @@ spec:
 
 fn wait_for(kafka: &Kafka, topic: &str, count: usize) -> Vec<Seen> {
     let mut before = 0;
-    eventually("complete output", LIMIT, || {
+    thalweg_e2e::wait_for("complete output", LIMIT, || {
         let seen = kafka.committed(topic);
         // Complete, and nothing comes any more.
         let done = seen.len() >= count && seen.len() == before;
@@ -92,8 +92,8 @@ async fn a_new_partition_is_read_from_its_beginning_while_it_runs() {
     let place = Place::with(&manifest(&kafka, "Latest", ""));
     let run = place.run(&[]);
     // What was there before the start is not read: only what follows tells that it reads.
-    eventually("a start", LIMIT, || kafka_has(&kafka, "thalweg-progress.default.etl"));
-    eventually("a start", LIMIT, || kafka_has(&kafka, "out"));
+    thalweg_e2e::wait_for("a start", LIMIT, || kafka_has(&kafka, "thalweg-progress.default.etl"));
+    thalweg_e2e::wait_for("a start", LIMIT, || kafka_has(&kafka, "out"));
     std::thread::sleep(Duration::from_secs(2));
     kafka.send([Record::new("events", value(10)).partition(0)]).await;
     assert_eq!(wait_for(&kafka, "out", 1).len(), 1);

@@ -67,7 +67,7 @@ impl Run {
 
     /// Waits until something is so, while it runs.
     pub fn until<T>(&mut self, what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-        eventually(what, limit, || {
+        thalweg_e2e::wait_for(what, limit, || {
             assert!(!self.has_ended(), "no {what}, for it ended: {}", self.said());
             look()
         })
@@ -121,16 +121,4 @@ fn binary() -> PathBuf {
     let binary = folder.join("thalweg");
     assert!(binary.exists(), "{} is not there: build it first (make e2e does)", binary.display());
     binary
-}
-
-/// Waits until something is so.
-pub fn eventually<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(started.elapsed() < limit, "no {what} after {limit:?}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
