@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`cursors`] | where a log is read for whom: the main cursor, the catch-up cursor, who waits (pure) |
 //! | [`credit`] | how many ranges a receiver lets come (pure) |
+//! | [`hub`] | where units and readers of a process find each other |
+//! | [`routes`] | who is attached to what (pure) |
 //! | [`serve`] | one log, served to its subscribers |
 //! | [`subscriber`] | what a unit does with what comes of a log (pure) |
 //! | [`message`] | what readers and units say to each other |
@@ -18,7 +20,9 @@ pub mod channel;
 pub mod credit;
 pub mod cursors;
 pub mod frame;
+pub mod hub;
 pub mod identity;
 pub mod message;
+pub mod routes;
 pub mod serve;
 pub mod subscriber;

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn stamp(plan: u8) -> Stamp {
-        Stamp { plan: format!("plan-{plan}"), layout: 1, incarnation: Incarnation(1) }
+        Stamp { plan: format!("plan-{plan}").into(), layout: 1, incarnation: Incarnation(1) }
     }
 
     fn attempt(count: u64) -> Attempt {

@@ -5,10 +5,10 @@ use thalweg_exchange::identity::{Identity, Peers};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::worker::{LIMIT, Numbers, Then, Unit, Worker, run};
+use super::worker::{LIMIT, Numbers, Unit, Worker, run};
 
 fn numbers() -> Numbers {
-    Numbers { first: 0, end: 10, range: 3, then: Then::Ends }
+    Numbers { end: 10, range: 3, ..Numbers::default() }
 }
 
 #[tokio::test]

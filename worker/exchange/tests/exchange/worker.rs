@@ -18,46 +18,86 @@ use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
 use thalweg_exchange::channel::{ClientStream, Receiver, Sender, ServerStream, accept, connect};
 use thalweg_exchange::credit::Credits;
+use thalweg_exchange::cursors::PATIENCE;
 use thalweg_exchange::identity::{Fingerprint, Identity, Peers};
 use thalweg_exchange::message::{Attempt, Message, Range, Rows, Stamp, Subscription};
 use thalweg_exchange::serve::{Command, LogServer, RangeReader, RangeSource, ReadRange};
 use thalweg_exchange::subscriber::{OnRange, OnRefusal, Subscriber};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Longest that anything here may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// What comes after the last number.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Then {
     /// The log has ended.
+    #[default]
     Ends,
     /// More may come, and never does.
     Waits,
 }
 
 /// Numbers `0..end`, `range` of them in a range; the log before `first` was trimmed.
+#[derive(Default)]
 pub struct Numbers {
     pub first: u64,
     pub end: u64,
     pub range: u64,
     pub then: Then,
+    pub is_awaited: bool,
+    /// Readers that are open.
+    pub open: Shared<usize>,
+    /// What was committed, by the index of the unit.
+    pub committed: Shared<Vec<(u32, Position)>>,
+}
+
+/// A value that a log changes while a test waits for what it will be.
+pub struct Shared<T>(watch::Sender<T>);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Default> Default for Shared<T> {
+    fn default() -> Self {
+        Self(watch::Sender::default())
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    pub fn get(&self) -> T {
+        self.0.borrow().clone()
+    }
+
+    pub async fn until(&self, is_met: impl FnMut(&T) -> bool) {
+        let mut receiver = self.0.subscribe();
+        tokio::time::timeout(LIMIT, receiver.wait_for(is_met)).await.expect("in time").expect("it is not dropped");
+    }
 }
 
 #[async_trait]
 impl RangeSource for Numbers {
     fn serves(&self, stamp: &Stamp) -> bool {
-        stamp.plan == "plan"
+        &*stamp.plan == "plan"
     }
 
-    async fn open(&self, from: LogProgress) -> Result<Box<dyn RangeReader>> {
+    async fn open(&self, from: LogProgress, _cuts: Vec<LogProgress>) -> Result<Box<dyn RangeReader>> {
         let at = offset(from.next);
         if at < self.first {
             return Err(Error::data_loss("reading numbers", format!("they start at {}", self.first)));
         }
-        Ok(Box::new(Reader { at, end: self.end, range: self.range, then: self.then }))
+        self.open.0.send_modify(|open| *open += 1);
+        let (is_awaited, open) = (self.is_awaited, self.open.clone());
+        Ok(Box::new(Reader { at, end: self.end, range: self.range, then: self.then, is_awaited, open }))
+    }
+
+    fn committed(&self, subscription: &Subscription, next: Position) {
+        self.committed.0.send_modify(|committed| committed.push((subscription.unit.index, next)));
     }
 }
 
@@ -66,6 +106,14 @@ struct Reader {
     end: u64,
     range: u64,
     then: Then,
+    is_awaited: bool,
+    open: Shared<usize>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.open.0.send_modify(|open| *open -= 1);
+    }
 }
 
 #[async_trait]
@@ -78,18 +126,23 @@ impl RangeReader for Reader {
         self.at = until.map_or(self.end, offset).min(self.end).min(from + self.range);
         let watermark = if from == self.end { Watermark::END } else { Watermark(self.at.cast_signed()) };
         let after = LogProgress { next: Position::at(self.at), watermark, ..LogProgress::START };
-        Ok(Box::new(Read { from, after }))
+        Ok(Box::new(Read { from, after, is_awaited: self.is_awaited }))
     }
 }
 
 struct Read {
     from: u64,
     after: LogProgress,
+    is_awaited: bool,
 }
 
 impl ReadRange for Read {
     fn after(&self) -> LogProgress {
         self.after
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 
     /// Each unit of two gets the numbers of its own parity.
@@ -116,7 +169,7 @@ pub fn subscription(index: u32) -> Subscription {
 }
 
 pub fn stamp(plan: &str) -> Stamp {
-    Stamp { plan: plan.to_owned(), layout: 1, incarnation: Incarnation(1) }
+    Stamp { plan: plan.into(), layout: 1, incarnation: Incarnation(1) }
 }
 
 /// A worker that serves numbers until it is dropped.
@@ -141,7 +194,8 @@ impl Worker {
         let (commands, received) = mpsc::unbounded_channel();
         let serve = async move {
             let mut tasks = JoinSet::new();
-            tasks.spawn(LogServer::new(Arc::new(numbers), Arc::new(SystemClock::new())).run(received));
+            let clock = Arc::new(SystemClock::new());
+            tasks.spawn(LogServer::new(Arc::new(numbers), clock, PATIENCE, received).run());
             while let Ok((stream, peer)) = listener.accept().await {
                 let (config, commands) = (config.clone(), commands.clone());
                 tasks.spawn(async move {
