@@ -33,6 +33,7 @@ pub enum FrameError {
 #[serde(rename_all = "camelCase", tag = "type")]
 enum Header {
     Hello { protocol: u32, run: RunId },
+    Alive,
     Subscribe { subscription: Subscription, attempt: Attempt, stamp: Stamp, accepted: LogProgress, credit: u32 },
     Grant { subscription: Subscription, attempt: Attempt, ranges: u32 },
     Committed { subscription: Subscription, attempt: Attempt, next: Position },
@@ -95,6 +96,7 @@ pub fn decode(mut frame: Bytes) -> Result<Message, FrameError> {
     let header = serde_json::from_slice(&take(&mut frame, length as usize)?)?;
     let message = match header {
         Header::Hello { protocol, run } => Message::Hello { protocol, run },
+        Header::Alive => Message::Alive,
         Header::Subscribe { subscription, attempt, stamp, accepted, credit } => {
             Message::Subscribe { subscription, attempt, stamp, accepted, credit }
         }
@@ -112,6 +114,7 @@ pub fn decode(mut frame: Bytes) -> Result<Message, FrameError> {
 fn header(message: &Message, rows_bytes: usize, dead_letters_bytes: usize) -> Header {
     match message.clone() {
         Message::Hello { protocol, run } => Header::Hello { protocol, run },
+        Message::Alive => Header::Alive,
         Message::Subscribe { subscription, attempt, stamp, accepted, credit } => {
             Header::Subscribe { subscription, attempt, stamp, accepted, credit }
         }
@@ -248,6 +251,7 @@ mod tests {
         let unit = subscription().unit;
         let messages = [
             Message::Hello { protocol: 1, run: RunId("run".to_owned()) },
+            Message::Alive,
             Message::Subscribe {
                 subscription: subscription(),
                 attempt: ATTEMPT,

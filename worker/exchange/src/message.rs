@@ -57,6 +57,8 @@ pub enum Message {
         /// Who speaks.
         run: RunId,
     },
+    /// Whoever speaks is alive, and has nothing else to say.
+    Alive,
     /// A unit wants a log from where it is. Again: what was sent since is not taken.
     Subscribe {
         /// Who wants what.

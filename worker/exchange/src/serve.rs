@@ -93,6 +93,13 @@ pub enum Command {
         /// The first position that is not.
         next: Position,
     },
+    /// The log is read elsewhere: the unit is to hear it, and is served no more.
+    Refer {
+        /// Who.
+        subscription: Subscription,
+        /// Which of the unit's subscriptions.
+        attempt: Attempt,
+    },
     /// A unit wants the log no longer, or its connection is gone.
     Unsubscribe {
         /// Who.
@@ -285,12 +292,15 @@ impl LogServer {
             _ => Refusal::Failed { detail: error.to_string() },
         };
         for subscription in self.cursors.served_by(which, from.next) {
-            if let Some(Outlet { attempt, to, .. }) = self.outlets.get(&subscription) {
-                let (attempt, reason, id) = (*attempt, reason.clone(), subscription.clone());
-                // Whoever has gone need not be told.
-                let _ = to.send(Message::Refused { subscription: id, attempt, reason });
-            }
-            self.forget(&subscription);
+            self.refuse(subscription, reason.clone());
+        }
+    }
+
+    fn refuse(&mut self, subscription: Subscription, reason: Refusal) {
+        self.cursors.unsubscribe(&subscription);
+        if let Some(Outlet { attempt, to, .. }) = self.outlets.remove(&subscription) {
+            // Whoever has gone need not be told.
+            let _ = to.send(Message::Refused { subscription, attempt, reason });
         }
     }
 
@@ -311,11 +321,15 @@ impl LogServer {
             Command::Committed { subscription, attempt, next } if self.is_current(&subscription, attempt) => {
                 self.source.committed(&subscription, next);
             }
+            Command::Refer { subscription, attempt } if self.is_current(&subscription, attempt) => {
+                self.refuse(subscription, Refusal::NotReader);
+            }
             Command::Unsubscribe { subscription, attempt } if self.is_current(&subscription, attempt) => {
                 self.forget(&subscription);
             }
             // Of an owner before, or a connection before.
-            Command::Grant { .. } | Command::Committed { .. } | Command::Unsubscribe { .. } => {}
+            Command::Grant { .. } | Command::Committed { .. } | Command::Refer { .. } | Command::Unsubscribe { .. } => {
+            }
         }
     }
 

@@ -3,17 +3,15 @@
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::unit::Epoch;
-use thalweg_exchange::identity::{Identity, Peers};
+use thalweg_exchange::identity::Identity;
 use thalweg_exchange::subscriber::OnRefusal;
 use tokio::time::timeout;
 
-use super::worker::{LIMIT, Numbers, Then, Unit, Worker};
+use super::worker::{LIMIT, Numbers, Then, Unit, Worker, named};
 
 async fn pair(numbers: Numbers) -> (Identity, Worker) {
     let identity = Identity::generate().expect("a key");
-    let peers = Peers::default();
-    peers.replace([identity.fingerprint()]);
-    let worker = Worker::serving(numbers, peers).await;
+    let worker = Worker::serving(numbers, named(&identity)).await;
     (identity, worker)
 }
 
@@ -57,9 +55,7 @@ async fn a_unit_goes_on_with_another_reader_where_it_was() {
     timeout(LIMIT, gone).await.expect("it learns that the reader is gone");
     assert!(!unit.accepted().has_ended());
 
-    let peers = Peers::default();
-    peers.replace([identity.fingerprint()]);
-    let other = Worker::serving(Numbers { end: 500, range: 11, ..Numbers::default() }, peers).await;
+    let other = Worker::serving(Numbers { end: 500, range: 11, ..Numbers::default() }, named(&identity)).await;
     let mut connection = unit.subscribe(&identity, &other, "plan").await;
     timeout(LIMIT, unit.take_all(&mut connection)).await.expect("in time");
     assert_eq!(unit.numbers, unit.expected(500));

@@ -1,6 +1,6 @@
 //! A worker that reads one log of numbers and serves it, and a unit elsewhere that wants it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,18 @@ use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
-use thalweg_exchange::channel::{ClientStream, Receiver, Sender, ServerStream, accept, connect};
+use thalweg_exchange::channel::{ClientStream, Receiver, Sender, connect};
 use thalweg_exchange::credit::Credits;
 use thalweg_exchange::cursors::PATIENCE;
-use thalweg_exchange::identity::{Fingerprint, Identity, Peers};
+use thalweg_exchange::hub::{Hub, Served};
+use thalweg_exchange::identity::{Fingerprint, Identity};
+use thalweg_exchange::link::PeerAddress;
 use thalweg_exchange::message::{Attempt, Message, Range, Rows, Stamp, Subscription};
-use thalweg_exchange::serve::{Command, LogServer, RangeReader, RangeSource, ReadRange};
+use thalweg_exchange::serve::{RangeReader, RangeSource, ReadRange};
 use thalweg_exchange::subscriber::{OnRange, OnRefusal, Subscriber};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 /// Longest that anything here may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -74,6 +76,10 @@ impl<T: Clone> Shared<T> {
         self.0.borrow().clone()
     }
 
+    pub fn change(&self, change: impl FnOnce(&mut T)) {
+        self.0.send_modify(change);
+    }
+
     pub async fn until(&self, is_met: impl FnMut(&T) -> bool) {
         let mut receiver = self.0.subscribe();
         tokio::time::timeout(LIMIT, receiver.wait_for(is_met)).await.expect("in time").expect("it is not dropped");
@@ -91,13 +97,13 @@ impl RangeSource for Numbers {
         if at < self.first {
             return Err(Error::data_loss("reading numbers", format!("they start at {}", self.first)));
         }
-        self.open.0.send_modify(|open| *open += 1);
+        self.open.change(|open| *open += 1);
         let (is_awaited, open) = (self.is_awaited, self.open.clone());
         Ok(Box::new(Reader { at, end: self.end, range: self.range, then: self.then, is_awaited, open }))
     }
 
     fn committed(&self, subscription: &Subscription, next: Position) {
-        self.committed.0.send_modify(|committed| committed.push((subscription.unit.index, next)));
+        self.committed.change(|committed| committed.push((subscription.unit.index, next)));
     }
 }
 
@@ -112,7 +118,7 @@ struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.open.0.send_modify(|open| *open -= 1);
+        self.open.change(|open| *open -= 1);
     }
 }
 
@@ -168,15 +174,28 @@ pub fn subscription(index: u32) -> Subscription {
     Subscription { unit: UnitId { stage: StageId(1), index }, input: 0, log }
 }
 
+/// The workers that units run in, one each, where nobody connects to them; all have one key.
+pub fn named(identity: &Identity) -> Vec<PeerAddress> {
+    let (address, fingerprint) = (SocketAddr::from(([127, 0, 0, 1], 1)), identity.fingerprint());
+    let runs = [0, 1].into_iter().flat_map(|index| [1, 2].map(|epoch| run_of(index, Epoch(epoch))));
+    runs.map(|run| PeerAddress { run, address, fingerprint }).collect()
+}
+
+fn run_of(index: u32, epoch: Epoch) -> RunId {
+    run(&format!("unit-{index}-{epoch}"))
+}
+
 pub fn stamp(plan: &str) -> Stamp {
     Stamp { plan: plan.into(), layout: 1, incarnation: Incarnation(1) }
 }
 
 /// A worker that serves numbers until it is dropped.
 pub struct Worker {
+    pub hub: Hub,
     pub address: SocketAddr,
     pub fingerprint: Fingerprint,
     task: AbortHandle,
+    _served: Served,
 }
 
 impl Drop for Worker {
@@ -186,62 +205,17 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    pub async fn serving(numbers: Numbers, peers: Peers) -> Self {
+    pub async fn serving(numbers: Numbers, peers: Vec<PeerAddress>) -> Self {
         let identity = Identity::generate().expect("a key");
-        let config = identity.server_config(peers).expect("a configuration");
+        let fingerprint = identity.fingerprint();
+        let hub = Hub::new(run("reader"), Arc::new(SystemClock::new()), PATIENCE);
+        hub.place(peers, BTreeMap::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
-        let (commands, received) = mpsc::unbounded_channel();
-        let serve = async move {
-            let mut tasks = JoinSet::new();
-            let clock = Arc::new(SystemClock::new());
-            tasks.spawn(LogServer::new(Arc::new(numbers), clock, PATIENCE, received).run());
-            while let Ok((stream, peer)) = listener.accept().await {
-                let (config, commands) = (config.clone(), commands.clone());
-                tasks.spawn(async move {
-                    // Who is not known is refused, and sees why.
-                    let Ok((channel, _)) = accept(stream, peer, config, &run("reader")).await else { return };
-                    let (sender, receiver) = channel.split();
-                    let (to, messages) = mpsc::unbounded_channel();
-                    tokio::join!(forward(sender, messages), obey(receiver, to, commands));
-                });
-            }
-        };
-        let task = tokio::spawn(serve).abort_handle();
-        Self { address, fingerprint: identity.fingerprint(), task }
-    }
-}
-
-async fn forward(mut sender: Sender<ServerStream>, mut messages: mpsc::UnboundedReceiver<Message>) {
-    while let Some(message) = messages.recv().await {
-        if sender.send(&message).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Passes on what a unit asks for, and unsubscribes it once its connection is gone.
-async fn obey(
-    mut receiver: Receiver<ServerStream>,
-    to: mpsc::UnboundedSender<Message>,
-    commands: mpsc::UnboundedSender<Command>,
-) {
-    let mut known = Vec::new();
-    while let Ok(Some(message)) = receiver.receive().await {
-        let command = match message {
-            Message::Subscribe { subscription, attempt, stamp, accepted, credit } => {
-                known.push((subscription.clone(), attempt));
-                Command::Subscribe { subscription, attempt, stamp, accepted, credit, to: to.clone() }
-            }
-            Message::Grant { subscription, attempt, ranges } => Command::Grant { subscription, attempt, ranges },
-            Message::Unsubscribe { subscription, attempt } => Command::Unsubscribe { subscription, attempt },
-            other => panic!("a unit does not say {other:?}"),
-        };
-        commands.send(command).expect("the log is served");
-    }
-    for (subscription, attempt) in known {
-        // At the end of the test the log may be gone.
-        let _ = commands.send(Command::Unsubscribe { subscription, attempt });
+        let served = hub.serve(subscription(0).log, Arc::new(numbers));
+        let listening = hub.clone();
+        let task = tokio::spawn(async move { listening.listen(listener, &identity).await.map(|_| ()) }).abort_handle();
+        Self { hub, address, fingerprint, task, _served: served }
     }
 }
 
@@ -282,7 +256,9 @@ impl Unit {
     /// Connects, and asks for the log from where the unit is.
     pub async fn subscribe(&mut self, identity: &Identity, worker: &Worker, plan: &str) -> Connection {
         let config = identity.client_config(worker.fingerprint).expect("a configuration");
-        let (channel, peer) = connect(worker.address, config, &run("unit")).await.expect("it is known");
+        let (channel, peer) = connect(worker.address, config, &run_of(self.index, self.subscriber.attempt().epoch))
+            .await
+            .expect("it is known");
         assert_eq!(peer.run, run("reader"));
         let (mut sender, receiver) = channel.split();
         let message = Message::Subscribe {
