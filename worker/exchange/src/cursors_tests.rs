@@ -217,10 +217,11 @@ fn whoever_comes_late_hears_that_the_log_is_idle() {
 fn one_that_is_waited_for_without_end_is_never_left_behind() {
     let mut cursors = Cursors::new(Duration::MAX);
     cursors.subscribe("quick", at(0), 9, seconds(0));
-    cursors.subscribe("slow", at(0), 0, seconds(0));
+    cursors.subscribe("slow", at(0), 1, seconds(0));
+    assert_eq!(cursors.served(Which::Main, Position::START, at(4), seconds(1)), ["quick", "slow"]);
     assert_eq!(cursors.want(Which::Main, seconds(1_000_000)), Want::Wait(Duration::MAX));
     cursors.grant(&"slow", 1);
-    assert_eq!(cursors.want(Which::Main, seconds(1_000_000)), Want::Read { from: at(0), until: None });
+    assert_eq!(cursors.want(Which::Main, seconds(1_000_000)), Want::Read { from: at(4), until: None });
 }
 
 #[test]
