@@ -29,8 +29,7 @@ impl<'a> Fleet<'a> {
     /// Who lives, and who of them serves a plan: `most` at the most. Those beyond hand over what they have, which is how
     /// a worker that has surged takes the place of one that is to stop.
     pub fn of(observed: &'a Observed, plan: &str, most: usize) -> Self {
-        let live: Vec<_> =
-            observed.slots.iter().filter_map(|lease| Candidate::new(observed, plan, lease)).collect();
+        let live: Vec<_> = observed.slots.iter().filter_map(|lease| Candidate::new(observed, plan, lease)).collect();
         let newest = live.iter().filter(|live| live.able).min_by_key(|live| live.age).map(|live| live.template);
         let mut able: Vec<&Candidate<'_>> = live.iter().filter(|live| live.able).collect();
         // Stable: among equals the first slots.

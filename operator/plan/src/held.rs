@@ -66,9 +66,8 @@ pub struct Moves {
 /// Counts changes of owner. Units that had none do not move.
 pub fn moves(before: &AssignmentSpec, after: &AssignmentSpec) -> Moves {
     let old: BTreeMap<UnitId, &UnitAssignment> = before.units.iter().map(|unit| (unit.unit, unit)).collect();
-    let moved = |unit: &&UnitAssignment| {
-        old.get(&unit.unit).is_some_and(|old| old.owner.is_some() && old.epoch < unit.epoch)
-    };
+    let moved =
+        |unit: &&UnitAssignment| old.get(&unit.unit).is_some_and(|old| old.owner.is_some() && old.epoch < unit.epoch);
     let mut moves = Moves::default();
     after.units.iter().filter(moved).for_each(|unit| match unit.previous {
         Some(_) => moves.handoffs += 1,

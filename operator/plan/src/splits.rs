@@ -103,8 +103,12 @@ pub(crate) fn read(
     limit: MoveLimit,
 ) -> Vec<SplitAssignment> {
     let weights = weights(&splits, observed);
-    let mut states: Vec<UnitState> =
-        splits.iter().zip(&weights).zip(0..).map(|((split, weight), index)| state(split, *weight, index, fleet)).collect();
+    let mut states: Vec<UnitState> = splits
+        .iter()
+        .zip(&weights)
+        .zip(0..)
+        .map(|((split, weight), index)| state(split, *weight, index, fleet))
+        .collect();
     for (unit, split) in units.iter().filter(|(unit, _)| unit.published.previous.is_some()) {
         if unit.progress == Progress::Acquiring && states[*split].progress == Progress::Owned {
             states[*split].progress = Progress::Acquiring;

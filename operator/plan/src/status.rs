@@ -6,10 +6,10 @@ mod figures;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
 
+use crate::held::{Held, held};
 use crate::names::Names;
 use crate::objects::selector;
 use crate::observed::Observed;
-use crate::held::{Held, held};
 use crate::plan::{Plan, Step};
 use crate::problem::Problem;
 use crate::validate::ValidatedPipeline;
