@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thalweg_core::clock::{SharedClock, SystemClock};
 use thalweg_core::unit::RunId;
+use thalweg_state::Sharing;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +66,7 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
     let clock: SharedClock = Arc::new(SystemClock::new());
     let settings = Settings {
         state: args.state,
+        sharing: Sharing::Alone,
         fresh: args.fresh,
         secrets: Mounted::together(args.secrets),
         threads,

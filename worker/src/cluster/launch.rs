@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::Error;
 use thalweg_core::unit::RunId;
+use thalweg_state::Sharing;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +86,7 @@ impl Launcher {
         let planned = planned.map_err(|error| RunError::Internal(format!("planning stopped: {error}")))??;
         let settings = job::Settings {
             state: self.state.clone(),
+            sharing: Sharing::Assigned,
             fresh: false,
             secrets: self.mounted.clone(),
             threads: self.threads,

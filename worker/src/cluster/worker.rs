@@ -17,7 +17,7 @@ use super::duty::{Duty, Me, Why, duty};
 use super::error::ClusterError;
 use super::launch::Launcher;
 use super::lease::{Leases, Written, seen};
-use super::slot::{Choice, RENEW_EVERY, Watch};
+use super::slot::{Choice, Watch, renew_every};
 use super::step::{Phase, Step, after, next_step};
 use super::table::{Published, Table, newer};
 use crate::runtime::RunError;
@@ -27,7 +27,7 @@ use crate::runtime::ownership::Epochs;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How soon a renewal that failed is tried again.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
-/// How long one answer of the API server may take.
+/// How long one answer of the API server, or one turn in a folder, may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// A worker with everything that it touches.
@@ -272,7 +272,8 @@ impl Tenure<'_> {
 /// Renews a Lease until the slot is to be left; the Lease as it was written last, or `None` where it is lost, which is
 /// a reason to leave. An API server that is away is none: epochs decide who may write.
 async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> Option<Lease> {
-    let (mut lease, mut pause) = (lease, RENEW_EVERY);
+    let every = renew_every(seen(&lease).lasts);
+    let (mut lease, mut pause) = (lease, every);
     let mut said = Said::default();
     loop {
         tokio::select! {
@@ -281,7 +282,7 @@ async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> O
         }
         let written = tokio::time::timeout(ANSWER, leases.renew(&lease)).await;
         match written.unwrap_or_else(|_| Err(silent("renewing the slot's Lease"))) {
-            Ok(Written::Done(renewed)) => (lease, pause, said) = (*renewed, RENEW_EVERY, Said::default()),
+            Ok(Written::Done(renewed)) => (lease, pause, said) = (*renewed, every, Said::default()),
             Ok(Written::Overtaken | Written::Gone) => {
                 tracing::warn!(slot = seen(&lease).slot.0, "another worker holds the slot, or it is gone");
                 leave.cancel();
@@ -289,7 +290,7 @@ async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> O
             }
             Err(error) => {
                 said.once(&error.to_string());
-                pause = RENEW_AGAIN;
+                pause = RENEW_AGAIN.min(every);
             }
         }
     }

@@ -18,7 +18,7 @@ use thalweg_crds::state::StateSpec;
 use thalweg_sql::catalog::WatermarkSpec;
 use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
 use thalweg_sql::window::KEY_HASH_VERSION;
-use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, StageLayout, StateRoot};
+use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, Sharing, StageLayout, StateRoot};
 
 use super::outputs::Outputs;
 use super::planned::{Planned, schema};
@@ -35,6 +35,8 @@ const UNIT_BUDGET_BYTES: usize = 64 << 20;
 pub struct Settings {
     /// Overrides `state.url`.
     pub state: Option<String>,
+    /// Who else may use it meanwhile, where it is a folder.
+    pub sharing: Sharing,
     /// Start from scratch.
     pub fresh: bool,
     /// Secrets and ConfigMaps.
@@ -138,7 +140,10 @@ async fn root(url: Option<String>, access: BucketAccess, settings: &Settings, ro
     }
     let (url, bucket) = &key;
     let root = match url {
-        Some(url) => StateRoot::open(url, &RootOptions { bucket: bucket.clone(), ..RootOptions::default() }).await?,
+        Some(url) => {
+            let (bucket, sharing) = (bucket.clone(), settings.sharing);
+            StateRoot::open(url, &RootOptions { bucket, sharing, ..RootOptions::default() }).await?
+        }
         None => StateRoot::in_memory(Incarnation(settings.clock.wall_millis().unsigned_abs())),
     };
     roots.0.insert(key, root.clone());
