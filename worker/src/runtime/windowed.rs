@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{StateEntry, WindowState};
+use thalweg_sql::window::{Closed, StateEntry, WindowState};
 use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
@@ -31,7 +31,7 @@ const DELTA_BYTES: usize = 2 << 20;
 const FULL_POLL: Duration = Duration::from_millis(5);
 /// How often a unit that hears nothing looks whether something is due.
 const TICK: Duration = Duration::from_millis(50);
-/// Without a store a commit costs little: how often windows are closed then.
+/// How often windows are closed, in memory: tables are smaller and faster for it. Without a store that is a commit too.
 const CLOSE_EVERY: Duration = Duration::from_millis(50);
 /// `V` is committed at least this often, though nothing else changes.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
@@ -66,6 +66,11 @@ pub struct WindowedUnit {
     backlog: Backlog,
     /// Entries below this were written to the sink's writers.
     written: u64,
+    /// What was closed since the last commit, and waits for the next one. Nobody sees it before.
+    closed: Vec<Entry>,
+    /// Bytes of these rows.
+    closed_bytes: usize,
+    last_close: Duration,
     /// Dead letters that wait for the next commit.
     dead_letters: Vec<RecordBatch>,
     dirty: bool,
@@ -95,6 +100,9 @@ impl WindowedUnit {
             panes: HashMap::new(),
             backlog: Backlog::new(next),
             written: next,
+            closed: Vec::new(),
+            closed_bytes: 0,
+            last_close: last_commit,
             dead_letters: Vec::new(),
             dirty: false,
             state_bytes: 0,
@@ -159,6 +167,8 @@ impl WindowedUnit {
             }
             if self.is_due() {
                 self.commit().await?;
+            } else if self.ledger.store.is_some() {
+                self.close_early()?;
             }
         }
         self.commit().await?;
@@ -189,7 +199,8 @@ impl WindowedUnit {
         let since = self.context.clock.monotonic() - self.last_commit;
         let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
-        let full = self.state.delta_bytes() >= DELTA_BYTES || self.backlog.is_full() || self.is_awaited();
+        let large = self.state.delta_bytes() >= DELTA_BYTES || self.closed_bytes >= EMIT_BYTES;
+        let full = large || self.backlog.is_full() || self.is_awaited();
         quiet || full || (since >= every && self.has_work())
     }
 
@@ -285,41 +296,63 @@ impl WindowedUnit {
         Ok(())
     }
 
+    /// Closes windows between commits: the rows wait for the next one, and until then nothing of it has happened.
+    fn close_early(&mut self) -> Result<()> {
+        let now = self.context.clock.monotonic();
+        if now - self.last_close < CLOSE_EVERY {
+            return Ok(());
+        }
+        self.last_close = now;
+        let watermark = self.ledger.watermark();
+        self.ledger.record.closing = watermark;
+        while self.closed_bytes < EMIT_BYTES {
+            let closed = self.state.close_early(watermark).map_err(|message| self.failed(message))?;
+            let Some(closed) = closed else { break };
+            self.append_closed(closed);
+        }
+        Ok(())
+    }
+
     /// Closes windows behind the watermark: the rows become outbox entries. Returns whether all were closed.
     fn close(&mut self, writes: &mut WriteSet) -> Result<(Vec<Entry>, bool)> {
         let watermark = self.ledger.watermark();
         // Committed with the first part of what it closes: whoever continues must not take rows into windows that were
         // given out in part.
         self.ledger.record.closing = watermark;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
         for rows in std::mem::take(&mut self.dead_letters) {
             self.count(Target::DeadLetters, &rows);
-            self.append(Target::DeadLetters, self.ledger.record.watermark, Some(rows), &mut entries);
+            self.append(Target::DeadLetters, self.ledger.record.watermark, Some(rows));
         }
         let done = loop {
-            if bytes >= EMIT_BYTES {
+            if self.closed_bytes >= EMIT_BYTES {
                 break false;
             }
             let Some(closed) = self.state.close(watermark).map_err(|message| self.failed(message))? else { break true };
-            bytes += closed.batch.get_array_memory_size();
-            self.ledger.record.cursor = Some(closed.cursor);
-            if closed.batch.num_rows() > 0 {
-                self.count(Target::Main, &closed.batch);
-                self.append(Target::Main, self.ledger.record.watermark, Some(closed.batch), &mut entries);
-            }
+            self.append_closed(closed);
         };
         if done && watermark > self.ledger.record.watermark {
             self.ledger.record.watermark = watermark;
             if matches!(self.downstream, Downstream::Stage { .. }) {
-                self.append(Target::Main, watermark, None, &mut entries);
+                self.append(Target::Main, watermark, None);
             }
         }
+        self.closed_bytes = 0;
+        let entries = std::mem::take(&mut self.closed);
         self.put_entries(&entries, writes)?;
         Ok((entries, done))
     }
 
-    fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>, entries: &mut Vec<Entry>) {
-        entries.push(Entry { seq: self.ledger.record.outbox_next, target, watermark, rows });
+    fn append_closed(&mut self, closed: Closed) {
+        self.closed_bytes += closed.batch.get_array_memory_size();
+        self.ledger.record.cursor = Some(closed.cursor);
+        if closed.batch.num_rows() > 0 {
+            self.count(Target::Main, &closed.batch);
+            self.append(Target::Main, self.ledger.record.watermark, Some(closed.batch));
+        }
+    }
+
+    fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>) {
+        self.closed.push(Entry { seq: self.ledger.record.outbox_next, target, watermark, rows });
         self.ledger.record.outbox_next += 1;
     }
 
@@ -366,6 +399,7 @@ impl WindowedUnit {
 
     fn committed(&mut self, started: Duration) {
         self.last_commit = self.context.clock.monotonic();
+        self.last_close = self.last_commit;
         let counters = stage_counters(&self.context.counters, self.context.id);
         let took = self.last_commit - started;
         counters.commits.add(1);
