@@ -20,10 +20,11 @@ use super::message::{LogKey, Message, Range, Rows};
 use super::outbox::{Acknowledged, Entry, decode_rows, encode_rows};
 use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 
-/// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
-/// stage close their windows at about the same time, and each entry is here as rows, as a value to be stored, and in
-/// the store's memory.
-const EMIT_BYTES: usize = 1 << 20;
+/// Bytes that what one commit emits takes at the most; the rest of a large pane follows in the next ones. All units of a
+/// stage close their windows at about the same time.
+const EMIT_BYTES: usize = 4 << 20;
+/// How often a row is here that is stored: as a row, as a value to be stored, and in the store's memory.
+const STORED_COPIES: usize = 3;
 /// What was merged since the last commit makes the next one due at this size: it becomes entries to be stored, all at
 /// once.
 const DELTA_BYTES: usize = 2 << 20;
@@ -68,7 +69,7 @@ pub struct WindowedUnit {
     written: u64,
     /// What was closed since the last commit, and waits for the next one. Nobody sees it before.
     closed: Vec<Entry>,
-    /// Bytes of these rows.
+    /// Bytes that these take.
     closed_bytes: usize,
     last_close: Duration,
     /// Dead letters that wait for the next commit.
@@ -343,7 +344,8 @@ impl WindowedUnit {
     }
 
     fn append_closed(&mut self, closed: Closed) {
-        self.closed_bytes += closed.batch.get_array_memory_size();
+        let copies = if self.stores(Target::Main) { STORED_COPIES } else { 1 };
+        self.closed_bytes += copies * closed.batch.get_array_memory_size();
         self.ledger.record.cursor = Some(closed.cursor);
         if closed.batch.num_rows() > 0 {
             self.count(Target::Main, &closed.batch);
@@ -361,15 +363,20 @@ impl WindowedUnit {
         if self.ledger.store.is_none() {
             return Ok(());
         }
-        let to_sink = matches!(self.downstream, Downstream::Sink);
         for entry in entries {
-            let value = if to_sink && self.emitter.forgets(entry.target) { Bytes::new() } else { entry.encode()? };
+            let value = if self.stores(entry.target) { entry.encode()? } else { Bytes::new() };
             self.backlog.push(entry.seq, value.len());
             if !value.is_empty() {
                 writes.put(layout::outbox_key(entry.seq), value);
             }
         }
         Ok(())
+    }
+
+    /// Whether rows for a target must outlive this process.
+    fn stores(&self, target: Target) -> bool {
+        let is_forgotten = matches!(self.downstream, Downstream::Sink) && self.emitter.forgets(target);
+        self.ledger.store.is_some() && !is_forgotten
     }
 
     fn count(&mut self, target: Target, rows: &RecordBatch) {
@@ -443,9 +450,11 @@ impl WindowedUnit {
     async fn flush(&mut self) -> Result<()> {
         let mut writes = WriteSet::default();
         self.emitter.deliver(self.written, None).await?;
-        let pending = self.seal(&mut writes, true).await?;
+        let pending = self.seal(&mut writes, !self.emitter.is_clean()).await?;
         self.trim(&mut writes);
-        self.ledger.write(writes).await?;
+        if !writes.is_empty() {
+            self.ledger.write(writes).await?;
+        }
         self.ledger.publish(&mut self.emitter, pending).await?;
         if self.ledger.has_published() {
             self.ledger.write(WriteSet::default()).await?;
