@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{StateEntry, WindowState};
+use thalweg_sql::window::{Closed, StateEntry, WindowState};
 use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
@@ -20,10 +20,11 @@ use super::message::{LogKey, Message, Range, Rows};
 use super::outbox::{Acknowledged, Entry, decode_rows, encode_rows};
 use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 
-/// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
-/// stage close their windows at about the same time, and each entry is here as rows, as a value to be stored, and in
-/// the store's memory.
-const EMIT_BYTES: usize = 1 << 20;
+/// Bytes that what one commit emits takes at the most; the rest of a large pane follows in the next ones. All units of a
+/// stage close their windows at about the same time.
+const EMIT_BYTES: usize = 4 << 20;
+/// How often a row is here that is stored: as a row, as a value to be stored, and in the store's memory.
+const STORED_COPIES: usize = 3;
 /// What was merged since the last commit makes the next one due at this size: it becomes entries to be stored, all at
 /// once.
 const DELTA_BYTES: usize = 2 << 20;
@@ -31,7 +32,7 @@ const DELTA_BYTES: usize = 2 << 20;
 const FULL_POLL: Duration = Duration::from_millis(5);
 /// How often a unit that hears nothing looks whether something is due.
 const TICK: Duration = Duration::from_millis(50);
-/// Without a store a commit costs little: how often windows are closed then.
+/// How often windows are closed, in memory: tables are smaller and faster for it. Without a store that is a commit too.
 const CLOSE_EVERY: Duration = Duration::from_millis(50);
 /// `V` is committed at least this often, though nothing else changes.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
@@ -66,6 +67,11 @@ pub struct WindowedUnit {
     backlog: Backlog,
     /// Entries below this were written to the sink's writers.
     written: u64,
+    /// What was closed since the last commit, and waits for the next one. Nobody sees it before.
+    closed: Vec<Entry>,
+    /// Bytes that these take.
+    closed_bytes: usize,
+    last_close: Duration,
     /// Dead letters that wait for the next commit.
     dead_letters: Vec<RecordBatch>,
     dirty: bool,
@@ -95,6 +101,9 @@ impl WindowedUnit {
             panes: HashMap::new(),
             backlog: Backlog::new(next),
             written: next,
+            closed: Vec::new(),
+            closed_bytes: 0,
+            last_close: last_commit,
             dead_letters: Vec::new(),
             dirty: false,
             state_bytes: 0,
@@ -159,6 +168,8 @@ impl WindowedUnit {
             }
             if self.is_due() {
                 self.commit().await?;
+            } else if self.ledger.store.is_some() {
+                self.close_early()?;
             }
         }
         self.commit().await?;
@@ -189,7 +200,8 @@ impl WindowedUnit {
         let since = self.context.clock.monotonic() - self.last_commit;
         let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
-        let full = self.state.delta_bytes() >= DELTA_BYTES || self.backlog.is_full() || self.is_awaited();
+        let large = self.state.delta_bytes() >= DELTA_BYTES || self.closed_bytes >= EMIT_BYTES;
+        let full = large || self.backlog.is_full() || self.is_awaited();
         quiet || full || (since >= every && self.has_work())
     }
 
@@ -285,41 +297,64 @@ impl WindowedUnit {
         Ok(())
     }
 
+    /// Closes windows between commits: the rows wait for the next one, and until then nothing of it has happened.
+    fn close_early(&mut self) -> Result<()> {
+        let now = self.context.clock.monotonic();
+        if now - self.last_close < CLOSE_EVERY {
+            return Ok(());
+        }
+        self.last_close = now;
+        let watermark = self.ledger.watermark();
+        self.ledger.record.closing = watermark;
+        while self.closed_bytes < EMIT_BYTES {
+            let closed = self.state.close_early(watermark).map_err(|message| self.failed(message))?;
+            let Some(closed) = closed else { break };
+            self.append_closed(closed);
+        }
+        Ok(())
+    }
+
     /// Closes windows behind the watermark: the rows become outbox entries. Returns whether all were closed.
     fn close(&mut self, writes: &mut WriteSet) -> Result<(Vec<Entry>, bool)> {
         let watermark = self.ledger.watermark();
         // Committed with the first part of what it closes: whoever continues must not take rows into windows that were
         // given out in part.
         self.ledger.record.closing = watermark;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
         for rows in std::mem::take(&mut self.dead_letters) {
             self.count(Target::DeadLetters, &rows);
-            self.append(Target::DeadLetters, self.ledger.record.watermark, Some(rows), &mut entries);
+            self.append(Target::DeadLetters, self.ledger.record.watermark, Some(rows));
         }
         let done = loop {
-            if bytes >= EMIT_BYTES {
+            if self.closed_bytes >= EMIT_BYTES {
                 break false;
             }
             let Some(closed) = self.state.close(watermark).map_err(|message| self.failed(message))? else { break true };
-            bytes += closed.batch.get_array_memory_size();
-            self.ledger.record.cursor = Some(closed.cursor);
-            if closed.batch.num_rows() > 0 {
-                self.count(Target::Main, &closed.batch);
-                self.append(Target::Main, self.ledger.record.watermark, Some(closed.batch), &mut entries);
-            }
+            self.append_closed(closed);
         };
         if done && watermark > self.ledger.record.watermark {
             self.ledger.record.watermark = watermark;
             if matches!(self.downstream, Downstream::Stage { .. }) {
-                self.append(Target::Main, watermark, None, &mut entries);
+                self.append(Target::Main, watermark, None);
             }
         }
+        self.closed_bytes = 0;
+        let entries = std::mem::take(&mut self.closed);
         self.put_entries(&entries, writes)?;
         Ok((entries, done))
     }
 
-    fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>, entries: &mut Vec<Entry>) {
-        entries.push(Entry { seq: self.ledger.record.outbox_next, target, watermark, rows });
+    fn append_closed(&mut self, closed: Closed) {
+        let copies = if self.stores(Target::Main) { STORED_COPIES } else { 1 };
+        self.closed_bytes += copies * closed.batch.get_array_memory_size();
+        self.ledger.record.cursor = Some(closed.cursor);
+        if closed.batch.num_rows() > 0 {
+            self.count(Target::Main, &closed.batch);
+            self.append(Target::Main, self.ledger.record.watermark, Some(closed.batch));
+        }
+    }
+
+    fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>) {
+        self.closed.push(Entry { seq: self.ledger.record.outbox_next, target, watermark, rows });
         self.ledger.record.outbox_next += 1;
     }
 
@@ -328,15 +363,20 @@ impl WindowedUnit {
         if self.ledger.store.is_none() {
             return Ok(());
         }
-        let to_sink = matches!(self.downstream, Downstream::Sink);
         for entry in entries {
-            let value = if to_sink && self.emitter.forgets(entry.target) { Bytes::new() } else { entry.encode()? };
+            let value = if self.stores(entry.target) { entry.encode()? } else { Bytes::new() };
             self.backlog.push(entry.seq, value.len());
             if !value.is_empty() {
                 writes.put(layout::outbox_key(entry.seq), value);
             }
         }
         Ok(())
+    }
+
+    /// Whether rows for a target must outlive this process.
+    fn stores(&self, target: Target) -> bool {
+        let is_forgotten = matches!(self.downstream, Downstream::Sink) && self.emitter.forgets(target);
+        self.ledger.store.is_some() && !is_forgotten
     }
 
     fn count(&mut self, target: Target, rows: &RecordBatch) {
@@ -366,6 +406,7 @@ impl WindowedUnit {
 
     fn committed(&mut self, started: Duration) {
         self.last_commit = self.context.clock.monotonic();
+        self.last_close = self.last_commit;
         let counters = stage_counters(&self.context.counters, self.context.id);
         let took = self.last_commit - started;
         counters.commits.add(1);
@@ -409,9 +450,11 @@ impl WindowedUnit {
     async fn flush(&mut self) -> Result<()> {
         let mut writes = WriteSet::default();
         self.emitter.deliver(self.written, None).await?;
-        let pending = self.seal(&mut writes, true).await?;
+        let pending = self.seal(&mut writes, !self.emitter.is_clean()).await?;
         self.trim(&mut writes);
-        self.ledger.write(writes).await?;
+        if !writes.is_empty() {
+            self.ledger.write(writes).await?;
+        }
         self.ledger.publish(&mut self.emitter, pending).await?;
         if self.ledger.has_published() {
             self.ledger.write(WriteSet::default()).await?;
