@@ -14,6 +14,7 @@ use crate::plan::{Plan, Step};
 use crate::problem::Problem;
 use crate::validate::ValidatedPipeline;
 use conditions::Conditions;
+pub(crate) use conditions::failure_about;
 
 /// What a status is made from.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,11 @@ pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
         active_plan: active_plan(facts, units),
         conditions,
     }
+}
+
+/// How many units workers have acquired.
+pub(crate) fn owned(facts: &Facts<'_>) -> usize {
+    facts.plan.assignment.as_ref().map_or(0, |assignment| held(assignment, facts.observed).owned)
 }
 
 /// Whether a status differs from the one that is written in more than its figures.

@@ -11,7 +11,7 @@ use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::Epoch;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
 use thalweg_crds::report::{Failure, WorkerState};
-use thalweg_operator_plan::check::{Checked, Stage, StageKind, parse};
+use thalweg_operator_plan::check::{Checked, parse};
 use thalweg_operator_plan::held::{Moves, moves};
 use thalweg_operator_plan::observed::{Observed, Rollout};
 use thalweg_operator_plan::plan::{Plan, Step, keep, plan};

@@ -100,7 +100,7 @@ fn checks(metrics: &Arc<Metrics>) -> Checks {
     let checks = Checks::new("/nonexistent/thalweg".into(), Arc::clone(metrics));
     for sql in [SQL, OTHER_SQL] {
         let stage =
-            Stage { id: 0, kind: StageKind::Stateless, sources: vec!["trips".to_owned()], fingerprint: plan_hash(sql) };
+            Stage { id: 0, kind: StageKind::Stateless, sources: vec!["trips".to_owned()], fingerprint: "f".to_owned() };
         checks.remember(&plan_hash(sql), Checked::Stages(vec![stage]));
     }
     checks
@@ -194,7 +194,13 @@ impl Cluster {
         let assignments = kubelet::of_kind(&self.api, kubelet::ASSIGNMENTS);
         let mut units = assignments.iter().flat_map(|assignment| assignment["spec"]["units"].as_array()).flatten();
         let workers = |assignment: &Value| assignment["spec"]["workers"].as_array().map_or(0, Vec::len);
+        let tells = |kind: &str, name: &str| {
+            let key = key(&format!("{GROUP}/{kind}"), name);
+            self.api.store().objects.get(&key).is_some_and(|object| condition(object, "Ready") == "True")
+        };
         count(kubelet::PODS) == expected
+            && tells("streamsources", "trips")
+            && tells("streamsinks", "out")
             && count("v1/configmaps") == 1
             && assignments.iter().all(|assignment| workers(assignment) == expected)
             && units.all(|unit| unit["previous"].is_null())

@@ -5,3 +5,4 @@ mod crashes;
 mod fake;
 mod harness;
 mod kubelet;
+mod spread;

@@ -219,6 +219,13 @@ pub(super) fn failure_of_running<'a>(facts: &Facts<'a>) -> Option<&'a Failure> {
     failed.find_map(|report| report.failure.as_ref())
 }
 
+/// What a worker that stands still says about a resource.
+pub(crate) fn failure_about(observed: &Observed, resource: &str) -> Option<(Reason, String)> {
+    let mut about = failures(observed).filter_map(|report| report.failure.as_ref());
+    let failure = about.find(|failure| failure.resource.as_deref() == Some(resource))?;
+    Some((reason_of(failure), failure.message.clone()))
+}
+
 fn failures(observed: &Observed) -> impl Iterator<Item = &Report> {
     observed.reports.values().filter(|report| report.state == WorkerState::Failed)
 }
