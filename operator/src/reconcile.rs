@@ -67,7 +67,7 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
 fn pace(step: Step) -> Pace {
     match step {
         Step::Start | Step::RollOut | Step::Move => Pace::Hurried,
-        Step::Run | Step::Pause | Step::Complete => Pace::Calm,
+        Step::Run | Step::Pause | Step::Idle | Step::Complete => Pace::Calm,
     }
 }
 

@@ -76,6 +76,7 @@ fn phase(facts: &Facts<'_>, units: Held) -> Phase {
     let failed = conditions::failure_of_running(facts).is_some();
     match facts.plan.step {
         Step::Pause => Phase::Paused,
+        Step::Idle => Phase::Idle,
         Step::Complete => Phase::Completed,
         _ if failed => Phase::Failed,
         _ if units.owned > 0 => Phase::Running,
