@@ -25,6 +25,7 @@ use super::counters::{Counters, SourceCounters};
 use super::dead_letter;
 use super::error::{Result, RunError};
 use super::failures::Failures;
+use super::lag::SplitGauge;
 use super::reader::{Item, Reader, Working};
 
 /// An input of a stage that a source is read by.
@@ -74,6 +75,8 @@ pub struct SplitLog {
     pub failures: Failures,
     /// What was counted: up to here, whoever reads it.
     pub counted: Mutex<Option<Position>>,
+    /// How far its units are.
+    pub gauge: Arc<SplitGauge>,
 }
 
 impl SplitLog {
@@ -117,6 +120,10 @@ pub struct ServedSplit(pub Arc<SplitLog>);
 impl RangeSource for ServedSplit {
     fn serves(&self, stamp: &Stamp) -> bool {
         stamp.fits(&self.0.stamp)
+    }
+
+    fn served(&self, least: Position) {
+        self.0.gauge.served(least);
     }
 
     async fn open(&self, from: LogProgress, cuts: Vec<LogProgress>) -> CoreResult<Box<dyn RangeReader>> {
@@ -215,6 +222,7 @@ impl SplitRanges {
         if self.log.is_new(to) {
             self.log.source_counters().read.add(read.saturating_sub(self.read));
             self.log.count(&processed);
+            self.log.gauge.rows(processed.rows as u64);
         }
         self.read = self.read.max(read);
         self.judged(known, processed).await
@@ -403,6 +411,7 @@ mod tests {
             counters: Arc::new(Counters::new(vec![SourceCounters::default()], Vec::new())),
             failures: Failures::new().0,
             counted: Mutex::default(),
+            gauge: Arc::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
-use thalweg_core::source::{Piece, Source, Split, SplitReader};
+use thalweg_core::source::{LogBounds, Piece, Source, Split, SplitReader};
 use tokio::sync::Mutex;
 
 use super::client::{Bounds, ClientError, Cluster, KrafkaCluster, Topic};
@@ -200,6 +200,16 @@ impl Source for KafkaSource {
         self.shared.check(partition, next, bounds)?;
         let piece = Piece { name: config.topic.clone(), watermark_scope: 0, is_last_scope: true };
         Ok(Box::new(KafkaReader::new(Arc::clone(&self.shared), topic.id, partition, next, piece)))
+    }
+
+    async fn bounds(&self, split: &SplitId) -> Result<Option<LogBounds>> {
+        let partition = partition_of(split)?;
+        let (topic, start) = self.opened(partition).await?;
+        let name = &self.shared.config.topic;
+        let bounds = self.shared.cluster().await?.bounds(name, partition).await;
+        let bounds = bounds.map_err(|error| told(&format!("finding the end of `{name}`"), &error))?;
+        let at = |offset| Position::within(entry_of(topic.id), offset);
+        Ok(Some(LogBounds { start: at(start.max(bounds.start)), end: at(bounds.stable_end) }))
     }
 
     async fn describe(&self, split: &SplitId, position: Position, column: Option<usize>) -> String {
