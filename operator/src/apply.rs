@@ -16,10 +16,11 @@ use serde_json::Value;
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 use thalweg_crds::ids::{RunId, Slot};
 use thalweg_operator_plan::applied::{differs, stamp};
+use thalweg_operator_plan::held::moves;
 use thalweg_operator_plan::names::{APPLIED, MANAGER, PIPELINE};
 use thalweg_operator_plan::objects::{self, Objects};
 use thalweg_operator_plan::observed::pod_uid;
-use thalweg_operator_plan::plan::{Plan, moves};
+use thalweg_operator_plan::plan::Plan;
 use thalweg_operator_plan::validate::ValidatedPipeline;
 
 use crate::context::Context;

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
+use thalweg_operator_plan::check::{Stage, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
 use thalweg_operator_plan::observed::{Observed, SILENCE_LIMIT, SlotLease};
@@ -115,13 +116,21 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
     let deployment: Option<Arc<Deployment>> = subject.known(context, &context.world.deployments, subject.names.base());
     let report = |slot: &SlotLease| Some((slot.holder.clone()?, context.reports.of(slot.holder.as_ref()?)?));
     let reports: BTreeMap<RunId, Report> = slots.iter().filter_map(report).collect();
+    let stages = assignment.as_ref().map(|assignment| stages(subject, context, &assignment.spec.plan));
     Ok(Observed {
         assignment: assignment.map(|assignment| assignment.spec.clone()),
+        stages: stages.unwrap_or_default(),
         pods: pods.iter().map(|pod| worker_pod(pod)).collect(),
         deployment: deployment.map(|deployment| rollout(&deployment)),
         slots,
         reports,
     })
+}
+
+/// The stages of a plan that may not be the one that is wanted; none where its ConfigMap is gone.
+fn stages(subject: &Subject, context: &Context, plan: &str) -> Vec<Stage> {
+    let noted = || subject.known(context, &context.world.plans, &subject.names.plan(plan));
+    context.checks.valid(plan).or_else(|| noted_stages(&*noted()?)).unwrap_or_default()
 }
 
 /// The slot Leases of a pipeline, in the order of their numbers.

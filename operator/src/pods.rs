@@ -8,6 +8,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use thalweg_operator_plan::observed::{Readiness, Rollout, WorkerPod};
 
+/// Where a Deployment notes of which of its templates a pod is.
+const TEMPLATE: &str = "pod-template-hash";
+
 /// A pod as a worker.
 pub fn worker_pod(pod: &Pod) -> WorkerPod {
     let status = pod.status.clone().unwrap_or_default();
@@ -16,6 +19,7 @@ pub fn worker_pod(pod: &Pod) -> WorkerPod {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        template: pod.labels().get(TEMPLATE).cloned().unwrap_or_default(),
         ready: if is_ready { Readiness::Ready } else { Readiness::NotReady },
         terminating: pod.metadata.deletion_timestamp.is_some(),
         trouble: if is_ready { None } else { trouble(pod, &status) },

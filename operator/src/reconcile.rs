@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
 use thalweg_operator_plan::check::{Stage, stages_of};
@@ -21,6 +22,7 @@ use crate::apply::Applier;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::observe::{self, Subject};
+use crate::reports::Pace;
 use crate::status::{self as written_status, FIGURES};
 
 /// What a pipeline is, or what is amiss with it.
@@ -45,6 +47,7 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         Ok(valid) => plan::plan(valid, &observed),
         Err(_) => plan::keep(&observed),
     };
+    context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
     let mut applier = Applier { subject: &subject, context, writes: 0 };
     match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
         Err(error) if error.class() == Class::User => validated = Err(vec![problem(&subject, &error)]),
@@ -53,6 +56,14 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     let writes = applier.writes;
     let told = tell(&subject, context, &validated, &plan, &observed).await?;
     Ok((again(&plan, &observed, &written), writes + u32::from(told)))
+}
+
+/// How often workers are asked for what they have done.
+fn pace(step: Step) -> Pace {
+    match step {
+        Step::Start | Step::RollOut | Step::Move => Pace::Hurried,
+        Step::Run | Step::Pause | Step::Complete => Pace::Calm,
+    }
 }
 
 /// The newest of a pipeline that is known: its status may have been written since.

@@ -9,6 +9,7 @@
 //! | A newcomer asks | and finds it in |
 //! |---|---|
 //! | What is the rebalance rule? | [`assignment`]; its laws in `tests/assignment.rs` |
+//! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
 //! | Why is it not Ready? | [`status`] |
 //! | What are things called? | [`names`] |
@@ -16,6 +17,8 @@
 pub mod applied;
 pub mod assignment;
 pub mod check;
+mod fleet;
+pub mod held;
 pub mod mounts;
 pub mod names;
 pub mod objects;
@@ -24,5 +27,7 @@ pub mod plan;
 pub mod problem;
 pub mod references;
 pub mod resources;
+mod splits;
 pub mod status;
+mod units;
 pub mod validate;

@@ -6,10 +6,11 @@ mod figures;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
 
+use crate::held::{Held, held};
 use crate::names::Names;
 use crate::objects::selector;
 use crate::observed::Observed;
-use crate::plan::{Held, Plan, Step, held};
+use crate::plan::{Plan, Step};
 use crate::problem::Problem;
 use crate::validate::ValidatedPipeline;
 use conditions::Conditions;
@@ -46,7 +47,7 @@ pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
         dead_letters: figures::dead_letters(facts.observed),
         topology: facts
             .validated
-            .map_or_else(|_| facts.previous.topology.clone(), |valid| Some(figures::topology(valid))),
+            .map_or_else(|_| facts.previous.topology.clone(), |valid| Some(figures::topology(valid, facts.plan))),
         active_plan: active_plan(facts, units),
         conditions,
     }
@@ -66,7 +67,7 @@ fn active_plan(facts: &Facts<'_>, units: Held) -> Option<String> {
 }
 
 fn phase(facts: &Facts<'_>, units: Held) -> Phase {
-    let failed = conditions::failure(facts.observed).is_some();
+    let failed = conditions::failure_of_running(facts).is_some();
     match facts.plan.step {
         Step::Pause => Phase::Paused,
         Step::Complete => Phase::Completed,

@@ -169,28 +169,34 @@ impl Cluster {
 
     /// Waits until it runs the plan of some SQL, and nothing is left of another one.
     pub async fn until_running(&self, sql: &str) {
+        self.until_workers(sql, 1).await;
+    }
+
+    /// Waits until so many workers run the plan of some SQL, and nothing is left of others.
+    pub async fn until_workers(&self, sql: &str, workers: usize) {
         let hash = plan_hash(sql);
+        let summary = format!("{workers}/{workers}");
         self.until("running", |pipeline| {
             let status = &pipeline["status"];
             condition(pipeline, "Ready") == "True"
                 && condition(pipeline, "Reconciling") == "False"
                 && condition(pipeline, "ConfigValid") == "True"
                 && status["activePlan"] == *hash
-                && status["workers"]["summary"] == "1/1"
-                && self.is_tidy()
+                && status["workers"]["summary"] == *summary
+                && self.is_tidy(workers)
         })
         .await;
     }
 
-    /// Whether there is one worker, one plan, and no handoff that waits for an answer.
-    fn is_tidy(&self) -> bool {
+    /// Whether there are so many workers, one plan, and no handoff that waits for an answer.
+    fn is_tidy(&self, expected: usize) -> bool {
         let count = |kind: &str| kubelet::of_kind(&self.api, kind).len();
         let assignments = kubelet::of_kind(&self.api, kubelet::ASSIGNMENTS);
         let mut units = assignments.iter().flat_map(|assignment| assignment["spec"]["units"].as_array()).flatten();
         let workers = |assignment: &Value| assignment["spec"]["workers"].as_array().map_or(0, Vec::len);
-        count(kubelet::PODS) == 1
+        count(kubelet::PODS) == expected
             && count("v1/configmaps") == 1
-            && assignments.iter().all(|assignment| workers(assignment) == 1)
+            && assignments.iter().all(|assignment| workers(assignment) == expected)
             && units.all(|unit| unit["previous"].is_null())
     }
 

@@ -1,5 +1,7 @@
 //! What readers and units say to each other. Who owns a unit speaks first: it subscribes, and grants credit.
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 use thalweg_core::log::LogId;
@@ -38,7 +40,7 @@ pub struct Attempt {
 #[serde(rename_all = "camelCase")]
 pub struct Stamp {
     /// Hash of the plan.
-    pub plan: String,
+    pub plan: Arc<str>,
     /// Version of the rows' layout.
     pub layout: u32,
     /// The incarnation of the unit's stage.
@@ -55,6 +57,8 @@ pub enum Message {
         /// Who speaks.
         run: RunId,
     },
+    /// Whoever speaks is alive, and has nothing else to say.
+    Alive,
     /// A unit wants a log from where it is. Again: what was sent since is not taken.
     Subscribe {
         /// Who wants what.
@@ -76,6 +80,15 @@ pub enum Message {
         attempt: Attempt,
         /// So many.
         ranges: u32,
+    },
+    /// What a unit has read of a log is durable: nobody will ask for it again on its behalf.
+    Committed {
+        /// Of this.
+        subscription: Subscription,
+        /// Which of the unit's subscriptions.
+        attempt: Attempt,
+        /// The first position that is not.
+        next: Position,
     },
     /// A unit wants a log no longer.
     Unsubscribe {
@@ -130,6 +143,8 @@ pub struct Range {
     pub rows: Option<Rows>,
     /// Dead letters that belong to this unit.
     pub dead_letters: Option<RecordBatch>,
+    /// The log is nearly full, and is trimmed once the unit has committed this: it should do so soon.
+    pub awaited: bool,
 }
 
 /// Rows for a unit.

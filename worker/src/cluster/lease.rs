@@ -14,6 +14,7 @@ use kube::{Api, Client, ResourceExt};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
 use thalweg_crds::ids::Slot;
+use thalweg_exchange::identity::Fingerprint;
 
 use super::error::ClusterError;
 use super::folder::{self, Objects};
@@ -33,6 +34,8 @@ pub struct Card {
     pub plan: String,
     /// Where other workers reach it.
     pub address: SocketAddr,
+    /// What others pin of its key.
+    pub key_fingerprint: Fingerprint,
     /// Where its report is served.
     pub report: SocketAddr,
 }
@@ -230,9 +233,14 @@ fn claimed(lease: &Lease, card: &Card, now: MicroTime) -> Lease {
     lease
 }
 
-fn annotations(card: &Card) -> [(String, String); 3] {
-    [("address", card.address.to_string()), ("report", card.report.to_string()), ("plan", card.plan.clone())]
-        .map(|(name, value)| (format!("{}/{name}", thalweg_crds::GROUP), value))
+fn annotations(card: &Card) -> [(String, String); 4] {
+    [
+        ("address", card.address.to_string()),
+        ("key-fingerprint", card.key_fingerprint.to_string()),
+        ("report", card.report.to_string()),
+        ("plan", card.plan.clone()),
+    ]
+    .map(|(name, value)| (format!("{}/{name}", thalweg_crds::GROUP), value))
 }
 
 fn renewed(lease: &Lease, now: MicroTime) -> Lease {
@@ -258,6 +266,7 @@ mod tests {
             pod_uid: "me".to_owned(),
             plan: "hash".to_owned(),
             address: "10.0.0.1:8443".parse().expect("an address"),
+            key_fingerprint: "0f".repeat(32).parse().expect("64 digits"),
             report: "[fd00::1]:8081".parse().expect("an address"),
         }
     }
@@ -279,6 +288,7 @@ mod tests {
         assert_eq!(annotations["thalweg.dev/report"], "[fd00::1]:8081");
         assert_eq!(annotations["thalweg.dev/address"], "10.0.0.1:8443");
         assert_eq!(annotations["thalweg.dev/plan"], "hash");
+        assert_eq!(annotations["thalweg.dev/key-fingerprint"], "0f".repeat(32));
         assert_eq!(seen(&released(&claimed)).holder, None);
     }
 

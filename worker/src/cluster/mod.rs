@@ -3,29 +3,36 @@
 //! | To find | look in |
 //! |---|---|
 //! | which slot a worker takes, and when it has lost it (pure) | [`slot`] |
-//! | what an assignment asks of a worker (pure) | [`duty`] |
+//! | what an assignment asks of a worker (pure) | [`duty`], [`view`] |
 //! | what a worker does next (pure) | [`step`] |
 //! | Leases and the assignment, in the API server or in a folder | [`lease`], [`table`], [`folder`] |
-//! | from the mounted plan to a running job | [`launch`] |
+//! | from the mounted plan to a job | [`launch`] |
+//! | a worker's part of a job, from its start to its end | [`part`], [`member`] |
+//! | one unit, from assignment to assignment | [`keeper`] |
 //! | the loop that ties these together | [`worker`] |
 //! | what the operator, probes and Prometheus are told | [`board`], [`server`] |
 //!
-//! In this version one worker owns all units of its pipeline. Nothing here is needed for correctness of what is
-//! written: ownership is decided by epochs in each unit's state (`docs/architecture.md`, ownership protocol).
+//! Nothing here is needed for correctness of what is written: ownership is decided by epochs in each unit's state
+//! (`docs/architecture.md`, ownership protocol).
 
 mod board;
 mod duty;
 mod error;
 pub mod folder;
+mod keeper;
 mod launch;
 pub mod lease;
+mod member;
+mod part;
 mod server;
 pub mod slot;
 mod starts;
 mod step;
 mod table;
+mod view;
 mod worker;
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +41,8 @@ use std::time::Duration;
 use kube::{Client, Config};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
+use thalweg_exchange::hub::Hub;
+use thalweg_exchange::identity::Identity;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::Mounted;
@@ -103,20 +112,55 @@ pub async fn run(settings: Settings, clock: SharedClock, terminate: Cancellation
     let pod_ip = &settings.pod_ip;
     server::serve(pod_ip, settings.http_port, server::http(board.clone())?).await?;
     let report_port = server::serve(pod_ip, settings.report_port, server::report(board.clone())).await?;
+    let data = Data::open(&settings).await?;
     let address = |port| SocketAddr::new(settings.pod_ip, port);
     let card = Card {
         run_id: run_id.clone(),
         pod_uid: settings.pod_uid.clone(),
         plan: launcher.plan_hash().to_owned(),
-        address: address(settings.data_port),
+        address: address(data.port),
+        key_fingerprint: data.identity.fingerprint(),
         report: address(report_port),
     };
     tracing::info!(run_id = run_id.0, plan = launcher.plan_hash(), report = %card.report, "started");
     let leases = Arc::new(Leases::new(store, card, clock.clone()));
-    let worker = Worker { leases, table, launcher: Arc::new(launcher), board, run_id, clock };
+    let worker = Worker { leases, table, launcher: Arc::new(launcher), board, data: Arc::new(data), run_id, clock };
     worker.run(&terminate).await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Where other workers reach this one.
+pub struct Data {
+    listener: std::net::TcpListener,
+    port: u16,
+    identity: Identity,
+}
+
+impl Data {
+    /// Listens, and makes the key of this process.
+    async fn open(settings: &Settings) -> Result<Self, ClusterError> {
+        let address = SocketAddr::new(server::any(&settings.pod_ip), settings.data_port);
+        let failed = |error: &dyn std::fmt::Display| ClusterError::Port {
+            address: address.to_string(),
+            said: error.to_string(),
+        };
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| failed(&error))?;
+        let port = listener.local_addr().map_err(|error| failed(&error))?.port();
+        let listener = listener.into_std().map_err(|error| failed(&error))?;
+        Ok(Self { listener, port, identity: Identity::generate().map_err(|error| failed(&error))? })
+    }
+
+    /// Takes the connections of peers for a hub, for as long as it is not dropped.
+    async fn serve(&self, hub: &Hub) -> Result<Infallible, ClusterError> {
+        let failed = |error: &dyn std::fmt::Display| ClusterError::Port {
+            address: self.port.to_string(),
+            said: error.to_string(),
+        };
+        let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
+        let listener = listener.map_err(|error| failed(&error))?;
+        hub.listen(listener, &self.identity).await.map_err(|error| failed(&error))
+    }
 }
 
 /// How often a worker looks whether its coordinator has written the plan.

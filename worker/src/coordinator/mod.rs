@@ -20,8 +20,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use thalweg_core::clock::SharedClock;
+use thalweg_operator_plan::held::moves;
 use thalweg_operator_plan::observed::Observed;
-use thalweg_operator_plan::plan::{moves, plan};
+use thalweg_operator_plan::plan::plan;
 use thalweg_operator_plan::validate::ValidatedPipeline;
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +75,9 @@ pub async fn run(
 async fn look(hand: &Hand, eyes: &mut Eyes) -> Result<(), CoordinatorError> {
     let (known, leases) = (hand.assignment()?, hand.leases()?);
     let assignment = known.as_ref().map(|known| known.spec.clone());
-    let observed = Observed { assignment, ..eyes.observe(&leases).await };
+    let runs_this = assignment.as_ref().is_some_and(|assignment| assignment.plan == hand.pipeline().plan.hash);
+    let stages = if runs_this { hand.pipeline().stages.clone() } else { Vec::new() };
+    let observed = Observed { assignment, stages, ..eyes.observe(&leases).await };
     let planned = plan(hand.pipeline(), &observed);
     hand.make_slots(planned.slots, leases.len()).await?;
     let before = known.as_ref().map(|known| known.spec.clone()).unwrap_or_default();

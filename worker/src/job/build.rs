@@ -25,7 +25,6 @@ use super::planned::{Planned, schema};
 use super::secrets::Mounted;
 use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
 use crate::runtime::outbox::{decode_rows, encode_rows};
-use crate::runtime::ownership::Ownership;
 use crate::runtime::{Job, JobSource, Result, Stores, layout, lookup};
 
 /// Memory for entries of one unit that are not flushed yet.
@@ -43,10 +42,10 @@ pub struct Settings {
     pub secrets: Mounted,
     /// Threads that decode and aggregate.
     pub threads: usize,
+    /// The hash of the plan, or what stands for it where there is one process.
+    pub plan_hash: Arc<str>,
     /// This process.
     pub run_id: RunId,
-    /// At which epochs it acquires units.
-    pub ownership: Ownership,
     /// Where time comes from.
     pub clock: SharedClock,
 }
@@ -98,13 +97,13 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     Ok(Job {
         name: resolved.full_name(),
         plan,
+        plan_hash: settings.plan_hash.clone(),
         sources,
         sinks,
         dead_letters,
         incarnation,
         is_kept: durable || kept_there.is_some(),
         run_id: settings.run_id.clone(),
-        ownership: settings.ownership.clone(),
         key_groups,
         commit_every: state_spec.commit_every.as_std(),
         stores: Arc::new(UnitStores { state, durable }),

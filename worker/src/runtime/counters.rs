@@ -205,6 +205,11 @@ impl Counters {
         counters
     }
 
+    /// A unit that was closed.
+    pub fn released(&self, unit: UnitId) {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).remove(&unit);
+    }
+
     /// The units that were acquired, in the order of their numbers.
     pub fn units(&self) -> Vec<(UnitId, Arc<UnitCounters>)> {
         let units = self.units.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason, condition};
-use thalweg_crds::report::{Failure, WorkerState};
+use thalweg_crds::report::{Failure, Report, WorkerState};
 
 use super::{Facts, figures};
+use crate::held::Held;
 use crate::observed::Observed;
-use crate::plan::{Held, Step, asked_for};
+use crate::plan::{Step, asked_for};
 use crate::problem::summary;
 
 /// A pod that waits no longer than this is starting, whatever it waits for.
@@ -60,7 +61,7 @@ impl<'a> Conditions<'a> {
     }
 
     fn ready(&self) -> Verdict {
-        let failure = failure(self.facts.observed);
+        let failure = failure_of_running(self.facts);
         let invalid = self.facts.validated.err().filter(|_| self.facts.plan.assignment.is_none());
         match self.facts.plan.step {
             Step::Pause => no(Reason::Paused, "spec.paused is true: set it to false to go on"),
@@ -70,9 +71,7 @@ impl<'a> Conditions<'a> {
                 no(reason, message)
             }
             _ if failure.is_some() => worker_failed(failure),
-            _ if self.units.total > 0 && self.units.owned == self.units.total => {
-                yes(Reason::AsExpected, format!("{} units run", self.units.total))
-            }
+            _ if self.units.is_all() => yes(Reason::AsExpected, format!("{} units run", self.units.total)),
             _ if self.units.moving > 0 => no(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
             _ => self.starting(),
         }
@@ -166,10 +165,15 @@ impl<'a> Conditions<'a> {
 
     fn scaling_limited(&self) -> Verdict {
         let asked = self.facts.validated.map_or(0, |pipeline| asked_for(&pipeline.scaling));
-        if asked > 1 {
-            let message =
-                format!("scaling asks for {asked} workers, and one worker runs a whole pipeline in this version");
-            return yes(Reason::TooManyWorkers, message);
+        let stops = matches!(self.facts.plan.step, Step::Pause | Step::Complete);
+        let limited = !stops && self.units.unlisted == 0 && asked > self.units.total.max(1);
+        if limited {
+            let message = format!(
+                "scaling asks for {asked} workers, and there is work for {}: a unit takes one split of a source or one of \
+                 state.keyGroups",
+                self.units.total
+            );
+            return yes(Reason::TooFewUnits, message);
         }
         no(Reason::AsExpected, "no limit stands in the way")
     }
@@ -208,10 +212,20 @@ fn unknown(message: &str) -> Verdict {
     (ConditionStatus::Unknown, Reason::Pending, message.to_owned())
 }
 
+/// The failure of a worker of the plan that runs: one of a plan that is being tried disturbs nobody.
+pub(super) fn failure_of_running<'a>(facts: &Facts<'a>) -> Option<&'a Failure> {
+    let running = facts.plan.assignment.as_ref().map(|assignment| &assignment.plan);
+    let mut failed = failures(facts.observed).filter(|report| running.is_none_or(|running| report.plan == *running));
+    failed.find_map(|report| report.failure.as_ref())
+}
+
+fn failures(observed: &Observed) -> impl Iterator<Item = &Report> {
+    observed.reports.values().filter(|report| report.state == WorkerState::Failed)
+}
+
 /// The failure that a worker reports and stands still for.
-pub(super) fn failure(observed: &Observed) -> Option<&Failure> {
-    let failed = observed.reports.values().filter(|report| report.state == WorkerState::Failed);
-    failed.filter_map(|report| report.failure.as_ref()).next()
+fn failure(observed: &Observed) -> Option<&Failure> {
+    failures(observed).find_map(|report| report.failure.as_ref())
 }
 
 fn reason_of(failure: &Failure) -> Reason {
