@@ -103,7 +103,7 @@ fn a_paused_pipeline_has_no_worker_and_goes_on_when_it_is_resumed() {
     let paused_at = epoch();
     place.succeed(&["dev-coordinator", "--folder", "run", "--pipeline", "p", "--resume"]);
     eventually("worker", LIMIT, || lives(&place, "p-0"));
-    assert_eq!(epoch().as_i64().zip(paused_at.as_i64()).map(|(after, before)| after - before), Some(1));
+    assert!(epoch().as_i64() > paused_at.as_i64(), "whoever goes on is a new owner");
     eventually("end", LIMIT, || assignment(&place)["spec"]["completed"] == true);
     assert_eq!(rows(&place).len(), ROWS);
 }
