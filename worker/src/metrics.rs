@@ -52,11 +52,6 @@ const BAD: Metric = counter(
 const OUT: Metric = counter("thalweg_stage_rows_total", "Rows emitted.", STAGE);
 const DEAD: Metric = counter("thalweg_stage_dead_letters_total", "Dead letters written.", STAGE);
 const COMMITS: Metric = counter("thalweg_stage_commits_total", "Commits of units.", STAGE);
-const BEHIND: Metric = counter(
-    "thalweg_stage_late_groups_total",
-    "Groups of rows that came behind windows which had closed without them (an idle log, a new file).",
-    STAGE,
-);
 const WATERMARK: Metric = Metric {
     name: "thalweg_stage_watermark_seconds",
     help: "Event time up to which rows are complete, in seconds since 1970; absent until it is known, and once all \
@@ -67,7 +62,7 @@ const WATERMARK: Metric = Metric {
 
 /// Every metric.
 #[cfg(test)]
-pub const ALL: [Metric; 8] = [ROWS, LATE, BAD, OUT, DEAD, COMMITS, BEHIND, WATERMARK];
+pub const ALL: [Metric; 7] = [ROWS, LATE, BAD, OUT, DEAD, COMMITS, WATERMARK];
 
 const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
     Metric { name, help, labels, kind: Kind::Counter }
@@ -100,7 +95,7 @@ impl Collector for Counted {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let (rows, late, bad) = (ROWS.counters(), LATE.counters(), BAD.counters());
-        let (out, dead, commits, behind) = (OUT.counters(), DEAD.counters(), COMMITS.counters(), BEHIND.counters());
+        let (out, dead, commits) = (OUT.counters(), DEAD.counters(), COMMITS.counters());
         let watermark = WATERMARK.gauges();
         for pipeline in &(self.pipelines)() {
             for source in &pipeline.counters.sources {
@@ -118,13 +113,12 @@ impl Collector for Counted {
                 out.with_label_values(&labels).inc_by(stage.rows_out.get());
                 dead.with_label_values(&labels).inc_by(stage.dead_letters.get());
                 commits.with_label_values(&labels).inc_by(stage.commits.get());
-                behind.with_label_values(&labels).inc_by(stage.late.get());
                 if !matches!(stage.watermark(), Watermark::UNKNOWN | Watermark::END) {
                     watermark.with_label_values(&labels).set(stage.watermark().0 as f64 / 1e3);
                 }
             }
         }
-        let counters = [rows, late, bad, out, dead, commits, behind].into_iter().flat_map(|counter| counter.collect());
+        let counters = [rows, late, bad, out, dead, commits].into_iter().flat_map(|counter| counter.collect());
         counters.chain(watermark.collect()).filter(|family| !family.get_metric().is_empty()).collect()
     }
 }

@@ -16,6 +16,7 @@
 
 pub mod applied;
 pub mod assignment;
+pub mod carried;
 pub mod check;
 mod fleet;
 pub mod held;
@@ -31,3 +32,4 @@ mod splits;
 pub mod status;
 mod units;
 pub mod validate;
+pub mod verdict;

@@ -61,6 +61,8 @@ pub struct Plan {
     pub freed: Vec<Slot>,
     /// What is to be published; `None` where nothing ever was and nothing can be.
     pub assignment: Option<AssignmentSpec>,
+    /// Units that no assignment has room for.
+    pub left_out: usize,
 }
 
 /// Where a pipeline stands.
@@ -76,6 +78,8 @@ pub enum Step {
     Move,
     /// It is stopped by `paused`.
     Pause,
+    /// No worker is asked for.
+    Idle,
     /// All of its input was read and delivered.
     Complete,
 }
@@ -107,18 +111,19 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let stages = if runs_wanted { wanted.stages } else { &observed.stages };
     let stops = wanted.mode == Mode::Pause || (runs_wanted && basis.completed);
     let table = Table { basis: &basis, stages, key_groups: wanted.key_groups, observed };
-    let (next, useful) = table.next(if stops { 0 } else { wanted.workers });
+    let (next, useful, left_out) = table.next(if stops { 0 } else { wanted.workers });
     let stops = stops || (runs_wanted && next.completed);
     let step = match () {
         () if wanted.mode == Mode::Pause => Step::Pause,
         () if stops => Step::Complete,
+        () if wanted.workers == 0 => Step::Idle,
         () if !runs_wanted => Step::RollOut,
         () => progress_step(&next, observed),
     };
-    let replicas = if stops { 0 } else { replicas(useful, &next, observed) };
+    let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, &next, observed) };
     // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
     let slots = (wanted.workers.max(1) + SURGE).max(observed.slots.len());
-    Plan { step, replicas, slots: narrow(slots), freed: freed(observed), assignment: Some(next) }
+    Plan { step, replicas, slots: narrow(slots), freed: freed(observed), assignment: Some(next), left_out }
 }
 
 /// Looks after what runs while the spec has problems: workers that die are still replaced, and new splits are read.
@@ -126,7 +131,7 @@ pub fn keep(observed: &Observed) -> Plan {
     let replicas = observed.deployment.as_ref().map_or(0, |deployment| deployment.replicas);
     let Some(published) = &observed.assignment else {
         let slots = narrow(observed.slots.len());
-        return Plan { step: Step::Start, replicas, slots, freed: freed(observed), assignment: None };
+        return Plan { step: Step::Start, replicas, slots, freed: freed(observed), assignment: None, left_out: 0 };
     };
     let key_groups = published.key_groups.and_then(|groups| u32::try_from(groups).ok()).unwrap_or(1);
     let wanted = Wanted {
@@ -197,8 +202,9 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// What is to be published with so many workers, and how many of them have something to do.
-    fn next(&self, workers: usize) -> (AssignmentSpec, usize) {
+    /// What is to be published with so many workers, how many of them have something to do, and how many units there is no
+    /// room for.
+    fn next(&self, workers: usize) -> (AssignmentSpec, usize, usize) {
         let (basis, observed) = (self.basis, self.observed);
         let sources = self.sources();
         let splits = splits::known(basis, &sources, observed);
@@ -206,6 +212,7 @@ impl Table<'_> {
             [] => Units::as_published(&basis.units),
             stages => Units::of(stages, self.key_groups, &splits, &basis.units),
         };
+        let left_out = units.len().saturating_sub(UNITS_PER_OBJECT);
         let is_listed = |source: &&str| splits::is_listed(source, &splits, basis, observed);
         let useful = if sources.iter().all(is_listed) { workers.min(units.len().max(1)) } else { workers };
         let fleet = Fleet::of(observed, &basis.plan, useful);
@@ -213,7 +220,7 @@ impl Table<'_> {
             true => AssignmentSpec { units: units.published(), splits, ..basis.clone() },
             false => self.assigned(units.states(basis, &fleet, observed), splits, &sources, &fleet),
         };
-        (next, useful)
+        (next, useful, left_out)
     }
 
     /// Sources that somebody has to list the splits of.

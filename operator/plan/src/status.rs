@@ -14,6 +14,7 @@ use crate::plan::{Plan, Step};
 use crate::problem::Problem;
 use crate::validate::ValidatedPipeline;
 use conditions::Conditions;
+pub(crate) use conditions::failure_about;
 
 /// What a status is made from.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,11 @@ pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
     }
 }
 
+/// How many units workers have acquired.
+pub(crate) fn owned(facts: &Facts<'_>) -> usize {
+    facts.plan.assignment.as_ref().map_or(0, |assignment| held(assignment, facts.observed).owned)
+}
+
 /// Whether a status differs from the one that is written in more than its figures.
 pub fn differs_in_more_than_figures(old: &PipelineStatus, new: &PipelineStatus) -> bool {
     let without =
@@ -70,6 +76,7 @@ fn phase(facts: &Facts<'_>, units: Held) -> Phase {
     let failed = conditions::failure_of_running(facts).is_some();
     match facts.plan.step {
         Step::Pause => Phase::Paused,
+        Step::Idle => Phase::Idle,
         Step::Complete => Phase::Completed,
         _ if failed => Phase::Failed,
         _ if units.owned > 0 => Phase::Running,

@@ -275,3 +275,24 @@ fn while_the_spec_is_bad_new_splits_are_read_all_the_same() {
     assert_eq!((spec(&next).units.len(), next.replicas), (9, 2));
     assert!(spec(&next).splits.iter().all(|split| split.reader.is_some()));
 }
+
+#[test]
+fn units_beyond_what_an_assignment_holds_are_told_and_not_passed_over() {
+    let pipeline = with_workers(&stateless(&["trips"]), 1);
+    let mut observed = Observed::default();
+    join(&mut observed, 0, "a", &pipeline.plan.hash);
+    for _ in 0..5 {
+        let next = plan(&pipeline, &observed);
+        obey_with(&mut observed, &next, 300);
+    }
+    let next = plan(&pipeline, &observed);
+    assert_eq!((spec(&next).units.len(), next.left_out), (256, 44));
+}
+
+#[test]
+fn a_pipeline_for_which_no_worker_is_asked_is_idle() {
+    let (observed, before) = running(&with_workers(&keyed(), 2), 2);
+    let next = plan(&with_workers(&keyed(), 0), &observed);
+    assert_eq!((next.step, next.replicas), (Step::Idle, 0));
+    assert_eq!(spec(&next).units, spec(&before).units, "nobody is there to hand over to");
+}

@@ -238,3 +238,32 @@ async fn splits_that_appear_later_become_units_that_somebody_owns() {
     assert!(owners(&cluster).iter().all(|(owner, _)| owner == "fares-0"), "{:?}", owners(&cluster));
     assert_eq!(owners(&cluster)[0].1, 1, "the first one stayed where it was");
 }
+
+fn resource(cluster: &Cluster, kind: &str, name: &str) -> Value {
+    let key = key(&format!("thalweg.dev/v1alpha1/{kind}"), name);
+    cluster.api.store().objects.get(&key).cloned().unwrap_or(Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_and_sinks_say_who_uses_them_and_what_is_amiss() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    for (kind, name) in [("streamsources", "trips"), ("streamsinks", "out")] {
+        cluster.until("told", |_| condition(&resource(&cluster, kind, name), "Ready") == "True").await;
+        assert_eq!(message(&resource(&cluster, kind, name), "Ready"), "in use by StreamPipeline fares");
+    }
+    let source = key("thalweg.dev/v1alpha1/streamsources", "trips");
+    cluster.api.store().edit(&source, |source| source["spec"]["schema"][0]["type"] = "DUBBLE".into());
+    cluster.api.changed();
+    cluster.until("amiss", |_| condition(&resource(&cluster, "streamsources", "trips"), "Ready") == "False").await;
+    let told = resource(&cluster, "streamsources", "trips");
+    let said = message(&told, "Ready");
+    assert!(said.starts_with("StreamPipeline/fares: StreamSource/trips spec.schema[0].type: "), "{said}");
+    assert_eq!(told["status"]["observedGeneration"], 2);
+    // What was said by a pipeline that is gone is not so any more.
+    cluster.api.store().delete(&pipeline_key(), &Value::Null).expect("it is there");
+    cluster.api.changed();
+    cluster.until("unused", |_| condition(&resource(&cluster, "streamsources", "trips"), "Ready") == "Unknown").await;
+    assert_eq!(message(&resource(&cluster, "streamsources", "trips"), "Ready"), "no StreamPipeline names it");
+}

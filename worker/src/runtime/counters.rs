@@ -107,9 +107,6 @@ pub struct StageCounters {
     pub commit_micros: Counter,
     /// Bytes that windows hold.
     pub state: Held,
-    /// Groups of rows that a unit found late after their window had closed (possible only after idleness or a new
-    /// split).
-    pub late: Counter,
     watermark: AtomicI64,
 }
 
@@ -122,7 +119,6 @@ impl Default for StageCounters {
             commits: Counter::default(),
             commit_micros: Counter::default(),
             state: Held::default(),
-            late: Counter::default(),
             watermark: AtomicI64::new(Watermark::UNKNOWN.0),
         }
     }

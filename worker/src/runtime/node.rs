@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::sink::{Capability, Sink, WriterId};
+use thalweg_core::time::Watermark;
 use thalweg_core::unit::UnitId;
 use thalweg_exchange::hub::{Hub, Served};
 use thalweg_exchange::message::Stamp;
@@ -82,7 +83,12 @@ impl Node {
             Ok(SourceNode { listing: watch::Sender::default(), plan, readers, turns })
         });
         let sources = sources.collect::<Result<_>>()?;
-        let stamp = Stamp { plan: job.plan_hash.clone(), layout: LAYOUT_VERSION, incarnation: job.incarnation };
+        let stamp = Stamp {
+            plan: job.plan_hash.clone(),
+            layout: LAYOUT_VERSION,
+            incarnation: job.incarnation,
+            closed: Watermark::UNKNOWN,
+        };
         let permits = Arc::new(Semaphore::new(CHUNKS_PER_THREAD * job.parallelism));
         Ok(Self { job, hub, stamp, permits, failures, sources })
     }

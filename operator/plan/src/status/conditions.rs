@@ -7,6 +7,7 @@ use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason, condition}
 use thalweg_crds::report::{Failure, Report, WorkerState};
 
 use super::{Facts, figures};
+use crate::assignment::UNITS_PER_OBJECT;
 use crate::held::Held;
 use crate::observed::Observed;
 use crate::plan::{Step, asked_for};
@@ -66,6 +67,8 @@ impl<'a> Conditions<'a> {
         match self.facts.plan.step {
             Step::Pause => no(Reason::Paused, "spec.paused is true: set it to false to go on"),
             Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
+            Step::Idle => yes(Reason::Idle, "no worker is asked for: scaling.workers is 0"),
+            _ if self.facts.plan.left_out > 0 => self.too_many_units(),
             _ if invalid.is_some() => {
                 let (reason, message) = summary(invalid.unwrap_or_default());
                 no(reason, message)
@@ -75,6 +78,15 @@ impl<'a> Conditions<'a> {
             _ if self.units.moving > 0 => no(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
             _ => self.starting(),
         }
+    }
+
+    fn too_many_units(&self) -> Verdict {
+        let left_out = self.facts.plan.left_out;
+        let message = format!(
+            "{left_out} units are not run, and what they read is not read: a pipeline has {UNITS_PER_OBJECT} at the most, one \
+             for each split of a source and each of state.keyGroups; split the pipeline, or give its source fewer splits"
+        );
+        no(Reason::InvalidSpec, message)
     }
 
     /// Why no worker runs the units yet.
@@ -97,7 +109,7 @@ impl<'a> Conditions<'a> {
             Step::Start => yes(Reason::Starting, "workers are being started"),
             Step::RollOut => yes(Reason::RollingOut, "workers of a new plan are being started"),
             Step::Move => yes(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
-            Step::Run | Step::Pause | Step::Complete => no(Reason::AsExpected, "nothing is being changed"),
+            Step::Run | Step::Pause | Step::Idle | Step::Complete => no(Reason::AsExpected, "nothing is being changed"),
         }
     }
 
@@ -109,6 +121,10 @@ impl<'a> Conditions<'a> {
             }
             (Ok(_), Some(failure)) => {
                 let (_, reason, message) = worker_failed(Some(failure));
+                yes(reason, message)
+            }
+            (Ok(_), None) if self.facts.plan.left_out > 0 => {
+                let (_, reason, message) = self.too_many_units();
                 yes(reason, message)
             }
             (Ok(_), None) => no(Reason::AsExpected, "nothing stands in the way"),
@@ -165,7 +181,7 @@ impl<'a> Conditions<'a> {
 
     fn scaling_limited(&self) -> Verdict {
         let asked = self.facts.validated.map_or(0, |pipeline| asked_for(&pipeline.scaling));
-        let stops = matches!(self.facts.plan.step, Step::Pause | Step::Complete);
+        let stops = matches!(self.facts.plan.step, Step::Pause | Step::Idle | Step::Complete);
         let limited = !stops && self.units.unlisted == 0 && asked > self.units.total.max(1);
         if limited {
             let message = format!(
@@ -217,6 +233,13 @@ pub(super) fn failure_of_running<'a>(facts: &Facts<'a>) -> Option<&'a Failure> {
     let running = facts.plan.assignment.as_ref().map(|assignment| &assignment.plan);
     let mut failed = failures(facts.observed).filter(|report| running.is_none_or(|running| report.plan == *running));
     failed.find_map(|report| report.failure.as_ref())
+}
+
+/// What a worker that stands still says about a resource.
+pub(crate) fn failure_about(observed: &Observed, resource: &str) -> Option<(Reason, String)> {
+    let mut about = failures(observed).filter_map(|report| report.failure.as_ref());
+    let failure = about.find(|failure| failure.resource.as_deref() == Some(resource))?;
+    Some((reason_of(failure), failure.message.clone()))
 }
 
 fn failures(observed: &Observed) -> impl Iterator<Item = &Report> {
