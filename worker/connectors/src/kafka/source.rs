@@ -135,13 +135,22 @@ impl KafkaSource {
         }
     }
 
+    /// The topic, and where a partition starts. Who reads it may have heard of it from another worker, which lists.
     async fn opened(&self, partition: u32) -> Result<(Topic, u64)> {
-        let known = self.known.lock().await;
-        let start = known.starts.as_ref().and_then(|starts| starts.of.get(&partition).copied());
-        known.topic.zip(start).ok_or_else(|| {
+        if let Some(opened) = self.known(partition).await {
+            return Ok(opened);
+        }
+        self.splits().await?;
+        self.known(partition).await.ok_or_else(|| {
             let what = format!("opening partition {partition} of `{}`", self.shared.config.topic);
             Error::internal(what, "it was not listed")
         })
+    }
+
+    async fn known(&self, partition: u32) -> Option<(Topic, u64)> {
+        let known = self.known.lock().await;
+        let start = known.starts.as_ref()?.of.get(&partition).copied();
+        known.topic.zip(start)
     }
 }
 
