@@ -50,7 +50,8 @@ pub struct Acquired {
 /// Acquires a unit: its store, what an earlier owner left, and its writers.
 pub async fn acquire(job: &Job, stage: &Stage, index: u32) -> Result<Acquired> {
     let id = UnitId { stage: stage.id, index };
-    let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id };
+    let owner = job.ownership.owner(id, &job.run_id);
+    let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id, owner };
     let main = match &stage.output {
         StageOutput::Sink(name) => Some(sink(job, name)?),
         StageOutput::Stage(_) => None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use thalweg_core::ownership::{Acquire, Stored, acquire, self_assigned};
+use thalweg_core::ownership::{Owner, Stored, Superseded};
 use thalweg_core::unit::{Epoch, RunId, StageId, UnitId};
 
 use super::error::{Result, RunError};
@@ -22,14 +22,17 @@ impl Ownership {
     /// # Errors
     /// `Superseded` where the state was taken over at an epoch that is not below the one assigned.
     pub fn epoch(&self, unit: UnitId, stored: Option<&Stored>, run: &RunId) -> Result<Epoch> {
+        let superseded = |Superseded { assigned, stored }| RunError::Superseded { unit, assigned, stored };
+        self.owner(unit, run).epoch(stored).map_err(superseded)
+    }
+
+    /// `run` as the owner of a unit.
+    pub fn owner(&self, unit: UnitId, run: &RunId) -> Owner {
         let assigned = match self {
-            Self::Own => return Ok(self_assigned(stored)),
-            Self::Assigned(epochs) => epochs.of(unit),
+            Self::Own => None,
+            Self::Assigned(epochs) => Some(epochs.of(unit)),
         };
-        match acquire(stored, assigned, run) {
-            Acquire::Take | Acquire::Resume => Ok(assigned),
-            Acquire::ReportHigher(stored) => Err(RunError::Superseded { unit, assigned, stored }),
-        }
+        Owner { run: run.clone(), assigned }
     }
 }
 

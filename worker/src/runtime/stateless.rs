@@ -151,6 +151,7 @@ mod tests {
     use async_trait::async_trait;
     use thalweg_core::clock::SystemClock;
     use thalweg_core::error::Result as CoreResult;
+    use thalweg_core::ownership::Owner;
     use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
     use thalweg_core::time::Watermark;
     use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
@@ -234,7 +235,8 @@ mod tests {
     /// One life of the unit, which is offered some ranges and, unless it is killed, ends in peace.
     async fn live(folder: &Folder, offered: &[(u64, u64)], killed: bool) -> Position {
         let unit = UnitId { stage: StageId(0), index: 0 };
-        let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit };
+        let owner = Owner::own(RunId("run".to_owned()));
+        let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit, owner };
         let run = RunId("run".to_owned());
         let (mut ledger, _) = Ledger::acquire(unit, None, &run, &Ownership::Own).await.expect("acquired");
         let mut emitter = Emitter::open(&writer, Some(folder), None).await.expect("opened");
