@@ -20,10 +20,11 @@ use thalweg_connectors::formats::{Column, Framing, JsonDecoder, JsonOptions};
 use thalweg_core::append_log::MemoryLog;
 use thalweg_core::clock::SystemClock;
 use thalweg_core::decode::Decoder;
+use thalweg_core::ownership::Owner;
 use thalweg_core::position::Position;
 use thalweg_core::sink::{Label, Sink, SinkWriter, WriterId};
 use thalweg_core::source::{Read, Source, SplitReader};
-use thalweg_core::unit::{Incarnation, StageId, UnitId};
+use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -87,7 +88,8 @@ async fn main() -> Result<()> {
     let sink =
         FilesSink::new(FilesSinkConfig::new(&out, Path::new(".")), Encoding::Parquet, Arc::new(SystemClock::new()))?;
     let unit = UnitId { stage: StageId(0), index: 0 };
-    let id = WriterId { pipeline: "bench.parts".to_owned(), incarnation: Incarnation(1), unit };
+    let owner = Owner::own(RunId("run".to_owned()));
+    let id = WriterId { pipeline: "bench.parts".to_owned(), incarnation: Incarnation(1), unit, owner };
     let mut writer = sink.writer(&id).await?;
     let decoder = JsonDecoder::new(columns(), JsonOptions::default())?;
     let mut reader = open(&file).await?;

@@ -1,22 +1,37 @@
 //! What the client must do on a real broker: one test for each trap of the library behind it. `make e2e`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{Int64Array, RecordBatch};
 use bytes::Bytes;
 use krafka::Record;
 use thalweg_connectors::kafka::client::{Bounds, ClientError, Cluster, KrafkaCluster, Outgoing, Producing, Wanted};
 use thalweg_connectors::kafka::config::{Connection, Fetching};
+use thalweg_connectors::kafka::delivery::Layout;
+use thalweg_connectors::kafka::{About, Delivery, KafkaSink, SinkConfig};
+use thalweg_core::append_log::Appended;
+use thalweg_core::clock::SystemClock;
+use thalweg_core::error::{Error, ErrorKind};
+use thalweg_core::ownership::{Owner, Superseded};
+use thalweg_core::position::Position;
+use thalweg_core::sink::{Label, Sink, SinkWriter, WriterId};
+use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
 use thalweg_crds::connector::KafkaCompression;
+use thalweg_crds::pipeline::Delivery as Promise;
 use thalweg_e2e::kafka::Kafka;
 
-async fn cluster(kafka: &Kafka) -> KrafkaCluster {
-    let connection = Connection {
+fn connection(kafka: &Kafka) -> Connection {
+    Connection {
         brokers: vec![kafka.address()],
         client_id: "test".to_owned(),
         security: None,
         fetching: Fetching::default(),
-    };
-    KrafkaCluster::connect(connection).await.expect("reached")
+    }
+}
+
+async fn cluster(kafka: &Kafka) -> KrafkaCluster {
+    KrafkaCluster::connect(connection(kafka)).await.expect("reached")
 }
 
 fn producing(timeout: Duration) -> Producing {
@@ -176,4 +191,130 @@ async fn nobody_there_is_told_apart_from_being_refused() {
     };
     let away = KrafkaCluster::connect(connection).await.err().expect("nobody is there");
     assert!(matches!(away, ClientError::Away(_)), "{away:?}");
+}
+
+const UNIT: UnitId = UnitId { stage: StageId(0), index: 0 };
+
+/// A process of the pipeline `default.p`, which writes to the topic `t`.
+async fn process(kafka: &Kafka, incarnation: Option<u64>) -> (Arc<Delivery>, KafkaSink) {
+    let about = About {
+        pipeline: "default.p".to_owned(),
+        installation: "test".to_owned(),
+        incarnation: incarnation.map(Incarnation),
+        layout: Layout { keyed: Vec::new(), routes: vec![(StageId(0), 0)] },
+        fingerprints: vec!["print".to_owned()],
+        fresh: false,
+        commit_every: Duration::from_secs(1),
+    };
+    let clock = Arc::new(SystemClock::new());
+    let delivery = Delivery::open(connection(kafka), about, None, clock).await.expect("opened");
+    let config = SinkConfig {
+        connection: connection(kafka),
+        topic: "t".into(),
+        key: Vec::new(),
+        compression: KafkaCompression::None,
+        create: None,
+        linger: Duration::from_millis(1),
+        batch_bytes: 16 << 10,
+        promise: Promise::ExactlyOnce,
+    };
+    let sink = KafkaSink::new(config, Arc::clone(&delivery));
+    sink.prepare(&[UNIT]).await.expect("room");
+    (delivery, sink)
+}
+
+async fn acquire(
+    sink: &KafkaSink,
+    incarnation: u64,
+    run: &str,
+    epoch: Option<u64>,
+) -> Result<Box<dyn SinkWriter>, Error> {
+    let owner = Owner { run: RunId(run.to_owned()), assigned: epoch.map(Epoch) };
+    let incarnation = Incarnation(incarnation);
+    sink.writer(&WriterId { pipeline: "default.p".to_owned(), incarnation, unit: UNIT, owner }).await
+}
+
+async fn write(writer: &mut dyn SinkWriter, number: i64) -> Result<(), Error> {
+    let column = Arc::new(Int64Array::from(vec![number]));
+    writer.write(&RecordBatch::try_from_iter([("n", column as _)]).expect("valid")).await
+}
+
+async fn deliver(writer: &mut dyn SinkWriter, next: u64) -> Result<(), Error> {
+    writer.deliver(&Label { seq: 0, position: Some(Position::at(next)) }).await
+}
+
+fn superseded(acquired: Result<Box<dyn SinkWriter>, Error>) -> Superseded {
+    let error = acquired.err().expect("it is taken");
+    assert_eq!(error.kind, ErrorKind::Fenced, "{error}");
+    error.superseded.expect("and says by which epoch")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_is_written_at_the_epoch_that_was_assigned_and_by_one_process_of_an_epoch() {
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let (_first, sink) = process(&kafka, Some(1)).await;
+    let mut at_3 = acquire(&sink, 1, "a", Some(3)).await.expect("it is free");
+    write(&mut *at_3, 1).await.expect("written");
+    deliver(&mut *at_3, 1).await.expect("delivered");
+    write(&mut *at_3, 2).await.expect("written");
+
+    // Whoever comes too late is told, and ends nothing that the owner has open.
+    let (_second, sink) = process(&kafka, Some(1)).await;
+    for assigned in [2, 3] {
+        let refused = superseded(acquire(&sink, 1, "b", Some(assigned)).await);
+        assert_eq!(refused, Superseded { assigned: Epoch(assigned), stored: Epoch(3) });
+    }
+    deliver(&mut *at_3, 2).await.expect("it is still the owner");
+
+    // The next owner goes on after what was delivered, and the one before is out.
+    let mut at_4 = acquire(&sink, 1, "b", Some(4)).await.expect("it is assigned above");
+    let last = at_4.last_published().await.expect("read").expect("something was delivered");
+    assert_eq!(last.position, Some(Position::at(2)));
+    write(&mut *at_3, 9).await.expect("failures show when it is delivered");
+    let fenced = deliver(&mut *at_3, 9).await.expect_err("another one owns it");
+    assert_eq!(fenced.kind, ErrorKind::Fenced, "{fenced}");
+    write(&mut *at_4, 3).await.expect("written");
+    deliver(&mut *at_4, 3).await.expect("delivered");
+
+    // The same process may come again at its epoch; one that assigns to itself goes above.
+    let (_again, again) = process(&kafka, Some(1)).await;
+    drop(acquire(&again, 1, "b", Some(4)).await.expect("it has the unit"));
+    let (_own, own) = process(&kafka, Some(1)).await;
+    let mut at_5 = acquire(&own, 1, "c", None).await.expect("always");
+    write(&mut *at_5, 4).await.expect("written");
+    deliver(&mut *at_5, 4).await.expect("delivered");
+    assert_eq!(superseded(acquire(&again, 1, "b", Some(4)).await).stored, Epoch(5));
+
+    // Another start from scratch counts its epochs anew, and ends the one before for good.
+    let (_restarted, restarted) = process(&kafka, Some(2)).await;
+    let mut fresh = acquire(&restarted, 2, "d", Some(1)).await.expect("nobody has written in it");
+    assert_eq!(fresh.last_published().await.expect("read"), None);
+    write(&mut *fresh, 5).await.expect("written");
+    deliver(&mut *fresh, 5).await.expect("delivered");
+    let refused = acquire(&again, 1, "b", Some(9)).await.err().expect("its incarnation is over");
+    assert_eq!(refused.kind, ErrorKind::Fenced, "{refused}");
+
+    let cluster = cluster(&kafka).await;
+    let end = cluster.bounds("t", 0).await.expect("bounds").stable_end;
+    let rows = read(&cluster, 0, end).await;
+    assert_eq!(rows, [1, 2, 3, 4, 5].map(|number| format!("{{\"n\":{number}}}")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_processes_extend_the_lists_of_a_pipeline_without_state() {
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let (one, _sink) = process(&kafka, None).await;
+    let (two, _sink) = process(&kafka, None).await;
+    assert_eq!(one.incarnation(), two.incarnation(), "both start the same thing");
+    let (one, two) = (one.list("splits"), two.list("splits"));
+    let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+    assert_eq!(one.append(0, text("a")).await.expect("appended"), Appended::Created);
+    assert_eq!(two.append(0, text("b")).await.expect("asked"), Appended::Exists);
+    assert_eq!(two.read(0).await.expect("read"), [text("a")]);
+    assert_eq!(two.append(1, text("b")).await.expect("appended"), Appended::Created);
+    assert_eq!(one.append(1, text("c")).await.expect("asked"), Appended::Exists);
+    assert_eq!(one.append(2, text("c")).await.expect("appended"), Appended::Created);
+    assert_eq!(one.read(0).await.expect("read"), [text("a"), text("b"), text("c")]);
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ownership::Superseded;
+
 /// What follows from an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorKind {
@@ -30,12 +32,14 @@ pub struct Error {
     pub detail: String,
     /// The next thing to do, where there is one.
     pub hint: Option<String>,
+    /// Where it is `Fenced`, and another owner had taken over before this one came: the epochs of both.
+    pub superseded: Option<Superseded>,
 }
 
 impl Error {
     /// An error without a hint.
     pub fn new(kind: ErrorKind, what: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { kind, what: what.into(), detail: detail.to_string(), hint: None }
+        Self { kind, what: what.into(), detail: detail.to_string(), hint: None, superseded: None }
     }
 
     /// The user must change something.
@@ -51,6 +55,13 @@ impl Error {
     /// A log lost rows that were not read yet.
     pub fn data_loss(what: impl Into<String>, detail: impl fmt::Display) -> Self {
         Self::new(ErrorKind::DataLoss, what, detail)
+    }
+
+    /// Another owner had taken over a unit before this one came.
+    pub fn superseded(what: impl Into<String>, superseded: Superseded) -> Self {
+        let Superseded { assigned, stored } = superseded;
+        let detail = format!("it is assigned at epoch {assigned}, and was taken over at epoch {stored}");
+        Self { superseded: Some(superseded), ..Self::new(ErrorKind::Fenced, what, detail) }
     }
 
     /// A bug.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::ownership::Owner;
 use crate::position::Position;
 use crate::unit::{Incarnation, UnitId};
 
@@ -34,6 +35,8 @@ pub struct WriterId {
     pub incarnation: Incarnation,
     /// The unit.
     pub unit: UnitId,
+    /// Who owns the unit.
+    pub owner: Owner,
 }
 
 /// One `StreamSink` of a plan.
@@ -53,6 +56,9 @@ pub trait Sink: Send + Sync {
 
     /// A writer for one unit. What an earlier writer of this unit left unsealed is gone after the first
     /// [`SinkWriter::seal`] of the new one at the latest.
+    ///
+    /// # Errors
+    /// [`Error::superseded`] where the sink remembers an owner at an epoch that is not below the one assigned.
     async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>>;
 
     /// Called once, when everything is committed and no input is left.

@@ -60,7 +60,8 @@ impl Emitter {
         let mut outputs = Vec::new();
         for (target, sink) in [(Target::Main, main), (Target::DeadLetters, dead_letters)] {
             if let Some(sink) = sink {
-                let (mut writer, capability) = (sink.writer(id).await?, sink.capability());
+                let writer = sink.writer(id).await.map_err(|error| RunError::acquiring(id.unit, error));
+                let (mut writer, capability) = (writer?, sink.capability());
                 let delivered = match capability {
                     Capability::Transactional => writer.last_published().await?,
                     Capability::Volatile | Capability::SealAndPublish { .. } => None,

@@ -2,6 +2,7 @@
 
 use thalweg_core::decode::BadRecord;
 use thalweg_core::error::{Error as CoreError, ErrorKind};
+use thalweg_core::ownership::Superseded;
 use thalweg_core::unit::{Epoch, UnitId};
 
 use super::dead_letter::readable;
@@ -29,7 +30,7 @@ pub enum RunError {
     Connector(#[from] CoreError),
     /// A unit's state was taken over by somebody else at an epoch that is not below the one assigned.
     #[error(
-        "unit {unit} is assigned at epoch {assigned}, and its state was taken over at epoch {stored}; it goes on once it \
+        "unit {unit} is assigned at epoch {assigned}, and was taken over at epoch {stored}; it goes on once it \
          is assigned above that"
     )]
     Superseded {
@@ -61,6 +62,14 @@ impl RunError {
             Self::Connector(error) => error.kind,
             Self::Superseded { .. } => ErrorKind::Fenced,
             Self::Plan { .. } | Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// A unit could not be acquired in a sink.
+    pub fn acquiring(unit: UnitId, error: CoreError) -> Self {
+        match error.superseded {
+            Some(Superseded { assigned, stored }) => Self::Superseded { unit, assigned, stored },
+            None => error.into(),
         }
     }
 

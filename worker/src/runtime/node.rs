@@ -210,7 +210,8 @@ impl Node {
 
     async fn open(&self, stage: &Stage, id: UnitId, ownership: Ownership) -> Result<(Ledger, Emitter)> {
         let job = &self.job;
-        let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id };
+        let owner = ownership.owner(&job.run_id);
+        let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id, owner };
         let main = match &stage.output {
             StageOutput::Sink(name) => Some(self.sink(name)?),
             StageOutput::Stage(_) => None,

@@ -1,6 +1,6 @@
 //! At which epoch a unit is acquired.
 
-use thalweg_core::ownership::{Acquire, Stored, acquire, self_assigned};
+use thalweg_core::ownership::{Owner, Stored, Superseded};
 use thalweg_core::unit::{Epoch, RunId, UnitId};
 
 use super::error::{Result, RunError};
@@ -20,14 +20,17 @@ impl Ownership {
     /// # Errors
     /// `Superseded` where the state was taken over at an epoch that is not below the one assigned.
     pub fn epoch(self, unit: UnitId, stored: Option<&Stored>, run: &RunId) -> Result<Epoch> {
+        let superseded = |Superseded { assigned, stored }| RunError::Superseded { unit, assigned, stored };
+        self.owner(run).epoch(stored).map_err(superseded)
+    }
+
+    /// `run` as the owner of a unit.
+    pub fn owner(self, run: &RunId) -> Owner {
         let assigned = match self {
-            Self::Own => return Ok(self_assigned(stored)),
-            Self::Assigned(epoch) => epoch,
+            Self::Own => None,
+            Self::Assigned(epoch) => Some(epoch),
         };
-        match acquire(stored, assigned, run) {
-            Acquire::Take | Acquire::Resume => Ok(assigned),
-            Acquire::ReportHigher(stored) => Err(RunError::Superseded { unit, assigned, stored }),
-        }
+        Owner { run: run.clone(), assigned }
     }
 }
 

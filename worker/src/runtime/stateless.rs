@@ -154,6 +154,7 @@ mod tests {
     use async_trait::async_trait;
     use thalweg_core::clock::{SharedClock, SystemClock};
     use thalweg_core::error::Result as CoreResult;
+    use thalweg_core::ownership::Owner;
     use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
     use thalweg_core::time::Watermark;
     use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
@@ -249,7 +250,8 @@ mod tests {
     /// One life of the unit, which takes some ranges and, unless it is killed, ends in peace. Gives where it began.
     async fn live(folder: &Folder, taken_ranges: &[(u64, u64)], killed: bool) -> Position {
         let unit = UnitId { stage: StageId(0), index: 0 };
-        let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit };
+        let owner = Owner::own(RunId("run".to_owned()));
+        let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit, owner };
         let run = RunId("run".to_owned());
         let (mut ledger, _) = Ledger::acquire(unit, None, &run, Ownership::Own).await.expect("acquired");
         let mut emitter = Emitter::open(&writer, Some(folder), None).await.expect("opened");

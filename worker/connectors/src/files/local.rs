@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, ErrorKind, Result};
-use thalweg_core::sink::{Label, WriterId};
+use thalweg_core::sink::Label;
 
-use super::names::{FileName, StagedName, Staging};
+use super::names::{FileName, StagedName, Staging, WriterName};
 use super::publish::{SealedFile, SealedFiles, Stage, StagedFile, Target};
 use crate::blocking::blocking;
 
@@ -54,7 +54,7 @@ impl Target for LocalFolder {
         .map_err(|error| write_error(&shown, "", &error))
     }
 
-    async fn stage(&self, writer: &WriterId) -> Result<Box<dyn Stage>> {
+    async fn stage(&self, writer: &WriterName) -> Result<Box<dyn Stage>> {
         let stage = LocalStage {
             root: self.root.clone(),
             shown: self.shown.clone().into(),
@@ -75,7 +75,7 @@ impl Target for LocalFolder {
 }
 
 /// Whether an earlier life of the writer, of this incarnation or an earlier one, left this unfinished.
-fn is_abandoned(name: &StagedName, writer: &WriterId) -> bool {
+fn is_abandoned(name: &StagedName, writer: &WriterName) -> bool {
     let same = name.writer.pipeline == writer.pipeline && name.writer.unit == writer.unit;
     same && name.writer.incarnation <= writer.incarnation && name.staging == Staging::Open
 }
@@ -84,7 +84,7 @@ fn is_abandoned(name: &StagedName, writer: &WriterId) -> bool {
 struct LocalStage {
     root: PathBuf,
     shown: Arc<str>,
-    writer: WriterId,
+    writer: WriterName,
     token: String,
     created: u64,
 }
@@ -135,7 +135,7 @@ impl Stage for LocalStage {
 }
 
 /// Whether this is a seal that was never recorded: the unit counts on from the last one that was.
-fn is_unrecorded(name: &StagedName, writer: &WriterId, token: &str, seq: u64) -> bool {
+fn is_unrecorded(name: &StagedName, writer: &WriterName, token: &str, seq: u64) -> bool {
     let is_later = matches!(name.staging, Staging::Sealed(other) if other >= seq);
     name.writer == *writer && name.token != token && is_later
 }
@@ -162,7 +162,7 @@ fn remove(root: &Path, is_gone: impl Fn(&StagedName) -> bool) -> io::Result<()> 
 }
 
 /// The names of what a writer published at the top of the folder.
-fn published(root: &Path, writer: &WriterId, suffix: &str) -> io::Result<Vec<FileName>> {
+fn published(root: &Path, writer: &WriterName, suffix: &str) -> io::Result<Vec<FileName>> {
     let mut published = Vec::new();
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name().to_str().and_then(|name| FileName::parse(name, suffix));

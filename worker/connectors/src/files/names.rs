@@ -9,11 +9,28 @@ use thalweg_core::position::Position;
 use thalweg_core::sink::{Label, WriterId};
 use thalweg_core::unit::{Incarnation, StageId, UnitId};
 
+/// Whose output a file is, whoever owned the unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WriterName {
+    /// `NAMESPACE.NAME` of the pipeline.
+    pub(crate) pipeline: String,
+    /// The start from scratch that it belongs to.
+    pub(crate) incarnation: Incarnation,
+    /// The unit.
+    pub(crate) unit: UnitId,
+}
+
+impl From<&WriterId> for WriterName {
+    fn from(id: &WriterId) -> Self {
+        Self { pipeline: id.pipeline.clone(), incarnation: id.incarnation, unit: id.unit }
+    }
+}
+
 /// The name of one published file, without its folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileName {
     /// Who wrote it.
-    pub(crate) writer: WriterId,
+    pub(crate) writer: WriterName,
     /// Which seal it is of, and the position that this one committed.
     pub(crate) label: Label,
     /// Which of the seal's files of its folder it is.
@@ -55,16 +72,16 @@ impl fmt::Display for FileName {
 }
 
 /// `PIPELINE-INCARNATION-STAGE-INDEX`.
-pub(crate) fn writer_name(writer: &WriterId) -> String {
+pub(crate) fn writer_name(writer: &WriterName) -> String {
     format!("{}-{}-{}", writer.pipeline, writer.incarnation, writer.unit)
 }
 
-fn parse_writer(text: &str) -> Option<WriterId> {
+fn parse_writer(text: &str) -> Option<WriterName> {
     let mut fields = text.rsplitn(4, '-');
     let (index, stage, incarnation) = (fields.next()?, fields.next()?, fields.next()?);
     let unit = UnitId { stage: StageId(stage.parse().ok()?), index: index.parse().ok()? };
     let incarnation = Incarnation(incarnation.parse().ok()?);
-    Some(WriterId { pipeline: fields.next()?.to_owned(), incarnation, unit })
+    Some(WriterName { pipeline: fields.next()?.to_owned(), incarnation, unit })
 }
 
 /// How far a file has come that nobody may see yet.
@@ -83,7 +100,7 @@ pub(crate) struct StagedName {
     /// How far it has come.
     pub(crate) staging: Staging,
     /// Whose it is.
-    pub(crate) writer: WriterId,
+    pub(crate) writer: WriterName,
     /// One life of that writer.
     pub(crate) token: String,
     /// Which file of that life.
@@ -125,9 +142,9 @@ mod tests {
 
     use super::*;
 
-    fn writers() -> impl Strategy<Value = WriterId> {
+    fn writers() -> impl Strategy<Value = WriterName> {
         ("[a-z0-9]{1,5}(-[a-z0-9]{1,3}){0,2}\\.[a-z0-9]{1,5}(-[cp0-9]{1,3}){0,3}", any::<u64>(), any::<[u32; 2]>())
-            .prop_map(|(pipeline, incarnation, [stage, index])| WriterId {
+            .prop_map(|(pipeline, incarnation, [stage, index])| WriterName {
                 pipeline,
                 incarnation: Incarnation(incarnation),
                 unit: UnitId { stage: StageId(stage), index },

@@ -14,9 +14,9 @@ use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, Result};
-use thalweg_core::sink::{Label, WriterId};
+use thalweg_core::sink::Label;
 
-use super::names::writer_name;
+use super::names::{WriterName, writer_name};
 use super::publish::{SealedFile, SealedFiles, Stage, StagedFile, Target};
 use super::store::{Objects, object_path};
 
@@ -71,7 +71,7 @@ impl Target for ObjectFolder {
         self.bucket.delete(&path).await.map_err(|error| self.error(&name, error))
     }
 
-    async fn stage(&self, writer: &WriterId) -> Result<Box<dyn Stage>> {
+    async fn stage(&self, writer: &WriterName) -> Result<Box<dyn Stage>> {
         let life = format!("{}-{}", writer_name(writer), self.token());
         Ok(Box::new(ObjectStage { folder: self.clone(), life, created: 0 }))
     }

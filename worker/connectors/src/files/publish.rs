@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thalweg_core::error::{Error, Result};
-use thalweg_core::sink::{Label, Sealed, WriterId};
+use thalweg_core::sink::{Label, Sealed};
+
+use super::names::WriterName;
 
 /// A place for output.
 #[async_trait]
@@ -12,7 +14,7 @@ pub(crate) trait Target: Send + Sync {
     async fn check(&self) -> Result<()>;
 
     /// A stage for one life of a writer; removes what earlier lives left unfinished.
-    async fn stage(&self, writer: &WriterId) -> Result<Box<dyn Stage>>;
+    async fn stage(&self, writer: &WriterName) -> Result<Box<dyn Stage>>;
 
     /// Whether a file's name is chosen when it is sealed, so that it can hold a position.
     fn names_after_seal(&self) -> bool;

@@ -12,6 +12,7 @@ use super::config::FilesSinkConfig;
 use super::encoding::Encoding;
 use super::local::LocalFolder;
 use super::location::Location;
+use super::names::WriterName;
 use super::objects::ObjectFolder;
 use super::partition::Partitioner;
 use super::publish::Target;
@@ -68,8 +69,9 @@ impl Sink for FilesSink {
     }
 
     async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>> {
-        let stage = self.files.target.stage(id).await?;
-        Ok(Box::new(FilesWriter::new(Arc::clone(&self.files), id.clone(), stage)))
+        let name = WriterName::from(id);
+        let stage = self.files.target.stage(&name).await?;
+        Ok(Box::new(FilesWriter::new(Arc::clone(&self.files), name, stage)))
     }
 
     async fn finish(&self) -> Result<()> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use thalweg_core::error::Result;
-use thalweg_core::sink::{Label, Sealed, SinkWriter, WriterId};
+use thalweg_core::sink::{Label, Sealed, SinkWriter};
 
-use super::names::FileName;
+use super::names::{FileName, WriterName};
 use super::publish::{SealedFiles, Stage, StagedFile};
 use super::sink::Output;
 use crate::formats::Encoder;
@@ -29,7 +29,7 @@ const MIN_HELD: usize = 4 << 20;
 /// The writer of one unit.
 pub(crate) struct FilesWriter {
     output: Arc<Output>,
-    id: WriterId,
+    id: WriterName,
     stage: Box<dyn Stage>,
     open: BTreeMap<String, OpenFile>,
     /// Finished, not sealed.
@@ -58,7 +58,7 @@ struct FinishedFile {
 
 impl FilesWriter {
     /// A writer on a stage.
-    pub(crate) fn new(output: Arc<Output>, id: WriterId, stage: Box<dyn Stage>) -> Self {
+    pub(crate) fn new(output: Arc<Output>, id: WriterName, stage: Box<dyn Stage>) -> Self {
         output.writers.fetch_add(1, Ordering::Relaxed);
         let (open, finished, parts) = (BTreeMap::new(), Vec::new(), HashMap::new());
         Self { output, id, stage, open, finished, parts, uses: 0 }

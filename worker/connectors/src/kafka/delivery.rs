@@ -1,37 +1,35 @@
 //! How far each unit has come, kept in the cluster that it writes to: the progress topic of a pipeline.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use thalweg_core::append_log::{AppendLog, Appended};
+use thalweg_core::append_log::AppendLog;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, Result};
+use thalweg_core::ownership::Owner as UnitOwner;
 use thalweg_core::unit::{Incarnation, UnitId};
 use thalweg_crds::connector::KafkaCompression;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::client::{ClientError, Cluster, KrafkaCluster, NewTopic, Outgoing, Producing, Transactions, Wanted};
+use super::client::{Bounds, ClientError, Cluster, KrafkaCluster, NewTopic, Producing, Wanted};
 use super::config::{Connection, SinkConfig};
+use super::home::{Home, TopicList};
 use super::patience::{Patience, persist, told};
 pub use super::progress::Layout;
 use super::progress::{Owner, Progress};
 use super::transaction::UnitTransaction;
 
 /// How long a start waits for brokers that do not answer.
-const START_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long reading a partition of progress back may take.
 const READ_LIMIT: Duration = Duration::from_secs(60);
 /// The last record of a partition is looked for in its last offsets first: compaction may be far behind.
 const NEAR_END: u64 = 256;
 /// The longest name of a topic.
 const LONGEST_NAME: usize = 249;
-/// Key of the pipeline's own record.
-const PIPELINE: &str = "pipeline";
 
 /// What is to be delivered, and for whom.
 #[derive(Clone, Debug)]
@@ -76,27 +74,6 @@ impl SharedTransaction {
     }
 }
 
-/// What partition 0 says of a pipeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    owner: Owner,
-    incarnation: Incarnation,
-    layout: Layout,
-    fingerprints: Vec<String>,
-}
-
-/// Partition 0, ours to write.
-struct Home {
-    topic: Arc<str>,
-    state: Mutex<HomeState>,
-}
-
-struct HomeState {
-    producer: Box<dyn Transactions>,
-    entries: BTreeMap<Bytes, Bytes>,
-}
-
 impl Delivery {
     /// Opens the progress topic, or makes it. `made` is a durable list that remembers that there was one.
     ///
@@ -119,7 +96,7 @@ impl Delivery {
             );
         }
         let partitions = ensure(&*cluster, &topic, &about, made, &clock).await?;
-        let home = Home::open(&*cluster, &topic, &about, &clock).await?;
+        let home = Home::open(&cluster, &topic, &about, &clock).await?;
         let incarnation = home.claim(&about).await?;
         Ok(Arc::new(Self {
             cluster,
@@ -166,7 +143,15 @@ impl Delivery {
     }
 
     /// The transaction of a unit, which its writers share.
-    pub(super) async fn unit(self: &Arc<Self>, unit: UnitId, config: &SinkConfig) -> Result<Arc<SharedTransaction>> {
+    ///
+    /// # Errors
+    /// [`Error::superseded`] where somebody else has taken over at an epoch that is not below the one assigned.
+    pub(super) async fn unit(
+        self: &Arc<Self>,
+        unit: UnitId,
+        owner: &UnitOwner,
+        config: &SinkConfig,
+    ) -> Result<Arc<SharedTransaction>> {
         let shared = {
             let mut units = self.units.lock().await;
             let open = units.get(&unit).and_then(Weak::upgrade);
@@ -176,7 +161,7 @@ impl Delivery {
                 shared
             })
         };
-        let acquire = || async { UnitTransaction::acquire(self, unit, config).await.map(Mutex::new) };
+        let acquire = || async { UnitTransaction::acquire(self, unit, owner, config).await.map(Mutex::new) };
         shared.0.get_or_try_init(acquire).await?;
         Ok(shared)
     }
@@ -191,14 +176,14 @@ impl Delivery {
         owner(&self.about)
     }
 
-    /// The last progress of a unit, which nobody else writes any more.
+    /// The last progress of a unit.
     ///
     /// # Errors
     /// `User` where it is another owner's.
-    pub(super) async fn last(&self, unit: UnitId, partition: u32) -> Result<Option<Progress>> {
+    pub(super) async fn last(&self, unit: UnitId, partition: u32, until: Until) -> Result<Option<Progress>> {
         let key = unit.to_string();
         let mut found = None;
-        for entry in tail(&*self.cluster, &self.topic, partition, &self.clock, key.as_bytes()).await? {
+        for entry in tail(&*self.cluster, &self.topic, partition, &self.clock, key.as_bytes(), until).await? {
             let progress = Progress::decode(&entry)?;
             check_owner(&self.topic, &progress.owner, &self.owner())?;
             found = Some(progress);
@@ -228,15 +213,15 @@ fn no_topic(topic: &str) -> Error {
     Error::user(format!("topic `{topic}`"), "it was deleted while it was written to").with_hint("make it again")
 }
 
-fn owner(about: &About) -> Owner {
+pub(super) fn owner(about: &About) -> Owner {
     Owner { installation: about.installation.clone(), pipeline: about.pipeline.clone() }
 }
 
-fn transactional_id(about: &About, of: &str) -> String {
+pub(super) fn transactional_id(about: &About, of: &str) -> String {
     format!("thalweg-{}-{}-{of}", about.installation, about.pipeline)
 }
 
-fn check_owner(topic: &str, found: &Owner, ours: &Owner) -> Result<()> {
+pub(super) fn check_owner(topic: &str, found: &Owner, ours: &Owner) -> Result<()> {
     if found == ours {
         return Ok(());
     }
@@ -323,19 +308,39 @@ pub(super) fn producing(about: &About, config: Option<&SinkConfig>) -> Producing
     }
 }
 
-/// The committed values of a key in a partition that nobody else writes any more, the last ones at least.
+/// How far a partition is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// All of it: nobody else writes it any more.
+    End,
+    /// What is committed now: somebody may have a transaction open.
+    Committed,
+}
+
+impl Until {
+    pub(super) fn end(self, bounds: &Bounds) -> u64 {
+        match self {
+            Self::End => bounds.end,
+            Self::Committed => bounds.stable_end,
+        }
+    }
+}
+
+/// The committed values of a key in a partition, the last ones at least.
 async fn tail(
     cluster: &dyn Cluster,
     topic: &str,
     partition: u32,
     clock: &SharedClock,
     key: &[u8],
+    until: Until,
 ) -> Result<Vec<Bytes>> {
     let doing = format!("reading `{topic}`, partition {partition}");
     let bounds = persist(clock, START_LIMIT, &doing, || cluster.bounds(topic, partition)).await?;
-    let near = bounds.end.saturating_sub(NEAR_END).max(bounds.start);
+    let end = until.end(&bounds);
+    let near = end.saturating_sub(NEAR_END).max(bounds.start);
     for from in [near, bounds.start] {
-        let entries = entries(cluster, topic, partition, from..bounds.end, clock).await?;
+        let entries = entries(cluster, topic, partition, from..end, clock).await?;
         let of_key: Vec<_> = entries.into_iter().filter(|(found, _)| found == key).map(|(_, value)| value).collect();
         if !of_key.is_empty() || from == bounds.start {
             return Ok(of_key);
@@ -345,7 +350,7 @@ async fn tail(
 }
 
 /// Every committed record of a range of offsets.
-async fn entries(
+pub(super) async fn entries(
     cluster: &dyn Cluster,
     topic: &str,
     partition: u32,
@@ -373,98 +378,6 @@ async fn entries(
             let detail = format!("offset {} of {} after {READ_LIMIT:?}", polled.next, offsets.end);
             return Err(Error::external(doing, detail).with_hint("does a transaction hang?"));
         }
-    }
-}
-
-impl Home {
-    async fn open(cluster: &dyn Cluster, topic: &Arc<str>, about: &About, clock: &SharedClock) -> Result<Self> {
-        let doing = format!("opening `{topic}`");
-        let (id, how) = (transactional_id(about, PIPELINE), producing(about, None));
-        let producer = persist(clock, START_LIMIT, &doing, || cluster.transactions(&id, &how)).await?;
-        let bounds = persist(clock, START_LIMIT, &doing, || cluster.bounds(topic, 0)).await?;
-        let entries = entries(cluster, topic, 0, bounds.start..bounds.end, clock).await?.into_iter().collect();
-        Ok(Self { topic: Arc::clone(topic), state: Mutex::new(HomeState { producer, entries }) })
-    }
-
-    /// Takes the topic for this pipeline; the incarnation.
-    async fn claim(&self, about: &About) -> Result<Incarnation> {
-        let stored = self.state.lock().await.entries.get(PIPELINE.as_bytes()).cloned();
-        let stored: Option<Record> = match stored {
-            Some(stored) => Some(serde_json::from_slice(&stored).map_err(|error| {
-                let hint = "was the topic written by something else?";
-                Error::user(format!("progress topic `{}`", self.topic), error).with_hint(hint)
-            })?),
-            None => None,
-        };
-        let ours = owner(about);
-        let incarnation = match (&stored, about.incarnation) {
-            (Some(stored), given) => {
-                check_owner(&self.topic, &stored.owner, &ours)?;
-                given.map_or_else(|| self.next_incarnation(stored, about), Ok)?
-            }
-            (None, given) => given.unwrap_or(Incarnation(1)),
-        };
-        let record =
-            Record { owner: ours, incarnation, layout: about.layout.clone(), fingerprints: about.fingerprints.clone() };
-        if stored.as_ref() != Some(&record) {
-            let text = serde_json::to_vec(&record).map_err(|error| Error::internal("writing a record", error))?;
-            self.put(PIPELINE.into(), text.into()).await?;
-        }
-        Ok(incarnation)
-    }
-
-    /// Where there is no state but here.
-    fn next_incarnation(&self, stored: &Record, about: &About) -> Result<Incarnation> {
-        if about.fresh {
-            return Ok(Incarnation(stored.incarnation.0 + 1));
-        }
-        if stored.fingerprints == about.fingerprints && stored.layout == about.layout {
-            return Ok(stored.incarnation);
-        }
-        let detail = "it holds the positions of other statements than those of this pipeline";
-        let hint = "start with --fresh, or give the changed pipeline another name";
-        Err(Error::user(format!("progress topic `{}`", self.topic), detail).with_hint(hint))
-    }
-
-    async fn put(&self, key: Bytes, value: Bytes) -> Result<()> {
-        let mut state = self.state.lock().await;
-        let record = Outgoing {
-            topic: Arc::clone(&self.topic),
-            partition: Some(0),
-            key: Some(key.clone()),
-            value: value.clone(),
-        };
-        let done = match state.producer.send(record).await {
-            Ok(()) => state.producer.commit().await,
-            Err(error) => Err(error),
-        };
-        done.map_err(|error| told(&format!("writing to `{}`", self.topic), &error))?;
-        state.entries.insert(key, value);
-        Ok(())
-    }
-}
-
-/// A list in partition 0.
-struct TopicList {
-    home: Arc<Home>,
-    prefix: String,
-}
-
-#[async_trait]
-impl AppendLog for TopicList {
-    async fn read(&self, from: u64) -> Result<Vec<Bytes>> {
-        let state = self.home.state.lock().await;
-        let entry = |index: u64| state.entries.get(format!("{}{index}", self.prefix).as_bytes()).cloned();
-        Ok((from..).map_while(entry).collect())
-    }
-
-    async fn append(&self, index: u64, record: Bytes) -> Result<Appended> {
-        // Whoever opens the topic after us fences us, so that what we hold is all that there is.
-        if !self.read(index).await?.is_empty() {
-            return Ok(Appended::Exists);
-        }
-        self.home.put(format!("{}{index}", self.prefix).into(), record).await?;
-        Ok(Appended::Created)
     }
 }
 

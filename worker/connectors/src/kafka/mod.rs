@@ -7,13 +7,14 @@
 //! | `source`, `starts`, `reader`, `watchdog` | partitions as splits: found, started, read, watched |
 //! | `sink`, `writer`, `encode` | rows as records |
 //! | `transaction` | one unit's rows, sent again where a broker gives them up |
-//! | [`delivery`], `progress` | how far each unit has come, kept in the cluster that it writes to |
+//! | [`delivery`], `progress`, `home` | how far each unit has come, kept in the cluster that it writes to |
 
 pub mod client;
 pub mod config;
 pub mod delivery;
 
 mod encode;
+mod home;
 mod patience;
 mod progress;
 mod reader;

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thalweg_core::error::{Error, Result};
+use thalweg_core::ownership::Stored;
+use thalweg_core::ownership::delivery::Marked;
 use thalweg_core::sink::Label;
-use thalweg_core::unit::{Epoch, Incarnation, SPLITS_PER_INPUT, StageId, UnitId};
+use thalweg_core::unit::{Epoch, Incarnation, RunId, SPLITS_PER_INPUT, StageId, UnitId};
 
 /// Whose pipeline it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +28,20 @@ pub(super) struct Progress {
     pub incarnation: Incarnation,
     /// The ownership number of who wrote it.
     pub epoch: Epoch,
+    /// The process that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
     /// What was delivered; nothing where only the epoch was taken.
     pub label: Option<Label>,
 }
 
 impl Progress {
+    /// Who wrote it. One that does not say is nobody's any more.
+    pub fn marked(&self) -> Marked {
+        let run_id = self.run.clone().unwrap_or_else(|| RunId(String::new()));
+        Marked { incarnation: self.incarnation, stored: Stored { epoch: self.epoch, run_id } }
+    }
+
     /// As it is stored.
     pub fn encode(&self) -> Result<Bytes> {
         let text = serde_json::to_vec(self).map_err(|error| Error::internal("writing progress", error))?;
@@ -105,7 +116,8 @@ mod tests {
     fn progress_comes_back_as_it_was() {
         let owner = Owner { installation: "local".to_owned(), pipeline: "default.p".to_owned() };
         let label = Some(Label { seq: 3, position: None });
-        let progress = Progress { owner, incarnation: Incarnation(1), epoch: Epoch(2), label };
+        let run = Some(RunId("pod/0".to_owned()));
+        let progress = Progress { owner, incarnation: Incarnation(1), epoch: Epoch(2), run, label };
         assert_eq!(Progress::decode(&progress.encode().expect("encodes")).expect("decodes"), progress);
     }
 }

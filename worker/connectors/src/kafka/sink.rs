@@ -72,7 +72,7 @@ impl Sink for KafkaSink {
     }
 
     async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>> {
-        let transaction = self.delivery.unit(id.unit, &self.config).await?;
+        let transaction = self.delivery.unit(id.unit, &id.owner, &self.config).await?;
         let commit_every = self.delivery.about.commit_every;
         Ok(Box::new(KafkaWriter::new(Arc::clone(&self.config), transaction, commit_every)))
     }

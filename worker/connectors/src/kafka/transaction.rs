@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thalweg_core::error::{Error, ErrorKind, Result};
-use thalweg_core::ownership::{Stored, self_assigned};
+use thalweg_core::ownership::Owner;
+use thalweg_core::ownership::delivery::{NotTaken, take};
 use thalweg_core::sink::Label;
-use thalweg_core::unit::{Epoch, RunId, UnitId};
+use thalweg_core::unit::{Epoch, Incarnation, RunId, UnitId};
 use thalweg_crds::pipeline::Delivery as Promise;
 
 use super::client::{ClientError, Outgoing, Producer, Producing, Result as ClientResult, Transactions};
 use super::config::SinkConfig;
-use super::delivery::{Delivery, patience, producing};
+use super::delivery::{Delivery, Until, patience, producing};
 use super::patience::{persist, told};
 use super::progress::Progress;
 
@@ -26,6 +27,7 @@ pub(super) struct UnitTransaction {
     topic: Arc<str>,
     how: Producing,
     epoch: Epoch,
+    run: RunId,
     producer: Box<dyn Transactions>,
     /// Where rows are acknowledged before progress is written, and may come twice.
     acknowledged: Option<Box<dyn Producer>>,
@@ -36,9 +38,9 @@ pub(super) struct UnitTransaction {
     last: Option<Label>,
 }
 
-/// What follows from a failure.
+/// What follows from a failure of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     /// Nobody knows whether it was done: ask for it again.
     CommitAgain,
     /// Give the transaction up, and send everything in another one.
@@ -49,7 +51,8 @@ enum Next {
     Stop,
 }
 
-fn next(error: &ClientError) -> Next {
+/// Decides what follows from a failure.
+pub(super) fn next(error: &ClientError) -> Next {
     match error {
         ClientError::CommitUnknown(_) => Next::CommitAgain,
         ClientError::Abortable(_) | ClientError::Away(_) | ClientError::NoTopic => Next::SendAgain,
@@ -62,14 +65,36 @@ fn next(error: &ClientError) -> Next {
     }
 }
 
+/// The epoch at which an owner may have a unit of which this progress was found.
+fn epoch(owner: &Owner, found: Option<&Progress>, incarnation: Incarnation, doing: &str) -> Result<Epoch> {
+    take(found.map(Progress::marked).as_ref(), owner, incarnation).map_err(|refused| match refused {
+        NotTaken::Superseded(superseded) => Error::superseded(doing, superseded),
+        NotTaken::Restarted(later) => {
+            let detail = format!("incarnation {later} has begun, and this is incarnation {incarnation}");
+            Error::new(ErrorKind::Fenced, doing, detail)
+        }
+    })
+}
+
 impl UnitTransaction {
-    /// Takes the unit over: ends the transactions of every earlier owner, reads how far the last one came, and commits a
-    /// higher epoch before anything else.
-    pub(super) async fn acquire(delivery: &Arc<Delivery>, unit: UnitId, config: &SinkConfig) -> Result<Self> {
+    /// Takes the unit over: ends the transactions of every earlier owner, reads how far the last one came, and commits
+    /// the epoch of this one before anything else.
+    ///
+    /// # Errors
+    /// [`Error::superseded`] where somebody else has taken over at an epoch that is not below the one assigned.
+    pub(super) async fn acquire(
+        delivery: &Arc<Delivery>,
+        unit: UnitId,
+        owner: &Owner,
+        config: &SinkConfig,
+    ) -> Result<Self> {
         let doing = format!("acquiring unit {unit} in `{}`", delivery.topic);
         let Some(partition) = delivery.about.layout.partition(unit) else {
             return Err(Error::internal(doing, "it is no unit of this pipeline"));
         };
+        // Whoever comes too late must not end the transactions of the one who has the unit.
+        let stored = delivery.last(unit, partition, Until::Committed).await?;
+        epoch(owner, stored.as_ref(), delivery.incarnation(), &doing)?;
         let how = producing(&delivery.about, Some(config));
         let id = delivery.transactional_id(unit);
         let open = || delivery.cluster.transactions(&id, &how);
@@ -81,12 +106,8 @@ impl UnitTransaction {
                 Some(persist(&delivery.clock, ACQUIRE_LIMIT, &doing, open).await?)
             }
         };
-        let stored = delivery.last(unit, partition).await?;
-        let epoch = match &stored {
-            // Who wrote it does not matter: its transactions have ended.
-            Some(stored) => self_assigned(Some(&Stored { epoch: stored.epoch, run_id: RunId(String::new()) })),
-            None => self_assigned(None),
-        };
+        let stored = delivery.last(unit, partition, Until::End).await?;
+        let epoch = epoch(owner, stored.as_ref(), delivery.incarnation(), &doing)?;
         let last = stored.filter(|stored| stored.incarnation == delivery.incarnation()).and_then(|stored| stored.label);
         let mut acquired = Self {
             delivery: Arc::clone(delivery),
@@ -95,6 +116,7 @@ impl UnitTransaction {
             topic: Arc::clone(&config.topic),
             how,
             epoch,
+            run: owner.run.clone(),
             producer,
             acknowledged,
             sent: Vec::new(),
@@ -173,6 +195,7 @@ impl UnitTransaction {
             owner: self.delivery.owner(),
             incarnation: self.delivery.incarnation(),
             epoch: self.epoch,
+            run: Some(self.run.clone()),
             label,
         };
         let record = Outgoing {
@@ -234,15 +257,13 @@ impl UnitTransaction {
             Err(error) if next(&error) == Next::Stop => return Err(told(&self.doing(), &error)),
             Err(_) => return Ok(None),
         }
-        let stored = self.delivery.last(self.unit, self.partition).await?;
-        match stored {
-            Some(stored) if stored == *wanted => Ok(Some(Rebuilt::Done)),
-            Some(stored) if stored.epoch > self.epoch => {
-                let detail = format!("epoch {} is above {}", stored.epoch.0, self.epoch.0);
-                Err(Error::new(ErrorKind::Fenced, self.doing(), detail))
-            }
-            _ => Ok(Some(Rebuilt::SendAgain)),
+        let stored = self.delivery.last(self.unit, self.partition, Until::End).await?;
+        if stored.as_ref() == Some(wanted) {
+            return Ok(Some(Rebuilt::Done));
         }
+        let held = Owner { run: self.run.clone(), assigned: Some(self.epoch) };
+        epoch(&held, stored.as_ref(), self.delivery.incarnation(), &self.doing())?;
+        Ok(Some(Rebuilt::SendAgain))
     }
 
     async fn explain(&self, error: &ClientError) -> Error {

@@ -122,7 +122,8 @@ impl SinkWriter for StdoutWriter {
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, Int64Array};
-    use thalweg_core::unit::{Incarnation, StageId, UnitId};
+    use thalweg_core::ownership::Owner;
+    use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 
     use super::*;
 
@@ -144,7 +145,8 @@ mod tests {
         let sink = StdoutSink::to(style, out.clone());
         for index in 0..2 {
             let unit = UnitId { stage: StageId(0), index };
-            let id = WriterId { pipeline: "default.p".to_owned(), incarnation: Incarnation(1), unit };
+            let owner = Owner::own(RunId("run".to_owned()));
+            let id = WriterId { pipeline: "default.p".to_owned(), incarnation: Incarnation(1), unit, owner };
             let numbers: ArrayRef = Arc::new(Int64Array::from(vec![i64::from(index)]));
             let rows = RecordBatch::try_from_iter([("n", numbers)]).expect("a batch");
             sink.writer(&id).await.expect("a writer").write(&rows).await.expect("written");

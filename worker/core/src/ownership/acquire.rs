@@ -44,6 +44,44 @@ pub fn self_assigned(stored: Option<&Stored>) -> Epoch {
     stored.map_or(Epoch::default(), |stored| stored.epoch).next()
 }
 
+/// A process that acquires a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The process.
+    pub run: RunId,
+    /// The epoch that it was assigned the unit at; `None` where it assigns units to itself.
+    pub assigned: Option<Epoch>,
+}
+
+/// A unit was taken over at an epoch that is not below the one assigned: nothing may be written, and the next assignment
+/// must be published above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// What was assigned.
+    pub assigned: Epoch,
+    /// What stands in the unit's state.
+    pub stored: Epoch,
+}
+
+impl Owner {
+    /// A process that assigns units to itself.
+    pub fn own(run: RunId) -> Self {
+        Self { run, assigned: None }
+    }
+
+    /// The epoch at which it may own a unit, by the marker found in the unit's state, or in the sink that is its state.
+    ///
+    /// # Errors
+    /// Somebody else has taken over.
+    pub fn epoch(&self, stored: Option<&Stored>) -> Result<Epoch, Superseded> {
+        let Some(assigned) = self.assigned else { return Ok(self_assigned(stored)) };
+        match acquire(stored, assigned, &self.run) {
+            Acquire::Take | Acquire::Resume => Ok(assigned),
+            Acquire::ReportHigher(stored) => Err(Superseded { assigned, stored }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -98,6 +136,21 @@ mod tests {
                 Acquire::Resume => {}
                 Acquire::ReportHigher(epoch) => prop_assert!(epoch >= Epoch(assigned)),
             }
+        }
+
+        #[test]
+        fn an_owner_has_the_epoch_that_it_was_assigned_or_none(stored in markers(), assigned in 0..4u64, name in 0..3u8) {
+            let owner = Owner { run: run(name), assigned: Some(Epoch(assigned)) };
+            match owner.epoch(stored.as_ref()) {
+                Ok(epoch) => prop_assert_eq!(epoch, Epoch(assigned)),
+                Err(superseded) => {
+                    prop_assert_eq!(superseded.assigned, Epoch(assigned));
+                    prop_assert_eq!(Some(superseded.stored), stored.map(|stored| stored.epoch));
+                }
+            }
+            let own = Owner { run: run(name), assigned: None };
+            let marker = Stored { epoch: Epoch(assigned), run_id: run(0) };
+            prop_assert_eq!(own.epoch(Some(&marker)), Ok(Epoch(assigned).next()));
         }
 
         #[test]

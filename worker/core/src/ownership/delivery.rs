@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::acquire::{Owner, Stored, Superseded};
 use super::assignment::{Slot, UnitAssignment};
 use crate::unit::{Epoch, Incarnation};
 
@@ -85,6 +86,38 @@ pub fn not_admitted(found: Option<&SinkProgress>, entry: u64, epoch: Epoch, inca
     }
 }
 
+/// Who wrote a unit's rows last, by what a sink remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The incarnation that it wrote in.
+    pub incarnation: Incarnation,
+    /// The marker that it committed before anything else.
+    pub stored: Stored,
+}
+
+/// Why an owner may not write a unit's rows into a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// Somebody else has taken over.
+    Superseded(Superseded),
+    /// A later incarnation has begun.
+    Restarted(Incarnation),
+}
+
+/// The epoch at which `owner` may write a unit's rows into a sink whose transactions remember `found`. Epochs of an
+/// earlier incarnation count no more.
+///
+/// # Errors
+/// A later owner, or a later incarnation, has written.
+pub fn take(found: Option<&Marked>, owner: &Owner, incarnation: Incarnation) -> Result<Epoch, NotTaken> {
+    let stored = match found {
+        Some(found) if found.incarnation > incarnation => return Err(NotTaken::Restarted(found.incarnation)),
+        Some(found) if found.incarnation == incarnation => Some(&found.stored),
+        Some(_) | None => None,
+    };
+    owner.epoch(stored).map_err(NotTaken::Superseded)
+}
+
 /// What a writer of files does whose next name exists already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameTaken {
@@ -105,6 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::unit::RunId;
 
     fn progress() -> impl Strategy<Value = Option<SinkProgress>> {
         proptest::option::of((0..5u64, 0..3u64, 0..3u64).prop_map(|(next, epoch, incarnation)| SinkProgress {
@@ -156,6 +190,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_unit_is_taken_above_its_last_writer_and_an_earlier_incarnation_counts_no_more() {
+        let run = |name: &str| RunId(name.to_owned());
+        let owner = |name, epoch| Owner { run: run(name), assigned: Some(Epoch(epoch)) };
+        let stored = Stored { epoch: Epoch(3), run_id: run("a") };
+        let found = Some(Marked { incarnation: Incarnation(2), stored });
+        let take = |owner: &Owner, incarnation| take(found.as_ref(), owner, Incarnation(incarnation));
+        let superseded =
+            |assigned| Err(NotTaken::Superseded(Superseded { assigned: Epoch(assigned), stored: Epoch(3) }));
+        assert_eq!(take(&owner("b", 4), 2), Ok(Epoch(4)));
+        assert_eq!(take(&owner("a", 3), 2), Ok(Epoch(3)));
+        assert_eq!(take(&owner("b", 3), 2), superseded(3));
+        assert_eq!(take(&owner("a", 2), 2), superseded(2));
+        assert_eq!(take(&owner("b", 1), 3), Ok(Epoch(1)));
+        assert_eq!(take(&owner("b", 9), 1), Err(NotTaken::Restarted(Incarnation(2))));
+        assert_eq!(take(&Owner { run: run("b"), assigned: None }, 2), Ok(Epoch(4)));
     }
 
     #[test]

@@ -17,4 +17,4 @@ pub mod delivery;
 pub mod replay;
 pub mod tenure;
 
-pub use acquire::{Acquire, Stored, acquire, self_assigned};
+pub use acquire::{Acquire, Owner, Stored, Superseded, acquire, self_assigned};

@@ -9,10 +9,11 @@ use object_store::{ObjectStoreExt, PutPayload};
 use thalweg_core::append_log::MemoryLog;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::log::SplitId;
+use thalweg_core::ownership::Owner;
 use thalweg_core::position::Position;
 use thalweg_core::sink::{Capability, Label, Sink, WriterId};
 use thalweg_core::source::{Read, Source};
-use thalweg_core::unit::{Incarnation, StageId, UnitId};
+use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 
 use super::super::listing::Lister;
 use super::super::location::Location;
@@ -95,7 +96,8 @@ async fn uploads_are_seen_once_published_and_any_worker_can_do_that() {
     sink.check().await.expect("writable");
     assert_eq!(sink.capability(), Capability::SealAndPublish { direct: false });
     let unit = UnitId { stage: StageId(1), index: 2 };
-    let id = WriterId { pipeline: "default.trips".to_owned(), incarnation: Incarnation(3), unit };
+    let owner = Owner::own(RunId("run".to_owned()));
+    let id = WriterId { pipeline: "default.trips".to_owned(), incarnation: Incarnation(3), unit, owner };
     let mut dead = sink.writer(&id).await.expect("a writer");
     dead.write(&rows(&["lost"])).await.expect("written");
     drop(dead);

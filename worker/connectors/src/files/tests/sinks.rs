@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use thalweg_core::error::ErrorKind;
+use thalweg_core::ownership::Owner;
 use thalweg_core::position::Position;
 use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
-use thalweg_core::unit::{Incarnation, StageId, UnitId};
+use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 
 use super::super::{Encoding, FilesSink, FilesSinkConfig};
 use super::kit::*;
 
 fn unit(index: u32) -> WriterId {
     let unit = UnitId { stage: StageId(0), index };
-    WriterId { pipeline: "default.trips".to_owned(), incarnation: Incarnation(1), unit }
+    let owner = Owner::own(RunId("run".to_owned()));
+    WriterId { pipeline: "default.trips".to_owned(), incarnation: Incarnation(1), unit, owner }
 }
 
 fn sink(folder: &Path, partition_by: &[&str]) -> FilesSink {
