@@ -79,6 +79,7 @@ pub fn report(problems: &Problems, output: Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::plan_text;
 
     const MANIFESTS: &str = "
 apiVersion: thalweg.dev/v1alpha1
@@ -109,9 +110,7 @@ spec:
 
     #[test]
     fn a_stage_names_the_source_of_each_input_in_their_order() {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("p.yaml"), MANIFESTS).expect("written");
-        let found = plan_declared(&[folder.path().join("p.yaml")]).expect("it is right");
+        let found = plan_text(MANIFESTS).expect("it is right");
         let stages: Vec<_> = found.pipelines[0].plan.stages.iter().map(stage).collect();
         assert_eq!((stages.len(), &stages[0]["kind"]), (1, &json!("stateless")));
         assert_eq!(stages[0]["sources"], json!(["b", "a", "b"]));
