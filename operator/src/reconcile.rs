@@ -59,7 +59,7 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         applied => applied?,
     }
     let writes = applier.writes;
-    let told = tell(&subject, context, &validated, &plan, &observed).await?;
+    let told = tell(&subject, context, &written, &validated, &plan, &observed).await?;
     Ok((again(&plan, &observed, &written), writes + told))
 }
 
@@ -158,6 +158,7 @@ async fn apply(
 async fn tell(
     subject: &Subject,
     context: &Context,
+    written: &Written,
     validated: &Validated,
     plan: &Plan,
     observed: &Observed,
@@ -174,7 +175,7 @@ async fn tell(
     let next = status(&facts, Time(Timestamp::now()));
     context.tally.note(&subject.namespace, &subject.owner.name, Some(&next), &context.metrics);
     let wrote = written_status::write(subject, context, &next).await?;
-    Ok(u32::from(wrote) + verdicts::tell(subject, context, &facts).await?)
+    Ok(u32::from(wrote) + verdicts::tell(subject, context, &facts, written).await?)
 }
 
 /// When the next look is due, if nothing happens until then.

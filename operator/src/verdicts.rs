@@ -13,8 +13,9 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use thalweg_crds::API_VERSION;
+use thalweg_crds::{API_VERSION, StreamSink, StreamSource};
 use thalweg_operator_plan::names::MANAGER;
+use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::status::Facts;
 use thalweg_operator_plan::verdict::{self, Verdict};
 
@@ -53,16 +54,16 @@ impl Verdicts {
     }
 }
 
-/// Tells what a pipeline says about its sources and sinks; how many statuses were written.
+/// Tells what a pipeline says about its sources and sinks, as they were read; how many statuses were written.
 ///
 /// # Errors
 /// A write failed.
-pub async fn tell(subject: &Subject, context: &Context, facts: &Facts<'_>) -> Result<u32> {
+pub async fn tell(subject: &Subject, context: &Context, facts: &Facts<'_>, written: &Written) -> Result<u32> {
     let mut writes = 0;
     for key in used(&subject.pipeline) {
         let said = verdict::of_pipeline(facts, &format!("{}/{}", key.0.kind(), key.2));
         context.verdicts.note(&key, &subject.owner.name, said);
-        writes += write(&key, context).await?;
+        writes += write(&key, context, Some(written)).await?;
     }
     Ok(writes)
 }
@@ -73,20 +74,27 @@ pub async fn tell(subject: &Subject, context: &Context, facts: &Facts<'_>) -> Re
 /// A write failed.
 pub async fn forget(namespace: &str, pipeline: &str, context: &Context) -> Result<()> {
     for key in context.verdicts.said_by(namespace, pipeline) {
-        write(&key, context).await?;
+        write(&key, context, None).await?;
     }
     Ok(())
 }
 
-async fn write(key: &UsedKey, context: &Context) -> Result<u32> {
+/// `read` is what was looked at. What has changed since is not spoken of: the look that this brings about does.
+async fn write(key: &UsedKey, context: &Context, read: Option<&Written>) -> Result<u32> {
     let Some(said) = context.verdicts.of(key, context.world.usage.users(key)) else { return Ok(0) };
     match key.0 {
         Used::Source => {
-            let before = |source: &thalweg_crds::StreamSource| source.status.clone().map(|status| status.conditions);
+            let known = |source: &StreamSource| read.is_none_or(|read| read.sources.get(&key.2) == Some(&source.spec));
+            let before = |source: &StreamSource| {
+                known(source).then(|| source.status.clone().map(|status| status.conditions).unwrap_or_default())
+            };
             write_in(&context.world.sources, key, &said, before, context).await
         }
         Used::Sink => {
-            let before = |sink: &thalweg_crds::StreamSink| sink.status.clone().map(|status| status.conditions);
+            let known = |sink: &StreamSink| read.is_none_or(|read| read.sinks.get(&key.2) == Some(&sink.spec));
+            let before = |sink: &StreamSink| {
+                known(sink).then(|| sink.status.clone().map(|status| status.conditions).unwrap_or_default())
+            };
             write_in(&context.world.sinks, key, &said, before, context).await
         }
     }
@@ -104,7 +112,7 @@ where
 {
     let cached = store.get(&ObjectRef::new(name).within(namespace));
     let Some(object) = context.overlay.newest(namespace, name, cached) else { return Ok(0) };
-    let previous = before(&object).unwrap_or_default();
+    let Some(previous) = before(&object) else { return Ok(0) };
     let generation = object.meta().generation;
     let next = verdict::conditions(said, generation, &previous, Time(Timestamp::now()));
     if next == previous {

@@ -5,4 +5,5 @@
 mod hand;
 mod operator;
 mod pipelines;
+mod several;
 mod worker;

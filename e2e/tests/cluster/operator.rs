@@ -22,7 +22,7 @@ fn helm(words: &[&str]) {
 }
 
 /// Installs the chart with the image of the test bed, and waits until the operator is ready.
-fn install() {
+pub fn install() {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/thalweg");
     let image = std::env::var("E2E_IMAGE").unwrap_or_else(|_| "docker.io/thalweg/thalweg:e2e".to_owned());
     let (repository, tag) = image.rsplit_once(':').expect("NAME:TAG");
@@ -34,7 +34,8 @@ fn install() {
     helm(&[&place[..], &values[..]].concat());
 }
 
-fn condition(namespace: &Namespace, pipeline: &str, wanted: &str) -> Option<String> {
+/// The status of a condition of a pipeline.
+pub fn condition(namespace: &Namespace, pipeline: &str, wanted: &str) -> Option<String> {
     let found = namespace.get(&["streampipeline", pipeline])?;
     let conditions = found["status"]["conditions"].as_array()?.clone();
     let mine = conditions.into_iter().find(|condition| condition["type"] == wanted)?;

@@ -43,6 +43,8 @@ pub fn answer(found: &Found) -> Value {
 }
 
 /// A stage, as far as others decide from it: what its units are, what it reads, what it gives, and whether its state fits.
+/// `sources` has one entry for each input that is a source, in their order: units of stateless stages, which read nothing
+/// else, are numbered by input.
 fn stage(stage: &Stage) -> Value {
     let kind = match stage.kind {
         StageKind::Stateless => "stateless",
@@ -71,5 +73,46 @@ pub fn report(problems: &Problems, output: Output) {
         Output::Json => {
             print(&format!("{}\n", json!({"problems": problems.as_slice()})));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::plan_text;
+
+    const MANIFESTS: &str = "
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: { name: b }
+spec: { generator: { taxi: {}, rows: 1 }, schema: [{ name: trip_id, type: BIGINT }] }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: { name: a }
+spec: { generator: { taxi: {}, rows: 1 }, schema: [{ name: trip_id, type: BIGINT }] }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: { name: out }
+spec: { blackhole: {} }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: { name: p }
+spec:
+  sources: [{ name: a }, { name: b }]
+  sinks: [{ name: out }]
+  sql: |
+    INSERT INTO out
+    SELECT trip_id FROM b UNION ALL SELECT trip_id FROM a UNION ALL SELECT trip_id + 1 AS trip_id FROM b
+";
+
+    #[test]
+    fn a_stage_names_the_source_of_each_input_in_their_order() {
+        let found = plan_text(MANIFESTS).expect("it is right");
+        let stages: Vec<_> = found.pipelines[0].plan.stages.iter().map(stage).collect();
+        assert_eq!((stages.len(), &stages[0]["kind"]), (1, &json!("stateless")));
+        assert_eq!(stages[0]["sources"], json!(["b", "a", "b"]));
     }
 }
