@@ -14,7 +14,7 @@ use thalweg_core::unit::{Epoch, RunId, UnitId};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::asked::{Asked, Release};
 use crate::identity::{Identity, IdentityError, Peers};
@@ -108,7 +108,7 @@ impl Hub {
     pub fn serve(&self, log: LogId, source: Arc<dyn RangeSource>) -> Served {
         let (commands, received) = mpsc::unbounded_channel();
         let server = LogServer::new(source, self.shared.clock.clone(), self.shared.patience, received);
-        let task = tokio::spawn(server.run()).abort_handle();
+        let task = tokio::spawn(server.run());
         let mut state = self.shared.lock();
         let (server, awaited) = state.routes.serve(&log);
         for line in awaited {
@@ -272,7 +272,16 @@ pub struct Served {
     shared: Arc<Shared>,
     log: LogId,
     server: ServerId,
-    task: AbortHandle,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    /// Ends the serving, and waits until nothing more comes of it.
+    pub async fn end(mut self) {
+        self.task.abort();
+        // Cancelled, as was asked for.
+        let _ = (&mut self.task).await;
+    }
 }
 
 impl Drop for Served {

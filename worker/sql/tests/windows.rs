@@ -183,6 +183,28 @@ fn a_pane_that_stays_open_for_thousands_of_commits_keeps_a_short_log() {
 }
 
 #[test]
+fn what_is_over_before_the_commit_is_never_stored() {
+    let windows = [
+        (WindowSpec::Tumble { size: 1_000, offset: 0 }, 1),
+        // The pane that ends at 1,000 is still needed.
+        (WindowSpec::Hop { size: 2_000, slide: 1_000, offset: 0 }, 2),
+        (WindowSpec::Attached, 1),
+    ];
+    for (window, left) in windows {
+        let plan = aggregate(window.clone(), Keys::Number, &AGGREGATES);
+        let mut folder = plan.folder();
+        folder.push(&batch(&plan.input_schema, &[row(-500), row(500), row(1_500)])).expect("folds");
+        let mut state = plan.state();
+        state.merge(&folder.finish().expect("a partial")).expect("merges");
+        assert!(state.close_early_raw(Watermark(-501)).expect("closes").is_none(), "{window:?}");
+        while state.close_early_raw(Watermark(1_000)).expect("closes").is_some() {}
+        let stored: usize = state.take_delta().expect("a delta").iter().map(|entry| entry.batch.num_rows()).sum();
+        assert_eq!(stored, left, "{window:?}");
+        assert!(state.take_delta().expect("a delta").is_empty(), "each is stored once");
+    }
+}
+
+#[test]
 fn a_row_at_the_very_end_of_a_session_is_of_it_even_after_a_watermark_at_that_end() {
     let plan = aggregate(WindowSpec::Session { gap: 10 }, Keys::Number, &AGGREGATES);
     let mut state = plan.state();

@@ -9,29 +9,30 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{StateEntry, WindowState};
-use tokio::sync::mpsc;
+use thalweg_exchange::hub::Served;
+use thalweg_exchange::message::Rows;
+use thalweg_sql::window::{Closed, Partial, StateEntry, WindowState};
 
-use super::backlog::Backlog;
+use super::backlog::{self, Backlog};
 use super::emitter::{self, Emitter, Pending, Target};
 use super::error::{Result, RunError};
 use super::layout;
-use super::message::{LogKey, Message, Range, Rows};
-use super::outbox::{Acknowledged, Entry, decode_rows, encode_rows};
+use super::logs;
+use super::message::Range;
+use super::outbox::{Entry, Outbox, decode_rows, encode_rows};
 use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 
-/// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
-/// stage close their windows at about the same time, and each entry is here as rows, as a value to be stored, and in
-/// the store's memory.
-const EMIT_BYTES: usize = 1 << 20;
+/// Bytes that what one commit emits takes at the most; the rest of a large pane follows in the next ones. All units of a
+/// stage close their windows at about the same time.
+const EMIT_BYTES: usize = 4 << 20;
+/// How often a row is here that is stored: as a row, as a value to be stored, and in the store's memory.
+const STORED_COPIES: usize = 3;
 /// What was merged since the last commit makes the next one due at this size: it becomes entries to be stored, all at
 /// once.
 const DELTA_BYTES: usize = 2 << 20;
-/// How often a unit whose outbox is full looks whether it still is.
-const FULL_POLL: Duration = Duration::from_millis(5);
 /// How often a unit that hears nothing looks whether something is due.
 const TICK: Duration = Duration::from_millis(50);
-/// Without a store a commit costs little: how often windows are closed then.
+/// How often windows are closed, in memory: tables are smaller and faster for it. Without a store that is a commit too.
 const CLOSE_EVERY: Duration = Duration::from_millis(50);
 /// `V` is committed at least this often, though nothing else changes.
 const PROGRESS_EVERY: Duration = Duration::from_secs(60);
@@ -40,17 +41,9 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 pub enum Downstream {
     /// To its sink.
     Sink,
-    /// To the next stage, which acknowledges what it has committed.
-    Stage {
-        /// Where its outbox is served.
-        entries: mpsc::Sender<Entry>,
-        /// How far the subscribers are.
-        acknowledged: Arc<Acknowledged>,
-    },
+    /// To the next stage, which subscribes to its outbox until the guard is dropped.
+    Stage(Arc<Outbox>, #[expect(dead_code, reason = "dropped, it ends the serving")] Served),
 }
-
-/// What this unit tells the outboxes that it reads: by input and log.
-pub type Upstream = HashMap<LogKey, (Arc<Acknowledged>, usize)>;
 
 /// A keyed unit, acquired.
 pub struct WindowedUnit {
@@ -59,16 +52,22 @@ pub struct WindowedUnit {
     state: WindowState,
     emitter: Emitter,
     downstream: Downstream,
-    upstream: Upstream,
     /// Keys of stored entries by pane, to delete them when the pane goes.
     panes: HashMap<Vec<u8>, Vec<Bytes>>,
     /// Outbox entries in the store.
     backlog: Backlog,
     /// Entries below this were written to the sink's writers.
     written: u64,
+    /// What was closed since the last commit, and waits for the next one. Nobody sees it before.
+    closed: Vec<Entry>,
+    /// Bytes that these take.
+    closed_bytes: usize,
+    last_close: Duration,
     /// Dead letters that wait for the next commit.
     dead_letters: Vec<RecordBatch>,
     dirty: bool,
+    /// Whether an outbox upstream waits for a commit of what was taken.
+    is_awaited: bool,
     /// Bytes that its windows held when it last said so.
     state_bytes: u64,
     last_commit: Duration,
@@ -82,28 +81,30 @@ impl WindowedUnit {
         state: WindowState,
         emitter: Emitter,
         downstream: Downstream,
-        upstream: Upstream,
     ) -> Result<Self> {
         let (last_commit, next) = (context.clock.monotonic(), ledger.record.outbox_next);
+        let limit = if ledger.store.is_some() { backlog::STORED_BYTES } else { backlog::MEMORY_BYTES };
         let mut unit = Self {
             context,
             ledger,
             state,
             emitter,
             downstream,
-            upstream,
             panes: HashMap::new(),
-            backlog: Backlog::new(next),
+            backlog: Backlog::new(next, limit),
             written: next,
+            closed: Vec::new(),
+            closed_bytes: 0,
+            last_close: last_commit,
             dead_letters: Vec::new(),
             dirty: false,
+            is_awaited: false,
             state_bytes: 0,
             last_commit,
         };
-        // What an earlier owner committed need not be asked for again.
-        unit.acknowledge();
         unit.restore_panes().await?;
         unit.restore_outbox().await?;
+        unit.context.add_logs(&mut unit.ledger);
         Ok(unit)
     }
 
@@ -147,40 +148,72 @@ impl WindowedUnit {
     /// Runs until everything is closed, or until it is told to stop.
     pub async fn run(mut self) -> Result<()> {
         let mut tick = tokio::time::interval(TICK);
-        loop {
+        while !self.context.has_all(&self.ledger) {
             tokio::select! {
+                biased;
+                () = self.context.stop.cancelled() => break,
+                () = logs::changed(&mut self.context.inputs) => self.context.add_logs(&mut self.ledger),
                 // A full outbox takes no input.
-                message = self.context.messages.recv(), if !self.backlog.is_full() => match message {
-                    Some(Message::Range(range)) => self.take(range)?,
-                    Some(Message::AddLog { key, name, progress }) => self.ledger.add_log(key, name, progress),
-                    None => break,
-                },
+                range = self.context.inbox.next(), if !self.backlog.is_full() => self.take(range?)?,
                 _ = tick.tick() => {}
             }
             if self.is_due() {
                 self.commit().await?;
+            } else if self.ledger.store.is_some() {
+                self.close_early()?;
             }
         }
+        while let Some(range) = self.context.inbox.arrived()? {
+            self.take(range)?;
+        }
         self.commit().await?;
-        self.flush().await
+        self.delivered().await?;
+        self.flush().await?;
+        if self.context.stop.is_cancelled() {
+            return Ok(());
+        }
+        self.context.finish().await
+    }
+
+    /// Waits until the next stage has committed all that it reads, or this is told to stop: then the store has it.
+    async fn delivered(&mut self) -> Result<()> {
+        let Downstream::Stage(outbox, _) = &self.downstream else { return Ok(()) };
+        outbox.press(true);
+        let next = self.ledger.record.outbox_next;
+        tokio::select! {
+            () = outbox.wait_for_commits(|committed| committed >= next) => {}
+            () = self.context.stop.cancelled() => {}
+        }
+        Ok(())
     }
 
     fn take(&mut self, range: Range) -> Result<()> {
-        if !self.ledger.accept(&range)? {
-            return Ok(());
+        let partial = range.rows.clone().map(|rows| self.partial(rows)).transpose()?;
+        if let Some(partial) = &partial {
+            if self.state.touches_closed(partial).map_err(|message| self.failed(message))? {
+                // Until it comes again the log holds the watermark, so that no further window closes before it.
+                self.ledger.awaken(range.log);
+                return self.context.inbox.take_back(&range, self.ledger.record.closing);
+            }
+            self.state.merge(partial).map_err(|message| self.failed(message))?;
+            self.dirty = true;
         }
+        self.ledger.take(range.log, range.after)?;
+        self.is_awaited |= range.is_awaited;
         if range.after.idle {
             // Now, not with the next commit: by then others may be idle too, and the watermark would hold.
             self.ledger.record.closing = self.ledger.watermark();
         }
-        if let Rows::Partial(partial) = &range.rows {
-            let merged = self.state.merge(partial).map_err(|message| self.failed(message))?;
-            stage_counters(&self.context.counters, self.context.id).late.add(merged.late_groups as u64);
-            self.dirty = true;
-        }
         self.dead_letters.extend(range.dead_letters);
         stage_counters(&self.context.counters, self.context.id).set_watermark(self.ledger.watermark());
         Ok(())
+    }
+
+    fn partial(&self, rows: Rows) -> Result<Partial> {
+        match rows {
+            Rows::Folded(batch) => Ok(Partial { batch }),
+            Rows::Plain(_) => Err(RunError::Internal(format!("unit {} got rows that are not folded", self.context.id))),
+        }
     }
 
     /// A commit is due when rows were taken or windows can be closed, but not oftener than `commitEvery` unless memory
@@ -189,15 +222,9 @@ impl WindowedUnit {
         let since = self.context.clock.monotonic() - self.last_commit;
         let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
-        let full = self.state.delta_bytes() >= DELTA_BYTES || self.backlog.is_full() || self.is_awaited();
+        let large = self.state.delta_bytes() >= DELTA_BYTES || self.closed_bytes >= EMIT_BYTES;
+        let full = large || self.backlog.is_full() || self.is_awaited;
         quiet || full || (since >= every && self.has_work())
-    }
-
-    /// Whether an outbox upstream is full of what only a commit of this unit can free.
-    fn is_awaited(&self) -> bool {
-        self.upstream.iter().any(|(log, (acknowledged, subscriber))| {
-            self.ledger.progress(*log).is_some_and(|log| acknowledged.awaits(*subscriber, log.next.offset as u64))
-        })
     }
 
     fn has_work(&self) -> bool {
@@ -234,15 +261,16 @@ impl WindowedUnit {
         }
     }
 
-    /// Waits as long as the outbox is full of entries that the next stage has not committed. It can do so: all of them
-    /// were sent to it, and it waits for nothing of this unit's.
+    /// Waits as long as the outbox is full of entries that the next stage has not committed. It can do so: it can take
+    /// all of them, and waits for nothing of this unit's.
     async fn wait_for_room(&mut self) {
-        let Downstream::Stage { acknowledged, .. } = &self.downstream else { return };
-        while self.backlog.is_full_without(acknowledged.least()) {
-            acknowledged.set_awaited(true);
-            tokio::time::sleep(FULL_POLL).await;
+        let Downstream::Stage(outbox, _) = &self.downstream else { return };
+        let backlog = &self.backlog;
+        tokio::select! {
+            () = outbox.wait_for_commits(|committed| !backlog.is_full_without(committed)) => {}
+            // Then the next stage does not go on either, and this commit is one of the last.
+            () = self.context.stop.cancelled() => {}
         }
-        acknowledged.set_awaited(false);
     }
 
     /// Seals what was written; the outbox entries behind it are then no longer needed by the sinks.
@@ -285,58 +313,89 @@ impl WindowedUnit {
         Ok(())
     }
 
+    /// Closes windows between commits: the rows wait for the next one, and until then nothing of it has happened.
+    fn close_early(&mut self) -> Result<()> {
+        let now = self.context.clock.monotonic();
+        if now - self.last_close < CLOSE_EVERY {
+            return Ok(());
+        }
+        self.last_close = now;
+        let watermark = self.ledger.watermark();
+        self.ledger.record.closing = watermark;
+        while self.closed_bytes < EMIT_BYTES {
+            let closed = self.state.close_early(watermark).map_err(|message| self.failed(message))?;
+            let Some(closed) = closed else { break };
+            self.append_closed(closed);
+        }
+        Ok(())
+    }
+
     /// Closes windows behind the watermark: the rows become outbox entries. Returns whether all were closed.
     fn close(&mut self, writes: &mut WriteSet) -> Result<(Vec<Entry>, bool)> {
         let watermark = self.ledger.watermark();
         // Committed with the first part of what it closes: whoever continues must not take rows into windows that were
         // given out in part.
         self.ledger.record.closing = watermark;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
         for rows in std::mem::take(&mut self.dead_letters) {
             self.count(Target::DeadLetters, &rows);
-            self.append(Target::DeadLetters, self.ledger.record.watermark, Some(rows), &mut entries);
+            self.append(Target::DeadLetters, self.ledger.record.watermark, Some(rows));
         }
         let done = loop {
-            if bytes >= EMIT_BYTES {
+            if self.closed_bytes >= EMIT_BYTES {
                 break false;
             }
             let Some(closed) = self.state.close(watermark).map_err(|message| self.failed(message))? else { break true };
-            bytes += closed.batch.get_array_memory_size();
-            self.ledger.record.cursor = Some(closed.cursor);
-            if closed.batch.num_rows() > 0 {
-                self.count(Target::Main, &closed.batch);
-                self.append(Target::Main, self.ledger.record.watermark, Some(closed.batch), &mut entries);
-            }
+            self.append_closed(closed);
         };
         if done && watermark > self.ledger.record.watermark {
             self.ledger.record.watermark = watermark;
-            if matches!(self.downstream, Downstream::Stage { .. }) {
-                self.append(Target::Main, watermark, None, &mut entries);
+            if matches!(self.downstream, Downstream::Stage(..)) {
+                self.append(Target::Main, watermark, None);
             }
         }
+        self.closed_bytes = 0;
+        let entries = std::mem::take(&mut self.closed);
         self.put_entries(&entries, writes)?;
         Ok((entries, done))
     }
 
-    fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>, entries: &mut Vec<Entry>) {
-        entries.push(Entry { seq: self.ledger.record.outbox_next, target, watermark, rows });
+    fn append_closed(&mut self, closed: Closed) {
+        let copies = if self.stores(Target::Main) { STORED_COPIES } else { 1 };
+        self.closed_bytes += copies * closed.batch.get_array_memory_size();
+        self.ledger.record.cursor = Some(closed.cursor);
+        if closed.batch.num_rows() > 0 {
+            self.count(Target::Main, &closed.batch);
+            self.append(Target::Main, self.ledger.record.watermark, Some(closed.batch));
+        }
+    }
+
+    fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>) {
+        self.closed.push(Entry { seq: self.ledger.record.outbox_next, target, watermark, rows });
         self.ledger.record.outbox_next += 1;
     }
 
     /// Stores what somebody needs after a restart: the next stage every entry, a sink those that it promises to show.
     fn put_entries(&mut self, entries: &[Entry], writes: &mut WriteSet) -> Result<()> {
+        let to_sink = matches!(self.downstream, Downstream::Sink);
         if self.ledger.store.is_none() {
+            let held = |entry: &Entry| entry.rows.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+            entries.iter().filter(|_| !to_sink).for_each(|entry| self.backlog.push(entry.seq, held(entry)));
             return Ok(());
         }
-        let to_sink = matches!(self.downstream, Downstream::Sink);
         for entry in entries {
-            let value = if to_sink && self.emitter.forgets(entry.target) { Bytes::new() } else { entry.encode()? };
+            let value = if self.stores(entry.target) { entry.encode()? } else { Bytes::new() };
             self.backlog.push(entry.seq, value.len());
             if !value.is_empty() {
                 writes.put(layout::outbox_key(entry.seq), value);
             }
         }
         Ok(())
+    }
+
+    /// Whether rows for a target must outlive this process.
+    fn stores(&self, target: Target) -> bool {
+        let is_forgotten = matches!(self.downstream, Downstream::Sink) && self.emitter.forgets(target);
+        self.ledger.store.is_some() && !is_forgotten
     }
 
     fn count(&mut self, target: Target, rows: &RecordBatch) {
@@ -358,7 +417,7 @@ impl WindowedUnit {
         let by_sinks = self.emitter.done_through(self.written, self.ledger.record.sealed_through);
         let by_stage = match &self.downstream {
             Downstream::Sink => by_sinks,
-            Downstream::Stage { acknowledged, .. } => acknowledged.least(),
+            Downstream::Stage(outbox, _) => outbox.committed(),
         };
         let stored = self.backlog.trim(by_sinks.min(by_stage));
         stored.into_iter().for_each(|seq| writes.delete(layout::outbox_key(seq)));
@@ -366,6 +425,7 @@ impl WindowedUnit {
 
     fn committed(&mut self, started: Duration) {
         self.last_commit = self.context.clock.monotonic();
+        self.last_close = self.last_commit;
         let counters = stage_counters(&self.context.counters, self.context.id);
         let took = self.last_commit - started;
         counters.commits.add(1);
@@ -373,15 +433,10 @@ impl WindowedUnit {
         self.context.counted.committed(self.context.clock.wall_millis(), took);
         let held = self.state.bytes() as u64;
         counters.state.change(std::mem::replace(&mut self.state_bytes, held), held);
-        self.acknowledge();
-    }
-
-    /// Tells the outboxes that it reads what it has committed.
-    fn acknowledge(&self) {
-        for (log, (acknowledged, subscriber)) in &self.upstream {
-            if let Some(progress) = self.ledger.progress(*log) {
-                acknowledged.acknowledge(*subscriber, progress.next.offset as u64);
-            }
+        self.is_awaited = false;
+        self.context.inbox.committed();
+        if let Downstream::Stage(outbox, _) = &self.downstream {
+            outbox.press(self.backlog.is_filling());
         }
     }
 
@@ -395,11 +450,8 @@ impl WindowedUnit {
                 self.emitter.write(entry.target, rows, now).await?;
             }
             self.written = entry.seq + 1;
-            if let Downstream::Stage { entries, .. } = &self.downstream
-                && entries.send(entry).await.is_err()
-            {
-                // The next stage has failed, and its own error ends the run.
-                std::future::pending::<()>().await;
+            if let Downstream::Stage(outbox, _) = &self.downstream {
+                outbox.push(entry);
             }
         }
         Ok(())
@@ -409,9 +461,11 @@ impl WindowedUnit {
     async fn flush(&mut self) -> Result<()> {
         let mut writes = WriteSet::default();
         self.emitter.deliver(self.written, None).await?;
-        let pending = self.seal(&mut writes, true).await?;
+        let pending = self.seal(&mut writes, !self.emitter.is_clean()).await?;
         self.trim(&mut writes);
-        self.ledger.write(writes).await?;
+        if !writes.is_empty() {
+            self.ledger.write(writes).await?;
+        }
         self.ledger.publish(&mut self.emitter, pending).await?;
         if self.ledger.has_published() {
             self.ledger.write(WriteSet::default()).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use slatedb::BlockCachePolicy;
 use slatedb::config::{
     CompactionWorkerOptions, CompactorOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions,
     GarbageCollectorScheduleOptions, Settings, SizeTieredCompactionSchedulerOptions,
@@ -15,6 +16,8 @@ use slatedb::db_cache::foyer::{FoyerCache, FoyerCacheOptions};
 pub enum Medium {
     /// A local folder that this process has locked.
     LockedFolder,
+    /// A local folder that other processes of this machine may use too: epochs and create-if-absent tell them apart.
+    SharedFolder,
     /// An object store with conditional update, shared by any number of processes.
     Bucket,
 }
@@ -28,9 +31,10 @@ pub const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
 /// compaction; at a commit a second and a poll a second, 256 are over four minutes of compaction standing still.
 const L0_MAX_SSTS: usize = 256;
 
-/// How often compaction looks for work, and how often finished work is taken over. The default of 5 s lets tens of
-/// small tables pile up, and a scan reads each of them.
-const COMPACTION_POLL: Duration = Duration::from_secs(1);
+/// How often compaction looks for work, and how often finished work is taken over. Each look lists and reads manifests, for
+/// every unit: two each second were a third of what state costs. The longer, the more small tables pile up, and a scan
+/// reads each of them.
+const COMPACTION_POLL: Duration = Duration::from_secs(3);
 
 /// Tables of one compaction: at a commit a second, a merge each eight seconds; after a burst, up to 64 at once. The
 /// default (4 to 8) merges twice as often, and cannot follow more than eight commits a poll.
@@ -48,14 +52,14 @@ const L0_SST_BYTES: (usize, usize) = (1 << 20, 64 << 20);
 /// so that nothing would ever say why a unit stands still.
 const REQUEST_RETRIES: u32 = 8;
 
-/// How long what nothing refers to any more is kept. A bucket: a day, longer than any process may sleep in the middle
+/// How long what nothing refers to any more is kept. What several processes use: a day, longer than any process may sleep in the middle
 /// of a write and wake up. A locked folder: a process that sleeps holds the lock, and its own collection sleeps with
 /// it, so an hour is safe; a day would keep 2.4 files a commit and unit, 1.6 million at eight units and a commit
 /// a second.
 const fn garbage_min_age(medium: Medium) -> Duration {
     match medium {
         Medium::LockedFolder => Duration::from_hours(1),
-        Medium::Bucket => Duration::from_hours(24),
+        Medium::SharedFolder | Medium::Bucket => Duration::from_hours(24),
     }
 }
 
@@ -117,6 +121,11 @@ fn garbage_collection(medium: Medium) -> GarbageCollectorOptions {
     }
 }
 
+/// What is written is not kept to be read: a unit reads its store once, after a restart.
+pub(crate) fn block_cache_policy() -> BlockCachePolicy {
+    BlockCachePolicy::default().with_flush_targets(&[]).with_compaction_output_targets(&[])
+}
+
 /// One cache of blocks, indexes and filters for all stores of a process.
 pub(crate) fn block_cache(capacity_bytes: u64) -> Arc<dyn DbCache> {
     Arc::new(FoyerCache::new_with_opts(FoyerCacheOptions { max_capacity: capacity_bytes, shards: 4 }))
@@ -129,7 +138,7 @@ mod tests {
     #[test]
     fn any_budget_gives_settings_that_slatedb_accepts() {
         for budget in [0, 1 << 10, 1 << 20, 3 << 20, 1 << 26, 1 << 30, 8 << 30] {
-            for medium in [Medium::LockedFolder, Medium::Bucket] {
+            for medium in [Medium::LockedFolder, Medium::SharedFolder, Medium::Bucket] {
                 unit_settings(medium, budget).validate().expect("valid settings");
             }
         }

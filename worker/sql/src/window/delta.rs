@@ -8,6 +8,7 @@ use datafusion::common::Result;
 
 use super::WindowSpec;
 use super::groups::Groups;
+use super::late::bounds;
 use super::layout::Layout;
 use super::session::coalesce;
 
@@ -18,6 +19,8 @@ const WAITING_ROWS: usize = 65_536;
 pub(crate) struct Delta {
     layout: Arc<Layout>,
     held: Held,
+    /// The least pane end of what is held.
+    first: Option<i64>,
 }
 
 enum Held {
@@ -36,7 +39,7 @@ impl Held {
 
 impl Delta {
     pub(crate) fn new(layout: &Arc<Layout>) -> Result<Self> {
-        Ok(Self { held: Held::new(layout)?, layout: Arc::clone(layout) })
+        Ok(Self { held: Held::new(layout)?, layout: Arc::clone(layout), first: None })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -46,10 +49,14 @@ impl Delta {
         }
     }
 
+    /// The least pane end held; of sessions, the least last time.
+    pub(crate) fn first(&self) -> Option<i64> {
+        self.first
+    }
+
     pub(crate) fn merge(&mut self, partial: &RecordBatch) -> Result<()> {
-        if partial.num_rows() == 0 {
-            return Ok(());
-        }
+        let Some((first, _)) = bounds(self.layout.ends(partial)?.values()) else { return Ok(()) };
+        self.first = Some(self.first.map_or(first, |known| known.min(first)));
         match &mut self.held {
             Held::Groups(groups) => groups.merge(partial),
             Held::Sessions { parts, rows, limit } => {
@@ -72,6 +79,7 @@ impl Delta {
         if self.is_empty() {
             return Ok(None);
         }
+        self.first = None;
         match std::mem::replace(&mut self.held, Held::new(&self.layout)?) {
             Held::Groups(groups) => groups.into_partial(),
             Held::Sessions { parts, .. } => {

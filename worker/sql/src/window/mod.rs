@@ -111,9 +111,17 @@ impl WindowedAggregate {
         late::late(&self.window, event_times, max_before, delay_ms)
     }
 
+    /// The key group of each row in the layout of `input_schema`.
+    ///
+    /// # Errors
+    /// As [`WindowedAggregate::split`].
+    pub fn groups(&self, rows: &RecordBatch, key_groups: u32) -> Result<Vec<u32>, String> {
+        let keys = rows.columns().get(..self.key_count).unwrap_or_default();
+        key_group::groups(keys, rows.num_rows(), key_groups).map_err(|error| error.to_string())
+    }
+
     /// Which rows, in the layout of `input_schema`, belong to panes that a unit has closed at its watermark; `None` where
-    /// none does. For a range that was refused as a partial and comes again as rows: these are late, the others are
-    /// folded.
+    /// none does. For a range of which the unit has refused a partial: these rows are late, the others are folded.
     ///
     /// # Errors
     /// The plan is wrong.
@@ -180,7 +188,8 @@ impl Folder {
 /// The open panes of one unit.
 ///
 /// A commit takes, in this order: [`WindowState::take_delta`], [`WindowState::close`] as often as there is room for
-/// output, [`WindowState::take_dropped`]; it writes all of that together, with the watermark. After a restart:
+/// output, [`WindowState::take_dropped`]; it writes all of that together, with the watermark, and with what
+/// [`WindowState::close_early`] gave since the last one. After a restart:
 /// [`WindowState::resume`], then [`WindowState::restore`] for every entry.
 pub struct WindowState {
     finish: Arc<Transform>,
@@ -286,7 +295,21 @@ impl WindowState {
     /// # Errors
     /// An aggregate failed, or an expression of `finish` did, on a group.
     pub fn close(&mut self, watermark: Watermark) -> Result<Option<Closed>, String> {
-        let Some(closed) = self.close_raw(watermark)? else { return Ok(None) };
+        let closed = self.close_raw(watermark)?;
+        closed.map(|closed| self.finished(closed)).transpose()
+    }
+
+    /// As [`WindowState::close`], between commits: what was merged is in the next [`WindowState::take_delta`], but for
+    /// panes that are over by then. `None` does not say that none are left: sessions wait for the commit.
+    ///
+    /// # Errors
+    /// As [`WindowState::close`].
+    pub fn close_early(&mut self, watermark: Watermark) -> Result<Option<Closed>, String> {
+        let closed = self.close_early_raw(watermark)?;
+        closed.map(|closed| self.finished(closed)).transpose()
+    }
+
+    fn finished(&self, closed: Closed) -> Result<Closed, String> {
         let finished = self.finish.apply(&closed.batch);
         match finished.failed.first() {
             Some((row, message)) => {
@@ -295,7 +318,7 @@ impl WindowState {
                     "{message}, in what follows the window {row}; guard it, for example with NULLIF or TRY_CAST"
                 ))
             }
-            None => Ok(Some(Closed { batch: finished.batch, cursor: closed.cursor })),
+            None => Ok(Closed { batch: finished.batch, cursor: closed.cursor }),
         }
     }
 
@@ -306,6 +329,14 @@ impl WindowState {
     /// An aggregate failed.
     pub fn close_raw(&mut self, watermark: Watermark) -> Result<Option<Closed>, String> {
         self.windows()?.close_raw(watermark).map_err(|error| error.to_string())
+    }
+
+    /// As [`WindowState::close_early`], before `finish`.
+    ///
+    /// # Errors
+    /// An aggregate failed.
+    pub fn close_early_raw(&mut self, watermark: Watermark) -> Result<Option<Closed>, String> {
+        self.windows()?.close_early_raw(watermark).map_err(|error| error.to_string())
     }
 
     /// Panes that no open window needs any more, since the last call: their entries can go, with the commit that holds

@@ -72,7 +72,7 @@ impl SharedPanes {
     }
 
     /// The least window end above `done` whose panes may hold something.
-    fn next_end(&self) -> Result<Option<i64>> {
+    pub(crate) fn next_end(&self) -> Result<Option<i64>> {
         let spec = self.layout.spec();
         let mut least = self.open.first().map(|pane| self.first_open_end(pane));
         for batch in &self.ended {

@@ -11,6 +11,8 @@ use thalweg_core::time::Watermark;
 use super::closing::{CHUNK_GROUPS, Closing, Cursors, evaluate, from_sortable};
 use super::delta::Delta;
 use super::entries::Stored;
+use super::groups::Groups;
+use super::late::bounds;
 use super::layout::Layout;
 use super::open_sessions::OpenSessions;
 use super::pane::{Panes, spans};
@@ -75,6 +77,15 @@ impl Main {
         }
     }
 
+    /// The least end of a window that may hold something; sessions do not know theirs.
+    fn next_end(&self) -> Result<Option<i64>> {
+        match self {
+            Self::Single(panes) => Ok(panes.first()),
+            Self::Shared(shared) => shared.next_end(),
+            Self::Sessions(_) => Ok(None),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Single(panes) => panes.bytes(),
@@ -90,6 +101,8 @@ pub(crate) struct UnitWindows {
     cursors: Cursors,
     delta: Delta,
     main: Main,
+    /// What was merged into `main` since the last commit and is in no entry yet, but for panes that are over.
+    unsaved: Vec<RecordBatch>,
     stored: Stored,
     closing: Option<Closing>,
     chunk_groups: usize,
@@ -108,6 +121,7 @@ impl UnitWindows {
             cursors: Cursors::new(&layout)?,
             delta: Delta::new(&layout)?,
             main: Main::new(&layout)?,
+            unsaved: Vec::new(),
             stored: Stored::new(spans(&layout), CHUNK_GROUPS),
             layout,
             closing: None,
@@ -156,18 +170,40 @@ impl UnitWindows {
     }
 
     pub(crate) fn take_delta(&mut self) -> Result<Vec<StateEntry>> {
-        let Some(delta) = self.delta.take()? else { return Ok(Vec::new()) };
         if let Main::Sessions(sessions) = &mut self.main {
+            let Some(delta) = self.delta.take()? else { return Ok(Vec::new()) };
             // A generation begins with what is open: not while sessions on their way out are only in older entries.
             return sessions.merge_and_log(&delta, self.closing.is_none());
         }
-        let mut entries = self.stored.entries(&self.layout, &delta)?;
-        self.main.merge(&delta)?;
+        self.merge_unsaved()?;
+        let Some(unsaved) = self.take_unsaved()? else { return Ok(Vec::new()) };
+        let mut entries = self.stored.entries(&self.layout, &unsaved)?;
         // What is on its way out is only in older entries.
         if self.closing.is_none() {
             self.rewrite_long_logs(&mut entries)?;
         }
         Ok(entries)
+    }
+
+    /// Merges the delta, and remembers it for the next entries.
+    fn merge_unsaved(&mut self) -> Result<()> {
+        if let Some(delta) = self.delta.take()? {
+            self.main.merge(&delta)?;
+            self.unsaved.push(delta);
+        }
+        Ok(())
+    }
+
+    fn take_unsaved(&mut self) -> Result<Option<RecordBatch>> {
+        let parts = std::mem::take(&mut self.unsaved);
+        if let [part] = &parts[..] {
+            return Ok(Some(self.open_part(part)?).filter(|open| open.num_rows() > 0));
+        }
+        let mut all = Groups::new(&self.layout)?;
+        for part in parts {
+            all.merge(&self.open_part(&part)?)?;
+        }
+        all.into_partial()
     }
 
     fn rewrite_long_logs(&mut self, entries: &mut Vec<StateEntry>) -> Result<()> {
@@ -208,13 +244,52 @@ impl UnitWindows {
         }
         self.stored.restore(entry)?;
         // Small panes share an entry with later ones, and may be over while it is not.
+        let open = self.open_part(&entry.batch)?;
+        self.main.merge(&open)
+    }
+
+    /// The groups of panes that are not over.
+    fn open_part(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let spec = self.layout.spec();
-        let ends = self.layout.ends(&entry.batch)?.values();
+        let ends = self.layout.ends(batch)?.values();
         let is_open: BooleanArray =
             ends.iter().map(|&end| Some(spec.last_window_end(end) > self.emitted_until)).collect();
-        let open =
-            if is_open.false_count() == 0 { entry.batch.clone() } else { filter_record_batch(&entry.batch, &is_open)? };
-        self.main.merge(&open)
+        if is_open.false_count() == 0 { Ok(batch.clone()) } else { Ok(filter_record_batch(batch, &is_open)?) }
+    }
+
+    pub(crate) fn close_early_raw(&mut self, watermark: Watermark) -> Result<Option<Closed>> {
+        if !self.can_close_early(watermark.0)? {
+            return Ok(None);
+        }
+        self.merge_unsaved()?;
+        let closed = self.close_raw(watermark)?;
+        self.forget_over()?;
+        Ok(closed)
+    }
+
+    /// Forgets unsaved batches of which nothing is open. The others are cut when they are saved.
+    fn forget_over(&mut self) -> Result<()> {
+        let mut open = Vec::with_capacity(self.unsaved.len());
+        for batch in std::mem::take(&mut self.unsaved) {
+            let last =
+                bounds(self.layout.ends(&batch)?.values()).map(|(_, last)| self.layout.spec().last_window_end(last));
+            if last.is_some_and(|last| last > self.emitted_until) {
+                open.push(batch);
+            }
+        }
+        self.unsaved = open;
+        Ok(())
+    }
+
+    /// Whether there may be a window to close. Sessions wait for the commit: what becomes of them in the store depends on
+    /// what is open then.
+    fn can_close_early(&self, watermark: i64) -> Result<bool> {
+        if matches!(self.main, Main::Sessions(_)) {
+            return Ok(false);
+        }
+        let first = self.delta.first().map(|pane| self.layout.spec().first_window_end(pane));
+        let next = self.main.next_end()?;
+        Ok(self.closing.is_some() || first.into_iter().chain(next).any(|end| end <= watermark))
     }
 
     pub(crate) fn close_raw(&mut self, watermark: Watermark) -> Result<Option<Closed>> {
@@ -273,10 +348,10 @@ impl UnitWindows {
     }
 
     pub(crate) fn delta_bytes(&self) -> usize {
-        self.delta.bytes()
+        self.delta.bytes() + self.unsaved.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.delta.bytes() + self.main.bytes() + self.closing.as_ref().map_or(0, Closing::bytes)
+        self.delta_bytes() + self.main.bytes() + self.closing.as_ref().map_or(0, Closing::bytes)
     }
 }

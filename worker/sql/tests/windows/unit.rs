@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{Partial, StateEntry, WindowState, WindowedAggregate};
+use thalweg_sql::window::{Closed, Partial, StateEntry, WindowState, WindowedAggregate};
 
 use crate::oracle::{lines, window_ends};
 
@@ -35,6 +35,8 @@ pub struct Unit {
     log: Vec<Range>,
     taken: usize,
     committed: Committed,
+    /// Given out since the last commit.
+    closed: Vec<Closed>,
     chunk: usize,
     has_store: bool,
     pub kills: usize,
@@ -45,15 +47,17 @@ impl Unit {
         let committed =
             Committed { entries: vec![], taken: 0, watermark: Watermark::UNKNOWN, cursor: None, output: vec![] };
         let state = aggregate.state().with_chunks_of(chunk);
-        Self { aggregate: Arc::clone(aggregate), state, log, taken: 0, committed, chunk, has_store, kills: 0 }
+        let aggregate = Arc::clone(aggregate);
+        Self { aggregate, state, log, taken: 0, committed, closed: vec![], chunk, has_store, kills: 0 }
     }
 
     /// Random steps to the end of the log; what it gave out, and the keys of the store that are left.
     pub fn run(mut self, rng: &mut ChaCha8Rng) -> Self {
         while self.taken < self.log.len() {
-            match rng.random_range(0..10) {
+            match rng.random_range(0..12) {
                 0..6 => self.take_range(),
                 6..9 => self.commit(rng.random_range(0..4)),
+                9..11 if self.has_store => self.close_early(rng.random_range(0..4)),
                 _ if self.has_store && self.kills < 20 => self.kill(rng),
                 _ => {}
             }
@@ -94,8 +98,9 @@ impl Unit {
         let watermark = self.watermark();
         for _ in 0..room {
             let Some(closed) = self.state.close_raw(watermark).expect("closes") else { break };
-            assert!(closed.batch.num_rows() <= self.chunk);
-            assert!(self.committed.cursor.as_ref() < Some(&closed.cursor), "cursors grow");
+            self.give_out(closed);
+        }
+        for closed in self.closed.drain(..) {
             self.committed.cursor = Some(closed.cursor);
             self.committed.output.push(closed.batch);
         }
@@ -105,8 +110,24 @@ impl Unit {
         self.committed.watermark = watermark;
     }
 
+    /// Between commits: a kill takes it back.
+    fn close_early(&mut self, room: usize) {
+        for _ in 0..room {
+            let Some(closed) = self.state.close_early_raw(self.watermark()).expect("closes") else { break };
+            self.give_out(closed);
+        }
+    }
+
+    fn give_out(&mut self, closed: Closed) {
+        assert!(closed.batch.num_rows() <= self.chunk);
+        let last = self.closed.last().map(|closed| &closed.cursor).or(self.committed.cursor.as_ref());
+        assert!(last < Some(&closed.cursor), "cursors grow");
+        self.closed.push(closed);
+    }
+
     fn kill(&mut self, rng: &mut ChaCha8Rng) {
         self.kills += 1;
+        self.closed.clear();
         self.state = self.aggregate.state().with_chunks_of(self.chunk);
         self.state.resume(self.committed.cursor.as_deref(), self.committed.watermark).expect("resumes");
         let mut entries = self.committed.entries.clone();
