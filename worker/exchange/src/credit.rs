@@ -12,32 +12,34 @@ pub struct Credits<K> {
     window: u32,
     /// Ranges granted and not yet taken by the unit.
     outstanding: BTreeMap<K, u32>,
+    /// Ranges lent on top of everybody's own.
+    lent: u32,
 }
 
 impl<K: Ord + Clone> Credits<K> {
     /// A pool of so many ranges (the memory budget by the size of a range at the most), of which one log holds
     /// `window` at the most, its own included. A window of zero counts as one.
     pub fn new(pool: u32, window: u32) -> Self {
-        Self { pool, window: window.max(1), outstanding: BTreeMap::new() }
+        Self { pool, window: window.max(1), outstanding: BTreeMap::new(), lent: 0 }
     }
 
     /// A log that is subscribed to, or again: what was on its way to it is gone. Gives the first credit.
     pub fn open(&mut self, key: K) -> u32 {
-        self.outstanding.insert(key.clone(), 0);
+        self.set(&key, 0);
         self.grant(&key)
     }
 
     /// A log that is no longer subscribed to: what it held can be lent.
     pub fn close(&mut self, key: &K) {
+        self.set(key, 0);
         self.outstanding.remove(key);
     }
 
     /// The unit has taken a range of this log. Gives the credit to grant now, which may be none: then a later call for
     /// any log may free some, see [`Credits::starved`].
     pub fn taken(&mut self, key: &K) -> u32 {
-        if let Some(outstanding) = self.outstanding.get_mut(key) {
-            *outstanding = outstanding.saturating_sub(1);
-        }
+        let Some(&outstanding) = self.outstanding.get(key) else { return 0 };
+        self.set(key, outstanding.saturating_sub(1));
         self.grant(key)
     }
 
@@ -52,17 +54,17 @@ impl<K: Ord + Clone> Credits<K> {
         granted.filter(|(_, ranges)| *ranges > 0).collect()
     }
 
-    /// Ranges lent on top of everybody's own.
-    fn lent(&self) -> u32 {
-        self.outstanding.values().map(|outstanding| outstanding.saturating_sub(1)).sum()
+    fn set(&mut self, key: &K, outstanding: u32) {
+        let before = self.outstanding.insert(key.clone(), outstanding).unwrap_or_default();
+        self.lent = self.lent - before.saturating_sub(1) + outstanding.saturating_sub(1);
     }
 
     fn grant(&mut self, key: &K) -> u32 {
-        let free = self.pool.saturating_sub(self.lent());
-        let Some(outstanding) = self.outstanding.get_mut(key) else { return 0 };
-        let own = u32::from(*outstanding == 0);
-        let granted = own + free.min(self.window.saturating_sub(*outstanding + own));
-        *outstanding += granted;
+        let free = self.pool.saturating_sub(self.lent);
+        let Some(&outstanding) = self.outstanding.get(key) else { return 0 };
+        let own = u32::from(outstanding == 0);
+        let granted = own + free.min(self.window.saturating_sub(outstanding + own));
+        self.set(key, outstanding + granted);
         granted
     }
 }

@@ -11,6 +11,7 @@
 //! | [`routes`] | who is attached to what (pure) |
 //! | [`link`] | the connection to one peer |
 //! | [`port`] | where peers come to |
+//! | [`budget`] | the memory of a worker, dealt out as credit |
 //! | [`serve`] | one log, served to its subscribers |
 //! | [`subscriber`] | what a unit does with what comes of a log (pure) |
 //! | [`message`] | what readers and units say to each other |
@@ -19,6 +20,7 @@
 //! | [`channel`] | a connection between two workers |
 
 mod asked;
+pub mod budget;
 pub mod channel;
 pub mod credit;
 pub mod cursors;

@@ -24,7 +24,7 @@ impl Ownership {
         self.owner(run).epoch(stored).map_err(superseded)
     }
 
-    /// `run` as the owner of a unit.
+    /// `run` as a unit's owner.
     pub fn owner(self, run: &RunId) -> Owner {
         let assigned = match self {
             Self::Own => None,

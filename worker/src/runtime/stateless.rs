@@ -250,9 +250,9 @@ mod tests {
     /// One life of the unit, which takes some ranges and, unless it is killed, ends in peace. Gives where it began.
     async fn live(folder: &Folder, taken_ranges: &[(u64, u64)], killed: bool) -> Position {
         let unit = UnitId { stage: StageId(0), index: 0 };
-        let owner = Owner::own(RunId("run".to_owned()));
-        let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit, owner };
         let run = RunId("run".to_owned());
+        let owner = Owner::own(run.clone());
+        let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit, owner };
         let (mut ledger, _) = Ledger::acquire(unit, None, &run, Ownership::Own).await.expect("acquired");
         let mut emitter = Emitter::open(&writer, Some(folder), None).await.expect("opened");
         let accepted = taken(&mut ledger, &mut emitter, 0, "log").await.expect("known");
