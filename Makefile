@@ -1,6 +1,6 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test e2e e2e-cluster lint generate bench clean
+.PHONY: help setup setup-kafka demo test e2e e2e-cluster soak lint generate bench clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
@@ -25,14 +25,23 @@ test: setup lint ## Formatting, lints, tests; generated files; examples; command
 e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TLS (Java and Maven are installed on Debian)
 	$(CARGO) test --workspace --all-targets --no-run
 	$(CARGO) test --workspace --test kafka --test kafka_client -- --test-threads 2
+	$(CARGO) test --workspace --test workers -- --test-threads 1
 
 e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds it once, some six minutes)
 	e2e/cluster/test
 
+MINUTES ?= 10
+SEED ?= 1
+soak: setup setup-kafka ## Workers under fire for MINUTES=10, faults drawn from SEED=1; prints what was lost: {…"clean": true}
+	@scripts/s3-server install
+	@$(CARGO) test --workspace --all-targets --no-run
+	@SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(SEED) $(CARGO) --config 'target."cfg(unix)".runner="scripts/soak"' \
+		test --workspace --test soak
+
 lint: setup ## Formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --workspace --test kafka --test kafka_client --test cluster -- -D warnings
+	$(CARGO) clippy --workspace --test kafka --test kafka_client --test cluster --test workers --test soak -- -D warnings
 
 generate: setup ## Write what is generated: the resource definitions of the chart, docs/reference
 	$(CARGO) test --workspace --test generated --no-run

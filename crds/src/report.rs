@@ -29,6 +29,8 @@ pub struct Report {
     pub splits: Vec<SplitReport>,
     /// The units that it owns, or was refused.
     pub units: Vec<UnitReport>,
+    /// The sources whose splits it lists.
+    pub listed: Vec<ListedSource>,
     /// The last commit of the unit that committed longest ago.
     pub commit: Option<CommitReport>,
 }
@@ -75,6 +77,18 @@ pub struct SplitReport {
     pub lag_records: Option<u64>,
     /// Age of the oldest record not accepted, where known.
     pub lag_seconds: Option<f64>,
+}
+
+/// A source whose splits a worker lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ListedSource {
+    /// The source, by its name in SQL.
+    pub source: String,
+    /// Every split that was found, in an order that each listing of the source agrees on.
+    pub splits: Vec<SplitId>,
+    /// No further split ever comes.
+    pub complete: bool,
 }
 
 /// A unit that a worker owns, or was refused.

@@ -2,9 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
 
+pub mod bank;
 pub mod cluster;
 pub mod kafka;
+pub mod workers;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Waits until something is there.
@@ -20,4 +23,16 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option
         assert!(started.elapsed() < limit, "no {what} within {limit:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// The binary, beside the folder of the tests.
+///
+/// # Panics
+/// It is not built.
+pub fn binary() -> PathBuf {
+    let tests = std::env::current_exe().expect("a path");
+    let folder = tests.parent().and_then(Path::parent).expect("target/PROFILE");
+    let binary = folder.join("thalweg");
+    assert!(binary.exists(), "{} is not there: build it first (make e2e does)", binary.display());
+    binary
 }

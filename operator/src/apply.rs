@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -16,14 +16,16 @@ use serde_json::Value;
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 use thalweg_crds::ids::{RunId, Slot};
 use thalweg_operator_plan::applied::{differs, stamp};
+use thalweg_operator_plan::held::moves;
 use thalweg_operator_plan::names::{APPLIED, MANAGER, PIPELINE};
 use thalweg_operator_plan::objects::{self, Objects};
 use thalweg_operator_plan::observed::pod_uid;
-use thalweg_operator_plan::plan::{Plan, moves};
+use thalweg_operator_plan::plan::Plan;
 use thalweg_operator_plan::validate::ValidatedPipeline;
 
 use crate::context::Context;
 use crate::error::{Error, Result, is_status};
+use crate::kept::Kept;
 use crate::observe::Subject;
 
 /// An object of ours: in a namespace, readable and writable.
@@ -176,7 +178,7 @@ impl Applier<'_> {
     /// A write failed.
     pub async fn remove_plans(&mut self, kept: &BTreeSet<String>) -> Result<()> {
         let ours =
-            |map: &ConfigMap| map.namespace().as_ref() == Some(&self.subject.namespace) && self.subject.owns(map);
+            |map: &Kept<ConfigMap>| map.namespace().as_ref() == Some(&self.subject.namespace) && self.subject.owns(map);
         let stale = self.context.world.plans.state_filter(|map| ours(map) && !kept.contains(&map.name_any()));
         for map in stale {
             let name = map.name_any();
@@ -195,46 +197,45 @@ impl Applier<'_> {
     }
 
     /// Applies an object unless it is as it should be.
-    async fn apply<K: Object>(&mut self, store: &Store<K>, desired: &K) -> Result<()> {
+    async fn apply<K: Object>(&mut self, store: &Store<Kept<K>>, desired: &K) -> Result<()> {
         let name = desired.name_any();
         let wanted = stamp(serde_json::to_value(desired).map_err(|error| Error::Internal(error.to_string()))?);
+        let api: Api<Kept<K>> = self.api()?;
         let found = match self.cached(store, &name) {
             Some(cached) => Some(cached),
             // It may exist without our labels, or belong to somebody else.
             None => {
-                self.api::<K>()?.get_opt(&name).await.map_err(Error::api(format!("reading {} {name}", K::kind(&()))))?
+                api.get_opt(&name).await.map_err(Error::api(format!("reading {} {name}", K::kind(&()))))?.map(Arc::new)
             }
         };
         if let Some(found) = &found {
-            self.must_own(found)?;
-            if self.is_as_wanted(found, &wanted)? {
+            self.must_own(&**found)?;
+            if self.is_as_wanted(found, &wanted) {
                 return Ok(());
             }
         }
-        let api: Api<K> = self.api()?;
         let answer = api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&wanted)).await;
         self.wrote("apply", &name, answer)
     }
 
-    fn cached<K: Object>(&self, store: &Store<K>, name: &str) -> Option<K> {
+    fn cached<K: Object>(&self, store: &Store<Kept<K>>, name: &str) -> Option<Arc<Kept<K>>> {
         let key = kube::runtime::reflector::ObjectRef::new(name).within(&self.subject.namespace);
         let cached = store.get(&key);
-        self.context.overlay.newest(&self.subject.namespace, name, cached).map(|found| (*found).clone())
+        self.context.overlay.newest(&self.subject.namespace, name, cached)
     }
 
-    fn is_as_wanted<K: Object>(&self, found: &K, wanted: &Value) -> Result<bool> {
+    fn is_as_wanted<K: Object>(&self, found: &Kept<K>, wanted: &Value) -> bool {
         let hash = wanted["metadata"]["annotations"][APPLIED].as_str().unwrap_or_default();
         let key = format!("{}/{}/{}", K::kind(&()), self.subject.namespace, found.name_any());
         let version = format!("{hash}/{:?}/{:?}", found.uid(), found.resource_version());
         if self.context.verified.holds(&key, &version) {
-            return Ok(true);
+            return true;
         }
-        let found = serde_json::to_value(found).map_err(|error| Error::Internal(error.to_string()))?;
-        let same = !differs(wanted, &found);
+        let same = !differs(wanted, &found.json());
         if same {
             self.context.verified.note(key, version);
         }
-        Ok(same)
+        same
     }
 
     /// Makes an object that is not there. One that is there after all is ours already, or somebody else's.

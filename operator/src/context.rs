@@ -15,6 +15,7 @@ use crate::overlay::Overlay;
 use crate::reports::Reports;
 use crate::status::StatusTimes;
 use crate::tally::Tally;
+use crate::verdicts::Verdicts;
 use crate::world::World;
 
 /// What all looks at pipelines share.
@@ -43,6 +44,8 @@ pub struct Context {
     pub backoff: Backoff,
     /// When the status of each pipeline was written.
     pub written: StatusTimes,
+    /// What pipelines say about their sources and sinks.
+    pub verdicts: Verdicts,
     /// Pipelines by phase and units by state.
     pub tally: Arc<Tally>,
 }

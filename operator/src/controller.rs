@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use futures::{StreamExt, stream};
+use kube::core::DynamicObject;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::{Recorder, Reporter};
@@ -25,9 +26,10 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::overlay::Overlay;
 use crate::reconcile::reconcile;
-use crate::reports::{Poller, Reports};
+use crate::reports::{Pace, Poller, Reports};
 use crate::status::StatusTimes;
 use crate::tally::Tally;
+use crate::verdicts::{self, Verdicts};
 use crate::world::World;
 
 /// Events within this time cost one look: our own writes come back as a handful of them.
@@ -95,6 +97,7 @@ impl Started {
             backoff: Backoff::new(parts.seed),
             written: StatusTimes::default(),
             tally: parts.tally,
+            verdicts: Verdicts::default(),
         };
         Ok(Self { context: Arc::new(context), triggers, poller, concurrency: parts.concurrency })
     }
@@ -103,19 +106,30 @@ impl Started {
     pub async fn run(self) {
         let pipelines = self.context.world.pipelines.clone();
         info!(pipelines = pipelines.len(), "caches are filled");
-        let tally = Arc::clone(&self.context.tally);
-        let metrics = Arc::clone(&self.context.metrics);
+        let context = self.context;
         let looks = Controller::for_shared_stream(stream::pending(), pipelines)
             .with_config(Config::default().concurrency(self.concurrency).debounce(DEBOUNCE))
             .reconcile_on(self.triggers)
-            .run(look, retry, self.context)
+            .run(look, retry, Arc::clone(&context))
             .for_each(|look| {
-                if let Err(kube::runtime::controller::Error::ObjectNotFound(gone)) = look {
-                    tally.note(gone.namespace.as_deref().unwrap_or_default(), &gone.name, None, &metrics);
-                }
-                std::future::ready(())
+                let gone = match look {
+                    Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => Some(*gone),
+                    _ => None,
+                };
+                forget(gone, Arc::clone(&context))
             });
         tokio::join!(looks, self.poller.run());
+    }
+}
+
+/// A pipeline that is gone leaves nothing behind.
+async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
+    let Some(gone) = gone else { return };
+    let namespace = gone.namespace.unwrap_or_default();
+    context.tally.note(&namespace, &gone.name, None, &context.metrics);
+    context.reports.ask_at(&ObjectRef::new(&gone.name).within(&namespace), Pace::Calm);
+    if let Err(error) = verdicts::forget(&namespace, &gone.name, &context).await {
+        warn!(namespace, pipeline = gone.name, %error, "telling its sources and sinks");
     }
 }
 

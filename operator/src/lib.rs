@@ -9,7 +9,7 @@
 //! |---|---|
 //! | the steps | [`reconcile`] |
 //! | the loop, watches and caches | [`controller`], [`world`], [`watch`] |
-//! | all reads; all writes | [`observe`]; [`apply`], [`status`] |
+//! | all reads; all writes | [`observe`]; [`apply`], [`status`], [`verdicts`] |
 //! | reports of workers, silent Leases | [`reports`], [`silence`] |
 //! | SQL in a child process with limits | [`checks`] |
 //! | leader election | [`leader`] |
@@ -21,8 +21,10 @@ pub mod checks;
 pub mod context;
 pub mod controller;
 pub mod error;
+pub mod kept;
 pub mod leader;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod observe;
 pub mod overlay;
@@ -34,5 +36,7 @@ pub mod settings;
 pub mod silence;
 pub mod status;
 pub mod tally;
+pub mod usage;
+pub mod verdicts;
 pub mod watch;
 pub mod world;

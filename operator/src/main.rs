@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use thalweg_operator::checks::Checks;
 use thalweg_operator::controller::{Parts, Started};
 use thalweg_operator::leader::{Elector, Leadership};
+use thalweg_operator::memory::give_back;
 use thalweg_operator::metrics::Metrics;
 use thalweg_operator::server::{Shown, serve};
 use thalweg_operator::settings::Settings;
@@ -78,8 +79,11 @@ async fn lead(
     let controllers = async {
         let started = join_all(parts.into_iter().map(Started::new)).await;
         let started = started.into_iter().collect::<Result<Vec<_>, _>>()?;
-        select_all(started.into_iter().map(|started| Box::pin(started.run()))).await;
-        Ok(())
+        let run = select_all(started.into_iter().map(|started| Box::pin(started.run())));
+        tokio::select! {
+            _ = run => Ok(()),
+            () = give_back() => Ok(()),
+        }
     };
     let result = tokio::select! {
         () = elector.keep() => Err(Fatal::from("another replica leads")),

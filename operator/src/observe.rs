@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
+use thalweg_operator_plan::check::{Stage, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
 use thalweg_operator_plan::observed::{Observed, SILENCE_LIMIT, SlotLease};
@@ -21,6 +22,7 @@ use thalweg_operator_plan::resources::Written;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::kept::Kept;
 use crate::pods::{rollout, worker_pod};
 
 /// The pipeline that is looked at.
@@ -112,16 +114,25 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
     let pods = context.world.pods.state_filter(|pod| {
         pod.namespace().as_deref() == Some(&subject.namespace) && pod.labels().get(names::PIPELINE) == Some(&label)
     });
-    let deployment: Option<Arc<Deployment>> = subject.known(context, &context.world.deployments, subject.names.base());
+    let deployment: Option<Arc<Kept<Deployment>>> =
+        subject.known(context, &context.world.deployments, subject.names.base());
     let report = |slot: &SlotLease| Some((slot.holder.clone()?, context.reports.of(slot.holder.as_ref()?)?));
     let reports: BTreeMap<RunId, Report> = slots.iter().filter_map(report).collect();
+    let stages = assignment.as_ref().map(|assignment| stages(subject, context, &assignment.spec.plan));
     Ok(Observed {
         assignment: assignment.map(|assignment| assignment.spec.clone()),
+        stages: stages.unwrap_or_default(),
         pods: pods.iter().map(|pod| worker_pod(pod)).collect(),
-        deployment: deployment.map(|deployment| rollout(&deployment)),
+        deployment: deployment.and_then(|deployment| deployment.object()).map(|deployment| rollout(&deployment)),
         slots,
         reports,
     })
+}
+
+/// The stages of a plan that may not be the one that is wanted; none where its ConfigMap is gone.
+fn stages(subject: &Subject, context: &Context, plan: &str) -> Vec<Stage> {
+    let noted = || subject.known(context, &context.world.plans, &subject.names.plan(plan));
+    context.checks.valid(plan).or_else(|| noted_stages(&noted()?.object()?)).unwrap_or_default()
 }
 
 /// The slot Leases of a pipeline, in the order of their numbers.

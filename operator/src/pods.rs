@@ -3,10 +3,29 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus, Volume};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use thalweg_operator_plan::observed::{Readiness, Rollout, WorkerPod};
+
+/// Takes away what nobody asks of a pod.
+pub fn trim(pod: &mut Pod) {
+    let spec = pod.spec.take().unwrap_or_default();
+    let with_secret = |volume: &Volume| volume.secret.is_some();
+    let volumes = spec.volumes.map(|volumes| volumes.into_iter().filter(with_secret).collect());
+    pod.spec = Some(PodSpec { node_name: spec.node_name, volumes, ..PodSpec::default() });
+    let status = pod.status.take().unwrap_or_default();
+    pod.status = Some(PodStatus {
+        conditions: status.conditions,
+        container_statuses: status.container_statuses,
+        pod_ip: status.pod_ip,
+        ..PodStatus::default()
+    });
+    pod.metadata.annotations = None;
+}
+
+/// Where a Deployment notes of which of its templates a pod is.
+const TEMPLATE: &str = "pod-template-hash";
 
 /// A pod as a worker.
 pub fn worker_pod(pod: &Pod) -> WorkerPod {
@@ -16,6 +35,7 @@ pub fn worker_pod(pod: &Pod) -> WorkerPod {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        template: pod.labels().get(TEMPLATE).cloned().unwrap_or_default(),
         ready: if is_ready { Readiness::Ready } else { Readiness::NotReady },
         terminating: pod.metadata.deletion_timestamp.is_some(),
         trouble: if is_ready { None } else { trouble(pod, &status) },

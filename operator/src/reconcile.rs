@@ -6,8 +6,10 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
+use thalweg_operator_plan::carried;
 use thalweg_operator_plan::check::{Stage, stages_of};
 use thalweg_operator_plan::objects;
 use thalweg_operator_plan::observed::{Observed, Readiness, WorkerPod};
@@ -21,7 +23,9 @@ use crate::apply::Applier;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::observe::{self, Subject};
+use crate::reports::Pace;
 use crate::status::{self as written_status, FIGURES};
+use crate::verdicts;
 
 /// What a pipeline is, or what is amiss with it.
 type Validated = std::result::Result<ValidatedPipeline, Vec<Problem>>;
@@ -41,10 +45,14 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     let written = observe::written(&subject, context).await?;
     let observed = observe::observed(&subject, context).await?;
     let mut validated = validated(&subject, &written, &observed, context).await?;
+    if let Some(refused) = refused(&subject, &written, &observed, validated.as_ref().ok(), context) {
+        validated = Err(refused);
+    }
     let plan = match &validated {
         Ok(valid) => plan::plan(valid, &observed),
         Err(_) => plan::keep(&observed),
     };
+    context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
     let mut applier = Applier { subject: &subject, context, writes: 0 };
     match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
         Err(error) if error.class() == Class::User => validated = Err(vec![problem(&subject, &error)]),
@@ -52,7 +60,15 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     }
     let writes = applier.writes;
     let told = tell(&subject, context, &validated, &plan, &observed).await?;
-    Ok((again(&plan, &observed, &written), writes + u32::from(told)))
+    Ok((again(&plan, &observed, &written), writes + told))
+}
+
+/// How often workers are asked for what they have done.
+fn pace(step: Step) -> Pace {
+    match step {
+        Step::Start | Step::RollOut | Step::Move => Pace::Hurried,
+        Step::Run | Step::Pause | Step::Idle | Step::Complete => Pace::Calm,
+    }
 }
 
 /// The newest of a pipeline that is known: its status may have been written since.
@@ -82,13 +98,31 @@ async fn validated(subject: &Subject, written: &Written, observed: &Observed, co
     Ok(validated)
 }
 
+/// Why a pipeline that is valid in itself is not brought about.
+fn refused(
+    subject: &Subject,
+    written: &Written,
+    observed: &Observed,
+    valid: Option<&ValidatedPipeline>,
+    context: &Context,
+) -> Option<Vec<Problem>> {
+    let valid = valid?;
+    let unavailable = carried::unavailable(written);
+    if !unavailable.is_empty() {
+        return Some(unavailable);
+    }
+    let assignment = observed.assignment.as_ref().filter(|assignment| assignment.plan != valid.plan.hash)?;
+    let running = subject.known(context, &context.world.plans, &subject.names.plan(&assignment.plan))?.object()?;
+    Some(vec![carried::refusal(&running, assignment, valid, written)?])
+}
+
 /// The stages of a plan that was found valid: by this process, or by one of this version, which has noted them with the
 /// plan. The text of a plan holds all that it refers to, so nothing is looked at twice.
 fn found_valid(subject: &Subject, plan: &PlanText, context: &Context) -> Option<Vec<Stage>> {
     if let Some(stages) = context.checks.valid(&plan.hash) {
         return Some(stages);
     }
-    let noted = subject.known(context, &context.world.plans, &subject.names.plan(&plan.hash))?;
+    let noted = subject.known(context, &context.world.plans, &subject.names.plan(&plan.hash))?.object()?;
     let stages = stages_of(&noted, plan)?;
     context.checks.found_valid(&plan.hash, stages.clone());
     Some(stages)
@@ -127,7 +161,7 @@ async fn tell(
     validated: &Validated,
     plan: &Plan,
     observed: &Observed,
-) -> Result<bool> {
+) -> Result<u32> {
     let previous = subject.pipeline.status.clone().unwrap_or_default();
     let facts = Facts {
         validated: validated.as_ref().map_err(Vec::as_slice),
@@ -139,7 +173,8 @@ async fn tell(
     };
     let next = status(&facts, Time(Timestamp::now()));
     context.tally.note(&subject.namespace, &subject.owner.name, Some(&next), &context.metrics);
-    written_status::write(subject, context, &next).await
+    let wrote = written_status::write(subject, context, &next).await?;
+    Ok(u32::from(wrote) + verdicts::tell(subject, context, &facts).await?)
 }
 
 /// When the next look is due, if nothing happens until then.

@@ -13,12 +13,13 @@ use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
+use thalweg_crds::StreamPipeline;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
 use thalweg_operator_plan::objects::REPORT_PORT;
 use thalweg_operator_plan::observed::{SILENCE_LIMIT, pod_uid};
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tracing::debug;
 
 use crate::metrics::Metrics;
@@ -26,10 +27,10 @@ use crate::silence::Silence;
 use crate::watch::{Triggers, owner};
 use crate::world::World;
 
-/// How often each worker is asked.
-const PERIOD: Duration = Duration::from_secs(2);
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How often each worker is asked, and how long an answer may take.
+const CALM: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
+/// The same for workers of pipelines that start or move: nobody is to wait for what a worker has done already.
+const HURRIED: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(400));
 /// Workers that are asked at once.
 const AT_ONCE: usize = 64;
 /// Longest report: 256 units of some hundred bytes, and splits.
@@ -41,12 +42,36 @@ type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 #[derive(Default)]
 pub struct Reports {
     last: Mutex<HashMap<RunId, Report>>,
+    /// Pipelines whose workers are asked more often.
+    hurried: Mutex<HashSet<ObjectRef<StreamPipeline>>>,
+}
+
+/// How often the workers of a pipeline are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Each second or two.
+    Calm,
+    /// Several times a second: something is awaited of them.
+    Hurried,
 }
 
 impl Reports {
     /// The last report of a worker.
     pub fn of(&self, run_id: &RunId) -> Option<Report> {
         self.lock().get(run_id).cloned()
+    }
+
+    /// From now on the workers of a pipeline are asked at this pace.
+    pub fn ask_at(&self, pipeline: &ObjectRef<StreamPipeline>, pace: Pace) {
+        let mut hurried = self.hurried.lock().unwrap_or_else(PoisonError::into_inner);
+        match pace {
+            Pace::Calm => drop(hurried.remove(pipeline)),
+            Pace::Hurried => drop(hurried.insert(pipeline.clone())),
+        }
+    }
+
+    fn is_hurried(&self, pipeline: &ObjectRef<StreamPipeline>) -> bool {
+        self.hurried.lock().unwrap_or_else(PoisonError::into_inner).contains(pipeline)
     }
 
     /// Keeps a report; whether it means something new.
@@ -78,13 +103,8 @@ fn meaning(report: &Report) -> Report {
 
 /// Asks workers for their reports, and watches for Leases that fall silent.
 pub struct Poller {
-    leases: Store<Lease>,
-    pods: Store<Pod>,
+    asker: Asker,
     silence: Arc<Silence>,
-    reports: Arc<Reports>,
-    triggers: Triggers,
-    metrics: Arc<Metrics>,
-    client: HttpClient,
     /// Leases, each at its version, that were told to be silent.
     silent: HashSet<(Option<String>, Option<String>)>,
 }
@@ -92,35 +112,37 @@ pub struct Poller {
 impl Poller {
     /// Asks the workers of a world; `triggers` is where pipelines are named whose workers said something new.
     pub fn new(world: &World, reports: Arc<Reports>, triggers: Triggers, metrics: Arc<Metrics>) -> Self {
-        Self {
+        let asker = Asker {
             leases: world.leases.clone(),
             pods: world.pods.clone(),
-            silence: Arc::clone(&world.silence),
             reports,
             triggers,
             metrics,
             client: Client::builder(TokioExecutor::new()).build_http(),
-            silent: HashSet::new(),
-        }
+        };
+        Self { asker, silence: Arc::clone(&world.silence), silent: HashSet::new() }
     }
 
     /// Polls for as long as it is awaited.
     pub async fn run(mut self) {
-        let mut ticks = interval_at(Instant::now() + PERIOD, PERIOD);
-        loop {
-            ticks.tick().await;
-            self.round().await;
-        }
+        let hurried = self.asker.clone();
+        let calm = async {
+            let mut ticks = ticks(CALM.0);
+            loop {
+                ticks.tick().await;
+                self.round().await;
+            }
+        };
+        // On its own: a worker that does not answer holds nobody up who waits for another.
+        tokio::join!(calm, hurried.hurry());
     }
 
     /// Asks every worker once.
     pub async fn round(&mut self) {
-        let held: Vec<_> = self.leases.state().into_iter().filter(|lease| holder(lease).is_some()).collect();
-        self.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
+        let held = self.asker.held();
+        self.asker.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
         self.tell_silent(&held);
-        let addresses = self.addresses();
-        let ask = |lease| self.ask(lease, &addresses);
-        futures::stream::iter(held).for_each_concurrent(AT_ONCE, ask).await;
+        self.asker.ask_all(held, CALM.1).await;
     }
 
     /// Names the pipelines of Leases that have just been unchanged for too long: no event comes of that.
@@ -134,8 +156,50 @@ impl Poller {
             let key = (lease.uid(), lease.resource_version());
             now.contains(&key) && !self.silent.contains(&key)
         });
-        fresh.for_each(|lease| self.trigger(lease));
+        fresh.for_each(|lease| self.asker.trigger(lease));
         self.silent = now;
+    }
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Asks workers for their reports.
+#[derive(Clone)]
+struct Asker {
+    leases: Store<Lease>,
+    pods: Store<Pod>,
+    reports: Arc<Reports>,
+    triggers: Triggers,
+    metrics: Arc<Metrics>,
+    client: HttpClient,
+}
+
+impl Asker {
+    /// Asks workers of which something is awaited.
+    async fn hurry(self) {
+        let mut ticks = ticks(HURRIED.0);
+        loop {
+            ticks.tick().await;
+            let is_hurried = |lease: &Arc<Lease>| owner(&**lease).is_some_and(|owner| self.reports.is_hurried(&owner));
+            let hurried: Vec<_> = self.held().into_iter().filter(is_hurried).collect();
+            if !hurried.is_empty() {
+                self.ask_all(hurried, HURRIED.1).await;
+            }
+        }
+    }
+
+    fn held(&self) -> Vec<Arc<Lease>> {
+        self.leases.state().into_iter().filter(|lease| holder(lease).is_some()).collect()
+    }
+
+    async fn ask_all(&self, held: Vec<Arc<Lease>>, patience: Duration) {
+        let addresses = self.addresses();
+        let ask = |lease| self.ask(lease, &addresses, patience);
+        futures::stream::iter(held).for_each_concurrent(AT_ONCE, ask).await;
     }
 
     /// Addresses of pods by UID. What a Lease says is not followed: whoever may write Leases would make the operator
@@ -145,10 +209,10 @@ impl Poller {
         self.pods.state().iter().filter_map(address).collect()
     }
 
-    async fn ask(&self, lease: Arc<Lease>, addresses: &HashMap<String, String>) {
+    async fn ask(&self, lease: Arc<Lease>, addresses: &HashMap<String, String>, patience: Duration) {
         let Some(holder) = holder(&lease) else { return };
         let Some(address) = addresses.get(pod_uid(&holder)) else { return };
-        let result = match timeout(PATIENCE, fetch(&self.client, address)).await {
+        let result = match timeout(patience, fetch(&self.client, address)).await {
             // Another life of the worker may answer under the address that the Lease still names.
             Ok(Ok(report)) if report.run_id == holder => {
                 if self.reports.keep(report) {

@@ -50,8 +50,25 @@ impl Watches {
         &mut self,
         api: Api<K>,
         config: watcher::Config,
+        seen: impl FnMut(&watcher::Result<Event<K>>) + Send + 'static,
+        affected: impl Fn(Change<'_, K>) -> A + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        A: IntoIterator<Item = ObjectRef<StreamPipeline>>,
+        A::IntoIter: Send,
+    {
+        self.start_trimmed(api, config, seen, affected, |_| {})
+    }
+
+    /// Watches a kind whose objects are cached without what `trim` takes away.
+    pub fn start_trimmed<K, A>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
         mut seen: impl FnMut(&watcher::Result<Event<K>>) + Send + 'static,
         affected: impl Fn(Change<'_, K>) -> A + Send + 'static,
+        trim: fn(&mut K),
     ) -> Store<K>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -60,7 +77,11 @@ impl Watches {
     {
         let (store, writer) = reflector::store::<K>();
         // Who wrote which field is a third of an object, and nobody asks for it.
-        let events = watch_kind(api, config).modify(|object| object.managed_fields_mut().clear()).default_backoff();
+        let trimmed = move |object: &mut K| {
+            object.managed_fields_mut().clear();
+            trim(object);
+        };
+        let events = watch_kind(api, config).modify(trimmed).default_backoff();
         let mut keeper = Keeper {
             cache: store.clone(),
             writer,

@@ -18,10 +18,12 @@ use kube::{Client, Resource, ResourceExt};
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::{StreamPipeline, StreamSink, StreamSource};
 use thalweg_operator_plan::names::{MANAGED_BY, MANAGER, PIPELINE};
-use thalweg_operator_plan::references::{sink_names, source_names};
 
+use crate::kept::Kept;
 use crate::overlay::Overlay;
+use crate::pods::trim;
 use crate::silence::Silence;
+use crate::usage::{Usage, Used};
 use crate::watch::{Change, Triggers, Watches, owned, owner};
 
 /// Caches of every kind.
@@ -39,21 +41,23 @@ pub struct World {
     /// Worker pods.
     pub pods: Store<Pod>,
     /// Workers.
-    pub deployments: Store<Deployment>,
+    pub deployments: Store<Kept<Deployment>>,
     /// Plans.
-    pub plans: Store<ConfigMap>,
+    pub plans: Store<Kept<ConfigMap>>,
     /// Accounts of workers.
-    pub service_accounts: Store<ServiceAccount>,
+    pub service_accounts: Store<Kept<ServiceAccount>>,
     /// Roles of workers.
-    pub roles: Store<Role>,
+    pub roles: Store<Kept<Role>>,
     /// Their bindings.
-    pub role_bindings: Store<RoleBinding>,
+    pub role_bindings: Store<Kept<RoleBinding>>,
     /// Services of workers.
-    pub services: Store<Service>,
+    pub services: Store<Kept<Service>>,
     /// Policies for workers.
-    pub network_policies: Store<NetworkPolicy>,
+    pub network_policies: Store<Kept<NetworkPolicy>>,
     /// Budgets of workers.
-    pub disruption_budgets: Store<PodDisruptionBudget>,
+    pub disruption_budgets: Store<Kept<PodDisruptionBudget>>,
+    /// Which pipelines name which sources and sinks.
+    pub usage: Arc<Usage>,
     /// How long Leases have been unchanged.
     pub silence: Arc<Silence>,
     _watches: Watches,
@@ -65,37 +69,48 @@ impl World {
         let mut watches = Watches::new(triggers, Arc::clone(overlay));
         let silence = Arc::new(Silence::default());
         let scope = Scope { client, namespace };
+        let usage = Arc::new(Usage::default());
+        let noted = Arc::clone(&usage);
         let pipelines = watches.start(
             scope.api(),
             watcher::Config::default(),
-            |_| {},
+            move |event| noted.note(event),
             |change: Change<'_, StreamPipeline>| Some(ObjectRef::from_obj(change.object())),
         );
         watches.pipelines(&pipelines);
-        let readers = pipelines.clone();
-        let of_source = move |change: Change<'_, StreamSource>| {
-            referring(&readers, change.object(), |p, name| source_names(&p.spec).contains(name))
-        };
-        let readers = pipelines.clone();
-        let of_sink = move |change: Change<'_, StreamSink>| {
-            referring(&readers, change.object(), |p, name| sink_names(&p.spec).contains(name))
-        };
         let noted = Arc::clone(&silence);
         Self {
-            sources: watches.start(scope.api(), watcher::Config::default(), |_| {}, of_source),
-            sinks: watches.start(scope.api(), watcher::Config::default(), |_| {}, of_sink),
+            sources: watches.start(
+                scope.api(),
+                watcher::Config::default(),
+                |_| {},
+                of_users::<StreamSource>(Used::Source, &usage),
+            ),
+            sinks: watches.start(
+                scope.api(),
+                watcher::Config::default(),
+                |_| {},
+                of_users::<StreamSink>(Used::Sink, &usage),
+            ),
             assignments: watches.start(scope.api(), watcher::Config::default(), |_| {}, owned::<StreamAssignment>),
             leases: watches.start(scope.api(), ours(), move |event| noted.note(event), changed_hands()),
-            pods: watches.start(scope.api(), watcher::Config::default().labels(PIPELINE), |_| {}, labelled(&pipelines)),
-            deployments: watches.start(scope.api(), ours(), |_| {}, owned::<Deployment>),
-            plans: watches.start(scope.api(), ours(), |_| {}, owned::<ConfigMap>),
-            service_accounts: watches.start(scope.api(), ours(), |_| {}, owned::<ServiceAccount>),
-            roles: watches.start(scope.api(), ours(), |_| {}, owned::<Role>),
-            role_bindings: watches.start(scope.api(), ours(), |_| {}, owned::<RoleBinding>),
-            services: watches.start(scope.api(), ours(), |_| {}, owned::<Service>),
-            network_policies: watches.start(scope.api(), ours(), |_| {}, owned::<NetworkPolicy>),
-            disruption_budgets: watches.start(scope.api(), ours(), |_| {}, owned::<PodDisruptionBudget>),
+            pods: watches.start_trimmed(
+                scope.api(),
+                watcher::Config::default().labels(PIPELINE),
+                |_| {},
+                labelled(&pipelines),
+                trim,
+            ),
+            deployments: watches.start(scope.api(), ours(), |_| {}, owned::<Kept<Deployment>>),
+            plans: watches.start(scope.api(), ours(), |_| {}, owned::<Kept<ConfigMap>>),
+            service_accounts: watches.start(scope.api(), ours(), |_| {}, owned::<Kept<ServiceAccount>>),
+            roles: watches.start(scope.api(), ours(), |_| {}, owned::<Kept<Role>>),
+            role_bindings: watches.start(scope.api(), ours(), |_| {}, owned::<Kept<RoleBinding>>),
+            services: watches.start(scope.api(), ours(), |_| {}, owned::<Kept<Service>>),
+            network_policies: watches.start(scope.api(), ours(), |_| {}, owned::<Kept<NetworkPolicy>>),
+            disruption_budgets: watches.start(scope.api(), ours(), |_| {}, owned::<Kept<PodDisruptionBudget>>),
             pipelines,
+            usage,
             silence,
             _watches: watches,
         }
@@ -142,15 +157,29 @@ fn ours() -> watcher::Config {
     watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"))
 }
 
-/// Pipelines of an object's namespace that refer to it.
-fn referring<K: Resource<DynamicType = ()>>(
-    pipelines: &Store<StreamPipeline>,
-    object: &K,
-    refers: impl Fn(&StreamPipeline, &str) -> bool,
-) -> Vec<ObjectRef<StreamPipeline>> {
-    let (namespace, name) = (object.namespace(), object.name_any());
-    let found = pipelines.state_filter(|pipeline| pipeline.namespace() == namespace && refers(pipeline, &name));
-    found.iter().map(|pipeline| ObjectRef::from_obj(&**pipeline)).collect()
+/// Pipelines that name a source or a sink, if its spec has changed: what the operator writes into its status is no news.
+fn of_users<K: Resource<DynamicType = ()>>(
+    used: Used,
+    usage: &Arc<Usage>,
+) -> impl Fn(Change<'_, K>) -> Vec<ObjectRef<StreamPipeline>> + Send + use<K> {
+    let usage = Arc::clone(usage);
+    let known = std::sync::Mutex::new(BTreeMap::new());
+    move |change| {
+        let object = change.object();
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let version = (object.uid(), object.meta().generation);
+        let mut known = known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let key = (namespace.clone(), name.clone());
+        let before = match change {
+            Change::Is(_) => known.insert(key, version.clone()),
+            Change::Was(_) => known.remove(&key).and(None),
+        };
+        if before == Some(version) {
+            return Vec::new();
+        }
+        let users = usage.users(&(used, namespace.clone(), name));
+        users.iter().map(|user| ObjectRef::new(user).within(&namespace)).collect()
+    }
 }
 
 /// The owner of a Lease, if it means something else than before: a renewal does not.

@@ -1,5 +1,6 @@
 //! `docs/reference/operator.md` is written from the code: `make generate` writes it, this compares.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -46,4 +47,34 @@ fn the_reference_of_the_operator_is_that_of_the_code() {
     }
     let shipped = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(shipped == page, "docs/reference/operator.md is out of date: run `make generate`");
+}
+
+/// Names of metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("thalweg_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_of_the_alerts_and_the_dashboard_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut known = named(&read("docs/reference/metrics.md"));
+    for metric in &ALL {
+        let suffixes: &[&str] = if metric.kind == Kind::Histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
+        known.extend(suffixes.iter().map(|suffix| format!("{}{suffix}", metric.name)));
+    }
+    for path in ["charts/thalweg/alerts.yaml", "charts/thalweg/dashboards/thalweg.json"] {
+        let used = named(&read(path));
+        assert!(used.len() >= 7, "{path} names {used:?}");
+        let unknown: Vec<_> = used.difference(&known).collect();
+        assert!(unknown.is_empty(), "{path} names what nobody counts: {unknown:?}");
+    }
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read("charts/thalweg/dashboards/thalweg.json")).expect("JSON");
+    let mut ids: Vec<_> =
+        dashboard["panels"].as_array().expect("panels").iter().map(|panel| panel["id"].as_u64()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), dashboard["panels"].as_array().map_or(0, Vec::len), "each panel has a number of its own");
 }

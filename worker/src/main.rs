@@ -1,7 +1,8 @@
-//! `thalweg`: stream pipelines in one process, and the worker that runs them on Kubernetes.
+//! `thalweg`: stream pipelines in one process, and the workers that run them on Kubernetes or on one machine.
 
 mod cli;
 mod cluster;
+mod coordinator;
 mod job;
 mod memory;
 mod metrics;

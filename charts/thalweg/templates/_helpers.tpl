@@ -28,7 +28,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [streampipelines, streamsources, streamsinks]
   verbs: [get, list, watch]
 - apiGroups: [thalweg.dev]
-  resources: [streampipelines/status]
+  resources: [streampipelines/status, streamsources/status, streamsinks/status]
   verbs: [patch]
 - apiGroups: [thalweg.dev]
   resources: [streampipelines/finalizers]

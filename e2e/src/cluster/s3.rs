@@ -41,17 +41,39 @@ impl S3 {
     }
 
     /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it is, as an URL.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The `s3` of a resource, in flow style. The Secret is [`S3::secret`].
     pub fn settings(&self) -> String {
+        self.settings_through(self.address)
+    }
+
+    /// [`S3::settings`], by way of another address.
+    pub fn settings_through(&self, address: SocketAddr) -> String {
         format!(
-            "{{ endpoint: '{}', region: us-east-1, allowHttp: true, accessKeyFrom: {{ secretKeyRef: {{ name: s3, key: id }} }}, \
-             secretKeyFrom: {{ secretKeyRef: {{ name: s3, key: key }} }} }}",
-            self.endpoint()
+            "{{ endpoint: 'http://{address}', region: us-east-1, allowHttp: true, \
+             accessKeyFrom: {{ secretKeyRef: {{ name: s3, key: id }} }}, \
+             secretKeyFrom: {{ secretKeyRef: {{ name: s3, key: key }} }} }}"
         )
+    }
+
+    /// Writes the Secret that [`S3::settings`] names, as it is mounted.
+    ///
+    /// # Panics
+    /// The folder cannot be written.
+    pub fn write_secret(folder: &Path) {
+        let secret = folder.join("s3");
+        std::fs::create_dir_all(&secret).expect("a folder");
+        for (key, value) in [("id", "id"), ("key", "s3cret-value")] {
+            std::fs::write(secret.join(key), value).expect("written");
+        }
     }
 
     /// The Secret that [`S3::settings`] names.

@@ -12,4 +12,4 @@ pub mod reader;
 
 pub use admin::Filler;
 pub use broker::{Kafka, Listener};
-pub use reader::Seen;
+pub use reader::{Seen, Tail};

@@ -1,12 +1,15 @@
 //! What Kafka's own console consumer sees: an eye that shares no code with what is tested.
 
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use super::Kafka;
 
 /// A committed record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    /// Its timestamp, in milliseconds since 1970.
+    pub time: i64,
     /// Its partition.
     pub partition: u32,
     /// Its offset.
@@ -17,29 +20,82 @@ pub struct Seen {
     pub value: Option<String>,
 }
 
+/// How long a consumer waits for more before it ends, where the caller looks again.
+const QUIET_MILLIS: u64 = 6_000;
+/// The same, where what it has not heard counts as lost: on busy cores it may take long to begin.
+const PATIENT_MILLIS: u64 = 20_000;
+
 impl Kafka {
     /// Every committed record of a topic, in the order of each partition, as the console consumer prints them
     /// (`read_committed`). It ends when it has heard nothing for six seconds.
     pub fn committed(&self, topic: &str) -> Vec<Seen> {
-        let output = self
-            .tool("org.apache.kafka.tools.consumer.ConsoleConsumer")
+        let mut all = Vec::new();
+        self.read(topic, QUIET_MILLIS, |seen| all.push(seen));
+        all
+    }
+
+    /// [`Kafka::committed`], without holding all of it, and with more patience.
+    pub fn each_committed(&self, topic: &str, see: impl FnMut(Seen)) {
+        self.read(topic, PATIENT_MILLIS, see);
+    }
+
+    fn read(&self, topic: &str, quiet_millis: u64, mut see: impl FnMut(Seen)) {
+        let mut child =
+            self.console(topic).args(["--timeout-ms", &quiet_millis.to_string()]).spawn().expect("java starts");
+        let out = child.stdout.take().expect("piped");
+        for line in BufReader::new(out).lines() {
+            see(parsed(&line.expect("text")));
+        }
+        child.wait().expect("ended");
+    }
+
+    /// Watches a topic from its beginning, while others write to it.
+    pub fn tail(&self, topic: &str, mut see: impl FnMut(Seen) + Send + 'static) -> Tail {
+        let mut child = self.console(topic).spawn().expect("java starts");
+        let out = child.stdout.take().expect("piped");
+        // The last line may be cut off where the consumer is ended.
+        let watch = move || {
+            BufReader::new(out).lines().map_while(Result::ok).filter_map(|line| parse(&line)).for_each(&mut see)
+        };
+        std::thread::spawn(watch);
+        Tail(child)
+    }
+
+    fn console(&self, topic: &str) -> Command {
+        let mut command = self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
+        command
             .args(["--bootstrap-server", &self.address(), "--topic", topic, "--from-beginning"])
-            .args(["--isolation-level", "read_committed", "--timeout-ms", "6000"])
+            .args(["--isolation-level", "read_committed"])
             .args(["--formatter-property", "print.partition=true", "--formatter-property", "print.offset=true"])
+            .args(["--formatter-property", "print.timestamp=true"])
             .args(["--formatter-property", "print.key=true", "--formatter-property", "key.separator=\t"])
-            .stderr(Stdio::piped())
-            .output()
-            .expect("java starts");
-        let text = String::from_utf8(output.stdout).expect("text");
-        text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("unexpected line `{line}`"))).collect()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        command
     }
 }
 
-/// `Partition:0 TAB Offset:7 TAB KEY TAB VALUE`
+/// A consumer that watches; it ends with this value.
+#[derive(Debug)]
+pub struct Tail(Child);
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn parsed(line: &str) -> Seen {
+    parse(line).unwrap_or_else(|| panic!("unexpected line `{line}`"))
+}
+
+/// `CreateTime:5 TAB Partition:0 TAB Offset:7 TAB KEY TAB VALUE`
 fn parse(line: &str) -> Option<Seen> {
-    let mut parts = line.splitn(4, '\t');
+    let mut parts = line.splitn(5, '\t');
+    let time = parts.next()?.split_once(':')?.1.parse().ok()?;
     let partition = parts.next()?.strip_prefix("Partition:")?.parse().ok()?;
     let offset = parts.next()?.strip_prefix("Offset:")?.parse().ok()?;
     let mut text = || parts.next().map(|part| Some(part.to_owned()).filter(|part| part != "null"));
-    Some(Seen { partition, offset, key: text()?, value: text()? })
+    Some(Seen { time, partition, offset, key: text()?, value: text()? })
 }

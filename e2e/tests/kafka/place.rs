@@ -1,6 +1,6 @@
 //! A folder with manifests, and the binary run in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ impl Place {
     pub fn run(&self, words: &[&str]) -> Run {
         let log = self.path("stderr");
         let stderr = std::fs::File::create(&log).expect("a file");
-        let child = Command::new(binary())
+        let child = Command::new(thalweg_e2e::binary())
             .args(["run", "p.yaml"])
             .args(words)
             .current_dir(self.folder.path())
@@ -112,13 +112,4 @@ impl Drop for Run {
             let _ = child.wait();
         }
     }
-}
-
-/// The binary, beside the folder of the tests.
-fn binary() -> PathBuf {
-    let tests = std::env::current_exe().expect("a path");
-    let folder = tests.parent().and_then(Path::parent).expect("target/PROFILE");
-    let binary = folder.join("thalweg");
-    assert!(binary.exists(), "{} is not there: build it first (make e2e does)", binary.display());
-    binary
 }

@@ -67,11 +67,44 @@ pub struct MoveLimit(pub usize);
 /// What is to be published next, in the order of `units`; equal to what is published where nothing is to be done.
 pub fn rebalance(units: &[UnitState], workers: &[Worker], limit: MoveLimit) -> Vec<UnitAssignment> {
     let mut table = Table::new(units, workers);
-    table.settle();
     table.take_over();
     table.empty_leaving(limit);
     table.level(limit);
+    table.occupy(limit);
     table.next
+}
+
+/// What is to be published next for a unit whose owner is told, by whoever else decides it; `None` where nobody may have
+/// it now.
+pub fn follow(unit: &UnitState, owner: Option<&Slot>, lives: impl Fn(&Slot) -> bool) -> UnitAssignment {
+    let next = settled(unit);
+    let Some(owner) = owner else { return next };
+    let is_lost = unit.progress == Progress::Orphaned || next.owner.as_ref().is_none_or(|owner| !lives(owner));
+    if next.owner.as_ref() == Some(owner) && !is_lost {
+        return next;
+    }
+    // A unit that has not reached its owner yet is still with the one before it, which answers.
+    let before = next.previous.clone().filter(&lives);
+    let before = before.or_else(|| next.owner.clone().filter(|_| !is_lost));
+    given(&next, owner.clone(), before)
+}
+
+/// Ends what has ended: a handoff that was answered, and an epoch that was too low.
+fn settled(unit: &UnitState) -> UnitAssignment {
+    let published = unit.published.clone();
+    match unit.progress {
+        Progress::Owned => UnitAssignment { previous: None, ..published },
+        Progress::Refused(stored) => {
+            UnitAssignment { epoch: stored.max(published.epoch).next(), previous: None, ..published }
+        }
+        Progress::Acquiring | Progress::Orphaned => published,
+    }
+}
+
+/// A change of owner; `previous` answers when the unit is free.
+fn given(unit: &UnitAssignment, target: Slot, previous: Option<Slot>) -> UnitAssignment {
+    let previous = previous.filter(|previous| *previous != target);
+    UnitAssignment { unit: unit.unit, owner: Some(target), epoch: unit.epoch.next(), previous }
 }
 
 struct Table<'a> {
@@ -91,23 +124,10 @@ impl<'a> Table<'a> {
             let load = unit.published.owner.as_ref().and_then(|owner| loads.get_mut(owner));
             load.into_iter().for_each(|load| *load += unit.weight);
         }
-        let next = units.iter().map(|unit| unit.published.clone()).collect();
-        Self { units, workers, next, loads, moving: 0 }
-    }
-
-    /// Ends what has ended: handoffs that were answered, and epochs that were too low.
-    fn settle(&mut self) {
-        for (unit, next) in self.units.iter().zip(&mut self.next) {
-            match unit.progress {
-                Progress::Owned => next.previous = None,
-                Progress::Refused(stored) => {
-                    next.epoch = stored.max(next.epoch).next();
-                    next.previous = None;
-                }
-                Progress::Acquiring => self.moving += usize::from(next.previous.is_some()),
-                Progress::Orphaned => {}
-            }
-        }
+        let next: Vec<_> = units.iter().map(settled).collect();
+        let is_moving = |unit: &&UnitState| unit.progress == Progress::Acquiring && unit.published.previous.is_some();
+        let moving = units.iter().filter(is_moving).count();
+        Self { units, workers, next, loads, moving }
     }
 
     /// Gives units whose owner is gone to others, heaviest first, so that the rest evens it out.
@@ -121,8 +141,7 @@ impl<'a> Table<'a> {
         for index in lost {
             let Some(target) = self.lightest() else { return };
             // A planned handoff whose new owner died: the one before it may still hold the unit, and answers.
-            let previous =
-                self.next[index].previous.clone().filter(|previous| self.lives(previous) && *previous != target);
+            let previous = self.next[index].previous.clone().filter(|previous| self.lives(previous));
             self.give(index, target, previous);
         }
     }
@@ -148,20 +167,46 @@ impl<'a> Table<'a> {
             if high <= mean * (1.0 + BAND) && low >= mean * (1.0 - BAND) {
                 return;
             }
-            let Some(index) = self.best_move(&heaviest, (high - low) / 2.0) else { return };
+            // Moving w changes the difference d to |d - 2w|: it helps by a margin if w is well below d.
+            let Some(index) = self.best_move(&heaviest, (high - low) / 2.0, (high - low) * (1.0 - BAND)) else {
+                return;
+            };
             self.hand_over(index, heaviest, lightest);
         }
     }
 
-    /// The unit of a worker whose weight is nearest to what is to be moved; none if each would only swap the two.
-    fn best_move(&self, from: &Slot, wanted: f64) -> Option<usize> {
+    /// Gives a worker that has nothing a unit of whoever has most: a worker without units is not ready, and a roll-out waits
+    /// until it is.
+    fn occupy(&mut self, limit: MoveLimit) {
+        let mut counts: BTreeMap<Slot, usize> = self.loads.keys().map(|slot| (slot.clone(), 0)).collect();
+        for owner in self.next.iter().filter_map(|next| next.owner.as_ref()) {
+            counts.entry(owner.clone()).and_modify(|count| *count += 1);
+        }
+        let idle: Vec<Slot> = counts.iter().filter(|(_, count)| **count == 0).map(|(slot, _)| slot.clone()).collect();
+        for target in idle {
+            let Some((from, count)) = counts.iter().max_by_key(|(slot, count)| (**count, std::cmp::Reverse(*slot)))
+            else {
+                return;
+            };
+            let from = from.clone();
+            let Some(index) = self.best_move(&from, 0.0, f64::INFINITY).filter(|_| *count > 1) else { return };
+            if self.moving >= limit.0 {
+                return;
+            }
+            counts.entry(from.clone()).and_modify(|count| *count -= 1);
+            counts.insert(target.clone(), 1);
+            self.hand_over(index, from, target);
+        }
+    }
+
+    /// The unit of a worker whose weight is below a limit and nearest to what is to be moved.
+    fn best_move(&self, from: &Slot, wanted: f64, below: f64) -> Option<usize> {
         let rests = |index: &usize| {
             let unit = &self.units[*index];
             let untouched = self.next[*index] == unit.published && unit.published.previous.is_none();
             untouched && unit.progress == Progress::Owned && unit.published.owner.as_ref() == Some(from)
         };
-        // Moving w changes the difference d to |d - 2w|: it helps by a margin if w is well below d.
-        let helps = |index: &usize| self.units[*index].weight < wanted * 2.0 * (1.0 - BAND);
+        let helps = |index: &usize| self.units[*index].weight < below;
         let distance = |index: &usize| (self.units[*index].weight - wanted).abs();
         let candidates = (0..self.units.len()).filter(rests).filter(helps);
         candidates.min_by(|a, b| distance(a).total_cmp(&distance(b)).then(a.cmp(b)))
@@ -172,13 +217,12 @@ impl<'a> Table<'a> {
         self.moving += usize::from(self.next[index].previous.is_none());
         // A unit that has not reached its owner yet is still with the one before it.
         let previous = self.next[index].previous.clone().filter(|previous| self.lives(previous)).unwrap_or(from);
-        self.give(index, target.clone(), Some(previous).filter(|previous| *previous != target));
+        self.give(index, target, Some(previous));
     }
 
     fn give(&mut self, index: usize, target: Slot, previous: Option<Slot>) {
         self.loads.entry(target.clone()).and_modify(|load| *load += self.units[index].weight);
-        let next = &mut self.next[index];
-        *next = UnitAssignment { unit: next.unit, owner: Some(target), epoch: next.epoch.next(), previous };
+        self.next[index] = given(&self.next[index], target, previous);
     }
 
     fn lives(&self, slot: &Slot) -> bool {

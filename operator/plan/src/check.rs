@@ -1,7 +1,5 @@
 //! What `thalweg check -o json` answered about a plan: stages, or problems at their places.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::{Deserialize, Serialize};
 use thalweg_crds::condition::Reason;
@@ -29,7 +27,8 @@ pub struct Stage {
     pub id: i32,
     /// What its units are.
     pub kind: StageKind,
-    /// The names in SQL of the sources that it reads.
+    /// The names in SQL of the sources that it reads: one for each input, in their order, since units of a stateless stage
+    /// are numbered by input. Such a stage reads nothing but sources.
     #[serde(default)]
     pub sources: Vec<String>,
     /// Equal for stages whose state can be carried over.
@@ -111,11 +110,19 @@ pub(crate) fn note(stages: &[Stage]) -> String {
     serde_json::to_string(&Noted { version: VERSION, stages: stages.to_vec() }).unwrap_or_default()
 }
 
+/// The stages that are noted with a plan, whichever version planned it.
+pub fn noted_stages(map: &ConfigMap) -> Option<Vec<Stage>> {
+    Some(noted(map)?.stages)
+}
+
+fn noted(map: &ConfigMap) -> Option<Noted<'_>> {
+    serde_json::from_str(map.data.as_ref()?.get(STAGES)?).ok()
+}
+
 /// The stages that are noted with a plan, if this version planned it and the text is the same.
 pub fn stages_of(map: &ConfigMap, plan: &PlanText) -> Option<Vec<Stage>> {
-    let data: &BTreeMap<String, String> = map.data.as_ref()?;
-    let noted: Noted<'_> = serde_json::from_str(data.get(STAGES)?).ok()?;
-    (noted.version == VERSION && data.get(RESOURCES) == Some(&plan.resources)).then_some(noted.stages)
+    let is_same = map.data.as_ref()?.get(RESOURCES) == Some(&plan.resources);
+    noted(map).filter(|noted| is_same && noted.version == VERSION).map(|noted| noted.stages)
 }
 
 impl Checked {

@@ -9,13 +9,17 @@
 //! | A newcomer asks | and finds it in |
 //! |---|---|
 //! | What is the rebalance rule? | [`assignment`]; its laws in `tests/assignment.rs` |
+//! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
 //! | Why is it not Ready? | [`status`] |
 //! | What are things called? | [`names`] |
 
 pub mod applied;
 pub mod assignment;
+pub mod carried;
 pub mod check;
+mod fleet;
+pub mod held;
 pub mod mounts;
 pub mod names;
 pub mod objects;
@@ -24,5 +28,8 @@ pub mod plan;
 pub mod problem;
 pub mod references;
 pub mod resources;
+mod splits;
 pub mod status;
+mod units;
 pub mod validate;
+pub mod verdict;

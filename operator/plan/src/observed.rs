@@ -7,6 +7,8 @@ use thalweg_crds::assignment::AssignmentSpec;
 use thalweg_crds::ids::{RunId, Slot};
 use thalweg_crds::report::Report;
 
+use crate::check::Stage;
+
 /// How long a Lease may stand unchanged before its holder counts as gone: 3 renewals of 5 s.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 
@@ -15,6 +17,8 @@ pub const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 pub struct Observed {
     /// Its assignment, where there is one.
     pub assignment: Option<AssignmentSpec>,
+    /// The stages of the plan that the assignment names; empty where they are not known.
+    pub stages: Vec<Stage>,
     /// Its slot Leases, in the order of their numbers.
     pub slots: Vec<SlotLease>,
     /// Its worker pods.
@@ -53,6 +57,8 @@ pub struct WorkerPod {
     pub uid: String,
     /// Its node, once it has one.
     pub node: Option<String>,
+    /// Of which template it was made, as its ReplicaSet tells them apart.
+    pub template: String,
     /// Whether it passes its readiness probe.
     pub ready: Readiness,
     /// Whether it is being deleted.

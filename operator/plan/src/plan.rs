@@ -1,22 +1,51 @@
-//! What a pipeline needs next: how many workers, and who owns what.
+//! What a pipeline needs next: how many workers, and who owns and reads what.
 
 use std::collections::BTreeSet;
 
-use thalweg_crds::assignment::{AssignmentSpec, Enumerator, UnitAssignment, WorkerEntry};
-use thalweg_crds::ids::{RunId, Slot, UnitId};
-use thalweg_crds::report::{Report, WorkerState};
+use thalweg_crds::assignment::{AssignmentSpec, SplitAssignment, WorkerEntry};
+use thalweg_crds::ids::Slot;
 use thalweg_crds::scaling::{ScalingMode, ScalingSpec};
 
-use crate::assignment::{MoveLimit, Progress, Role, UNITS_PER_OBJECT, UnitState, Worker, rebalance, unowned};
-use crate::check::StageKind;
-use crate::observed::{Observed, SlotLease};
+use crate::assignment::{MoveLimit, Role, UNITS_PER_OBJECT};
+use crate::check::Stage;
+use crate::fleet::{Fleet, has_surged};
+use crate::held::{Held, held};
+use crate::observed::{Observed, Readiness, SlotLease};
+use crate::splits;
+use crate::units::{States, Units, all_completed};
 use crate::validate::ValidatedPipeline;
 
-/// Workers that units are spread over. A worker runs all units of its pipeline, until they exchange records.
-const FLEET: i32 = 1;
-
 /// Slots beyond the workers that are wanted: a worker of a new plan starts before an old one stops.
-const SURGE: i32 = 1;
+const SURGE: usize = 1;
+
+/// Units that move at once only to level loads: each stands still while it does.
+const MOVES_AT_ONCE: usize = 16;
+
+/// What is wanted of a pipeline, by what its spec says.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// The hash of the plan that its workers are to run.
+    pub plan: &'a str,
+    /// The stages of that plan.
+    pub stages: &'a [Stage],
+    /// Into how many units each keyed stage is divided.
+    pub key_groups: u32,
+    /// How many workers there are to be.
+    pub workers: usize,
+    /// Whether it is to run.
+    pub mode: Mode,
+}
+
+/// Whether a pipeline is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is.
+    Run,
+    /// It is to stop and keep everything.
+    Pause,
+}
 
 /// What is to be brought about.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +61,8 @@ pub struct Plan {
     pub freed: Vec<Slot>,
     /// What is to be published; `None` where nothing ever was and nothing can be.
     pub assignment: Option<AssignmentSpec>,
+    /// Units that no assignment has room for.
+    pub left_out: usize,
 }
 
 /// Where a pipeline stands.
@@ -47,48 +78,82 @@ pub enum Step {
     Move,
     /// It is stopped by `paused`.
     Pause,
+    /// No worker is asked for.
+    Idle,
     /// All of its input was read and delivered.
     Complete,
 }
 
 /// Plans a pipeline whose spec is right.
 pub fn plan(pipeline: &ValidatedPipeline, observed: &Observed) -> Plan {
-    let published = observed.assignment.clone().unwrap_or_else(|| first_assignment(pipeline));
-    let wanted = &pipeline.plan.hash;
-    let is_new = published.plan != *wanted && fleet(observed, wanted).serving.is_some();
-    let basis = if is_new { AssignmentSpec { plan: wanted.clone(), completed: false, ..published } } else { published };
-    let units = if basis.plan == *wanted { units_of(pipeline, &basis, observed) } else { basis.units.clone() };
-    let next = assign(&basis, units, observed, &enumerated(pipeline));
-    let replicas = replicas(pipeline, &next);
+    next(
+        &Wanted {
+            pipeline: pipeline.names.pipeline(),
+            plan: &pipeline.plan.hash,
+            stages: &pipeline.stages,
+            key_groups: pipeline.key_groups,
+            workers: asked_for(&pipeline.scaling),
+            mode: if pipeline.paused { Mode::Pause } else { Mode::Run },
+        },
+        observed,
+    )
+}
+
+/// Plans what is wanted, by nothing but what was observed.
+pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
+    let published = observed.assignment.clone().unwrap_or_else(|| first_assignment(wanted));
+    let switches = published.plan != wanted.plan && has_surged(observed, wanted.plan);
+    let basis = match switches {
+        true => AssignmentSpec { plan: wanted.plan.to_owned(), completed: false, ..published },
+        false => published,
+    };
+    let runs_wanted = basis.plan == wanted.plan;
+    let stages = if runs_wanted { wanted.stages } else { &observed.stages };
+    let stops = wanted.mode == Mode::Pause || (runs_wanted && basis.completed);
+    let table = Table { basis: &basis, stages, key_groups: wanted.key_groups, observed };
+    let (next, useful, left_out) = table.next(if stops { 0 } else { wanted.workers });
+    let stops = stops || (runs_wanted && next.completed);
     let step = match () {
-        () if pipeline.paused => Step::Pause,
-        () if next.completed && next.plan == *wanted => Step::Complete,
-        () if next.plan != *wanted => Step::RollOut,
+        () if wanted.mode == Mode::Pause => Step::Pause,
+        () if stops => Step::Complete,
+        () if wanted.workers == 0 => Step::Idle,
+        () if !runs_wanted => Step::RollOut,
         () => progress_step(&next, observed),
     };
-    // Stopped workers leave their slots: they cost nothing, and nothing has to be made when they come back.
-    let slots = u32::try_from(asked_for(&pipeline.scaling).clamp(1, FLEET) + SURGE).unwrap_or_default();
-    Plan { step, replicas, slots, freed: freed(observed), assignment: Some(next) }
+    let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, &next, observed) };
+    // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
+    let slots = (wanted.workers.max(1) + SURGE).max(observed.slots.len());
+    Plan { step, replicas, slots: narrow(slots), freed: freed(observed), assignment: Some(next), left_out }
 }
 
-/// Looks after what runs while the spec has problems: workers that die are still replaced.
+/// Looks after what runs while the spec has problems: workers that die are still replaced, and new splits are read.
 pub fn keep(observed: &Observed) -> Plan {
     let replicas = observed.deployment.as_ref().map_or(0, |deployment| deployment.replicas);
-    let slots = u32::try_from(observed.slots.len()).unwrap_or_default();
     let Some(published) = &observed.assignment else {
-        return Plan { step: Step::Start, replicas, slots, freed: freed(observed), assignment: None };
+        let slots = narrow(observed.slots.len());
+        return Plan { step: Step::Start, replicas, slots, freed: freed(observed), assignment: None, left_out: 0 };
     };
-    let sources: Vec<String> = published.enumerators.iter().map(|enumerator| enumerator.source.clone()).collect();
-    let next = assign(published, published.units.clone(), observed, &sources);
-    let step = if next.completed { Step::Complete } else { progress_step(&next, observed) };
-    Plan { step, replicas, slots, freed: freed(observed), assignment: Some(next) }
+    let key_groups = published.key_groups.and_then(|groups| u32::try_from(groups).ok()).unwrap_or(1);
+    let wanted = Wanted {
+        pipeline: &published.pipeline,
+        plan: &published.plan,
+        stages: &observed.stages,
+        key_groups,
+        workers: usize::try_from(replicas).unwrap_or_default(),
+        mode: Mode::Run,
+    };
+    Plan { replicas, slots: narrow(observed.slots.len()), ..next(&wanted, observed) }
 }
 
-fn first_assignment(pipeline: &ValidatedPipeline) -> AssignmentSpec {
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn first_assignment(wanted: &Wanted<'_>) -> AssignmentSpec {
     AssignmentSpec {
-        pipeline: pipeline.names.pipeline().to_owned(),
-        plan: pipeline.plan.hash.clone(),
-        key_groups: i32::try_from(pipeline.key_groups).ok(),
+        pipeline: wanted.pipeline.to_owned(),
+        plan: wanted.plan.to_owned(),
+        key_groups: i32::try_from(wanted.key_groups).ok(),
         ..AssignmentSpec::default()
     }
 }
@@ -99,213 +164,114 @@ fn freed(observed: &Observed) -> Vec<Slot> {
     observed.slots.iter().filter(is_gone).map(|slot| slot.slot.clone()).collect()
 }
 
-/// How many workers there are to be.
-fn replicas(pipeline: &ValidatedPipeline, next: &AssignmentSpec) -> i32 {
-    let completed = next.completed && next.plan == pipeline.plan.hash;
-    if pipeline.paused || completed { 0 } else { asked_for(&pipeline.scaling).min(FLEET) }
-}
-
 /// How many workers the spec asks for, as long as nothing is measured.
-pub fn asked_for(scaling: &ScalingSpec) -> i32 {
-    match (scaling.mode, scaling.workers) {
-        (ScalingMode::Manual, Some(workers)) => workers.max(0),
+pub fn asked_for(scaling: &ScalingSpec) -> usize {
+    let asked = match (scaling.mode, scaling.workers) {
+        (ScalingMode::Manual, Some(workers)) => workers,
         _ => scaling.min_workers.max(1),
-    }
-}
-
-/// Sources that somebody has to list the splits of.
-fn enumerated(pipeline: &ValidatedPipeline) -> Vec<String> {
-    let sources: BTreeSet<&String> = pipeline.stages.iter().flat_map(|stage| &stage.sources).collect();
-    sources.into_iter().cloned().collect()
-}
-
-/// Workers that live, and the one that is given units.
-struct Fleet<'a> {
-    live: Vec<(&'a SlotLease, RunId)>,
-    serving: Option<Slot>,
-}
-
-/// Who lives, and who of them serves a plan: the one that has most units already, else the first.
-fn fleet<'a>(observed: &'a Observed, plan: &str) -> Fleet<'a> {
-    let live: Vec<_> = observed.slots.iter().filter_map(|slot| Some((slot, observed.live(slot)?))).collect();
-    let stays = |run_id: &RunId| observed.pod(run_id).is_some_and(|pod| !pod.terminating);
-    let owned = |slot: &SlotLease, run_id: &RunId| {
-        let Some(published) = &observed.assignment else { return 0 };
-        let known = published.workers.iter().any(|worker| worker.slot == slot.slot && worker.run_id == *run_id);
-        published.units.iter().filter(|unit| known && unit.owner.as_ref() == Some(&slot.slot)).count()
     };
-    let able = live.iter().filter(|(slot, run_id)| slot.plan == plan && stays(run_id));
-    let serving = able.rev().max_by_key(|(slot, run_id)| owned(slot, run_id));
-    Fleet { serving: serving.map(|(slot, _)| slot.slot.clone()), live }
+    usize::try_from(asked).unwrap_or_default()
 }
 
-/// The units of a plan: those of its stages, and those that workers found while listing splits.
-fn units_of(pipeline: &ValidatedPipeline, basis: &AssignmentSpec, observed: &Observed) -> Vec<UnitAssignment> {
-    let highest = basis.units.iter().map(|unit| unit.epoch).max().unwrap_or_default();
-    let known = |unit: UnitId| basis.units.iter().find(|published| published.unit == unit).cloned();
-    let mut units = Vec::new();
-    for stage in &pipeline.stages {
-        let count = match stage.kind {
-            StageKind::Windowed => i32::try_from(pipeline.key_groups).unwrap_or(i32::MAX),
-            StageKind::Stateless => 1,
-        };
-        let of_stage = (0..count).map(|index| UnitId { stage: stage.id, index });
-        units.extend(of_stage.map(|unit| known(unit).unwrap_or_else(|| unowned(unit, highest))));
-    }
-    let is_split = |unit: &UnitAssignment| {
-        let stage = pipeline.stages.iter().find(|stage| stage.id == unit.unit.stage);
-        stage.is_some_and(|stage| stage.kind == StageKind::Stateless) && unit.unit.index > 0
+/// How many workers the Deployment is to have. Whoever stops hands over first: a ReplicaSet removes those that are not
+/// ready before those that are, and a worker without units is not.
+fn replicas(useful: usize, next: &AssignmentSpec, observed: &Observed) -> i32 {
+    let is_named = |slot: &Slot| {
+        let mut units = next.units.iter().flat_map(|unit| unit.owner.iter().chain(&unit.previous));
+        units.any(|named| named == slot)
     };
-    units.extend(basis.units.iter().filter(|unit| is_split(unit)).cloned());
-    let found = found_units(basis, observed);
-    let mut seen: BTreeSet<UnitId> = units.iter().map(|unit| unit.unit).collect();
-    units.extend(found.filter(|unit| is_split(unit) && seen.insert(unit.unit)));
-    units.truncate(UNITS_PER_OBJECT);
-    units
-}
-
-/// Units that the published workers run.
-fn found_units<'a>(basis: &'a AssignmentSpec, observed: &'a Observed) -> impl Iterator<Item = UnitAssignment> + 'a {
-    let reports = basis.workers.iter().filter_map(|worker| Some((worker, observed.reports.get(&worker.run_id)?)));
-    let current = reports.filter(|(_, report)| report.plan == basis.plan);
-    current.flat_map(|(worker, report)| {
-        let owned = report.units.iter().filter(|unit| unit.stored_epoch.is_none());
-        owned.map(|unit| UnitAssignment {
-            unit: unit.unit,
-            owner: Some(worker.slot.clone()),
-            epoch: unit.epoch,
-            previous: None,
-        })
-    })
-}
-
-/// What is to be published for some units, by who lives.
-fn assign(
-    basis: &AssignmentSpec,
-    units: Vec<UnitAssignment>,
-    observed: &Observed,
-    sources: &[String],
-) -> AssignmentSpec {
-    let fleet = fleet(observed, &basis.plan);
-    if fleet.live.is_empty() {
-        return AssignmentSpec { units, ..basis.clone() };
-    }
-    let workers: Vec<Worker> = fleet.live.iter().map(|(slot, run_id)| worker(slot, run_id, &fleet, observed)).collect();
-    let states: Vec<UnitState> = units.into_iter().map(|unit| unit_state(unit, basis, &fleet, observed)).collect();
-    let units = rebalance(&states, &workers, MoveLimit(usize::MAX));
-    let entry = |(slot, run_id): &(&SlotLease, RunId)| WorkerEntry {
-        slot: slot.slot.clone(),
-        run_id: run_id.clone(),
-        address: slot.address.clone(),
-        key_fingerprint: slot.key_fingerprint.clone(),
-    };
-    let enumerators = match &fleet.serving {
-        Some(slot) => sources.iter().map(|source| Enumerator { source: source.clone(), slot: slot.clone() }).collect(),
-        None => basis.enumerators.clone(),
-    };
-    let completed = basis.completed || all_completed(&units, basis, observed);
-    let workers = fleet.live.iter().map(entry).collect();
-    AssignmentSpec { units, workers, enumerators, completed, ..basis.clone() }
-}
-
-fn worker(slot: &SlotLease, run_id: &RunId, fleet: &Fleet<'_>, observed: &Observed) -> Worker {
-    let serves = fleet.serving.as_ref() == Some(&slot.slot);
-    Worker {
-        slot: slot.slot.clone(),
-        node: observed.pod(run_id).and_then(|pod| pod.node.clone()),
-        role: if serves { Role::Serving } else { Role::Leaving },
-    }
-}
-
-fn unit_state(published: UnitAssignment, basis: &AssignmentSpec, fleet: &Fleet<'_>, observed: &Observed) -> UnitState {
-    let progress = match living_owner(&published, basis, fleet) {
-        None => Progress::Orphaned,
-        Some(run_id) => reported(&published, observed.reports.get(&run_id)),
-    };
-    UnitState { published, progress, weight: 1.0 }
-}
-
-/// The life of the slot that a unit was given to, if it still lives.
-fn living_owner(unit: &UnitAssignment, basis: &AssignmentSpec, fleet: &Fleet<'_>) -> Option<RunId> {
-    let owner = unit.owner.as_ref()?;
-    let entry = basis.workers.iter().find(|worker| worker.slot == *owner)?;
-    let (_, run_id) = fleet.live.iter().find(|(slot, _)| slot.slot == *owner)?;
-    (entry.run_id == *run_id).then(|| run_id.clone())
-}
-
-/// How far an owner has come with a unit, by its report.
-fn reported(published: &UnitAssignment, report: Option<&Report>) -> Progress {
-    let found = report.and_then(|report| report.units.iter().find(|unit| unit.unit == published.unit));
-    match found {
-        Some(unit) if unit.epoch != published.epoch => Progress::Acquiring,
-        Some(unit) => unit.stored_epoch.map_or(Progress::Owned, Progress::Refused),
-        None => Progress::Acquiring,
-    }
-}
-
-/// Whether every owner says that all input of its units was read and delivered.
-fn all_completed(units: &[UnitAssignment], basis: &AssignmentSpec, observed: &Observed) -> bool {
-    let completed = |unit: &UnitAssignment| {
-        let entry = basis.workers.iter().find(|worker| Some(&worker.slot) == unit.owner.as_ref());
-        let report = entry.and_then(|worker| observed.reports.get(&worker.run_id));
-        report.is_some_and(|report| report.state == WorkerState::Completed && report.plan == basis.plan)
-    };
-    !units.is_empty() && units.iter().all(completed)
-}
-
-/// How many units a worker has acquired at their published epochs, and how many are between two owners.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// All units.
-    pub total: usize,
-    /// Acquired.
-    pub owned: usize,
-    /// Between two owners.
-    pub moving: usize,
-}
-
-/// Counts units of an assignment.
-pub fn held(assignment: &AssignmentSpec, observed: &Observed) -> Held {
-    let fleet = fleet(observed, &assignment.plan);
-    let is_owned = |unit: &&UnitAssignment| {
-        let owner = living_owner(unit, assignment, &fleet);
-        owner.is_some_and(|run_id| reported(unit, observed.reports.get(&run_id)) == Progress::Owned)
-    };
-    let is_moving = |unit: &&UnitAssignment| unit.previous.is_some() && !is_owned(unit);
-    Held {
-        total: assignment.units.len(),
-        owned: assignment.units.iter().filter(is_owned).count(),
-        moving: assignment.units.iter().filter(is_moving).count(),
-    }
-}
-
-/// Changes of owner between two assignments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moves {
-    /// Those that a live owner answers.
-    pub handoffs: u64,
-    /// Those of which nobody is asked.
-    pub takeovers: u64,
-}
-
-/// Counts changes of owner. Units that had none do not move.
-pub fn moves(before: &AssignmentSpec, after: &AssignmentSpec) -> Moves {
-    let old = |unit: UnitId| before.units.iter().find(|old| old.unit == unit);
-    let moved = after
-        .units
-        .iter()
-        .filter(|unit| old(unit.unit).is_some_and(|old| old.owner.is_some() && old.epoch < unit.epoch));
-    let mut moves = Moves::default();
-    moved.for_each(|unit| match unit.previous {
-        Some(_) => moves.handoffs += 1,
-        None => moves.takeovers += 1,
+    let fleet = Fleet::of(observed, &next.plan, useful);
+    let hands_over = fleet.members.iter().filter(|member| {
+        let pod = observed.pod(&member.run_id).filter(|pod| !pod.terminating);
+        let holds = |ready| ready == Readiness::Ready || is_named(&member.lease.slot);
+        member.role == Role::Leaving && pod.is_some_and(|pod| holds(pod.ready))
     });
-    moves
+    let useful = i32::try_from(useful).unwrap_or(i32::MAX);
+    let leaving = i32::try_from(hands_over.count()).unwrap_or(i32::MAX);
+    let current = observed.deployment.as_ref().map_or(0, |deployment| deployment.replicas);
+    useful.max(current.min(useful.saturating_add(leaving)))
+}
+
+/// What is published, and all that the next one depends on.
+struct Table<'a> {
+    basis: &'a AssignmentSpec,
+    /// The stages of its plan; none where they are not known.
+    stages: &'a [Stage],
+    key_groups: u32,
+    observed: &'a Observed,
+}
+
+impl Table<'_> {
+    /// What is to be published with so many workers, how many of them have something to do, and how many units there is no
+    /// room for.
+    fn next(&self, workers: usize) -> (AssignmentSpec, usize, usize) {
+        let (basis, observed) = (self.basis, self.observed);
+        let sources = self.sources();
+        let splits = splits::known(basis, &sources, observed);
+        let units = match self.stages {
+            [] => Units::as_published(&basis.units),
+            stages => Units::of(stages, self.key_groups, &splits, &basis.units),
+        };
+        let left_out = units.len().saturating_sub(UNITS_PER_OBJECT);
+        let is_listed = |source: &&str| splits::is_listed(source, &splits, basis, observed);
+        let useful = if sources.iter().all(is_listed) { workers.min(units.len().max(1)) } else { workers };
+        let fleet = Fleet::of(observed, &basis.plan, useful);
+        let next = match fleet.members.is_empty() {
+            true => AssignmentSpec { units: units.published(), splits, ..basis.clone() },
+            false => self.assigned(units.states(basis, &fleet, observed), splits, &sources, &fleet),
+        };
+        (next, useful, left_out)
+    }
+
+    /// Sources that somebody has to list the splits of.
+    fn sources(&self) -> BTreeSet<&str> {
+        match self.stages {
+            [] => self.basis.enumerators.iter().map(|enumerator| enumerator.source.as_str()).collect(),
+            stages => stages.iter().flat_map(|stage| &stage.sources).map(String::as_str).collect(),
+        }
+    }
+
+    fn assigned(
+        &self,
+        states: States,
+        splits: Vec<SplitAssignment>,
+        sources: &BTreeSet<&str>,
+        fleet: &Fleet<'_>,
+    ) -> AssignmentSpec {
+        let (basis, observed) = (self.basis, self.observed);
+        let limit = self.limit(fleet);
+        let splits = splits::read(splits, &states.following, fleet, observed, limit);
+        let mut units = states.owned(&splits, fleet, observed, limit);
+        units.truncate(UNITS_PER_OBJECT);
+        let entry = |member: &crate::fleet::Member<'_>| WorkerEntry {
+            slot: member.lease.slot.clone(),
+            run_id: member.run_id.clone(),
+            address: member.lease.address.clone(),
+            key_fingerprint: member.lease.key_fingerprint.clone(),
+        };
+        AssignmentSpec {
+            completed: basis.completed || all_completed(&units, sources, basis, observed),
+            workers: fleet.members.iter().map(entry).collect(),
+            enumerators: splits::enumerators(sources, basis, fleet),
+            splits,
+            units,
+            ..basis.clone()
+        }
+    }
+
+    /// Whoever ends, or runs another plan, closes its units whether they are moved or not.
+    fn limit(&self, fleet: &Fleet<'_>) -> MoveLimit {
+        let ends = |member: &crate::fleet::Member<'_>| {
+            let terminating = self.observed.pod(&member.run_id).is_none_or(|pod| pod.terminating);
+            terminating || member.lease.plan != self.basis.plan
+        };
+        MoveLimit(if fleet.members.iter().any(ends) { usize::MAX } else { MOVES_AT_ONCE })
+    }
 }
 
 fn progress_step(next: &AssignmentSpec, observed: &Observed) -> Step {
     match held(next, observed) {
-        Held { total, owned, .. } if total > 0 && owned == total => Step::Run,
+        held if held.is_all() => Step::Run,
         Held { moving, .. } if moving > 0 => Step::Move,
         _ => Step::Start,
     }

@@ -6,13 +6,15 @@ mod figures;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
 
+use crate::held::{Held, held};
 use crate::names::Names;
 use crate::objects::selector;
 use crate::observed::Observed;
-use crate::plan::{Held, Plan, Step, held};
+use crate::plan::{Plan, Step};
 use crate::problem::Problem;
 use crate::validate::ValidatedPipeline;
 use conditions::Conditions;
+pub(crate) use conditions::failure_about;
 
 /// What a status is made from.
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +48,15 @@ pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
         dead_letters: figures::dead_letters(facts.observed),
         topology: facts
             .validated
-            .map_or_else(|_| facts.previous.topology.clone(), |valid| Some(figures::topology(valid))),
+            .map_or_else(|_| facts.previous.topology.clone(), |valid| Some(figures::topology(valid, facts.plan))),
         active_plan: active_plan(facts, units),
         conditions,
     }
+}
+
+/// How many units workers have acquired.
+pub(crate) fn owned(facts: &Facts<'_>) -> usize {
+    facts.plan.assignment.as_ref().map_or(0, |assignment| held(assignment, facts.observed).owned)
 }
 
 /// Whether a status differs from the one that is written in more than its figures.
@@ -66,9 +73,10 @@ fn active_plan(facts: &Facts<'_>, units: Held) -> Option<String> {
 }
 
 fn phase(facts: &Facts<'_>, units: Held) -> Phase {
-    let failed = conditions::failure(facts.observed).is_some();
+    let failed = conditions::failure_of_running(facts).is_some();
     match facts.plan.step {
         Step::Pause => Phase::Paused,
+        Step::Idle => Phase::Idle,
         Step::Complete => Phase::Completed,
         _ if failed => Phase::Failed,
         _ if units.owned > 0 => Phase::Running,

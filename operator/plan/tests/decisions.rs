@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use kit::{join, obey, pipeline, stages, validated, written};
+use kit::{join, pipeline, settle, stages, validated, written};
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::Epoch;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
 use thalweg_crds::report::{Failure, WorkerState};
-use thalweg_operator_plan::check::{Checked, Stage, StageKind, parse};
+use thalweg_operator_plan::check::{Checked, parse};
+use thalweg_operator_plan::held::{Moves, moves};
 use thalweg_operator_plan::observed::{Observed, Rollout};
-use thalweg_operator_plan::plan::{Moves, Plan, Step, keep, moves, plan};
+use thalweg_operator_plan::plan::{Plan, Step, keep, plan};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::status::{Facts, status};
@@ -49,9 +50,7 @@ fn owners(plan: &Plan) -> Vec<(String, i64)> {
 fn running() -> (Observed, Plan) {
     let (valid, mut observed) = (pipeline(), Observed::default());
     join(&mut observed, 0, "a", &valid.plan.hash);
-    let published = plan(&valid, &observed);
-    obey(&mut observed, &published);
-    let settled = plan(&valid, &observed);
+    let settled = settle(&valid, &mut observed);
     (observed, settled)
 }
 
@@ -79,7 +78,7 @@ fn the_first_worker_gets_all_units_and_once_it_has_them_nothing_changes() {
     let status = told(Ok(()), &observed, &settled);
     assert_eq!(condition(&status, "Ready").status, "True");
     assert_eq!(status.units.map(|units| units.summary).as_deref(), Some("8/8"));
-    assert_eq!(status.topology.as_deref(), Some("0 windowed × 8 (trips)"));
+    assert_eq!(status.topology.as_deref(), Some("0 windowed × 8 (trips); trips: 6 splits (pickups-per-zone-0 6)"));
 }
 
 #[test]
@@ -134,53 +133,6 @@ fn a_new_plan_waits_for_its_worker_and_then_moves_all_units_in_one_write() {
     let before = observed.assignment.expect("an assignment");
     assert_eq!(moves(&before, &assignment), Moves { handoffs: 8, takeovers: 0 });
     assert_eq!(moves(&before, &before), Moves::default());
-}
-
-/// A second unit in the report of the one worker.
-fn find_a_unit(observed: &mut Observed) {
-    let report = observed.reports.values_mut().next().expect("a report");
-    let mut found = report.units[0].clone();
-    found.unit.index = 40;
-    report.units.push(found);
-}
-
-#[test]
-fn splits_that_a_worker_finds_become_units_at_its_epoch() {
-    let stateless = Checked::Stages(vec![Stage {
-        id: 0,
-        kind: StageKind::Stateless,
-        sources: vec!["trips".to_owned()],
-        fingerprint: "f".to_owned(),
-    }]);
-    let valid = validated(&written(), &stateless).expect("it is valid");
-    let mut observed = Observed::default();
-    join(&mut observed, 0, "a", &valid.plan.hash);
-    let published = plan(&valid, &observed);
-    obey(&mut observed, &published);
-    find_a_unit(&mut observed);
-    let added = plan(&valid, &observed).assignment.expect("an assignment").units;
-    let added: Vec<_> = added.iter().map(|unit| (unit.unit.index, unit.epoch.0, unit.owner.is_some())).collect();
-    assert_eq!(added, [(0, 1, true), (40, 1, true)]);
-}
-
-#[test]
-fn a_keyed_stage_has_no_units_but_its_key_groups() {
-    let (mut observed, settled) = running();
-    find_a_unit(&mut observed);
-    assert_eq!(plan(&pipeline(), &observed).assignment, settled.assignment);
-}
-
-#[test]
-fn a_bounded_pipeline_whose_owner_says_so_is_complete_and_has_no_workers() {
-    let (mut observed, _) = running();
-    observed.reports.values_mut().for_each(|report| report.state = WorkerState::Completed);
-    let done = plan(&pipeline(), &observed);
-    assert_eq!((done.step, done.replicas), (Step::Complete, 0));
-    // Its workers are gone, and it stays complete.
-    let later = Observed { assignment: done.assignment.clone(), ..Observed::default() };
-    assert_eq!(plan(&pipeline(), &later).step, Step::Complete);
-    let status = told(Ok(()), &later, &done);
-    assert_eq!((condition(&status, "Complete").status.as_str(), status.phase), ("True", Some(Phase::Completed)));
 }
 
 #[test]

@@ -178,3 +178,92 @@ async fn a_pipeline_that_is_deleted_and_made_again_starts_anew() {
     cluster.until_running(SQL).await;
     assert_eq!(assignment(&cluster)["spec"]["units"][0]["epoch"], 1);
 }
+
+/// Who owns each unit, and how often it changed hands.
+fn owners(cluster: &Cluster) -> Vec<(String, i64)> {
+    let units = assignment(cluster)["spec"]["units"].as_array().cloned().unwrap_or_default();
+    let owner = |unit: &Value| (unit["owner"].as_str().unwrap_or_default().to_owned(), unit["epoch"].as_i64());
+    units.iter().map(owner).map(|(owner, epoch)| (owner, epoch.unwrap_or_default())).collect()
+}
+
+fn scale(cluster: &Cluster, workers: u32) {
+    edit_spec(cluster, |spec| spec["scaling"] = json!({"mode": "Manual", "workers": workers, "maxWorkers": 4}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_one_worker_to_four_and_to_two_units_move_no_oftener_than_they_must() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(8);
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    assert_eq!(owners(&cluster), vec![("fares-0".to_owned(), 1); 8]);
+    scale(&cluster, 4);
+    cluster.until_workers(SQL, 4).await;
+    let moved = owners(&cluster).iter().filter(|(_, epoch)| *epoch == 2).count();
+    assert_eq!((owners(&cluster).len(), moved), (8, 6), "{:?}", owners(&cluster));
+    scale(&cluster, 2);
+    cluster.until_workers(SQL, 2).await;
+    assert!(owners(&cluster).iter().all(|(_, epoch)| *epoch <= 3), "{:?}", owners(&cluster));
+    assert_eq!(owners(&cluster).iter().filter(|(_, epoch)| *epoch == 3).count(), 4, "{:?}", owners(&cluster));
+    let before = cluster.api.asked();
+    cluster.looks(5).await;
+    assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_image_replaces_workers_one_by_one_and_each_hands_over_before_it_stops() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(6);
+    resources(&cluster.api);
+    scale(&cluster, 3);
+    cluster.until_workers(SQL, 3).await;
+    edit_spec(&cluster, |spec| spec["worker"] = json!({"image": "thalweg:next"}));
+    cluster
+        .until("replaced", |_| {
+            let pods = kubelet::of_kind(&cluster.api, PODS);
+            pods.iter().all(|pod| pod["spec"]["containers"][0]["image"] == "thalweg:next")
+        })
+        .await;
+    cluster.until_workers(SQL, 3).await;
+    assert!(owners(&cluster).iter().all(|(_, epoch)| *epoch <= 3), "{:?}", owners(&cluster));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn splits_that_appear_later_become_units_that_somebody_owns() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    cluster.api.find_splits(5);
+    cluster.until("found", |pipeline| pipeline["status"]["units"]["summary"] == "5/5").await;
+    assert!(owners(&cluster).iter().all(|(owner, _)| owner == "fares-0"), "{:?}", owners(&cluster));
+    assert_eq!(owners(&cluster)[0].1, 1, "the first one stayed where it was");
+}
+
+fn resource(cluster: &Cluster, kind: &str, name: &str) -> Value {
+    let key = key(&format!("thalweg.dev/v1alpha1/{kind}"), name);
+    cluster.api.store().objects.get(&key).cloned().unwrap_or(Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_and_sinks_say_who_uses_them_and_what_is_amiss() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    for (kind, name) in [("streamsources", "trips"), ("streamsinks", "out")] {
+        cluster.until("told", |_| condition(&resource(&cluster, kind, name), "Ready") == "True").await;
+        assert_eq!(message(&resource(&cluster, kind, name), "Ready"), "in use by StreamPipeline fares");
+    }
+    let source = key("thalweg.dev/v1alpha1/streamsources", "trips");
+    cluster.api.store().edit(&source, |source| source["spec"]["schema"][0]["type"] = "DUBBLE".into());
+    cluster.api.changed();
+    cluster.until("amiss", |_| condition(&resource(&cluster, "streamsources", "trips"), "Ready") == "False").await;
+    let told = resource(&cluster, "streamsources", "trips");
+    let said = message(&told, "Ready");
+    assert!(said.starts_with("StreamPipeline/fares: StreamSource/trips spec.schema[0].type: "), "{said}");
+    assert_eq!(told["status"]["observedGeneration"], 2);
+    // What was said by a pipeline that is gone is not so any more.
+    cluster.api.store().delete(&pipeline_key(), &Value::Null).expect("it is there");
+    cluster.api.changed();
+    cluster.until("unused", |_| condition(&resource(&cluster, "streamsources", "trips"), "Ready") == "Unknown").await;
+    assert_eq!(message(&resource(&cluster, "streamsources", "trips"), "Ready"), "no StreamPipeline names it");
+}

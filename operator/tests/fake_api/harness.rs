@@ -1,7 +1,9 @@
 //! A cluster with an operator in it: made from resources, looked at until it is as expected.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -100,13 +102,25 @@ fn checks(metrics: &Arc<Metrics>) -> Checks {
     let checks = Checks::new("/nonexistent/thalweg".into(), Arc::clone(metrics));
     for sql in [SQL, OTHER_SQL] {
         let stage =
-            Stage { id: 0, kind: StageKind::Stateless, sources: vec!["trips".to_owned()], fingerprint: plan_hash(sql) };
+            Stage { id: 0, kind: StageKind::Stateless, sources: vec!["trips".to_owned()], fingerprint: "f".to_owned() };
         checks.remember(&plan_hash(sql), Checked::Stages(vec![stage]));
     }
     checks
 }
 
-async fn operate(api: FakeApi, metrics: Arc<Metrics>) {
+/// A program that answers a check always alike.
+fn answering(answer: &'static str) -> PathBuf {
+    static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
+    let write = || {
+        let path = std::env::temp_dir().join(format!("thalweg-check-{}", std::process::id()));
+        std::fs::write(&path, format!("#!/bin/sh\ncat > /dev/null\nprintf '%s' '{answer}'\n")).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
+        path
+    };
+    SCRIPT.get_or_init(write).clone()
+}
+
+async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) {
     let parts = Parts {
         client: api.client(),
         namespace: None,
@@ -115,7 +129,7 @@ async fn operate(api: FakeApi, metrics: Arc<Metrics>) {
             image_pull_policy: None,
             operator_namespace: "thalweg".to_owned(),
         },
-        checks: Arc::new(checks(&metrics)),
+        checks: Arc::new(checks),
         metrics,
         tally: Arc::new(Tally::default()),
         leadership: Leadership::uncontested(),
@@ -130,19 +144,31 @@ impl Cluster {
     /// Starts a cluster.
     pub fn start(api: FakeApi) -> Self {
         let metrics = Arc::new(Metrics::new().expect("metrics"));
-        let operator = tokio::spawn(operate(api.clone(), Arc::clone(&metrics)));
+        let checks = checks(&metrics);
+        Self::with(api, checks, metrics)
+    }
+
+    /// Starts a cluster in which the check of any SQL gives this answer.
+    pub fn start_with(api: FakeApi, answer: &'static str) -> Self {
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let checks = Checks::new(answering(answer), Arc::clone(&metrics));
+        Self::with(api, checks, metrics)
+    }
+
+    fn with(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) -> Self {
+        let operator = tokio::spawn(operate(api.clone(), checks, Arc::clone(&metrics)));
         Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, others: JoinSet::new(), metrics, api }
     }
 
     /// The operator dies and another one starts, which knows nothing.
     pub fn restart_operator(&mut self) {
         self.operator.abort();
-        self.operator = tokio::spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
+        self.operator = tokio::spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics)));
     }
 
     /// A second operator works at the same time: what an election that went wrong would be.
     pub fn add_operator(&mut self) {
-        self.others.spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
+        self.others.spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics)));
     }
 
     /// Waits until the pipeline is so.
@@ -169,28 +195,40 @@ impl Cluster {
 
     /// Waits until it runs the plan of some SQL, and nothing is left of another one.
     pub async fn until_running(&self, sql: &str) {
+        self.until_workers(sql, 1).await;
+    }
+
+    /// Waits until so many workers run the plan of some SQL, and nothing is left of others.
+    pub async fn until_workers(&self, sql: &str, workers: usize) {
         let hash = plan_hash(sql);
+        let summary = format!("{workers}/{workers}");
         self.until("running", |pipeline| {
             let status = &pipeline["status"];
             condition(pipeline, "Ready") == "True"
                 && condition(pipeline, "Reconciling") == "False"
                 && condition(pipeline, "ConfigValid") == "True"
                 && status["activePlan"] == *hash
-                && status["workers"]["summary"] == "1/1"
-                && self.is_tidy()
+                && status["workers"]["summary"] == *summary
+                && self.is_tidy(workers)
         })
         .await;
     }
 
-    /// Whether there is one worker, one plan, and no handoff that waits for an answer.
-    fn is_tidy(&self) -> bool {
+    /// Whether there are so many workers, one plan, and no handoff that waits for an answer.
+    fn is_tidy(&self, expected: usize) -> bool {
         let count = |kind: &str| kubelet::of_kind(&self.api, kind).len();
         let assignments = kubelet::of_kind(&self.api, kubelet::ASSIGNMENTS);
         let mut units = assignments.iter().flat_map(|assignment| assignment["spec"]["units"].as_array()).flatten();
         let workers = |assignment: &Value| assignment["spec"]["workers"].as_array().map_or(0, Vec::len);
-        count(kubelet::PODS) == 1
+        let tells = |kind: &str, name: &str| {
+            let key = key(&format!("{GROUP}/{kind}"), name);
+            self.api.store().objects.get(&key).is_some_and(|object| condition(object, "Ready") == "True")
+        };
+        count(kubelet::PODS) == expected
+            && tells("streamsources", "trips")
+            && tells("streamsinks", "out")
             && count("v1/configmaps") == 1
-            && assignments.iter().all(|assignment| workers(assignment) == 1)
+            && assignments.iter().all(|assignment| workers(assignment) == expected)
             && units.all(|unit| unit["previous"].is_null())
     }
 

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::fake::{FakeApi, Key};
 
+const TEMPLATE: &str = "pod-template-hash";
 pub const PODS: &str = "v1/pods";
 pub const LEASES: &str = "coordination.k8s.io/v1/leases";
 pub const DEPLOYMENTS: &str = "apps/v1/deployments";
@@ -78,16 +79,24 @@ async fn scale(api: &FakeApi, deployment: &Value, workers: &mut JoinSet<()>) -> 
     let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
     let template = template(deployment);
     let pods = pods_of(api, deployment);
-    let (new, old): (Vec<_>, Vec<_>) =
-        pods.into_iter().partition(|pod| pod["metadata"]["labels"]["template"] == *template);
-    let ready = new.iter().filter(|pod| is_ready(pod)).count();
-    if new.len() < wanted {
+    let total = pods.len();
+    let (mut new, mut old): (Vec<_>, Vec<_>) =
+        pods.into_iter().partition(|pod| pod["metadata"]["labels"][TEMPLATE] == *template);
+    // Those that are not ready are stopped first.
+    new.sort_by_key(|pod| !is_ready(pod));
+    old.sort_by_key(is_ready);
+    if new.len() < wanted && total <= wanted {
         make(api, deployment, &template, workers).await;
         return true;
     }
-    let surplus: Vec<_> = new.iter().skip(wanted).chain(if ready >= wanted { old.as_slice() } else { &[] }).collect();
-    surplus.iter().for_each(|pod| remove(api, pod));
-    !surplus.is_empty()
+    let ready = new.iter().chain(&old).filter(|pod| is_ready(pod)).count();
+    let spare = |pod: &&Value| wanted == 0 || !is_ready(pod) || ready > wanted;
+    let surplus = match new.get(wanted) {
+        Some(_) => new.last(),
+        None => old.first().filter(spare),
+    };
+    surplus.into_iter().for_each(|pod| remove(api, pod));
+    surplus.is_some()
 }
 
 async fn make(api: &FakeApi, deployment: &Value, template: &str, workers: &mut JoinSet<()>) {
@@ -100,7 +109,7 @@ async fn make(api: &FakeApi, deployment: &Value, template: &str, workers: &mut J
     pod["apiVersion"] = "v1".into();
     pod["kind"] = "Pod".into();
     pod["metadata"]["ownerReferences"] = owner;
-    pod["metadata"]["labels"]["template"] = template.into();
+    pod["metadata"]["labels"][TEMPLATE] = template.into();
     pod["spec"]["nodeName"] = "node-1".into();
     pod["status"] = json!({"podIP": ip.to_string(), "conditions": [{"type": "Ready", "status": "False"}]});
     let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default();
@@ -170,7 +179,21 @@ async fn report(State((api, pod)): State<(FakeApi, Value)>) -> String {
     let (slot, units) = units(&api, &pod);
     let state = if units.is_empty() { "Waiting" } else { "Running" };
     let plan = &pod["metadata"]["annotations"][PLAN];
-    json!({"runId": run_id(&pod), "slot": slot, "plan": plan, "state": state, "units": units}).to_string()
+    let listed = listed(&api, &pod, &slot);
+    json!({"runId": run_id(&pod), "slot": slot, "plan": plan, "state": state, "units": units, "listed": listed})
+        .to_string()
+}
+
+/// The sources that a worker was asked to list.
+fn listed(api: &FakeApi, pod: &Value, slot: &Value) -> Vec<Value> {
+    let splits: Vec<_> = (0..api.splits()).map(|split| split.to_string()).collect();
+    let plan = &pod["metadata"]["annotations"][PLAN];
+    let assignments = of_kind(api, ASSIGNMENTS).into_iter().filter(|assignment| assignment["spec"]["plan"] == *plan);
+    let named = assignments.flat_map(|assignment| {
+        let enumerators = assignment["spec"]["enumerators"].as_array().cloned().unwrap_or_default();
+        enumerators.into_iter().filter(|enumerator| enumerator["slot"] == *slot && !slot.is_null())
+    });
+    named.map(|enumerator| json!({"source": enumerator["source"], "splits": splits})).collect()
 }
 
 /// A worker is ready once it runs units.
@@ -189,7 +212,7 @@ fn set_status(api: &FakeApi, deployment: &Value) -> bool {
     let status = json!({
         "observedGeneration": deployment["metadata"]["generation"],
         "replicas": pods.len(),
-        "updatedReplicas": count(&|pod| pod["metadata"]["labels"]["template"] == *template),
+        "updatedReplicas": count(&|pod| pod["metadata"]["labels"][TEMPLATE] == *template),
         "readyReplicas": count(&is_ready),
     });
     if deployment["status"] == status {

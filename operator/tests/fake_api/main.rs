@@ -5,3 +5,5 @@ mod crashes;
 mod fake;
 mod harness;
 mod kubelet;
+mod mutations;
+mod spread;

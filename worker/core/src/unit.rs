@@ -32,6 +32,12 @@ impl UnitId {
     pub fn of_split(stage: StageId, input: u16, log: u32) -> Self {
         Self { stage, index: u32::from(input) * SPLITS_PER_INPUT + log }
     }
+
+    /// Of a stateless stage's unit: the input and the split's ordinal that [`UnitId::of_split`] made it of.
+    pub fn split(self) -> (u16, u32) {
+        let input = u16::try_from(self.index / SPLITS_PER_INPUT).unwrap_or(u16::MAX);
+        (input, self.index % SPLITS_PER_INPUT)
+    }
 }
 
 /// `STAGE-INDEX`, as store paths and file names carry it.
@@ -71,6 +77,12 @@ impl fmt::Display for Incarnation {
 }
 
 /// One start of one worker process; two processes never share it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub String);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

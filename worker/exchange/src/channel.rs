@@ -10,7 +10,8 @@ use thalweg_core::error::{Error, ErrorKind};
 use thalweg_core::unit::RunId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
@@ -20,6 +21,10 @@ use crate::message::{Message, PROTOCOL};
 
 /// How long connecting may take, all in all.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// A side that has nothing to say says so this often.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// A side that was not heard for so long is gone: its machine may have vanished without a word.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// Bytes of a message at the most: a range of rows, which readers keep much smaller.
 const FRAME_BYTES: usize = 256 << 20;
 
@@ -39,6 +44,12 @@ pub enum ChannelError {
     /// The other worker did not answer in time.
     #[error("connecting with {peer}: no answer within {} s", HANDSHAKE_LIMIT.as_secs())]
     Slow {
+        /// The other worker.
+        peer: SocketAddr,
+    },
+    /// The other worker says nothing any more.
+    #[error("talking to {peer}: nothing came for {} s", SILENCE_LIMIT.as_secs())]
+    Silent {
         /// The other worker.
         peer: SocketAddr,
     },
@@ -63,8 +74,8 @@ pub enum ChannelError {
 impl From<ChannelError> for Error {
     fn from(error: ChannelError) -> Self {
         let kind = match &error {
-            ChannelError::Io { .. } | ChannelError::Slow { .. } | ChannelError::Protocol { .. } => ErrorKind::External,
             ChannelError::Frame { .. } => ErrorKind::Internal,
+            _ => ErrorKind::External,
         };
         Self::new(kind, "exchanging ranges with another worker", error)
     }
@@ -86,6 +97,8 @@ pub struct Sender<S> {
 pub struct Receiver<S> {
     frames: futures::stream::SplitStream<Framed<S, LengthDelimitedCodec>>,
     peer: SocketAddr,
+    /// When the last message came.
+    heard: Instant,
 }
 
 /// Who is at the other end.
@@ -151,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     fn new(stream: S, peer: SocketAddr) -> Self {
         let codec = LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES).new_codec();
         let (sink, frames) = Framed::new(stream, codec).split();
-        Self { sender: Sender { frames: sink, peer }, receiver: Receiver { frames, peer } }
+        Self { sender: Sender { frames: sink, peer }, receiver: Receiver { frames, peer, heard: Instant::now() } }
     }
 
     async fn greet(&mut self, run: &RunId) -> Result<RunId, ChannelError> {
@@ -177,20 +190,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     /// # Errors
     /// The connection broke.
     pub async fn send(&mut self, message: &Message) -> Result<(), ChannelError> {
+        self.feed(message).await?;
+        self.flush().await
+    }
+
+    /// Sends messages as they come, and a sign of life where none does, until there are no more.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn send_each(&mut self, messages: &mut UnboundedReceiver<Message>) -> Result<(), ChannelError> {
+        loop {
+            match timeout(SIGN_OF_LIFE, messages.recv()).await {
+                Ok(Some(message)) => self.feed(&message).await?,
+                Ok(None) => return Ok(()),
+                Err(_) => self.feed(&Message::Alive).await?,
+            }
+            while let Ok(message) = messages.try_recv() {
+                self.feed(&message).await?;
+            }
+            self.flush().await?;
+        }
+    }
+
+    async fn feed(&mut self, message: &Message) -> Result<(), ChannelError> {
         let peer = self.peer;
         let frame = encode(message).map_err(|error| ChannelError::Frame { peer, error })?;
-        self.frames.send(frame).await.map_err(|error| ChannelError::Io { what: "sending to", peer, error })
+        self.frames.feed(frame).await.map_err(|error| ChannelError::Io { what: "sending to", peer, error })
+    }
+
+    async fn flush(&mut self) -> Result<(), ChannelError> {
+        let peer = self.peer;
+        self.frames.flush().await.map_err(|error| ChannelError::Io { what: "sending to", peer, error })
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Receiver<S> {
-    /// The next message; `None` where the other side has closed the connection in order.
+    /// The next message; `None` where the other side has closed the connection in order. A call that is dropped loses
+    /// nothing.
     ///
     /// # Errors
-    /// The connection broke, or what came is no message.
+    /// The connection broke, nothing came for long, or what came is no message.
     pub async fn receive(&mut self) -> Result<Option<Message>, ChannelError> {
         let peer = self.peer;
-        let Some(frame) = self.frames.next().await else { return Ok(None) };
+        let next = timeout_at(self.heard + SILENCE_LIMIT, self.frames.next()).await;
+        let Some(frame) = next.map_err(|_| ChannelError::Silent { peer })? else { return Ok(None) };
+        self.heard = Instant::now();
         let frame = frame.map_err(|error| ChannelError::Io { what: "receiving from", peer, error })?;
         decode(frame.freeze()).map(Some).map_err(|error| ChannelError::Frame { peer, error })
     }

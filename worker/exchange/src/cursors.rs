@@ -13,8 +13,8 @@ use thalweg_core::ownership::replay::cursor_start;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 
-/// How long the main cursor waits for a level subscriber without credit before it goes on without it: to read again
-/// for a short pause costs more than the pause.
+/// How long, by default, the main cursor waits for a level subscriber without credit before it goes on without it: to
+/// read again for a short pause costs more than the pause.
 pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// One of the two cursors of a log.
@@ -45,6 +45,8 @@ pub enum Want {
 /// The cursors of one log and their subscribers, which are named by `S`.
 #[derive(Clone, Debug)]
 pub struct Cursors<S> {
+    /// How long a level subscriber without credit is waited for.
+    patience: Duration,
     main: Option<LogProgress>,
     catch_up: Option<LogProgress>,
     subscribers: BTreeMap<S, Subscriber>,
@@ -61,13 +63,13 @@ struct Subscriber {
     at: Option<Which>,
 }
 
-impl<S> Default for Cursors<S> {
-    fn default() -> Self {
-        Self { main: None, catch_up: None, subscribers: BTreeMap::new() }
-    }
-}
-
 impl<S: Ord + Clone> Cursors<S> {
+    /// A log without subscribers. A level subscriber without credit is waited for while `patience` lasts; for ever, where
+    /// it is [`Duration::MAX`].
+    pub fn new(patience: Duration) -> Self {
+        Self { patience, main: None, catch_up: None, subscribers: BTreeMap::new() }
+    }
+
     /// A subscriber comes, or comes again: what it has accepted counts, not what it was sent.
     pub fn subscribe(&mut self, id: S, accepted: LogProgress, credit: u32, now: Duration) {
         let without_since = (credit == 0).then_some(now);
@@ -93,15 +95,15 @@ impl<S: Ord + Clone> Cursors<S> {
     }
 
     /// What a cursor is to read next. The main cursor stops only where no subscriber has credit, but for
-    /// [`PATIENCE`].
+    /// its patience.
     pub fn want(&self, which: Which, now: Duration) -> Want {
         let Some(from) = self.cursor(which) else { return Want::Nothing };
         if !self.at(which).any(|subscriber| subscriber.credit > 0) {
             return Want::Nothing;
         }
         let level = self.at(which).filter(|subscriber| subscriber.accepted.next == from.next);
-        let patience_ends = level.filter_map(|subscriber| subscriber.without_since).map(|since| since + PATIENCE);
-        match patience_ends.max() {
+        let waits_since = level.filter_map(|subscriber| subscriber.without_since).max();
+        match waits_since.map(|since| since.saturating_add(self.patience)) {
             Some(end) if end > now => Want::Wait(end),
             _ => Want::Read { from, until: self.until(which, from.next) },
         }
@@ -144,6 +146,11 @@ impl<S: Ord + Clone> Cursors<S> {
         self.subscribers.iter().filter(|(_, subscriber)| is_served(subscriber)).map(|(id, _)| id.clone()).collect()
     }
 
+    /// The least position that some subscriber was sent up to.
+    pub fn least(&self) -> Option<Position> {
+        self.subscribers.values().map(|subscriber| subscriber.accepted.next).min()
+    }
+
     /// What a subscriber was sent up to.
     pub fn sent(&self, id: &S) -> Option<LogProgress> {
         self.subscribers.get(id).map(|subscriber| subscriber.accepted)
@@ -157,6 +164,13 @@ impl<S: Ord + Clone> Cursors<S> {
         }
     }
 
+    /// All positions beyond `from` at which ranges of this cursor must end as things stand, ascending, with what is known
+    /// of the log there.
+    pub fn cuts(&self, which: Which, from: Position) -> Vec<LogProgress> {
+        let cuts: BTreeMap<_, _> = self.ends(which, from).map(|end| (end.next, end)).collect();
+        cuts.into_values().map(|cut| LogProgress { idle: false, ..cut }).collect()
+    }
+
     fn cursor_mut(&mut self, which: Which) -> &mut Option<LogProgress> {
         match which {
             Which::Main => &mut self.main,
@@ -168,11 +182,16 @@ impl<S: Ord + Clone> Cursors<S> {
         self.subscribers.values().filter(move |subscriber| subscriber.at == Some(which))
     }
 
-    /// The next position at which a range of this cursor must end: where a subscriber left off, or the merge.
+    /// The next position at which a range of this cursor must end.
     fn until(&self, which: Which, from: Position) -> Option<Position> {
-        let merge = if which == Which::CatchUp { self.main.map(|main| main.next) } else { None };
-        let accepted = self.at(which).map(|subscriber| subscriber.accepted.next);
-        accepted.chain(merge).filter(|&position| position > from).min()
+        self.ends(which, from).map(|end| end.next).min()
+    }
+
+    /// Where ranges of this cursor must end: where a subscriber left off, or the merge.
+    fn ends(&self, which: Which, from: Position) -> impl Iterator<Item = LogProgress> {
+        let merge = if which == Which::CatchUp { self.main } else { None };
+        let accepted = self.at(which).map(|subscriber| subscriber.accepted);
+        accepted.chain(merge).filter(move |end| end.next > from)
     }
 
     /// Restores the rules after an event.

@@ -39,11 +39,16 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 /// Readers and units around the cursors.
-#[derive(Default)]
 struct Log {
     cursors: Cursors<u8>,
     accepted: BTreeMap<u8, LogProgress>,
     now: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { cursors: Cursors::new(PATIENCE), accepted: BTreeMap::new(), now: 0 }
+    }
 }
 
 impl Log {
@@ -138,7 +143,7 @@ proptest! {
 
 #[test]
 fn a_short_pause_does_not_detach() {
-    let mut cursors = Cursors::default();
+    let mut cursors = Cursors::new(PATIENCE);
     cursors.subscribe("quick", at(0), 9, seconds(0));
     cursors.subscribe("slow", at(0), 1, seconds(0));
     assert_eq!(cursors.served(Which::Main, Position::START, at(4), seconds(1)), ["quick", "slow"]);
@@ -151,7 +156,7 @@ fn a_short_pause_does_not_detach() {
 
 #[test]
 fn who_was_detached_catches_up_and_merges() {
-    let mut cursors = Cursors::default();
+    let mut cursors = Cursors::new(PATIENCE);
     cursors.subscribe("quick", at(0), 9, seconds(0));
     cursors.subscribe("slow", at(0), 0, seconds(0));
     assert_eq!(cursors.served(Which::Main, Position::START, at(4), seconds(1)), ["quick"]);
@@ -166,7 +171,7 @@ fn who_was_detached_catches_up_and_merges() {
 
 #[test]
 fn a_third_position_waits_for_the_merge() {
-    let mut cursors = Cursors::default();
+    let mut cursors = Cursors::new(PATIENCE);
     cursors.subscribe(0, at(8), 9, seconds(0));
     cursors.subscribe(1, at(4), 9, seconds(0));
     cursors.subscribe(2, at(1), 9, seconds(0));
@@ -178,7 +183,7 @@ fn a_third_position_waits_for_the_merge() {
 
 #[test]
 fn ranges_end_where_a_subscriber_left_off() {
-    let mut cursors = Cursors::default();
+    let mut cursors = Cursors::new(PATIENCE);
     cursors.subscribe(0, at(2), 9, seconds(0));
     cursors.subscribe(1, at(5), 9, seconds(0));
     assert_eq!(cursors.want(Which::Main, seconds(0)), Want::Read { from: at(2), until: Some(Position::at(5)) });
@@ -188,7 +193,7 @@ fn ranges_end_where_a_subscriber_left_off() {
 
 #[test]
 fn a_range_that_began_before_somebody_came_is_not_cut_for_it() {
-    let mut cursors = Cursors::default();
+    let mut cursors = Cursors::new(PATIENCE);
     cursors.subscribe(0, at(2), 9, seconds(0));
     cursors.subscribe(1, at(4), 9, seconds(0));
     assert_eq!(cursors.served(Which::Main, Position::at(2), at(6), seconds(0)), [0]);
@@ -197,7 +202,7 @@ fn a_range_that_began_before_somebody_came_is_not_cut_for_it() {
 
 #[test]
 fn whoever_comes_late_hears_that_the_log_is_idle() {
-    let mut cursors = Cursors::default();
+    let mut cursors = Cursors::new(PATIENCE);
     let idle = LogProgress { idle: true, ..at(3) };
     cursors.subscribe(0, at(3), 9, seconds(0));
     assert_eq!(cursors.served(Which::Main, Position::at(3), idle, seconds(0)), [0]);
@@ -206,4 +211,29 @@ fn whoever_comes_late_hears_that_the_log_is_idle() {
     assert!(cursors.wants_mark());
     assert_eq!(cursors.served(Which::Main, Position::at(3), idle, seconds(0)), [1]);
     assert!(!cursors.wants_mark());
+}
+
+#[test]
+fn one_that_is_waited_for_without_end_is_never_left_behind() {
+    let mut cursors = Cursors::new(Duration::MAX);
+    cursors.subscribe("quick", at(0), 9, seconds(0));
+    cursors.subscribe("slow", at(0), 1, seconds(0));
+    assert_eq!(cursors.served(Which::Main, Position::START, at(4), seconds(1)), ["quick", "slow"]);
+    assert_eq!(cursors.want(Which::Main, seconds(1_000_000)), Want::Wait(Duration::MAX));
+    cursors.grant(&"slow", 1);
+    assert_eq!(cursors.want(Which::Main, seconds(1_000_000)), Want::Read { from: at(4), until: None });
+}
+
+#[test]
+fn every_place_where_a_range_must_end_is_known_when_a_cursor_opens() {
+    let mut cursors = Cursors::new(PATIENCE);
+    let idle = LogProgress { idle: true, watermark: Watermark(7), ..at(9) };
+    cursors.subscribe(0, idle, 9, seconds(0));
+    cursors.subscribe(1, at(2), 9, seconds(0));
+    cursors.subscribe(2, at(5), 9, seconds(0));
+    cursors.subscribe(3, at(5), 9, seconds(0));
+    let main = LogProgress { idle: false, ..idle };
+    assert_eq!(cursors.cuts(Which::Main, Position::at(9)), []);
+    assert_eq!(cursors.cuts(Which::CatchUp, Position::at(2)), [at(5), main]);
+    assert_eq!(cursors.cuts(Which::CatchUp, Position::at(5)), [main]);
 }

@@ -33,8 +33,10 @@ pub enum FrameError {
 #[serde(rename_all = "camelCase", tag = "type")]
 enum Header {
     Hello { protocol: u32, run: RunId },
+    Alive,
     Subscribe { subscription: Subscription, attempt: Attempt, stamp: Stamp, accepted: LogProgress, credit: u32 },
     Grant { subscription: Subscription, attempt: Attempt, ranges: u32 },
+    Committed { subscription: Subscription, attempt: Attempt, next: Position },
     Unsubscribe { subscription: Subscription, attempt: Attempt },
     Range(RangeHeader),
     Refused { subscription: Subscription, attempt: Attempt, reason: Refusal },
@@ -52,6 +54,7 @@ struct RangeHeader {
     after: LogProgress,
     rows: Option<RowsHeader>,
     dead_letters_bytes: usize,
+    awaited: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,10 +96,12 @@ pub fn decode(mut frame: Bytes) -> Result<Message, FrameError> {
     let header = serde_json::from_slice(&take(&mut frame, length as usize)?)?;
     let message = match header {
         Header::Hello { protocol, run } => Message::Hello { protocol, run },
+        Header::Alive => Message::Alive,
         Header::Subscribe { subscription, attempt, stamp, accepted, credit } => {
             Message::Subscribe { subscription, attempt, stamp, accepted, credit }
         }
         Header::Grant { subscription, attempt, ranges } => Message::Grant { subscription, attempt, ranges },
+        Header::Committed { subscription, attempt, next } => Message::Committed { subscription, attempt, next },
         Header::Unsubscribe { subscription, attempt } => Message::Unsubscribe { subscription, attempt },
         Header::Range(header) => Message::Range(range(header, &mut frame)?),
         Header::Refused { subscription, attempt, reason } => Message::Refused { subscription, attempt, reason },
@@ -109,18 +114,21 @@ pub fn decode(mut frame: Bytes) -> Result<Message, FrameError> {
 fn header(message: &Message, rows_bytes: usize, dead_letters_bytes: usize) -> Header {
     match message.clone() {
         Message::Hello { protocol, run } => Header::Hello { protocol, run },
+        Message::Alive => Header::Alive,
         Message::Subscribe { subscription, attempt, stamp, accepted, credit } => {
             Header::Subscribe { subscription, attempt, stamp, accepted, credit }
         }
         Message::Grant { subscription, attempt, ranges } => Header::Grant { subscription, attempt, ranges },
+        Message::Committed { subscription, attempt, next } => Header::Committed { subscription, attempt, next },
         Message::Unsubscribe { subscription, attempt } => Header::Unsubscribe { subscription, attempt },
-        Message::Range(Range { subscription, attempt, stamp, from, after, rows, .. }) => {
+        Message::Range(Range { subscription, attempt, stamp, from, after, rows, awaited, .. }) => {
             let shape = rows.map(|rows| match rows {
                 Rows::Plain(_) => Shape::Plain,
                 Rows::Folded(_) => Shape::Folded,
             });
             let rows = shape.map(|shape| RowsHeader { shape, bytes: rows_bytes });
-            Header::Range(RangeHeader { subscription, attempt, stamp, from, after, rows, dead_letters_bytes })
+            let header = RangeHeader { subscription, attempt, stamp, from, after, rows, dead_letters_bytes, awaited };
+            Header::Range(header)
         }
         Message::Refused { subscription, attempt, reason } => Header::Refused { subscription, attempt, reason },
         Message::Release { unit, epoch, assignment } => Header::Release { unit, epoch, assignment },
@@ -129,7 +137,7 @@ fn header(message: &Message, rows_bytes: usize, dead_letters_bytes: usize) -> He
 }
 
 fn range(header: RangeHeader, frame: &mut Bytes) -> Result<Range, FrameError> {
-    let RangeHeader { subscription, attempt, stamp, from, after, rows, dead_letters_bytes } = header;
+    let RangeHeader { subscription, attempt, stamp, from, after, rows, dead_letters_bytes, awaited } = header;
     let rows = match rows {
         Some(RowsHeader { shape, bytes }) => {
             let batch = read(take(frame, bytes)?)?;
@@ -144,7 +152,7 @@ fn range(header: RangeHeader, frame: &mut Bytes) -> Result<Range, FrameError> {
         0 => None,
         bytes => Some(read(take(frame, bytes)?)?),
     };
-    Ok(Range { subscription, attempt, stamp, from, after, rows, dead_letters })
+    Ok(Range { subscription, attempt, stamp, from, after, rows, dead_letters, awaited })
 }
 
 fn take(frame: &mut Bytes, bytes: usize) -> Result<Bytes, FrameError> {
@@ -174,6 +182,8 @@ mod tests {
     use thalweg_core::log::{LogId, SplitId};
     use thalweg_core::unit::{Incarnation, StageId};
 
+    use thalweg_core::time::Watermark;
+
     use super::*;
 
     const ATTEMPT: Attempt = Attempt { epoch: Epoch(2), count: 1 };
@@ -184,7 +194,7 @@ mod tests {
     }
 
     fn stamp() -> Stamp {
-        Stamp { plan: "4f1c".to_owned(), layout: 3, incarnation: Incarnation(1) }
+        Stamp { plan: "4f1c".into(), layout: 3, incarnation: Incarnation(1), closed: Watermark::UNKNOWN }
     }
 
     fn batch(numbers: Vec<i64>) -> RecordBatch {
@@ -196,7 +206,7 @@ mod tests {
     fn ranges() -> impl Strategy<Value = Message> {
         let numbers = || prop::collection::vec(any::<i64>(), 0..20);
         let rows = prop::option::of((any::<bool>(), numbers()));
-        (any::<u64>(), rows, prop::option::of(numbers())).prop_map(|(from, rows, dead)| {
+        (any::<u64>(), rows, prop::option::of(numbers()), any::<bool>()).prop_map(|(from, rows, dead, is_awaited)| {
             let rows = rows.map(
                 |(is_folded, numbers)| {
                     if is_folded { Rows::Folded(batch(numbers)) } else { Rows::Plain(batch(numbers)) }
@@ -212,6 +222,7 @@ mod tests {
                 after,
                 rows,
                 dead_letters,
+                awaited: is_awaited,
             })
         })
     }
@@ -242,6 +253,7 @@ mod tests {
         let unit = subscription().unit;
         let messages = [
             Message::Hello { protocol: 1, run: RunId("run".to_owned()) },
+            Message::Alive,
             Message::Subscribe {
                 subscription: subscription(),
                 attempt: ATTEMPT,
@@ -250,6 +262,7 @@ mod tests {
                 credit: 3,
             },
             Message::Grant { subscription: subscription(), attempt: ATTEMPT, ranges: 1 },
+            Message::Committed { subscription: subscription(), attempt: ATTEMPT, next: Position::at(7) },
             Message::Unsubscribe { subscription: subscription(), attempt: ATTEMPT },
             Message::Refused {
                 subscription: subscription(),

@@ -76,9 +76,10 @@ fn sha256(bytes: &[u8]) -> Result<Vec<u8>, TlsError> {
 }
 
 /// The key of this process, and its certificate.
+#[derive(Clone)]
 pub struct Identity {
     certificate: CertificateDer<'static>,
-    key: PrivatePkcs8KeyDer<'static>,
+    key: Arc<PrivatePkcs8KeyDer<'static>>,
     fingerprint: Fingerprint,
 }
 
@@ -102,7 +103,7 @@ impl Identity {
         let key = rcgen::KeyPair::generate()?;
         let certificate = rcgen::CertificateParams::new(vec![NAME.to_owned()])?.self_signed(&key)?.der().clone();
         let fingerprint = Fingerprint::of(&certificate)?;
-        Ok(Self { certificate, key: PrivatePkcs8KeyDer::from(key.serialize_der()), fingerprint })
+        Ok(Self { certificate, key: Arc::new(PrivatePkcs8KeyDer::from(key.serialize_der())), fingerprint })
     }
 
     /// What others pin.

@@ -7,6 +7,10 @@
 //! |---|---|
 //! | [`cursors`] | where a log is read for whom: the main cursor, the catch-up cursor, who waits (pure) |
 //! | [`credit`] | how many ranges a receiver lets come (pure) |
+//! | [`hub`] | where units and readers of a process find each other |
+//! | [`routes`] | who is attached to what (pure) |
+//! | [`link`] | the connection to one peer |
+//! | [`port`] | where peers come to |
 //! | [`serve`] | one log, served to its subscribers |
 //! | [`subscriber`] | what a unit does with what comes of a log (pure) |
 //! | [`message`] | what readers and units say to each other |
@@ -14,11 +18,17 @@
 //! | [`identity`] | a worker's key, and the peers that it knows by theirs |
 //! | [`channel`] | a connection between two workers |
 
+mod asked;
 pub mod channel;
 pub mod credit;
 pub mod cursors;
 pub mod frame;
+pub mod hub;
 pub mod identity;
+pub mod link;
 pub mod message;
+pub mod pauses;
+pub mod port;
+pub mod routes;
 pub mod serve;
 pub mod subscriber;

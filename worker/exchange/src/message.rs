@@ -1,10 +1,13 @@
 //! What readers and units say to each other. Who owns a unit speaks first: it subscribes, and grants credit.
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 use thalweg_core::log::LogId;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
+use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, Incarnation, RunId, UnitId};
 
 /// Version of the messages. Workers of one pipeline run one image but for a rollout; others are refused.
@@ -33,16 +36,25 @@ pub struct Attempt {
     pub count: u64,
 }
 
-/// What rows were made by. A unit takes no range of another plan or layout.
+/// What rows are made by. A unit takes no range of another plan or layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stamp {
     /// Hash of the plan.
-    pub plan: String,
+    pub plan: Arc<str>,
     /// Version of the rows' layout.
     pub layout: u32,
     /// The incarnation of the unit's stage.
     pub incarnation: Incarnation,
+    /// The unit has closed its windows up to here: the log's rows of these are late, and become dead letters.
+    pub closed: Watermark,
+}
+
+impl Stamp {
+    /// Whether rows can be made by this where one is made for `other`: only the windows that units have closed differ.
+    pub fn fits(&self, other: &Self) -> bool {
+        (&self.plan, self.layout, self.incarnation) == (&other.plan, other.layout, other.incarnation)
+    }
 }
 
 /// A message between workers.
@@ -55,6 +67,8 @@ pub enum Message {
         /// Who speaks.
         run: RunId,
     },
+    /// Whoever speaks is alive, and has nothing else to say.
+    Alive,
     /// A unit wants a log from where it is. Again: what was sent since is not taken.
     Subscribe {
         /// Who wants what.
@@ -76,6 +90,15 @@ pub enum Message {
         attempt: Attempt,
         /// So many.
         ranges: u32,
+    },
+    /// What a unit has read of a log is durable: nobody will ask for it again on its behalf.
+    Committed {
+        /// Of this.
+        subscription: Subscription,
+        /// Which of the unit's subscriptions.
+        attempt: Attempt,
+        /// The first position that is not.
+        next: Position,
     },
     /// A unit wants a log no longer.
     Unsubscribe {
@@ -130,6 +153,8 @@ pub struct Range {
     pub rows: Option<Rows>,
     /// Dead letters that belong to this unit.
     pub dead_letters: Option<RecordBatch>,
+    /// The log is nearly full, and is trimmed once the unit has committed this: it should do so soon.
+    pub awaited: bool,
 }
 
 /// Rows for a unit.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -22,11 +23,22 @@ pub trait RangeSource: Send + Sync {
     /// Whether rows can be made by this plan and layout. Two at the most while a plan changes.
     fn serves(&self, stamp: &Stamp) -> bool;
 
-    /// Starts to read at a position, knowing what a subscriber knows of the log before it.
+    /// Starts to read at a position, knowing what a subscriber knows of the log before it. `cuts` are the places beyond
+    /// it, ascending, at which the first subscribers will want a range to end: whoever reads ahead can end chunks there.
     ///
     /// # Errors
     /// `DataLoss` where the log no longer holds the position.
-    async fn open(&self, from: LogProgress) -> Result<Box<dyn RangeReader>>;
+    async fn open(&self, from: LogProgress, cuts: Vec<LogProgress>) -> Result<Box<dyn RangeReader>>;
+
+    /// Every subscriber was sent what is before `least`.
+    fn served(&self, least: Position) {
+        let _ = least;
+    }
+
+    /// A subscriber has made durable what it has read before `next`.
+    fn committed(&self, subscription: &Subscription, next: Position) {
+        let _ = (subscription, next);
+    }
 }
 
 /// A cursor's reader.
@@ -44,6 +56,11 @@ pub trait ReadRange: Send {
 
     /// The rows and the dead letters of one subscriber; asked for once each.
     fn part(&mut self, subscription: &Subscription, stamp: &Stamp) -> (Option<Rows>, Option<RecordBatch>);
+
+    /// Whether the log is nearly full, so that its subscribers should commit soon.
+    fn is_awaited(&self) -> bool {
+        false
+    }
 }
 
 /// What happens to the subscriptions of a log.
@@ -72,6 +89,22 @@ pub enum Command {
         /// So many.
         ranges: u32,
     },
+    /// What a unit has read is durable.
+    Committed {
+        /// Whose.
+        subscription: Subscription,
+        /// Which of the unit's subscriptions.
+        attempt: Attempt,
+        /// The first position that is not.
+        next: Position,
+    },
+    /// The log is read elsewhere: the unit is to hear it, and is served no more.
+    Refer {
+        /// Who.
+        subscription: Subscription,
+        /// Which of the unit's subscriptions.
+        attempt: Attempt,
+    },
     /// A unit wants the log no longer, or its connection is gone.
     Unsubscribe {
         /// Who.
@@ -81,6 +114,17 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Nobody reads the log here: says so to whoever subscribes.
+    pub(crate) fn refuse(self) {
+        if let Self::Subscribe { subscription, attempt, to, .. } = self {
+            // Whoever has gone need not be told.
+            let _ = to.send(Message::Refused { subscription, attempt, reason: Refusal::NotReader });
+        }
+    }
+}
+
+/// A subscription's way back.
 struct Outlet {
     attempt: Attempt,
     stamp: Stamp,
@@ -91,6 +135,14 @@ struct Open {
     reader: Box<dyn RangeReader>,
     /// What it reads next.
     at: Position,
+}
+
+impl Open {
+    /// Whether a cursor will go on with it: none does at the end of a log.
+    fn is_of_use(&self, cursors: &Cursors<Subscription>) -> bool {
+        let goes_on_here = |cursor: LogProgress| cursor.next == self.at && !cursor.has_ended();
+        [Which::Main, Which::CatchUp].into_iter().filter_map(|which| cursors.cursor(which)).any(goes_on_here)
+    }
 }
 
 /// A read on its way, which may wait at the log's end for as long as nothing comes.
@@ -106,36 +158,43 @@ struct Done {
     result: Result<(Box<dyn RangeReader>, Box<dyn ReadRange>)>,
 }
 
-/// Serves one log until its commands end.
+/// Serves one log. Whoever still subscribes when it is dropped hears that this is no reader of the log.
 pub struct LogServer {
+    commands: mpsc::UnboundedReceiver<Command>,
     source: Arc<dyn RangeSource>,
     clock: SharedClock,
     cursors: Cursors<Subscription>,
     outlets: BTreeMap<Subscription, Outlet>,
     /// Readers that stand still.
-    open: BTreeMap<Which, Open>,
+    open: Vec<Open>,
     reading: BTreeMap<Which, Reading>,
 }
 
 impl LogServer {
-    /// A log that nobody reads yet.
-    pub fn new(source: Arc<dyn RangeSource>, clock: SharedClock) -> Self {
+    /// A log that nobody reads yet. A level subscriber without credit is waited for while `patience` lasts.
+    pub fn new(
+        source: Arc<dyn RangeSource>,
+        clock: SharedClock,
+        patience: Duration,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
         Self {
+            commands,
             source,
             clock,
-            cursors: Cursors::default(),
+            cursors: Cursors::new(patience),
             outlets: BTreeMap::new(),
-            open: BTreeMap::new(),
+            open: Vec::new(),
             reading: BTreeMap::new(),
         }
     }
 
-    /// Serves.
-    pub async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+    /// Serves until the commands end.
+    pub async fn run(mut self) {
         loop {
             let patience = self.start_reads();
             tokio::select! {
-                command = commands.recv() => match command {
+                command = self.commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
                 },
@@ -156,6 +215,7 @@ impl LogServer {
         // A cursor that was moved has no use for what is read elsewhere, and must not wait for it.
         let cursors = &self.cursors;
         self.reading.retain(|which, reading| cursors.cursor(*which).is_some_and(|cursor| cursor.next == reading.from));
+        self.open.retain(|open| open.is_of_use(cursors));
         let mut wake = None;
         for which in [Which::Main, Which::CatchUp] {
             if self.reading.contains_key(&which) {
@@ -174,13 +234,14 @@ impl LogServer {
     }
 
     fn read(&mut self, which: Which, from: LogProgress, until: Option<Position>) {
-        let open = self.open.remove(&which).filter(|open| open.at == from.next).map(|open| open.reader);
-        let source = self.source.clone();
+        let open = self.open.iter().position(|open| open.at == from.next);
+        let open = open.map(|index| self.open.swap_remove(index).reader);
+        let (source, cuts) = (self.source.clone(), self.cursors.cuts(which, from.next));
         let read = Box::pin(async move {
             let read = async {
                 let mut reader = match open {
                     Some(reader) => reader,
-                    None => source.open(from).await?,
+                    None => source.open(from, cuts).await?,
                 };
                 let range = reader.read(until).await?;
                 Ok((reader, range))
@@ -196,9 +257,12 @@ impl LogServer {
             Ok((reader, mut range)) => {
                 let after = range.after();
                 let served = self.cursors.served(which, from.next, after, self.clock.monotonic());
-                self.open.insert(which, Open { reader, at: after.next });
+                self.open.push(Open { reader, at: after.next });
                 for subscription in served {
                     self.send(subscription, from.next, after, Some(&mut *range));
+                }
+                if let Some(least) = self.cursors.least() {
+                    self.source.served(least);
                 }
             }
             Err(error) => self.refuse_all(which, from, &error),
@@ -220,9 +284,10 @@ impl LogServer {
         range: Option<&mut (dyn ReadRange + 'static)>,
     ) {
         let Some(Outlet { attempt, stamp, to }) = self.outlets.get(&subscription) else { return };
+        let awaited = range.as_ref().is_some_and(|range| range.is_awaited());
         let (rows, dead_letters) = range.map(|range| range.part(&subscription, stamp)).unwrap_or_default();
         let (attempt, stamp, id) = (*attempt, stamp.clone(), subscription.clone());
-        let range = Range { subscription, attempt, stamp, from, after, rows, dead_letters };
+        let range = Range { subscription, attempt, stamp, from, after, rows, dead_letters, awaited };
         if to.send(Message::Range(range)).is_err() {
             self.forget(&id);
         }
@@ -235,12 +300,15 @@ impl LogServer {
             _ => Refusal::Failed { detail: error.to_string() },
         };
         for subscription in self.cursors.served_by(which, from.next) {
-            if let Some(Outlet { attempt, to, .. }) = self.outlets.get(&subscription) {
-                let (attempt, reason, id) = (*attempt, reason.clone(), subscription.clone());
-                // Whoever has gone need not be told.
-                let _ = to.send(Message::Refused { subscription: id, attempt, reason });
-            }
-            self.forget(&subscription);
+            self.refuse(subscription, reason.clone());
+        }
+    }
+
+    fn refuse(&mut self, subscription: Subscription, reason: Refusal) {
+        self.cursors.unsubscribe(&subscription);
+        if let Some(Outlet { attempt, to, .. }) = self.outlets.remove(&subscription) {
+            // Whoever has gone need not be told.
+            let _ = to.send(Message::Refused { subscription, attempt, reason });
         }
     }
 
@@ -258,11 +326,18 @@ impl LogServer {
             Command::Grant { subscription, attempt, ranges } if self.is_current(&subscription, attempt) => {
                 self.cursors.grant(&subscription, ranges);
             }
+            Command::Committed { subscription, attempt, next } if self.is_current(&subscription, attempt) => {
+                self.source.committed(&subscription, next);
+            }
+            Command::Refer { subscription, attempt } if self.is_current(&subscription, attempt) => {
+                self.refuse(subscription, Refusal::NotReader);
+            }
             Command::Unsubscribe { subscription, attempt } if self.is_current(&subscription, attempt) => {
                 self.forget(&subscription);
             }
             // Of an owner before, or a connection before.
-            Command::Grant { .. } | Command::Unsubscribe { .. } => {}
+            Command::Grant { .. } | Command::Committed { .. } | Command::Refer { .. } | Command::Unsubscribe { .. } => {
+            }
         }
     }
 
@@ -284,6 +359,19 @@ impl LogServer {
     fn forget(&mut self, subscription: &Subscription) {
         self.outlets.remove(subscription);
         self.cursors.unsubscribe(subscription);
+    }
+}
+
+impl Drop for LogServer {
+    fn drop(&mut self) {
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            self.command(command);
+        }
+        for (subscription, Outlet { attempt, to, .. }) in std::mem::take(&mut self.outlets) {
+            // Whoever has gone need not be told.
+            let _ = to.send(Message::Refused { subscription, attempt, reason: Refusal::NotReader });
+        }
     }
 }
 

@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use thalweg_core::position::Position;
 use thalweg_core::progress::{LogProgress, Offer, offer};
+use thalweg_core::time::Watermark;
 
 use crate::message::{Attempt, Refusal, Stamp};
-
-/// Longest pause before a unit subscribes again after a reader failed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The first pause; each failure in a row doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+use crate::pauses::Pauses;
 
 /// A unit's view of one log.
 #[derive(Clone, Debug)]
@@ -19,7 +16,7 @@ pub struct Subscriber {
     attempt: Attempt,
     stamp: Stamp,
     accepted: LogProgress,
-    failures: u32,
+    pauses: Pauses,
 }
 
 /// What to do with a range.
@@ -49,7 +46,7 @@ pub enum OnRefusal {
 impl Subscriber {
     /// A unit at `accepted`, which is `V` after a start. `attempt` is the first of its owner's.
     pub fn new(attempt: Attempt, stamp: Stamp, accepted: LogProgress) -> Self {
-        Self { attempt, stamp, accepted, failures: 0 }
+        Self { attempt, stamp, accepted, pauses: Pauses::default() }
     }
 
     /// The number of the subscription that counts.
@@ -78,7 +75,7 @@ impl Subscriber {
         match offer(self.accepted.next, from, after.next) {
             Offer::Take => {
                 self.accepted = after;
-                self.failures = 0;
+                self.pauses.succeeded();
                 OnRange::Take
             }
             Offer::Skip => OnRange::Drop,
@@ -100,9 +97,14 @@ impl Subscriber {
 
     /// The connection to the reader is gone, or there was none.
     pub fn on_disconnected(&mut self) -> OnRefusal {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        OnRefusal::FindReader(pause)
+        OnRefusal::FindReader(self.pauses.failed())
+    }
+
+    /// The range that came last has rows of windows that the unit has closed: it is not taken after all. The next
+    /// subscription starts before it, and says up to where windows are closed.
+    pub fn take_back(&mut self, before: LogProgress, closed: Watermark) {
+        (self.accepted, self.stamp.closed) = (before, closed);
+        self.attempt.count += 1;
     }
 
     /// The next subscription: what answers earlier ones counts no more.
@@ -120,7 +122,12 @@ mod tests {
     use super::*;
 
     fn stamp(plan: u8) -> Stamp {
-        Stamp { plan: format!("plan-{plan}"), layout: 1, incarnation: Incarnation(1) }
+        Stamp {
+            plan: format!("plan-{plan}").into(),
+            layout: 1,
+            incarnation: Incarnation(1),
+            closed: Watermark::UNKNOWN,
+        }
     }
 
     fn attempt(count: u64) -> Attempt {
@@ -166,14 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_tries_again_soon_then_each_second_until_something_comes() {
+    fn a_unit_tries_again_after_growing_pauses_until_something_comes() {
         let mut unit = Subscriber::new(attempt(0), stamp(0), at(0));
-        let pauses: Vec<_> = (0..8).map(|_| unit.on_disconnected()).collect();
-        assert_eq!(pauses[0], OnRefusal::FindReader(FIRST_PAUSE));
-        assert_eq!(pauses[1], OnRefusal::FindReader(FIRST_PAUSE * 2));
-        assert_eq!(pauses[7], OnRefusal::FindReader(LONGEST_PAUSE));
+        let mut pauses = Pauses::default();
+        for _ in 0..8 {
+            assert_eq!(unit.on_disconnected(), OnRefusal::FindReader(pauses.failed()));
+        }
         assert_eq!(unit.on_range(attempt(0), &stamp(0), Position::START, at(3)), OnRange::Take);
-        assert_eq!(unit.on_disconnected(), OnRefusal::FindReader(FIRST_PAUSE));
+        assert_eq!(unit.on_disconnected(), OnRefusal::FindReader(Pauses::default().failed()));
     }
 
     #[test]
@@ -182,6 +189,6 @@ mod tests {
         let lost = Refusal::DataLoss { detail: "it starts at 0.5".to_owned() };
         assert_eq!(unit.on_refused(attempt(0), lost), OnRefusal::DataLoss("it starts at 0.5".to_owned()));
         assert_eq!(unit.on_refused(attempt(0), Refusal::Superseded), OnRefusal::ReadAnew);
-        assert_eq!(unit.on_refused(attempt(0), Refusal::NotReader), OnRefusal::FindReader(FIRST_PAUSE));
+        assert_eq!(unit.on_refused(attempt(0), Refusal::NotReader), OnRefusal::FindReader(Pauses::default().failed()));
     }
 }

@@ -33,6 +33,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run the units that a cluster assigns to this process: what worker pods do
     Worker(WorkerArgs),
+    /// Share a pipeline out to workers on this machine: what the operator does in a cluster
+    DevCoordinator(CoordinatorArgs),
     /// Check manifests and their SQL; print every problem with its place
     Check(CheckArgs),
     /// Show how pipelines would run: stages, units, keys, columns that are read, what is exact, what commits cost
@@ -96,11 +98,23 @@ pub struct RunArgs {
 #[command(after_help = "\
 The operator sets all of this in the pods that it makes. A worker takes a free slot (a Lease), owns the units that its
 StreamAssignment names, and commits and leaves on SIGTERM. Logs are JSON on standard error; --log is `info` by default.
-Port --http-port serves /metrics, /healthz and /readyz, port --report-port serves /report.")]
+Port --http-port serves /metrics, /healthz and /readyz, port --report-port serves /report.
+
+Without Kubernetes, workers and `thalweg dev-coordinator` share a folder:
+  thalweg worker --folder ./run --pipeline trips     as often as there are to be workers")]
 pub struct WorkerArgs {
-    /// The namespace of the pipeline
-    #[arg(long, env = "THALWEG_NAMESPACE", value_name = "NAME", hide_env_values = true)]
-    pub namespace: String,
+    /// The folder that `thalweg dev-coordinator` writes, in place of an API server
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// The namespace of the pipeline; with --folder, `default` where none is given
+    #[arg(
+        long,
+        env = "THALWEG_NAMESPACE",
+        value_name = "NAME",
+        hide_env_values = true,
+        required_unless_present = "folder"
+    )]
+    pub namespace: Option<String>,
     /// The pipeline
     #[arg(long, env = "THALWEG_PIPELINE", value_name = "NAME", hide_env_values = true)]
     pub pipeline: String,
@@ -110,36 +124,90 @@ pub struct WorkerArgs {
     /// Its StreamAssignment; by default the pipeline's name
     #[arg(long, env = "THALWEG_ASSIGNMENT", value_name = "NAME", hide_env_values = true)]
     pub assignment: Option<String>,
-    /// The pod's UID: with the number of this start, it names the process
-    #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
-    pub pod_uid: String,
-    /// The pod's address
-    #[arg(long, env = "POD_IP", value_name = "IP", hide_env_values = true)]
-    pub pod_ip: IpAddr,
+    /// The pod's UID: with the number of this start, it names the process; with --folder, a new one
+    #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true, required_unless_present = "folder")]
+    pub pod_uid: Option<String>,
+    /// The pod's address; with --folder, 127.0.0.1 where none is given
+    #[arg(long, env = "POD_IP", value_name = "IP", hide_env_values = true, required_unless_present = "folder")]
+    pub pod_ip: Option<IpAddr>,
     /// Where state is kept: s3://BUCKET/PREFIX, or a folder. Overrides `state.url`
     #[arg(long, env = "THALWEG_STATE_URL", value_name = "URL", hide_env_values = true)]
     pub state: Option<String>,
-    /// A folder with the plan: its hash in `plan`, its manifests in `resources.yaml`
-    #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/plan")]
-    pub plan: PathBuf,
+    /// A folder with the plan: its hash in `plan`, its manifests in `resources.yaml`; by default /etc/thalweg/plan, or what
+    /// the coordinator has written
+    #[arg(long, value_name = "DIR")]
+    pub plan: Option<PathBuf>,
     /// A folder with Secrets as Kubernetes mounts them: DIR/NAME/KEY
     #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/secrets")]
     pub secrets: PathBuf,
     /// A folder with ConfigMaps as Kubernetes mounts them: DIR/NAME/KEY
     #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/configs")]
     pub configs: PathBuf,
-    /// A file that outlives the container and not the pod, where starts are counted
-    #[arg(long, value_name = "FILE", default_value = "/tmp/thalweg-starts")]
-    pub starts: PathBuf,
-    /// Port of metrics and probes
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
-    pub http_port: u16,
-    /// Port of the report
-    #[arg(long, value_name = "PORT", default_value_t = 8081)]
-    pub report_port: u16,
+    /// A file that outlives the container and not the pod, where starts are counted; by default /tmp/thalweg-starts, and
+    /// none with --folder
+    #[arg(long, value_name = "FILE")]
+    pub starts: Option<PathBuf>,
+    /// Port of metrics and probes; by default 8080, or any that is free with --folder
+    #[arg(long, value_name = "PORT")]
+    pub http_port: Option<u16>,
+    /// Port of the report; by default 8081, or any that is free with --folder
+    #[arg(long, value_name = "PORT")]
+    pub report_port: Option<u16>,
+    /// Port of the exchange with other workers; by default 8443, or any that is free with --folder
+    #[arg(long, value_name = "PORT")]
+    pub data_port: Option<u16>,
     /// Threads that decode and aggregate; by default one a core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+}
+
+/// `thalweg dev-coordinator`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg dev-coordinator --folder ./run trips.yaml --workers 3      then start three:
+  thalweg worker --folder ./run --pipeline trips
+  thalweg dev-coordinator --folder ./run --pipeline trips --move 0/1=trips-2    hand a unit over
+  thalweg dev-coordinator --folder ./run --pipeline trips --move all=trips-0
+  thalweg dev-coordinator --folder ./run --pipeline trips --read trips/0=trips-1
+  thalweg dev-coordinator --folder ./run --pipeline trips --pause               and later --resume
+
+For development and tests: one machine, one folder. It decides as the operator does, and workers do without it while nothing
+changes. State has to lie where all workers reach it: `state.url`, or --state.")]
+pub struct CoordinatorArgs {
+    /// Manifests: files, or folders with *.yaml, *.yml and *.json
+    #[arg(value_name = "PATH", required_unless_present_any = ["moves", "read", "pause", "resume"])]
+    pub paths: Vec<PathBuf>,
+    /// The folder that it shares with workers
+    #[arg(long, value_name = "DIR")]
+    pub folder: PathBuf,
+    /// How many workers; otherwise `scaling` says it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub workers: Option<u16>,
+    /// Where state is kept: s3://BUCKET/PREFIX, or a folder. Overrides `state.url`
+    #[arg(long, value_name = "URL")]
+    pub state: Option<String>,
+    /// How long a worker may be silent before others get its units
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub silence: u16,
+    /// The namespace of the pipeline that an order is for
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    /// The pipeline that an order is for
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    /// Hand a unit over to a worker, or `all`
+    #[arg(long = "move", id = "moves", value_name = "UNIT=SLOT", group = "order", requires = "pipeline")]
+    pub to_move: Option<String>,
+    /// Have a worker read a split
+    #[arg(long, value_name = "SOURCE/SPLIT=SLOT", group = "order", requires = "pipeline")]
+    pub read: Option<String>,
+    /// Have all workers commit and wait
+    #[arg(long, group = "order", requires = "pipeline")]
+    pub pause: bool,
+    /// Go on after --pause
+    #[arg(long, group = "order", requires = "pipeline")]
+    pub resume: bool,
 }
 
 /// `thalweg check`

@@ -6,7 +6,7 @@ use thalweg_sql::stages::{InputFrom, Stage, StageKind};
 
 use super::args::{CheckArgs, Output};
 use super::{Exit, print, tell};
-use crate::job::{Mounted, plan_declared, plan_manifests};
+use crate::job::{Found, Mounted, plan_declared, plan_manifests};
 
 /// Checks manifests and their SQL.
 pub fn check(args: &CheckArgs) -> Exit {
@@ -24,19 +24,22 @@ pub fn check(args: &CheckArgs) -> Exit {
             };
             print(&format!("{found}: {}\n", names.join(", ")))
         }
-        (Ok(found), Output::Json) => {
-            let pipelines = found.pipelines.iter().map(|pipeline| {
-                let stages: Vec<_> = pipeline.plan.stages.iter().map(stage).collect();
-                json!({"namespace": pipeline.resolved.namespace, "name": pipeline.resolved.name, "stages": stages})
-            });
-            let pipelines: Vec<_> = pipelines.collect();
-            print(&format!("{}\n", json!({"problems": [], "pipelines": pipelines})))
-        }
+        (Ok(found), Output::Json) => print(&format!("{}\n", answer(&found))),
         (Err(problems), output) => {
             report(&problems, output);
             Exit::Wrong
         }
     }
+}
+
+/// What is said of manifests that are right.
+pub fn answer(found: &Found) -> Value {
+    let pipelines = found.pipelines.iter().map(|pipeline| {
+        let stages: Vec<_> = pipeline.plan.stages.iter().map(stage).collect();
+        json!({"namespace": pipeline.resolved.namespace, "name": pipeline.resolved.name, "stages": stages})
+    });
+    let pipelines: Vec<_> = pipelines.collect();
+    json!({"problems": [], "pipelines": pipelines})
 }
 
 /// A stage, as far as others decide from it: what its units are, what it reads, what it gives, and whether its state fits.

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod coordinator;
 mod explain;
 mod generate;
 mod progress;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
     let exit = match args.command {
         Command::Run(args) => run::run(args),
         Command::Worker(args) => worker::run(args),
+        Command::DevCoordinator(args) => coordinator::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Generate(args) => generate::generate(&args),
@@ -61,13 +63,19 @@ pub fn main() -> ExitCode {
 enum Logs {
     /// People: lines, and only what is amiss.
     People,
+    /// People who look at how work is shared out: lines, and what changes.
+    Developers,
     /// A cluster's collector: an object a line, with the pipeline and the unit that it speaks of.
     Collector,
 }
 
 impl Logs {
     fn of(command: &Command) -> Self {
-        if matches!(command, Command::Worker(_)) { Self::Collector } else { Self::People }
+        match command {
+            Command::Worker(_) => Self::Collector,
+            Command::DevCoordinator(_) => Self::Developers,
+            _ => Self::People,
+        }
     }
 }
 
@@ -75,12 +83,12 @@ fn log_to_stderr(filter: Option<&str>, logs: Logs) -> Result<(), ParseError> {
     // What the Kafka client says we tell in our own words, or it is no fault: a broker that is away, a client dropped.
     let usual = match logs {
         Logs::People => "warn,krafka=off",
-        Logs::Collector => "info,krafka=off",
+        Logs::Developers | Logs::Collector => "info,krafka=off",
     };
     let filter = EnvFilter::try_new(filter.unwrap_or(usual))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match logs {
-        Logs::People => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        Logs::People | Logs::Developers => log.with_ansi(std::io::stderr().is_terminal()).init(),
         Logs::Collector => log.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(())

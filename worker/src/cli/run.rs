@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thalweg_core::clock::{SharedClock, SystemClock};
 use thalweg_core::unit::RunId;
+use thalweg_state::Sharing;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,6 @@ use super::summary::Summary;
 use super::{Exit, check, print, tell};
 use crate::job::{Found, Mounted, Roots, Settings, build, plan_manifests};
 use crate::runtime::counters::{Counters, Watched};
-use crate::runtime::ownership::Ownership;
 use crate::runtime::{self, Job};
 use crate::{memory, metrics};
 
@@ -67,11 +67,12 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
     let clock: SharedClock = Arc::new(SystemClock::new());
     let settings = Settings {
         state: args.state,
+        sharing: Sharing::Alone,
         fresh: args.fresh,
         secrets: Mounted::together(args.secrets),
         threads,
+        plan_hash: "run".into(),
         run_id: RunId(uuid::Uuid::new_v4().to_string()),
-        ownership: Ownership::Own,
         clock: clock.clone(),
     };
     survive_file_size_limits();

@@ -1,15 +1,24 @@
-//! `thalweg worker`: the process of a worker's pod.
+//! `thalweg worker`: the process of a worker's pod, or one of several on a machine.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thalweg_core::clock::SystemClock;
+use thalweg_crds::manifest::load::DEFAULT_NAMESPACE;
 
 use super::args::WorkerArgs;
 use super::run::{cores, runtime_of, survive_file_size_limits};
 use super::signals::stop_on_signals;
 use super::{Exit, tell};
-use crate::cluster::{self, Settings};
+use crate::cluster::folder::PipelineFolder;
+use crate::cluster::{self, Place, Settings};
 use crate::job::Mounted;
+
+/// Where a pod has its plan mounted.
+const PLAN: &str = "/etc/thalweg/plan";
+/// Where a pod counts its starts.
+const STARTS: &str = "/tmp/thalweg-starts";
 
 /// Owns the units that the assignment names, until it is told to end.
 pub fn run(args: WorkerArgs) -> Exit {
@@ -21,22 +30,7 @@ pub fn run(args: WorkerArgs) -> Exit {
             return Exit::Failed;
         }
     };
-    let settings = Settings {
-        slot_prefix: args.slot_prefix.unwrap_or_else(|| args.pipeline.clone()),
-        assignment: args.assignment.unwrap_or_else(|| args.pipeline.clone()),
-        namespace: args.namespace,
-        pipeline: args.pipeline,
-        pod_uid: args.pod_uid,
-        pod_ip: args.pod_ip,
-        plan: args.plan,
-        // An empty variable is how a manifest says "none".
-        state: args.state.filter(|url| !url.is_empty()),
-        mounted: Mounted::apart(args.secrets, args.configs),
-        starts: args.starts,
-        http_port: args.http_port,
-        report_port: args.report_port,
-        threads,
-    };
+    let settings = settings(args, threads);
     runtime.block_on(async {
         survive_file_size_limits();
         let terminate = stop_on_signals(|| tracing::info!("told to end: committing what was read"));
@@ -48,4 +42,32 @@ pub fn run(args: WorkerArgs) -> Exit {
             }
         }
     })
+}
+
+/// What a pod is told by its operator, or by nobody: then this machine has as many workers as somebody starts.
+fn settings(args: WorkerArgs, threads: usize) -> Settings {
+    let namespace = args.namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    let folder = args.folder.map(|folder| PipelineFolder::new(&folder, &namespace, &args.pipeline));
+    let is_alone = folder.is_some();
+    let port = |asked: Option<u16>, of_pods: u16| asked.unwrap_or(if is_alone { 0 } else { of_pods });
+    let mounted = folder.as_ref().map_or_else(|| PathBuf::from(PLAN), PipelineFolder::plan);
+    let starts = args.starts.or_else(|| (!is_alone).then(|| PathBuf::from(STARTS)));
+    Settings {
+        slot_prefix: args.slot_prefix.unwrap_or_else(|| args.pipeline.clone()),
+        assignment: args.assignment.unwrap_or_else(|| args.pipeline.clone()),
+        namespace,
+        pipeline: args.pipeline,
+        pod_uid: args.pod_uid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        pod_ip: args.pod_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        plan: args.plan.unwrap_or(mounted),
+        // An empty variable is how a manifest says "none".
+        state: args.state.filter(|url| !url.is_empty()),
+        mounted: Mounted::apart(args.secrets, args.configs),
+        starts,
+        http_port: port(args.http_port, 8080),
+        report_port: port(args.report_port, 8081),
+        data_port: port(args.data_port, 8443),
+        threads,
+        place: folder.map_or(Place::Cluster, Place::Folder),
+    }
 }

@@ -1,14 +1,16 @@
 //! What the operator, probes and Prometheus are told of a worker.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use thalweg_core::error::ErrorKind;
+use thalweg_core::log::SplitId;
 use thalweg_core::unit::{Epoch, RunId, UnitId};
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::{self, Slot};
-use thalweg_crds::report::{CommitReport, Failure, Report, UnitReport, WorkerState};
+use thalweg_crds::report::{CommitReport, Failure, ListedSource, Report, SplitReport, UnitReport, WorkerState};
 
 use crate::runtime::RunError;
 use crate::runtime::counters::{Counters, UnitCounters, Watched};
@@ -23,11 +25,27 @@ pub struct Board {
 #[derive(Default)]
 struct Now {
     slot: Option<Slot>,
-    state: WorkerState,
     failure: Option<Failure>,
-    /// The unit that could not be taken, at which epoch it was assigned, and which its state holds.
-    refused: Option<(UnitId, Epoch, Epoch)>,
     job: Option<Watched>,
+    /// Units that it holds, and whether all their input was read and delivered.
+    held: BTreeMap<UnitId, Held>,
+    /// Units that could not be taken.
+    refused: BTreeMap<UnitId, Refused>,
+    splits: Vec<SplitReport>,
+    listed: BTreeMap<String, ListedSource>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Running,
+    Completed,
+}
+
+/// At which epoch a unit was assigned, which its state holds, and what that means.
+struct Refused {
+    assigned: Epoch,
+    stored: Epoch,
+    error: String,
 }
 
 impl Board {
@@ -46,11 +64,51 @@ impl Board {
         self.now().slot = slot.cloned();
     }
 
-    /// It owns its units and runs.
+    /// Its job runs.
     pub fn runs(&self, name: String, counters: Arc<Counters>) {
         let mut now = self.now();
-        (now.state, now.failure, now.refused) = (WorkerState::Running, None, None);
-        now.job = Some(Watched { name, counters });
+        *now = Now { slot: now.slot.take(), job: Some(Watched { name, counters }), ..Now::default() };
+    }
+
+    /// It has a unit, and runs it.
+    pub fn owns(&self, unit: UnitId) {
+        let mut now = self.now();
+        now.refused.remove(&unit);
+        now.held.insert(unit, Held::Running);
+    }
+
+    /// All input of a unit was read and delivered.
+    pub fn has_completed(&self, unit: UnitId) {
+        self.now().held.insert(unit, Held::Completed);
+    }
+
+    /// It could not take a unit that was assigned at one epoch, whose state holds another.
+    pub fn was_refused(&self, unit: UnitId, assigned: Epoch, stored: Epoch, error: String) {
+        self.now().refused.insert(unit, Refused { assigned, stored, error });
+    }
+
+    /// It has closed a unit, or has none of it.
+    pub fn let_go(&self, unit: UnitId) {
+        let mut now = self.now();
+        now.held.remove(&unit);
+        now.refused.remove(&unit);
+    }
+
+    /// Whether it has no unit.
+    pub fn holds_none(&self) -> bool {
+        self.now().held.is_empty()
+    }
+
+    /// It reads these splits.
+    pub fn reads(&self, splits: Vec<SplitReport>) {
+        self.now().splits = splits;
+    }
+
+    /// It has listed the splits of a source.
+    pub fn lists(&self, source: &str, splits: Vec<SplitId>, complete: bool) {
+        let splits = splits.iter().map(|split| ids::SplitId(split.as_str().to_owned())).collect();
+        let listed = ListedSource { source: source.to_owned(), splits, complete };
+        self.now().listed.insert(source.to_owned(), listed);
     }
 
     /// It has closed its units and waits.
@@ -59,26 +117,16 @@ impl Board {
         *now = Now { slot: now.slot.take(), ..Now::default() };
     }
 
-    /// All input of its units was read and delivered.
-    pub fn has_completed(&self) {
-        self.now().state = WorkerState::Completed;
-    }
-
     /// It stands still.
     pub fn has_failed(&self, error: &RunError) {
         let mut now = self.now();
-        (now.state, now.job) = (WorkerState::Failed, None);
-        now.failure = Some(failure(error));
-        now.refused = match error {
-            RunError::Superseded { unit, assigned, stored } => Some((*unit, *assigned, *stored)),
-            _ => None,
-        };
+        *now = Now { slot: now.slot.take(), failure: Some(failure(error)), ..Now::default() };
     }
 
     /// Whether it does what it was asked to do. A worker that waits is not: whoever replaces a pod waits until the new
-    /// one has the units.
+    /// one has units.
     pub fn is_ready(&self) -> bool {
-        matches!(self.now().state, WorkerState::Running | WorkerState::Completed)
+        matches!(self.now().state(), WorkerState::Running | WorkerState::Completed)
     }
 
     /// The pipelines that run, for metrics.
@@ -89,24 +137,38 @@ impl Board {
     /// What `/report` answers.
     pub fn report(&self) -> Report {
         let now = self.now();
-        let owned = now.job.iter().flat_map(|job| job.counters.units()).collect::<Vec<_>>();
+        let counted = now.job.iter().flat_map(|job| job.counters.units());
+        let owned: Vec<_> = counted.filter(|(unit, _)| now.held.contains_key(unit)).collect();
         let mut units: Vec<_> = owned.iter().map(|(unit, counters)| owned_unit(*unit, counters)).collect();
-        units.extend(now.refused.map(|(unit, assigned, stored)| UnitReport {
-            unit: written(unit),
-            epoch: written_epoch(assigned),
-            stored_epoch: Some(written_epoch(stored)),
-            error: now.failure.as_ref().map(|failure| failure.message.clone()),
+        units.extend(now.refused.iter().map(|(unit, refused)| UnitReport {
+            unit: written(*unit),
+            epoch: written_epoch(refused.assigned),
+            stored_epoch: Some(written_epoch(refused.stored)),
+            error: Some(refused.error.clone()),
             ..UnitReport::default()
         }));
         Report {
             run_id: self.run_id.clone(),
             slot: now.slot.clone(),
             plan: self.plan.clone(),
-            state: now.state,
+            state: now.state(),
             failure: now.failure.clone(),
+            splits: now.splits.clone(),
             units,
+            listed: now.listed.values().cloned().collect(),
             commit: oldest_commit(&owned),
             ..Report::default()
+        }
+    }
+}
+
+impl Now {
+    fn state(&self) -> WorkerState {
+        match () {
+            () if self.failure.is_some() => WorkerState::Failed,
+            () if self.held.is_empty() => WorkerState::Waiting,
+            () if self.held.values().all(|held| *held == Held::Completed) => WorkerState::Completed,
+            () => WorkerState::Running,
         }
     }
 }
@@ -176,12 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_runs_is_ready_and_reports_its_units_and_their_oldest_commit() {
+    fn a_worker_with_units_is_ready_and_reports_them_and_their_oldest_commit() {
         let (board, counters) = (board(), Arc::new(Counters::default()));
-        assert!(!board.is_ready());
-        let first = counters.acquired(UNIT, Epoch(4));
-        let second = counters.acquired(UnitId { index: 3, ..UNIT }, Epoch(4));
+        let (one, two) = (UNIT, UnitId { index: 3, ..UNIT });
+        let first = counters.acquired(one, Epoch(4));
+        let second = counters.acquired(two, Epoch(4));
         board.runs("a.p".to_owned(), counters);
+        assert!(!board.is_ready(), "without units it has nothing to do");
+        [one, two].into_iter().for_each(|unit| board.owns(unit));
         assert!(board.is_ready());
         first.committed(2_000, Duration::from_millis(5));
         assert_eq!(board.report().commit, None, "a unit has not committed");
@@ -191,20 +255,37 @@ mod tests {
         let units: Vec<_> = report.units.iter().map(|unit| (unit.unit.index, unit.epoch.0, unit.commits)).collect();
         assert_eq!(units, [(2, 4, 1), (3, 4, 1)]);
         assert_eq!((report.slot.expect("held").0.as_str(), report.state), ("p-0", WorkerState::Running));
+        board.has_completed(one);
+        assert_eq!(board.report().state, WorkerState::Running);
+        board.has_completed(two);
+        assert_eq!((board.report().state, board.report().units.len()), (WorkerState::Completed, 2));
+        board.let_go(two);
+        assert_eq!(board.report().units.len(), 1);
     }
 
     #[test]
-    fn a_worker_whose_unit_was_taken_over_reports_the_epoch_that_its_state_holds() {
+    fn a_unit_that_was_taken_over_is_reported_with_the_epoch_that_its_state_holds() {
         let board = board();
-        board.has_failed(&RunError::Superseded { unit: UNIT, assigned: Epoch(3), stored: Epoch(7) });
+        board.was_refused(UNIT, Epoch(3), Epoch(7), "taken over".to_owned());
         let report = board.report();
-        assert!(!board.is_ready());
         let unit = report.units.first().expect("refused");
         assert_eq!((unit.epoch.0, unit.stored_epoch), (3, Some(ids::Epoch(7))));
-        assert_eq!(report.failure.expect("it says why").reason, "UnitsMoving");
+        assert_eq!((unit.error.as_deref(), report.state), (Some("taken over"), WorkerState::Waiting));
         board.waits();
         assert_eq!(board.report().units, []);
         assert!(board.report().slot.is_some());
+    }
+
+    #[test]
+    fn what_is_listed_and_read_is_reported_by_source() {
+        let board = board();
+        let split = |name: &str| SplitId::new(name);
+        board.lists("trips", vec![split("1"), split("0")], true);
+        board.reads(vec![SplitReport { split: ids::SplitId("1".to_owned()), ..SplitReport::default() }]);
+        let report = board.report();
+        let listed = report.listed.first().expect("one source");
+        assert!(listed.complete && listed.splits.iter().map(|split| split.0.as_str()).eq(["1", "0"]));
+        assert_eq!(report.splits.first().map(|split| split.split.0.as_str()), Some("1"));
     }
 
     #[test]

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::Error;
 use thalweg_core::unit::RunId;
+use thalweg_state::Sharing;
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use super::error::ClusterError;
 use crate::job::{self, Mounted, Planned, Roots, build, plan_manifests};
-use crate::runtime::counters::Counters;
-use crate::runtime::ownership::{Epochs, Ownership};
-use crate::runtime::{self, RunError, Running};
+use crate::runtime::{Job, RunError};
 
 /// File with the hash of the plan.
 const HASH: &str = "plan";
@@ -71,30 +69,25 @@ impl Launcher {
         format!("{}.{}", self.namespace, self.pipeline)
     }
 
-    /// Opens state and connectors, acquires the units, and starts.
+    /// Opens state and connectors.
     ///
     /// # Errors
     /// Whatever keeps the job from running.
-    pub async fn start(
-        self: &Arc<Self>,
-        epochs: Epochs,
-        stop: &CancellationToken,
-    ) -> Result<(Running, Arc<Counters>), RunError> {
+    pub async fn job(self: &Arc<Self>) -> Result<Job, RunError> {
         let planning = self.clone();
         let planned = tokio::task::spawn_blocking(move || planning.plan()).await;
         let planned = planned.map_err(|error| RunError::Internal(format!("planning stopped: {error}")))??;
         let settings = job::Settings {
             state: self.state.clone(),
+            sharing: Sharing::Assigned,
             fresh: false,
             secrets: self.mounted.clone(),
             threads: self.threads,
+            plan_hash: self.hash.as_str().into(),
             run_id: self.run_id.clone(),
-            ownership: Ownership::Assigned(epochs),
             clock: self.clock.clone(),
         };
-        let job = build(planned, &settings, &mut *self.roots.lock().await).await?;
-        let counters = job.counters.clone();
-        Ok((runtime::start(job, stop).await?, counters))
+        build(planned, &settings, &mut *self.roots.lock().await).await
     }
 
     fn plan(&self) -> Result<Planned, RunError> {

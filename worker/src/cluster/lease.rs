@@ -1,9 +1,11 @@
-//! Slot Leases in the API server: seen, claimed, renewed, released. What to do with them is decided in [`super::slot`].
+//! Slot Leases: seen, claimed, renewed, released. What to do with them is decided in [`super::slot`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -12,9 +14,10 @@ use kube::{Api, Client, ResourceExt};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
 use thalweg_crds::ids::Slot;
+use thalweg_exchange::identity::Fingerprint;
 
-use super::Settings;
 use super::error::ClusterError;
+use super::folder::{self, Objects};
 use super::slot::{LASTS, Seen, still_holds};
 
 /// Slots that are looked for at the most.
@@ -31,46 +34,54 @@ pub struct Card {
     pub plan: String,
     /// Where other workers reach it.
     pub address: SocketAddr,
+    /// What others pin of its key.
+    pub key_fingerprint: Fingerprint,
     /// Where its report is served.
     pub report: SocketAddr,
 }
 
-/// The slot Leases of one pipeline.
-pub struct Leases {
-    api: Api<Lease>,
-    prefix: String,
-    card: Card,
-    clock: SharedClock,
-}
-
 /// What became of a write.
-#[derive(Debug)]
-pub enum Written {
-    /// It stands.
-    Done(Box<Lease>),
-    /// Somebody else wrote in between.
-    Overtaken,
-    /// The Lease is gone.
-    Gone,
-}
+pub type Written = folder::Written<Lease>;
 
-impl Leases {
-    /// The slot Leases that a worker's settings name.
-    pub fn new(client: Client, settings: &Settings, card: Card, clock: SharedClock) -> Self {
-        let api = Api::namespaced(client, &settings.namespace);
-        Self { api, prefix: settings.slot_prefix.clone(), card, clock }
-    }
-
-    /// Who claims.
-    pub fn card(&self) -> &Card {
-        &self.card
-    }
-
-    /// Every slot, by number. There is no list: a worker's Role names its Leases one by one.
+/// Where the slot Leases of one pipeline are kept.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Every slot, by number from 0.
     ///
     /// # Errors
-    /// The API server did not answer, or refuses the first slot already.
-    pub async fn all(&self) -> Result<Vec<Lease>, ClusterError> {
+    /// Nobody answered, or the first slot is refused already.
+    async fn all(&self) -> Result<Vec<Lease>, ClusterError>;
+
+    /// A slot; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    async fn get(&self, name: &str) -> Result<Option<Lease>, ClusterError>;
+
+    /// Replaces a Lease that nobody changed since it was read.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    async fn replace(&self, lease: Lease) -> Result<Written, ClusterError>;
+}
+
+/// Leases in the API server.
+pub struct ClusterStore {
+    api: Api<Lease>,
+    prefix: String,
+}
+
+impl ClusterStore {
+    /// Leases that are called `prefix`, a dash, and a number.
+    pub fn new(client: Client, namespace: &str, prefix: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace), prefix: prefix.to_owned() }
+    }
+}
+
+#[async_trait]
+impl Store for ClusterStore {
+    /// There is no list: a worker's Role names its Leases one by one.
+    async fn all(&self) -> Result<Vec<Lease>, ClusterError> {
         let mut leases = Vec::new();
         for number in 0..MOST_SLOTS {
             let name = format!("{}-{number}", self.prefix);
@@ -85,26 +96,96 @@ impl Leases {
         Ok(leases)
     }
 
+    async fn get(&self, name: &str) -> Result<Option<Lease>, ClusterError> {
+        let found = self.api.get_opt(name).await;
+        found.map_err(|error| ClusterError::api(format!("reading Lease `{name}`"), &error))
+    }
+
+    async fn replace(&self, lease: Lease) -> Result<Written, ClusterError> {
+        let name = lease.name_any();
+        match self.api.replace(&name, &PostParams::default(), &lease).await {
+            Ok(lease) => Ok(Written::Done(Box::new(lease))),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Overtaken),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
+            Err(error) => Err(ClusterError::api(format!("writing Lease `{name}`"), &error)),
+        }
+    }
+}
+
+/// Leases in a folder.
+pub struct FolderStore {
+    leases: Objects<Lease>,
+    prefix: String,
+}
+
+impl FolderStore {
+    /// Leases that are called `prefix`, a dash, and a number.
+    pub fn new(leases: Objects<Lease>, prefix: &str) -> Self {
+        Self { leases, prefix: prefix.to_owned() }
+    }
+}
+
+#[async_trait]
+impl Store for FolderStore {
+    async fn all(&self) -> Result<Vec<Lease>, ClusterError> {
+        let numbered = (0..MOST_SLOTS).map(|number| self.leases.get(&format!("{}-{number}", self.prefix)).transpose());
+        numbered.map_while(|found| found).collect()
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Lease>, ClusterError> {
+        self.leases.get(name)
+    }
+
+    async fn replace(&self, lease: Lease) -> Result<Written, ClusterError> {
+        self.leases.replace(lease).await
+    }
+}
+
+/// The slot Leases of one pipeline, as one worker writes them.
+pub struct Leases {
+    store: Arc<dyn Store>,
+    card: Card,
+    clock: SharedClock,
+}
+
+impl Leases {
+    /// Leases where they are kept, and who claims one.
+    pub fn new(store: Arc<dyn Store>, card: Card, clock: SharedClock) -> Self {
+        Self { store, card, clock }
+    }
+
+    /// Who claims.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Every slot, by number.
+    ///
+    /// # Errors
+    /// Nobody answered, or the first slot is refused already.
+    pub async fn all(&self) -> Result<Vec<Lease>, ClusterError> {
+        self.store.all().await
+    }
+
     /// Writes this worker into a Lease that nobody changed since it was read.
     ///
     /// # Errors
-    /// The API server did not answer.
+    /// Nobody answered.
     pub async fn claim(&self, lease: &Lease) -> Result<Written, ClusterError> {
-        self.write(claimed(lease, &self.card, self.now())).await
+        self.store.replace(claimed(lease, &self.card, self.now())).await
     }
 
     /// Renews a Lease that this worker holds; where somebody wrote in between, by what it says now.
     ///
     /// # Errors
-    /// The API server did not answer.
+    /// Nobody answered.
     pub async fn renew(&self, lease: &Lease) -> Result<Written, ClusterError> {
-        let written = self.write(renewed(lease, self.now())).await?;
+        let written = self.store.replace(renewed(lease, self.now())).await?;
         let Written::Overtaken = written else { return Ok(written) };
         let name = lease.name_any();
-        let found = self.api.get_opt(&name).await;
-        match found.map_err(|error| ClusterError::api(format!("reading Lease `{name}`"), &error))? {
+        match self.store.get(&name).await? {
             Some(lease) if still_holds(Some(&seen(&lease)), &self.card.run_id) => {
-                self.write(renewed(&lease, self.now())).await
+                self.store.replace(renewed(&lease, self.now())).await
             }
             Some(_) => Ok(Written::Overtaken),
             None => Ok(Written::Gone),
@@ -114,19 +195,9 @@ impl Leases {
     /// Leaves a Lease that this worker holds.
     ///
     /// # Errors
-    /// The API server did not answer.
+    /// Nobody answered.
     pub async fn release(&self, lease: &Lease) -> Result<Written, ClusterError> {
-        self.write(released(lease)).await
-    }
-
-    async fn write(&self, lease: Lease) -> Result<Written, ClusterError> {
-        let name = lease.name_any();
-        match self.api.replace(&name, &PostParams::default(), &lease).await {
-            Ok(lease) => Ok(Written::Done(Box::new(lease))),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Overtaken),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
-            Err(error) => Err(ClusterError::api(format!("writing Lease `{name}`"), &error)),
-        }
+        self.store.replace(released(lease)).await
     }
 
     fn now(&self) -> MicroTime {
@@ -154,15 +225,22 @@ fn claimed(lease: &Lease, card: &Card, now: MicroTime) -> Lease {
         spec.acquire_time = Some(now.clone());
     }
     spec.holder_identity = Some(card.run_id.0.clone());
-    spec.lease_duration_seconds = i32::try_from(LASTS.as_secs()).ok();
+    if spec.lease_duration_seconds.is_none_or(|seconds| seconds <= 0) {
+        spec.lease_duration_seconds = i32::try_from(LASTS.as_secs()).ok();
+    }
     spec.renew_time = Some(now);
     lease.metadata.annotations.get_or_insert_with(BTreeMap::new).extend(annotations(card));
     lease
 }
 
-fn annotations(card: &Card) -> [(String, String); 3] {
-    [("address", card.address.to_string()), ("report", card.report.to_string()), ("plan", card.plan.clone())]
-        .map(|(name, value)| (format!("{}/{name}", thalweg_crds::GROUP), value))
+fn annotations(card: &Card) -> [(String, String); 4] {
+    [
+        ("address", card.address.to_string()),
+        ("key-fingerprint", card.key_fingerprint.to_string()),
+        ("report", card.report.to_string()),
+        ("plan", card.plan.clone()),
+    ]
+    .map(|(name, value)| (format!("{}/{name}", thalweg_crds::GROUP), value))
 }
 
 fn renewed(lease: &Lease, now: MicroTime) -> Lease {
@@ -171,7 +249,8 @@ fn renewed(lease: &Lease, now: MicroTime) -> Lease {
     lease
 }
 
-fn released(lease: &Lease) -> Lease {
+/// The Lease without a holder.
+pub fn released(lease: &Lease) -> Lease {
     let mut lease = lease.clone();
     lease.spec.get_or_insert_with(LeaseSpec::default).holder_identity = None;
     lease
@@ -187,6 +266,7 @@ mod tests {
             pod_uid: "me".to_owned(),
             plan: "hash".to_owned(),
             address: "10.0.0.1:8443".parse().expect("an address"),
+            key_fingerprint: "0f".repeat(32).parse().expect("64 digits"),
             report: "[fd00::1]:8081".parse().expect("an address"),
         }
     }
@@ -208,6 +288,7 @@ mod tests {
         assert_eq!(annotations["thalweg.dev/report"], "[fd00::1]:8081");
         assert_eq!(annotations["thalweg.dev/address"], "10.0.0.1:8443");
         assert_eq!(annotations["thalweg.dev/plan"], "hash");
+        assert_eq!(annotations["thalweg.dev/key-fingerprint"], "0f".repeat(32));
         assert_eq!(seen(&released(&claimed)).holder, None);
     }
 
@@ -218,5 +299,12 @@ mod tests {
         let spec = twice.spec.expect("claimed");
         assert_eq!(spec.lease_transitions, Some(1));
         assert_eq!((spec.acquire_time, spec.renew_time), (Some(at(100)), Some(at(105))));
+    }
+
+    #[test]
+    fn whoever_made_a_lease_may_say_how_long_it_lasts() {
+        let mut made = Lease::default();
+        made.spec.get_or_insert_default().lease_duration_seconds = Some(3);
+        assert_eq!(seen(&claimed(&made, &card(), at(100))).lasts, Duration::from_secs(3));
     }
 }

@@ -3,28 +3,36 @@
 //! | To find | look in |
 //! |---|---|
 //! | which slot a worker takes, and when it has lost it (pure) | [`slot`] |
-//! | what an assignment asks of a worker (pure) | [`duty`] |
+//! | what an assignment asks of a worker (pure) | [`duty`], [`view`] |
 //! | what a worker does next (pure) | [`step`] |
-//! | Leases and the assignment in the API server | [`lease`], [`table`] |
-//! | from the mounted plan to a running job | [`launch`] |
+//! | Leases and the assignment, in the API server or in a folder | [`lease`], [`table`], [`folder`] |
+//! | from the mounted plan to a job | [`launch`] |
+//! | a worker's part of a job, from its start to its end | [`part`], [`member`] |
+//! | one unit, from assignment to assignment | [`keeper`] |
 //! | the loop that ties these together | [`worker`] |
 //! | what the operator, probes and Prometheus are told | [`board`], [`server`] |
 //!
-//! In this version one worker owns all units of its pipeline. Nothing here is needed for correctness of what is
-//! written: ownership is decided by epochs in each unit's state (`docs/architecture.md`, ownership protocol).
+//! Nothing here is needed for correctness of what is written: ownership is decided by epochs in each unit's state
+//! (`docs/architecture.md`, ownership protocol).
 
 mod board;
 mod duty;
 mod error;
+pub mod folder;
+mod keeper;
 mod launch;
-mod lease;
+pub mod lease;
+mod member;
+mod part;
 mod server;
-mod slot;
+pub mod slot;
 mod starts;
 mod step;
 mod table;
+mod view;
 mod worker;
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,21 +41,31 @@ use std::time::Duration;
 use kube::{Client, Config};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
+use thalweg_exchange::hub::Hub;
+use thalweg_exchange::identity::Identity;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::Mounted;
 use board::Board;
 pub use error::ClusterError;
+use folder::PipelineFolder;
 use launch::Launcher;
-use lease::{Card, Leases};
-use table::{ClusterTable, WATCH_SECONDS};
+use lease::{Card, ClusterStore, FolderStore, Leases, Store};
+use table::{ClusterTable, FolderTable, Table, WATCH_SECONDS};
 use worker::Worker;
 
-/// Port of the exchange between workers.
-const DATA_PORT: u16 = 8443;
+/// Where slots and assignment are.
+pub enum Place {
+    /// In the API server.
+    Cluster,
+    /// In a folder.
+    Folder(PipelineFolder),
+}
 
-/// What a worker's pod tells it.
+/// What a worker is told when it starts.
 pub struct Settings {
+    /// Where slots and assignment are.
+    pub place: Place,
     /// The namespace of the pipeline.
     pub namespace: String,
     /// The pipeline.
@@ -56,7 +74,7 @@ pub struct Settings {
     pub slot_prefix: String,
     /// The name of the `StreamAssignment`.
     pub assignment: String,
-    /// UID of the pod.
+    /// UID of the pod, or of the process.
     pub pod_uid: String,
     /// Address of the pod.
     pub pod_ip: IpAddr,
@@ -66,12 +84,14 @@ pub struct Settings {
     pub state: Option<String>,
     /// Secrets and ConfigMaps.
     pub mounted: Mounted,
-    /// A file that outlives a restart of the container, and not the pod.
-    pub starts: PathBuf,
+    /// A file that outlives a restart of the container, and not the pod; none, where each process has a UID of its own.
+    pub starts: Option<PathBuf>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_port: u16,
     /// Where `/report` is served.
     pub report_port: u16,
+    /// Where other workers reach it.
+    pub data_port: u16,
     /// Threads that decode and aggregate.
     pub threads: usize,
 }
@@ -81,32 +101,100 @@ pub struct Settings {
 /// # Errors
 /// What keeps the worker from beginning: no API server in sight, no plan, a port that is taken.
 pub async fn run(settings: Settings, clock: SharedClock, terminate: CancellationToken) -> Result<(), ClusterError> {
-    let run_id = RunId(format!("{}/{}", settings.pod_uid, starts::count(&settings.starts)?));
+    if !has_plan(&settings, &terminate).await {
+        return Ok(());
+    }
+    let start = settings.starts.as_deref().map_or(Ok(0), starts::count)?;
+    let run_id = RunId(format!("{}/{start}", settings.pod_uid));
     let launcher = Launcher::new(&settings, run_id.clone(), clock.clone())?;
-    let client = client().await?;
+    let (store, table) = shared(&settings).await?;
     let board = Arc::new(Board::new(&run_id, launcher.plan_hash()));
+    let pod_ip = &settings.pod_ip;
+    server::serve(pod_ip, settings.http_port, server::http(board.clone())?).await?;
+    let report_port = server::serve(pod_ip, settings.report_port, server::report(board.clone())).await?;
+    let data = Data::open(&settings).await?;
     let address = |port| SocketAddr::new(settings.pod_ip, port);
-    server::serve(&settings.pod_ip, settings.http_port, server::http(board.clone())?).await?;
-    server::serve(&settings.pod_ip, settings.report_port, server::report(board.clone())).await?;
     let card = Card {
         run_id: run_id.clone(),
         pod_uid: settings.pod_uid.clone(),
         plan: launcher.plan_hash().to_owned(),
-        address: address(DATA_PORT),
-        report: address(settings.report_port),
+        address: address(data.port),
+        key_fingerprint: data.identity.fingerprint(),
+        report: address(report_port),
     };
-    tracing::info!(run_id = run_id.0, plan = launcher.plan_hash(), "started");
-    let worker = Worker {
-        leases: Arc::new(Leases::new(client.clone(), &settings, card, clock.clone())),
-        table: Arc::new(ClusterTable::new(client, &settings.namespace, &settings.assignment)),
-        launcher: Arc::new(launcher),
-        board,
-        run_id,
-        clock,
-    };
+    tracing::info!(run_id = run_id.0, plan = launcher.plan_hash(), report = %card.report, "started");
+    let leases = Arc::new(Leases::new(store, card, clock.clone()));
+    let worker = Worker { leases, table, launcher: Arc::new(launcher), board, data: Arc::new(data), run_id, clock };
     worker.run(&terminate).await;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Where other workers reach this one.
+pub struct Data {
+    listener: std::net::TcpListener,
+    port: u16,
+    identity: Identity,
+}
+
+impl Data {
+    /// Listens, and makes the key of this process.
+    async fn open(settings: &Settings) -> Result<Self, ClusterError> {
+        let address = SocketAddr::new(server::any(&settings.pod_ip), settings.data_port);
+        let failed = |error: &dyn std::fmt::Display| ClusterError::Port {
+            address: address.to_string(),
+            said: error.to_string(),
+        };
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| failed(&error))?;
+        let port = listener.local_addr().map_err(|error| failed(&error))?.port();
+        let listener = listener.into_std().map_err(|error| failed(&error))?;
+        Ok(Self { listener, port, identity: Identity::generate().map_err(|error| failed(&error))? })
+    }
+
+    /// Takes the connections of peers for a hub, for as long as it is not dropped.
+    async fn serve(&self, hub: &Hub) -> Result<Infallible, ClusterError> {
+        let failed = |error: &dyn std::fmt::Display| ClusterError::Port {
+            address: self.port.to_string(),
+            said: error.to_string(),
+        };
+        let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
+        let listener = listener.map_err(|error| failed(&error))?;
+        hub.listen(listener, &self.identity).await.map_err(|error| failed(&error))
+    }
+}
+
+/// How often a worker looks whether its coordinator has written the plan.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits for the plan where nobody mounts it before the worker starts; not once `terminate` is cancelled.
+async fn has_plan(settings: &Settings, terminate: &CancellationToken) -> bool {
+    let mut is_told = false;
+    while matches!(settings.place, Place::Folder(_)) && !settings.plan.exists() {
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::info!(plan = %settings.plan.display(), "waiting for a coordinator to write the plan");
+        }
+        tokio::select! {
+            () = terminate.cancelled() => return false,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+    true
+}
+
+/// Slots and assignment, where they are.
+async fn shared(settings: &Settings) -> Result<(Arc<dyn Store>, Arc<dyn Table>), ClusterError> {
+    let (namespace, prefix, name) = (&settings.namespace, &settings.slot_prefix, &settings.assignment);
+    Ok(match &settings.place {
+        Place::Cluster => {
+            let client = client().await?;
+            let store = ClusterStore::new(client.clone(), namespace, prefix);
+            (Arc::new(store), Arc::new(ClusterTable::new(client, namespace, name)))
+        }
+        Place::Folder(folder) => {
+            let store = FolderStore::new(folder.leases(), prefix);
+            (Arc::new(store), Arc::new(FolderTable::new(folder.assignments(), name)))
+        }
+    })
 }
 
 /// A client for the API server that notices a connection which has died: nothing is silent for longer than a watch lasts.

@@ -48,18 +48,25 @@ async fn say(State(board): State<Arc<Board>>) -> Response {
 }
 
 /// Serves for as long as the process runs, at every address of the pod's family: probes come to the pod's own,
-/// `kubectl port-forward` to the loopback one.
+/// `kubectl port-forward` to the loopback one. A worker of this host only is served at its own address. Port 0 is any
+/// that is free; says which.
 ///
 /// # Errors
 /// The port is taken.
-pub async fn serve(pod_ip: &IpAddr, port: u16, app: Router) -> Result<(), ClusterError> {
-    let any = match pod_ip {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let address = SocketAddr::new(any, port);
+pub async fn serve(pod_ip: &IpAddr, port: u16, app: Router) -> Result<u16, ClusterError> {
+    let address = SocketAddr::new(any(pod_ip), port);
     let failed = |error: std::io::Error| ClusterError::Port { address: address.to_string(), said: error.to_string() };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
     tokio::spawn(async move { axum::serve(listener, app).await });
-    Ok(())
+    Ok(port)
+}
+
+/// Every address of the pod's family; on one machine, only the process's own.
+pub fn any(pod_ip: &IpAddr) -> IpAddr {
+    match pod_ip {
+        own if own.is_loopback() => *own,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
 }

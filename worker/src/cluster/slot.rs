@@ -7,10 +7,11 @@ use std::time::Duration;
 use thalweg_core::unit::RunId;
 use thalweg_crds::ids::Slot;
 
-/// How long a Lease may stand unchanged, by the watch of whoever looks, before its holder counts as gone.
+/// How long a Lease that does not say it may stand unchanged, by the watch of whoever looks, before its holder counts as
+/// gone.
 pub const LASTS: Duration = Duration::from_secs(15);
-/// How often a holder renews.
-pub const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// Renewals within the time that a Lease lasts.
+const RENEWALS: u32 = 3;
 
 /// What a Lease says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,12 @@ impl Watch {
         chosen.map_or(Choice::Wait, |seen| Choice::Claim(seen.slot.clone()))
     }
 
+    /// How long each of some slots has been unchanged; nothing for one that was never seen before.
+    pub fn silences(&mut self, seen: &[Seen], now: Duration) -> Vec<Duration> {
+        self.note(seen, now);
+        seen.iter().map(|seen| now.saturating_sub(self.unchanged_since(seen, now))).collect()
+    }
+
     fn note(&mut self, seen: &[Seen], now: Duration) {
         self.0.retain(|slot, _| seen.iter().any(|seen| seen.slot == *slot));
         for seen in seen {
@@ -65,6 +72,11 @@ impl Watch {
     fn unchanged_since(&self, seen: &Seen, now: Duration) -> Duration {
         self.0.get(&seen.slot).map_or(now, |(_, since)| *since)
     }
+}
+
+/// How often the holder of a Lease renews it.
+pub fn renew_every(lasts: Duration) -> Duration {
+    lasts / RENEWALS
 }
 
 /// Whether a run still holds a slot, by what its Lease says now; `None` where there is no such Lease any more.
@@ -113,6 +125,15 @@ mod tests {
         assert_eq!(watch.choose(&renewed, &run(), "me", 115 * SECOND), Choice::Wait);
         assert_eq!(watch.choose(&renewed, &run(), "me", 129 * SECOND), Choice::Wait);
         assert_eq!(watch.choose(&renewed, &run(), "me", 130 * SECOND), claim("p-0"));
+    }
+
+    #[test]
+    fn silence_is_counted_from_the_last_change() {
+        let mut watch = Watch::default();
+        let mut after = |version, seconds: u32| watch.silences(&[seen("p-0", version, "other/0")], seconds * SECOND);
+        assert_eq!(after(1, 100), [Duration::ZERO]);
+        assert_eq!(after(1, 109), [9 * SECOND]);
+        assert_eq!(after(2, 110), [Duration::ZERO]);
     }
 
     #[test]

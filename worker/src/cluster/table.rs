@@ -1,7 +1,11 @@
 //! Where assignments come from.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt, future};
 use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -9,6 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 
 use super::error::ClusterError;
+use super::folder::Objects;
 
 /// How long one watch lasts, in seconds. A connection that died without a word is noticed a few seconds later
 /// ([`super::client`]).
@@ -80,6 +85,61 @@ impl Table for ClusterTable {
     }
 }
 
+/// The `StreamAssignment` in a folder.
+pub struct FolderTable {
+    assignments: Objects<StreamAssignment>,
+    name: String,
+}
+
+/// How often the file is looked at: what a change of owner waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+impl FolderTable {
+    /// The assignment of this name.
+    pub fn new(assignments: Objects<StreamAssignment>, name: &str) -> Self {
+        Self { assignments, name: name.to_owned() }
+    }
+}
+
+/// What tells one file from the next that takes its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FileMark {
+    inode: u64,
+    written: SystemTime,
+}
+
+impl FileMark {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self { inode: metadata.ino(), written: metadata.modified().ok()? })
+    }
+}
+
+#[async_trait]
+impl Table for FolderTable {
+    fn changes(&self) -> BoxStream<'static, Result<Option<Published>, ClusterError>> {
+        let (assignments, name) = (self.assignments.clone(), self.name.clone());
+        let path = assignments.path(&name);
+        let marks = stream::unfold(None::<Option<FileMark>>, move |before| {
+            let path = path.clone();
+            async move {
+                loop {
+                    let now = FileMark::of(&path);
+                    if before.as_ref() != Some(&now) {
+                        return Some(((), Some(now)));
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            }
+        });
+        marks.map(move |()| Ok(assignments.get(&name)?.map(published))).boxed()
+    }
+
+    async fn read(&self) -> Result<Option<Published>, ClusterError> {
+        Ok(self.assignments.get(&self.name)?.map(published))
+    }
+}
+
 /// What an event of a watch on one name says; `None` where it says nothing. `is_there` keeps whether a list that is being
 /// told has shown the object.
 fn hear(is_there: &mut bool, event: Event<StreamAssignment>) -> Option<Option<Published>> {
@@ -122,6 +182,7 @@ fn why(name: &str, error: &watcher::Error) -> ClusterError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::folder::{PipelineFolder, Written};
     use super::*;
 
     fn published(uid: &str, generation: i64) -> Option<Published> {
@@ -147,6 +208,22 @@ mod tests {
         assert!(matches!(hear(&mut is_there, Event::InitApply(found.clone())), Some(Some(_))));
         assert_eq!(hear(&mut is_there, Event::InitDone), None);
         assert_eq!(hear(&mut is_there, Event::Delete(found)), Some(None));
+    }
+
+    #[tokio::test]
+    async fn a_folder_tells_each_assignment_that_is_put_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let assignments = PipelineFolder::new(folder.path(), "a", "p").assignments();
+        let table = FolderTable::new(assignments.clone(), "p");
+        let mut changes = table.changes();
+        let mut next = async || changes.next().await.expect("goes on").expect("readable").map(|heard| heard.generation);
+        assert_eq!(next().await, None);
+        let made = assignments.create(StreamAssignment::new("p", AssignmentSpec::default())).await;
+        let Ok(Written::Done(made)) = made else { panic!("made") };
+        assert_eq!(next().await, Some(1));
+        let Ok(Written::Done(_)) = assignments.replace(*made).await else { panic!("written") };
+        assert_eq!(next().await, Some(2));
+        assert_eq!(table.read().await.expect("readable").map(|read| read.generation), Some(2));
     }
 
     #[test]

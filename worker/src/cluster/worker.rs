@@ -8,26 +8,30 @@ use futures::stream::BoxStream;
 use k8s_openapi::api::coordination::v1::Lease;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
+use thalweg_crds::ids::Slot;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::Data;
 use super::board::Board;
 use super::duty::{Duty, Me, Why, duty};
 use super::error::ClusterError;
 use super::launch::Launcher;
 use super::lease::{Leases, Written, seen};
-use super::slot::{Choice, RENEW_EVERY, Watch};
+use super::part::{Ending, Part};
+use super::slot::{Choice, Watch, renew_every};
 use super::step::{Phase, Step, after, next_step};
 use super::table::{Published, Table, newer};
+use super::view::{self, View};
 use crate::runtime::RunError;
-use crate::runtime::ownership::Epochs;
 
 /// How often a worker without a slot looks for one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How soon a renewal that failed is tried again.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
-/// How long one answer of the API server may take.
+/// How long one answer of the API server, or one turn in a folder, may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// A worker with everything that it touches.
@@ -40,6 +44,8 @@ pub struct Worker {
     pub launcher: Arc<Launcher>,
     /// What it says of itself.
     pub board: Arc<Board>,
+    /// Where other workers reach it.
+    pub data: Arc<Data>,
     /// This process.
     pub run_id: RunId,
     /// Where time comes from.
@@ -48,7 +54,8 @@ pub struct Worker {
 
 /// A job that runs or is being started.
 struct Job {
-    stop: CancellationToken,
+    views: watch::Sender<Arc<View>>,
+    end: Ending,
     task: JoinHandle<Result<(), RunError>>,
 }
 
@@ -59,11 +66,12 @@ struct Tenure<'a> {
     changes: BoxStream<'static, Result<Option<Published>, ClusterError>>,
     heard: Option<Published>,
     duty: Duty,
-    asked_since: Duration,
     phase: Phase,
     job: Option<Job>,
     /// Cancelled where the slot is lost or the process is to end.
     leave: CancellationToken,
+    /// Cancelled where the process is to end: then others are waited for who take its units.
+    terminate: CancellationToken,
 }
 
 impl Worker {
@@ -75,7 +83,7 @@ impl Worker {
             self.board.holds(Some(&slot));
             let leave = terminate.child_token();
             let renewing = tokio::spawn(renew(self.leases.clone(), lease, leave.clone()).in_current_span());
-            self.tenure(slot, leave.clone()).work().await;
+            self.tenure(slot, leave.clone(), terminate.clone()).work().await;
             leave.cancel();
             self.board.holds(None);
             if let Ok(Some(lease)) = renewing.await {
@@ -128,7 +136,7 @@ impl Worker {
         }
     }
 
-    fn tenure(&self, slot: thalweg_crds::ids::Slot, leave: CancellationToken) -> Tenure<'_> {
+    fn tenure(&self, slot: Slot, leave: CancellationToken, terminate: CancellationToken) -> Tenure<'_> {
         let me = Me { slot, run_id: self.run_id.clone(), plan: self.launcher.plan_hash().to_owned() };
         Tenure {
             worker: self,
@@ -136,10 +144,10 @@ impl Worker {
             changes: self.table.changes(),
             heard: None,
             duty: Duty::Rest(Why::NoAssignment),
-            asked_since: self.clock.monotonic(),
             phase: Phase::Idle,
             job: None,
             leave,
+            terminate,
         }
     }
 }
@@ -152,15 +160,11 @@ impl Tenure<'_> {
             self.see_duty();
             let now = self.worker.clock.monotonic();
             let mut until = None;
-            match next_step(&self.phase, &self.duty, self.asked_since, now) {
+            match next_step(self.phase, &self.duty, now) {
                 Step::Wait => {}
                 Step::WaitUntil(time) => until = Some(time - now),
-                Step::Start(epochs) => self.start(epochs),
+                Step::Start => self.start(),
                 Step::Stop => self.stop(),
-                Step::Read => {
-                    self.read().await;
-                    continue;
-                }
             }
             if self.leave.is_cancelled() && self.job.is_none() {
                 return;
@@ -179,62 +183,68 @@ impl Tenure<'_> {
     }
 
     fn see_duty(&mut self) {
-        let asked = match self.leave.is_cancelled() {
-            true => Duty::Rest(Why::Leaving),
-            false => duty(self.heard.as_ref().map(|heard| &heard.spec), &self.me),
-        };
+        let asked = duty(self.heard.as_ref().map(|heard| &heard.spec), &self.me);
+        if let (Duty::Serve, Some(job), Some(heard)) = (&asked, &self.job, &self.heard) {
+            let view = Arc::new(View::new(heard));
+            job.views.send_if_modified(|known| {
+                let is_news = *known != view;
+                if is_news {
+                    *known = view;
+                }
+                is_news
+            });
+        }
+        let asked = if self.leave.is_cancelled() { Duty::Rest(Why::Leaving) } else { asked };
         if asked == self.duty {
             return;
         }
         match &asked {
-            Duty::Rest(why) => tracing::info!(%why, "nothing to own"),
-            Duty::Own(epochs, handover) => {
-                tracing::info!(units = epochs.units().count(), ?handover, "asked to own units");
-            }
+            Duty::Rest(why) => tracing::info!(%why, "nothing to do"),
+            Duty::Serve => tracing::info!("named by the assignment"),
         }
-        (self.duty, self.asked_since) = (asked, self.worker.clock.monotonic());
+        self.duty = asked;
         if self.job.is_none() {
             self.worker.board.waits();
         }
     }
 
-    fn start(&mut self, epochs: Epochs) {
-        let failures = match &self.phase {
-            Phase::Failed { epochs: failed, failures, .. } if *failed == epochs => *failures,
+    fn start(&mut self) {
+        let failures = match self.phase {
+            Phase::Failed { failures, .. } => failures,
             _ => 0,
         };
-        let since = self.worker.clock.monotonic();
-        self.phase = Phase::Running { epochs: epochs.clone(), failures, since };
-        let stop = CancellationToken::new();
-        let (launcher, board, stopped) = (self.worker.launcher.clone(), self.worker.board.clone(), stop.clone());
-        let span = tracing::info_span!("pipeline", pipeline = launcher.name());
-        let run = async move {
-            // Before it runs it has written no row of its own: it need not be waited for.
-            let (running, counters) = tokio::select! {
-                () = stopped.cancelled() => return Ok(()),
-                started = launcher.start(epochs, &stopped) => started?,
-            };
-            tracing::info!(units = counters.units().len(), "running");
-            board.runs(launcher.name(), counters);
-            running.end().await
+        self.phase = Phase::Running { failures, since: self.worker.clock.monotonic() };
+        let (Some(heard), Some(slot)) = (&self.heard, view::slot(&self.me.slot)) else { return };
+        let (views, seen) = watch::channel(Arc::new(View::new(heard)));
+        let end = Ending::default();
+        let span = tracing::info_span!("pipeline", pipeline = self.worker.launcher.name());
+        let part = Part {
+            launcher: self.worker.launcher.clone(),
+            table: self.worker.table.clone(),
+            board: self.worker.board.clone(),
+            data: self.worker.data.clone(),
+            run_id: self.worker.run_id.clone(),
+            clock: self.worker.clock.clone(),
+            me: slot,
+            end: end.clone(),
         };
-        self.job = Some(Job { stop, task: tokio::spawn(run.instrument(span)) });
+        self.job = Some(Job { views, end, task: tokio::spawn(part.run(seen).instrument(span)) });
     }
 
     fn stop(&mut self) {
         tracing::info!("committing and closing the units");
         self.phase = Phase::Stopping;
-        self.job.iter().for_each(|job| job.stop.cancel());
+        let Some(job) = &self.job else { return };
+        match self.terminate.is_cancelled() {
+            true => job.end.handed_over.cancel(),
+            false => job.end.now.cancel(),
+        }
     }
 
     fn end(&mut self, end: Result<(), RunError>) {
         self.job = None;
-        self.phase = after(&self.phase, &end, self.worker.clock.monotonic());
-        match (&self.phase, &end) {
-            (Phase::Completed(_), _) => {
-                tracing::info!("all input was read and delivered");
-                self.worker.board.has_completed();
-            }
+        self.phase = after(self.phase, &end, self.worker.clock.monotonic());
+        match (self.phase, &end) {
             (Phase::Idle, Err(error)) => {
                 tracing::warn!(%error, "the units were closed");
                 self.worker.board.waits();
@@ -249,30 +259,13 @@ impl Tenure<'_> {
             }
         }
     }
-
-    /// Reads the assignment past the watch. Where nobody answers, a job that was fenced stays closed.
-    async fn read(&mut self) {
-        let read = tokio::select! {
-            () = self.leave.cancelled() => return,
-            read = tokio::time::timeout(ANSWER, self.worker.table.read()) => read,
-        };
-        match read.unwrap_or_else(|_| Err(silent("reading the assignment"))) {
-            Ok(heard) => {
-                self.heard = newer(self.heard.take(), heard);
-                self.phase = self.phase.confirmed();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the units were taken over, or were not");
-                self.phase = self.phase.unconfirmed(self.worker.clock.monotonic());
-            }
-        }
-    }
 }
 
 /// Renews a Lease until the slot is to be left; the Lease as it was written last, or `None` where it is lost, which is
 /// a reason to leave. An API server that is away is none: epochs decide who may write.
 async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> Option<Lease> {
-    let (mut lease, mut pause) = (lease, RENEW_EVERY);
+    let every = renew_every(seen(&lease).lasts);
+    let (mut lease, mut pause) = (lease, every);
     let mut said = Said::default();
     loop {
         tokio::select! {
@@ -281,7 +274,7 @@ async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> O
         }
         let written = tokio::time::timeout(ANSWER, leases.renew(&lease)).await;
         match written.unwrap_or_else(|_| Err(silent("renewing the slot's Lease"))) {
-            Ok(Written::Done(renewed)) => (lease, pause, said) = (*renewed, RENEW_EVERY, Said::default()),
+            Ok(Written::Done(renewed)) => (lease, pause, said) = (*renewed, every, Said::default()),
             Ok(Written::Overtaken | Written::Gone) => {
                 tracing::warn!(slot = seen(&lease).slot.0, "another worker holds the slot, or it is gone");
                 leave.cancel();
@@ -289,7 +282,7 @@ async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> O
             }
             Err(error) => {
                 said.once(&error.to_string());
-                pause = RENEW_AGAIN;
+                pause = RENEW_AGAIN.min(every);
             }
         }
     }

@@ -18,14 +18,13 @@ use thalweg_crds::state::StateSpec;
 use thalweg_sql::catalog::WatermarkSpec;
 use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
 use thalweg_sql::window::KEY_HASH_VERSION;
-use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, StageLayout, StateRoot};
+use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, Sharing, StageLayout, StateRoot};
 
 use super::outputs::Outputs;
 use super::planned::{Planned, schema};
 use super::secrets::Mounted;
 use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
 use crate::runtime::outbox::{decode_rows, encode_rows};
-use crate::runtime::ownership::Ownership;
 use crate::runtime::{Job, JobSource, Result, Stores, layout, lookup};
 
 /// Memory for entries of one unit that are not flushed yet.
@@ -35,16 +34,18 @@ const UNIT_BUDGET_BYTES: usize = 64 << 20;
 pub struct Settings {
     /// Overrides `state.url`.
     pub state: Option<String>,
+    /// Who else may use it meanwhile, where it is a folder.
+    pub sharing: Sharing,
     /// Start from scratch.
     pub fresh: bool,
     /// Secrets and ConfigMaps.
     pub secrets: Mounted,
     /// Threads that decode and aggregate.
     pub threads: usize,
+    /// The hash of the plan, or what stands for it where there is one process.
+    pub plan_hash: Arc<str>,
     /// This process.
     pub run_id: RunId,
-    /// At which epochs it acquires units.
-    pub ownership: Ownership,
     /// Where time comes from.
     pub clock: SharedClock,
 }
@@ -96,13 +97,13 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     Ok(Job {
         name: resolved.full_name(),
         plan,
+        plan_hash: settings.plan_hash.clone(),
         sources,
         sinks,
         dead_letters,
         incarnation,
         is_kept: durable || kept_there.is_some(),
         run_id: settings.run_id.clone(),
-        ownership: settings.ownership.clone(),
         key_groups,
         commit_every: state_spec.commit_every.as_std(),
         stores: Arc::new(UnitStores { state, durable }),
@@ -138,7 +139,10 @@ async fn root(url: Option<String>, access: BucketAccess, settings: &Settings, ro
     }
     let (url, bucket) = &key;
     let root = match url {
-        Some(url) => StateRoot::open(url, &RootOptions { bucket: bucket.clone(), ..RootOptions::default() }).await?,
+        Some(url) => {
+            let (bucket, sharing) = (bucket.clone(), settings.sharing);
+            StateRoot::open(url, &RootOptions { bucket, sharing, ..RootOptions::default() }).await?
+        }
         None => StateRoot::in_memory(Incarnation(settings.clock.wall_millis().unsigned_abs())),
     };
     roots.0.insert(key, root.clone());

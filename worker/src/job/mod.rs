@@ -8,5 +8,5 @@ mod types;
 
 pub use build::{Roots, Settings, build};
 pub use outputs::Outputs;
-pub use planned::{Found, Planned, plan_declared, plan_manifests};
+pub use planned::{Found, Planned, plan_declared, plan_manifests, plan_text};
 pub use secrets::Mounted;

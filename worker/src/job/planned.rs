@@ -1,6 +1,6 @@
 //! From manifests to plans, with every problem at its place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -8,6 +8,7 @@ use thalweg_connectors::registry::{self, Values};
 use thalweg_crds::connector::SinkConnector;
 use thalweg_crds::manifest::{
     ColumnInput, Problem, Problems, ResolvedColumn, ResolvedPipeline, ResolvedSink, ResolvedSource, load_pipelines,
+    pipelines_of_text,
 };
 use thalweg_sql::catalog::{Catalog, SinkTable, SourceTable, WatermarkSpec};
 use thalweg_sql::stages::PlannedPipeline;
@@ -54,11 +55,25 @@ pub fn plan_declared(paths: &[PathBuf]) -> Result<Found, Problems> {
     plan_with(paths, |_| Err("nothing that is stored is opened here, so columns must be declared".to_owned()))
 }
 
+/// [`plan_declared`] of a text that is no file.
+pub fn plan_text(text: &str) -> Result<Found, Problems> {
+    let resolved = pipelines_of_text(Path::new("resources.yaml"), text)?;
+    let pipelines = plan_resolved(resolved, |_| Err("columns must be declared".to_owned()))?;
+    Ok(Found { pipelines, notes: Vec::new() })
+}
+
 /// Finds out which columns a source has that declares none.
 type Columns = Result<Vec<ResolvedColumn>, String>;
 
 fn plan_with(paths: &[PathBuf], columns: impl Fn(&ResolvedSource) -> Columns) -> Result<Found, Problems> {
     let (manifests, resolved) = load_pipelines(paths)?;
+    Ok(Found { pipelines: plan_resolved(resolved, columns)?, notes: manifests.notes })
+}
+
+fn plan_resolved(
+    resolved: Vec<ResolvedPipeline>,
+    columns: impl Fn(&ResolvedSource) -> Columns,
+) -> Result<Vec<Planned>, Problems> {
     let (mut pipelines, mut problems) = (Vec::new(), Vec::new());
     for mut resolved in resolved {
         let planned = take_columns(&mut resolved, &columns).and_then(|()| plan(&resolved));
@@ -69,7 +84,7 @@ fn plan_with(paths: &[PathBuf], columns: impl Fn(&ResolvedSource) -> Columns) ->
     }
     match Problems::from_list(problems) {
         Some(problems) => Err(problems),
-        None => Ok(Found { pipelines, notes: manifests.notes }),
+        None => Ok(pipelines),
     }
 }
 

@@ -4,20 +4,23 @@ use std::collections::VecDeque;
 
 /// An outbox with so many bytes takes no more: it rolls the file that it waits for, or waits for the next stage. What it
 /// holds is written again after a restart, and its unit's share of what the store holds beside state.
-const MAX_BYTES: usize = 64 << 20;
+pub const STORED_BYTES: usize = 64 << 20;
+/// The same where there is no store: entries for the next stage are in memory.
+pub const MEMORY_BYTES: usize = 16 << 20;
 
 /// Numbers and sizes of the entries in the store.
 #[derive(Debug)]
 pub struct Backlog {
+    limit: usize,
     start: u64,
     sizes: VecDeque<usize>,
     bytes: usize,
 }
 
 impl Backlog {
-    /// Nothing is stored, and the next entry is `start`.
-    pub fn new(start: u64) -> Self {
-        Self { start, sizes: VecDeque::new(), bytes: 0 }
+    /// Nothing is stored, and the next entry is `start`; `limit` bytes are too many.
+    pub fn new(start: u64, limit: usize) -> Self {
+        Self { limit, start, sizes: VecDeque::new(), bytes: 0 }
     }
 
     /// Entry `seq` was stored, or, with no bytes, needs no store; they come in sequence.
@@ -41,12 +44,17 @@ impl Backlog {
 
     /// Whether nothing may be added.
     pub fn is_full(&self) -> bool {
-        self.bytes >= MAX_BYTES
+        self.bytes >= self.limit
+    }
+
+    /// Whether it is half full.
+    pub fn is_filling(&self) -> bool {
+        self.bytes >= self.limit / 2
     }
 
     /// Whether it would still be full without the entries below `end`.
     pub fn is_full_without(&self, end: u64) -> bool {
-        self.is_full() && self.bytes - self.sizes.iter().take(self.below(end)).sum::<usize>() >= MAX_BYTES
+        self.is_full() && self.bytes - self.sizes.iter().take(self.below(end)).sum::<usize>() >= self.limit
     }
 
     fn below(&self, end: u64) -> usize {
@@ -60,11 +68,11 @@ mod tests {
 
     #[test]
     fn it_is_full_until_enough_of_it_is_no_longer_needed() {
-        let mut backlog = Backlog::new(3);
-        backlog.push(5, MAX_BYTES / 2);
+        let mut backlog = Backlog::new(3, 100);
+        backlog.push(5, 50);
         assert!(!backlog.is_full());
         backlog.push(6, 1);
-        backlog.push(7, MAX_BYTES / 2);
+        backlog.push(7, 50);
         assert!(backlog.is_full() && backlog.is_full_without(5) && !backlog.is_full_without(6));
         assert_eq!(backlog.trim(6), [5]);
         assert!(!backlog.is_full());

@@ -1,9 +1,11 @@
-//! Runs one planned pipeline in this process: readers, units and outboxes, joined by bounded queues.
+//! Runs one planned pipeline: units that subscribe to logs, which are splits and the outboxes of other units.
 //!
 //! ```text
 //! split ── reader ──▶ stateless unit ──▶ sink
 //!                └──▶ windowed units ──▶ outbox ──▶ windowed units of the next stage ──▶ … ──▶ sink
 //! ```
+//!
+//! Who serves a log and who reads it find each other through the exchange's hub, within this process or beyond it.
 
 mod backlog;
 pub mod chunk;
@@ -12,23 +14,31 @@ pub mod dead_letter;
 pub mod emitter;
 mod enumerator;
 pub mod error;
+mod failures;
 mod graph;
+mod inbox;
+pub mod lag;
 pub mod layout;
+mod logs;
 pub mod lookup;
 mod message;
+mod node;
 pub mod outbox;
 pub mod ownership;
 mod quiet;
 mod reader;
+mod split_log;
 mod stateless;
 mod unit;
 mod windowed;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::try_join_all;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::UnitStore;
 use thalweg_core::decode::Decoder;
@@ -36,14 +46,25 @@ use thalweg_core::sink::Sink;
 use thalweg_core::source::Source;
 use thalweg_core::unit::{Incarnation, RunId, UnitId};
 use thalweg_crds::source::OnError;
+use thalweg_exchange::hub::Hub;
 use thalweg_sql::catalog::WatermarkSpec;
 use thalweg_sql::stages::PlannedPipeline;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use counters::Counters;
+use enumerator::{Enumerator, Stop};
 pub use error::{Result, RunError};
+pub use failures::Failures;
+pub use node::{Node, split_log, unit_span};
 use ownership::Ownership;
+pub use quiet::give_back;
+pub use unit::Done;
+
+/// How often a process looks how far behind it is.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A pipeline with everything that it touches.
 pub struct Job {
@@ -51,6 +72,8 @@ pub struct Job {
     pub name: String,
     /// What to do.
     pub plan: PlannedPipeline,
+    /// The hash of the plan: rows are exchanged only between workers of one.
+    pub plan_hash: Arc<str>,
     /// The sources that the plan reads, in the order of [`Counters::sources`].
     pub sources: Vec<JobSource>,
     /// The sinks by SQL name.
@@ -63,8 +86,6 @@ pub struct Job {
     pub is_kept: bool,
     /// This process.
     pub run_id: RunId,
-    /// At which epochs it acquires units.
-    pub ownership: Ownership,
     /// Units of each keyed stage.
     pub key_groups: u32,
     /// How often units commit at the most.
@@ -108,40 +129,96 @@ pub trait Stores: Send + Sync {
 
 /// A job whose keyed units are acquired and whose tasks run. Dropped, they end where they stand.
 pub struct Running {
-    job: Arc<Job>,
-    tasks: JoinSet<Result<()>>,
+    node: Arc<Node>,
+    /// Keyed units.
+    units: JoinSet<Result<()>>,
+    enumerators: JoinSet<Result<()>>,
+    failures: mpsc::UnboundedReceiver<RunError>,
+    /// No keyed unit needs what enumerators serve.
+    done: CancellationToken,
 }
 
 /// Acquires a job's units and starts it. It ends when its input does, when something fails, or when `stop` is cancelled.
 pub async fn start(job: Job, stop: &CancellationToken) -> Result<Running> {
-    let job = Arc::new(job);
-    let tasks = graph::start(&job, stop).await?;
-    Ok(Running { job, tasks })
+    let mut splits = Vec::new();
+    for source in &job.sources {
+        splits.push(source.source.splits().await?);
+    }
+    let (told, failures) = Failures::new();
+    // Nobody else waits while a unit takes its time.
+    let hub = Hub::new(job.run_id.clone(), job.clock.clone(), Duration::MAX);
+    let node = Arc::new(Node::new(Arc::new(job), hub, told)?);
+    let stop = Arc::new(Stop::new(stop.clone(), node.job.sources.len()));
+    let units = start_keyed(&node, &stop.units).await?;
+    let (mut enumerators, done) = (JoinSet::new(), CancellationToken::new());
+    for (source, splits) in splits.into_iter().enumerate() {
+        let enumerator = Enumerator::new(node.clone(), source, stop.clone());
+        enumerators.spawn(enumerator.run(splits, done.clone()).in_current_span());
+    }
+    Ok(Running { node, units, enumerators, failures, done })
+}
+
+async fn start_keyed(node: &Arc<Node>, stop: &CancellationToken) -> Result<JoinSet<Result<()>>> {
+    let keyed = node.keyed();
+    node.prepare(&keyed).await?;
+    // Side by side: opening a store waits for the disk several times.
+    let acquired = keyed.iter().map(|unit| node.acquire(*unit, Ownership::Own, (stop.clone(), Done::End)));
+    let acquired = try_join_all(acquired).await?;
+    let mut units = JoinSet::new();
+    for (unit, acquired) in keyed.iter().zip(acquired) {
+        units.spawn(acquired.run().instrument(unit_span(&node.job, *unit)));
+    }
+    Ok(units)
 }
 
 impl Running {
     /// Waits for its end; then everything is committed.
     pub async fn end(mut self) -> Result<()> {
+        let (node, job) = (self.node.clone(), self.node.job.clone());
         tokio::select! {
-            ended = join_all(&mut self.tasks) => ended?,
-            never = quiet::give_back(&self.job.counters) => match never {},
+            ended = self.join_all() => ended?,
+            never = give_back(&job.counters) => match never {},
+            never = look(&node) => match never {},
         }
-        for sink in self.job.sinks.values().chain(&self.job.dead_letters) {
+        for sink in job.sinks.values().chain(&job.dead_letters) {
             sink.finish().await?;
         }
         Ok(())
     }
+
+    /// Waits until every task has ended; the first error is the result, and dropping the sets ends the others.
+    async fn join_all(&mut self) -> Result<()> {
+        loop {
+            if self.units.is_empty() {
+                self.done.cancel();
+            }
+            tokio::select! {
+                Some(error) = self.failures.recv() => return Err(error),
+                Some(ended) = self.units.join_next() => joined(ended)?,
+                ended = self.enumerators.join_next() => match ended {
+                    Some(ended) => joined(ended)?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+}
+
+/// Looks how far behind the ends of splits it is, now and then.
+async fn look(node: &Node) -> Infallible {
+    let mut rates = lag::Rates::default();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        node.figures(&mut rates).await;
+    }
+}
+
+/// The end of a task.
+fn joined(ended: Result<Result<()>, JoinError>) -> Result<()> {
+    ended.map_err(|error| RunError::Internal(format!("a task stopped: {error}")))?
 }
 
 /// Runs a job until its input ends, something fails, or `stop` is cancelled; then everything is committed.
 pub async fn run(job: Job, stop: CancellationToken) -> Result<()> {
     start(job, &stop).await?.end().await
-}
-
-/// Waits until every task has ended; the first error is the result, and dropping the set ends the others.
-async fn join_all(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
-    while let Some(ended) = tasks.join_next().await {
-        ended.map_err(|error| RunError::Internal(format!("a task stopped: {error}")))??;
-    }
-    Ok(())
 }

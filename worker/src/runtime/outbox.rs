@@ -1,22 +1,32 @@
 //! What a windowed unit emitted: entries in sequence, a log for the next stage or the queue of a sink.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use bytes::Bytes;
+use thalweg_core::commit::UnitStore;
+use thalweg_core::error::{Error, ErrorKind, Result as CoreResult};
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::time::Watermark;
-use tokio::sync::mpsc;
+use thalweg_core::unit::UnitId;
+use thalweg_exchange::message::{Rows, Stamp, Subscription};
+use thalweg_exchange::serve::{RangeReader, RangeSource, ReadRange};
+use thalweg_sql::window::Partial;
+use tokio::sync::Notify;
 
 use super::chunk::{Route, fold};
 use super::emitter::Target;
 use super::error::{Result, RunError};
-use super::message::{LogKey, Message, Range, Rows, deliver};
-use super::reader::Subscription;
+use super::failures::Failures;
+use super::layout;
+
+/// Entries kept in memory beside the store, for subscribers that are level.
+const TAIL: usize = 16;
 
 /// An entry: rows for one target, then a watermark that closes them.
 #[derive(Clone, Debug)]
@@ -73,91 +83,217 @@ fn internal(error: arrow::error::ArrowError) -> RunError {
     RunError::Internal(error.to_string())
 }
 
-/// How far each subscriber of an outbox has committed: entries below the least are no longer needed.
-#[derive(Debug)]
-pub struct Acknowledged {
-    next: Vec<AtomicU64>,
-    is_awaited: AtomicBool,
+/// A unit's outbox as a log that the next stage's units subscribe to. Entries that are no longer in memory are read from the
+/// unit's store.
+pub struct Outbox {
+    /// The unit whose outbox it is.
+    pub unit: UnitId,
+    /// From its rows to those of the next stage.
+    pub route: Route,
+    /// What ranges are made by.
+    pub stamp: Stamp,
+    /// Where its entries are kept; `None` where they are in memory only.
+    pub store: Option<Arc<dyn UnitStore>>,
+    /// Where it is told that an entry cannot be read.
+    pub failures: Failures,
+    entries: Mutex<Entries>,
+    changed: Notify,
 }
 
-impl Acknowledged {
-    /// Nobody has committed anything.
-    pub fn new(subscribers: usize) -> Self {
-        let next = (0..subscribers).map(|_| AtomicU64::new(0)).collect();
-        Self { next, is_awaited: AtomicBool::new(false) }
-    }
-
-    /// Notes that a subscriber has committed everything below `next`.
-    pub fn acknowledge(&self, subscriber: usize, next: u64) {
-        self.next[subscriber].fetch_max(next, Ordering::Release);
-    }
-
-    /// Whether a commit of this subscriber, which has taken everything below `next`, is waited for.
-    pub fn awaits(&self, subscriber: usize, next: u64) -> bool {
-        self.is_awaited.load(Ordering::Relaxed) && next > self.next[subscriber].load(Ordering::Relaxed)
-    }
-
-    /// The outbox is full, or no longer: until subscribers commit, its unit stands.
-    pub fn set_awaited(&self, is_awaited: bool) {
-        self.is_awaited.store(is_awaited, Ordering::Relaxed);
-    }
-
-    /// Everything below this was committed by all.
-    pub fn least(&self) -> u64 {
-        self.next.iter().map(|next| next.load(Ordering::Acquire)).min().unwrap_or(u64::MAX)
-    }
+struct Entries {
+    /// The last ones.
+    tail: VecDeque<Entry>,
+    /// Number of the next one.
+    next: u64,
+    /// What each subscriber has committed, by its number.
+    committed: Vec<u64>,
+    /// Whether what is served should be committed at once.
+    is_pressed: bool,
 }
 
-/// Serves one unit's outbox to the units of the next stage.
-pub struct OutboxTask {
-    /// Index of the unit whose outbox this is: the log's number.
-    pub log: u32,
-    /// From the outbox's rows to those of the next stage.
-    pub route: Arc<Route>,
-    /// Who subscribes.
-    pub subscription: Subscription,
-    /// Where entries come from.
-    pub entries: mpsc::Receiver<Entry>,
-    /// Number of the next stage, for messages.
-    pub stage: u32,
-}
+impl Outbox {
+    /// An outbox that goes on at entry `next`, and is read by so many units.
+    pub fn new(
+        unit: UnitId,
+        (route, stamp): (Route, Stamp),
+        store: Option<Arc<dyn UnitStore>>,
+        failures: Failures,
+        (next, subscribers): (u64, u32),
+    ) -> Self {
+        let committed = vec![0; subscribers as usize];
+        let entries = Mutex::new(Entries { tail: VecDeque::new(), next, committed, is_pressed: false });
+        Self { unit, route, stamp, store, failures, entries, changed: Notify::new() }
+    }
 
-impl OutboxTask {
-    /// Serves until the unit has sent its last entry.
-    pub async fn run(mut self) -> Result<()> {
-        while let Some(entry) = self.entries.recv().await {
-            self.serve(entry).await?;
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An entry that was committed, the next one. Those of an earlier owner are in the store.
+    pub fn push(&self, entry: Entry) {
+        let mut entries = self.entries();
+        if entry.seq < entries.next {
+            return;
         }
-        Ok(())
+        entries.next = entry.seq + 1;
+        entries.tail.push_back(entry);
+        if self.store.is_some() && entries.tail.len() > TAIL {
+            entries.tail.pop_front();
+        }
+        drop(entries);
+        self.changed.notify_waiters();
     }
 
-    async fn serve(&self, entry: Entry) -> Result<()> {
-        let after = LogProgress { next: Position::at(entry.seq + 1), watermark: entry.watermark, ..LogProgress::START };
-        let mut parts = self.parts(&entry)?;
-        let log = LogKey { input: self.subscription.input, log: self.log };
-        for (index, subscriber) in self.subscription.subscribers.iter().enumerate() {
-            if after.next <= subscriber.accepted.next {
-                continue;
+    /// Everything below this was committed by all subscribers.
+    pub fn committed(&self) -> u64 {
+        self.entries().committed.iter().copied().min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether subscribers are asked to commit what they take at once, so that entries can go.
+    pub fn press(&self, is_pressed: bool) {
+        self.entries().is_pressed = is_pressed;
+    }
+
+    /// Waits until subscribers have committed so much that `is_enough` says so of what [`Outbox::committed`] gives.
+    pub async fn wait_for_commits(&self, is_enough: impl Fn(u64) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if is_enough(self.committed()) {
+                return;
             }
-            let rows = parts.get_mut(index).and_then(Option::take).map_or(Rows::None, Rows::Partial);
-            let range = Range { log, from: Position::at(entry.seq), after, rows, dead_letters: None };
-            deliver(&subscriber.sender, Message::Range(range)).await;
+            changed.await;
         }
-        Ok(())
     }
 
-    fn parts(&self, entry: &Entry) -> Result<Vec<Option<thalweg_sql::window::Partial>>> {
+    /// The entry of a number, once it is committed.
+    async fn entry(&self, seq: u64) -> Result<Entry> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(found) = self.find(seq) {
+                return match found {
+                    Some(entry) => Ok(entry),
+                    None => self.read(seq).await,
+                };
+            }
+            changed.await;
+        }
+    }
+
+    /// `None` where it is not there yet, `Some(None)` where it is not in memory.
+    fn find(&self, seq: u64) -> Option<Option<Entry>> {
+        let entries = self.entries();
+        if seq >= entries.next {
+            return None;
+        }
+        let first = entries.next - entries.tail.len() as u64;
+        let index = seq.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        Some(index.and_then(|index| entries.tail.get(index).cloned()))
+    }
+
+    async fn read(&self, seq: u64) -> Result<Entry> {
+        let trimmed = || {
+            let what = format!("reading outbox {}", self.unit);
+            RunError::Connector(Error::data_loss(what, format!("entry {seq} is wanted, and is no longer there")))
+        };
+        let store = self.store.as_ref().ok_or_else(trimmed)?;
+        let value = store.get(&layout::outbox_key(seq)).await?.ok_or_else(trimmed)?;
+        Entry::decode(seq, &value)
+    }
+
+    /// The rows of an entry as those of the next stage, folded by unit.
+    fn parts(&self, entry: &Entry) -> Result<Vec<Option<Partial>>> {
         let Some(rows) = entry.rows.as_ref().filter(|_| entry.target == Target::Main) else { return Ok(Vec::new()) };
-        let failed = |message: String| RunError::Plan { stage: self.stage, message };
-        let input = self.route.select_outbox(rows, self.log, entry.seq).map_err(failed)?;
+        let failed = |message: String| RunError::Plan { stage: self.unit.stage.0, message };
+        let input = self.route.select_outbox(rows, self.unit.index, entry.seq).map_err(failed)?;
         let transformed = self.route.transform.apply(&input);
         if let Some((_, message)) = transformed.failed.into_iter().next() {
             return Err(failed(message));
         }
         let Some((windows, key_groups)) = &self.route.windows else {
-            return Err(RunError::Internal(format!("stage {} reads an outbox and has no windows", self.stage)));
+            return Err(RunError::Internal(format!("outbox {} is read by a stage without windows", self.unit)));
         };
         fold(windows, *key_groups, &transformed.batch).map_err(failed)
+    }
+}
+
+/// An outbox that is served to units.
+pub struct ServedOutbox(pub Arc<Outbox>);
+
+#[async_trait]
+impl RangeSource for ServedOutbox {
+    fn serves(&self, stamp: &Stamp) -> bool {
+        stamp.fits(&self.0.stamp)
+    }
+
+    async fn open(&self, from: LogProgress, _cuts: Vec<LogProgress>) -> CoreResult<Box<dyn RangeReader>> {
+        Ok(Box::new(OutboxRanges { outbox: self.0.clone(), next: from.next.offset as u64 }))
+    }
+
+    fn committed(&self, subscription: &Subscription, next: Position) {
+        let mut entries = self.0.entries();
+        if let Some(committed) = entries.committed.get_mut(subscription.unit.index as usize) {
+            *committed = (*committed).max(next.offset as u64);
+        }
+        // In memory nothing need be kept that all have.
+        let least = entries.committed.iter().copied().min().unwrap_or_default();
+        if self.0.store.is_none() {
+            while entries.tail.front().is_some_and(|entry| entry.seq < least) {
+                entries.tail.pop_front();
+            }
+        }
+        drop(entries);
+        self.0.changed.notify_waiters();
+    }
+}
+
+struct OutboxRanges {
+    outbox: Arc<Outbox>,
+    next: u64,
+}
+
+#[async_trait]
+impl RangeReader for OutboxRanges {
+    async fn read(&mut self, _until: Option<Position>) -> CoreResult<Box<dyn ReadRange>> {
+        match self.range().await {
+            Ok(range) => Ok(Box::new(range)),
+            Err(RunError::Connector(error)) if error.kind == ErrorKind::DataLoss => Err(error),
+            Err(error) => self.outbox.failures.end(error).await,
+        }
+    }
+}
+
+impl OutboxRanges {
+    async fn range(&mut self) -> Result<OutboxRange> {
+        let entry = self.outbox.entry(self.next).await?;
+        let parts = self.outbox.parts(&entry)?;
+        self.next = entry.seq + 1;
+        let after = LogProgress { next: Position::at(self.next), watermark: entry.watermark, ..LogProgress::START };
+        Ok(OutboxRange { after, parts, is_awaited: self.outbox.entries().is_pressed })
+    }
+}
+
+struct OutboxRange {
+    after: LogProgress,
+    parts: Vec<Option<Partial>>,
+    is_awaited: bool,
+}
+
+impl ReadRange for OutboxRange {
+    fn after(&self) -> LogProgress {
+        self.after
+    }
+
+    fn part(&mut self, subscription: &Subscription, _stamp: &Stamp) -> (Option<Rows>, Option<RecordBatch>) {
+        let part = self.parts.get_mut(subscription.unit.index as usize).and_then(Option::take);
+        (part.map(|part| Rows::Folded(part.batch)), None)
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 }
 
@@ -177,19 +313,5 @@ mod tests {
             let back = Entry::decode(4, &entry.encode().expect("encodes")).expect("decodes");
             assert_eq!((back.target, back.watermark, back.rows), (entry.target, entry.watermark, entry.rows));
         }
-    }
-
-    #[test]
-    fn an_outbox_is_trimmed_only_behind_its_slowest_subscriber() {
-        let acknowledged = Acknowledged::new(2);
-        acknowledged.acknowledge(0, 7);
-        assert_eq!(acknowledged.least(), 0);
-        acknowledged.acknowledge(1, 3);
-        assert_eq!(acknowledged.least(), 3);
-        acknowledged.acknowledge(1, 2);
-        assert_eq!(acknowledged.least(), 3, "it never falls");
-        assert!(!acknowledged.awaits(1, 9), "nobody waits");
-        acknowledged.set_awaited(true);
-        assert!(acknowledged.awaits(1, 9) && !acknowledged.awaits(0, 7), "only for those who have something to commit");
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
+use thalweg_exchange::message::Rows;
 
 use super::emitter::{self, Emitter, Target};
 use super::error::Result;
-use super::message::{Message, Range, Rows};
+use super::message::Range;
 use super::unit::{Ledger, UnitContext, stage_counters};
 
 /// How often a unit that gets no rows looks whether its output is old enough to be sealed.
@@ -45,36 +46,38 @@ impl StatelessUnit {
         Self { context, ledger, emitter, last_commit }
     }
 
-    /// Writes until its log ends or everybody who could send is gone.
+    /// Writes until its log ends, or until it is told to stop.
     pub async fn run(mut self) -> Result<()> {
         let mut tick = tokio::time::interval(TICK);
-        loop {
+        while !self.context.has_all(&self.ledger) {
             tokio::select! {
-                message = self.context.messages.recv() => match message {
-                    Some(Message::Range(range)) => self.take(range).await?,
-                    Some(Message::AddLog { key, name, progress }) => self.ledger.add_log(key, name, progress),
-                    None => break,
-                },
+                biased;
+                () = self.context.stop.cancelled() => break,
+                range = self.context.inbox.next() => self.take(range?).await?,
                 _ = tick.tick() => {}
             }
             if self.is_due() {
                 self.commit().await?;
             }
         }
+        while let Some(range) = self.context.inbox.arrived()? {
+            self.take(range).await?;
+        }
         self.commit().await?;
         if self.ledger.has_published() {
             self.ledger.write(WriteSet::default()).await?;
         }
-        Ok(())
+        if self.context.stop.is_cancelled() {
+            return Ok(());
+        }
+        self.context.finish().await
     }
 
     async fn take(&mut self, range: Range) -> Result<()> {
-        if !self.ledger.accept(&range)? {
-            return Ok(());
-        }
+        self.ledger.take(range.log, range.after)?;
         let now = self.context.clock.monotonic();
         let counters = stage_counters(&self.context.counters, self.context.id);
-        if let Rows::Batch(rows) = &range.rows {
+        if let Some(Rows::Plain(rows)) = &range.rows {
             counters.rows_out.add(rows.num_rows() as u64);
             self.ledger.record.counts.rows_out += rows.num_rows() as u64;
             self.emitter.write(Target::Main, rows, now).await?;
@@ -149,17 +152,22 @@ mod tests {
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::Int64Type;
     use async_trait::async_trait;
-    use thalweg_core::clock::SystemClock;
+    use thalweg_core::clock::{SharedClock, SystemClock};
     use thalweg_core::error::Result as CoreResult;
     use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
     use thalweg_core::time::Watermark;
     use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
-    use tokio::sync::mpsc;
+    use thalweg_exchange::hub::Hub;
+    use thalweg_exchange::message::Stamp;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::runtime::counters::{Counters, StageCounters};
+    use crate::runtime::inbox::Inbox;
+    use crate::runtime::logs::Inputs;
     use crate::runtime::message::LogKey;
     use crate::runtime::ownership::Ownership;
+    use crate::runtime::unit::Done;
 
     const LOG: LogKey = LogKey { input: 0, log: 0 };
 
@@ -224,31 +232,47 @@ mod tests {
     }
 
     /// Rows of one column, which are their own positions.
-    fn range(from: u64, to: u64) -> Message {
+    fn range(from: u64, to: u64) -> Range {
         let numbers = Int64Array::from_iter_values((from..to).map(|number| number as i64));
         let rows = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).expect("a batch");
         let after = LogProgress { next: Position::at(to), watermark: Watermark(0), ..LogProgress::START };
-        Message::Range(Range { log: LOG, from: Position::at(from), after, rows: Rows::Batch(rows), dead_letters: None })
+        Range {
+            log: LOG,
+            before: LogProgress::START,
+            after,
+            rows: Some(Rows::Plain(rows)),
+            dead_letters: None,
+            is_awaited: false,
+        }
     }
 
-    /// One life of the unit, which is offered some ranges and, unless it is killed, ends in peace.
-    async fn live(folder: &Folder, offered: &[(u64, u64)], killed: bool) -> Position {
+    /// One life of the unit, which takes some ranges and, unless it is killed, ends in peace. Gives where it began.
+    async fn live(folder: &Folder, taken_ranges: &[(u64, u64)], killed: bool) -> Position {
         let unit = UnitId { stage: StageId(0), index: 0 };
         let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit };
         let run = RunId("run".to_owned());
-        let (mut ledger, _) = Ledger::acquire(unit, None, &run, &Ownership::Own).await.expect("acquired");
+        let (mut ledger, _) = Ledger::acquire(unit, None, &run, Ownership::Own).await.expect("acquired");
         let mut emitter = Emitter::open(&writer, Some(folder), None).await.expect("opened");
         let accepted = taken(&mut ledger, &mut emitter, 0, "log").await.expect("known");
         ledger.add_log(LOG, "log".to_owned(), accepted);
-        let (_sender, messages) = mpsc::channel(1);
         let counters = Arc::new(Counters::new(Vec::new(), vec![StageCounters::default()]));
-        let clock = Arc::new(SystemClock::new());
-        let counted = counters.acquired(unit, Epoch(1));
-        let context = UnitContext { id: unit, commit_every: Duration::ZERO, clock, counters, counted, messages };
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN };
+        let hub = Hub::new(run, clock.clone(), Duration::MAX);
+        let context = UnitContext {
+            id: unit,
+            commit_every: Duration::ZERO,
+            counted: counters.acquired(unit, Epoch(1)),
+            counters,
+            inputs: Inputs::new(),
+            inbox: Inbox::new(unit, Epoch(1), stamp, hub, clock.clone()),
+            clock,
+            stop: CancellationToken::new(),
+            done: Done::End,
+        };
         let mut unit = StatelessUnit::new(context, ledger, emitter);
-        for &(from, to) in offered {
-            let Message::Range(range) = range(from, to) else { unreachable!("made above") };
-            unit.take(range).await.expect("taken");
+        for &(from, to) in taken_ranges {
+            unit.take(range(from, to)).await.expect("taken");
             if unit.is_due() {
                 unit.commit().await.expect("committed");
             }
@@ -263,8 +287,8 @@ mod tests {
     async fn where_files_are_the_commits_their_names_say_where_to_go_on() {
         let folder = Folder::default();
         assert_eq!(live(&folder, &[(0, 1), (1, 3), (3, 4)], true).await, Position::START);
-        // Row 3 was written to a file that nobody saw; what is offered below `V` is skipped.
-        assert_eq!(live(&folder, &[(1, 3), (3, 4), (4, 6), (6, 7)], false).await, Position::at(3));
+        // Row 3 was written to a file that nobody saw.
+        assert_eq!(live(&folder, &[(3, 4), (4, 6), (6, 7)], false).await, Position::at(3));
         assert_eq!(live(&folder, &[], false).await, Position::at(7));
         let files = folder.0.lock().expect("not poisoned").clone();
         let rows: Vec<_> = files.iter().flat_map(|(_, rows)| rows.clone()).collect();

@@ -8,16 +8,19 @@ use bytes::Bytes;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::{UnitStore, WriteSet};
 use thalweg_core::ownership::Stored;
-use thalweg_core::progress::{LogProgress, Offer, offer, unit_watermark};
+use thalweg_core::progress::{LogProgress, unit_watermark};
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::{RunId, UnitId};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::counters::{Counters, StageCounters, UnitCounters};
 use super::emitter::{self, Emitter, Pending};
 use super::error::{Result, RunError};
+use super::inbox::Inbox;
 use super::layout::{self, UnitRecord};
-use super::message::{LogKey, Message, Range};
+use super::logs::{Inputs, Listing};
+use super::message::LogKey;
 use super::ownership::Ownership;
 
 /// Small entries read from the store at once.
@@ -37,8 +40,61 @@ pub struct UnitContext {
     pub counters: Arc<Counters>,
     /// Counters of the unit.
     pub counted: Arc<UnitCounters>,
-    /// Where it receives.
-    pub messages: mpsc::Receiver<Message>,
+    /// Its logs, by input.
+    pub inputs: Inputs,
+    /// What comes of them.
+    pub inbox: Inbox,
+    /// Ends it in order: what was taken is committed.
+    pub stop: CancellationToken,
+    /// What it does once all its input was read and delivered.
+    pub done: Done,
+}
+
+/// What a unit does once all its input was read and delivered.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// It ends.
+    End,
+    /// It says so and stays, until it is told to stop: other units may be taken over and begin anew, which need its outbox,
+    /// and must hear what it has committed of theirs.
+    Stay(Arc<Notify>),
+}
+
+impl UnitContext {
+    /// Reads the logs that have become known, each from where the unit has committed it.
+    pub fn add_logs(&mut self, ledger: &mut Ledger) {
+        for (number, input) in (0u16..).zip(&mut self.inputs) {
+            let listing = input.borrow_and_update();
+            for (log, id) in (0u32..).zip(&listing.logs).skip(ledger.count(number)) {
+                let (key, name) = (LogKey { input: number, log }, id.to_string());
+                let progress = ledger.committed(number, &name);
+                ledger.add_log(key, name, progress);
+                self.inbox.add(key, id.clone(), progress);
+            }
+        }
+    }
+
+    /// All its input was read and delivered.
+    pub async fn finish(&mut self) -> Result<()> {
+        let Done::Stay(completed) = &self.done else { return Ok(()) };
+        completed.notify_one();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                // Nothing comes any more, but subscriptions are renewed.
+                range = self.inbox.next() => drop(range?),
+            }
+        }
+    }
+
+    /// Whether all that ever comes was taken.
+    pub fn has_all(&self, ledger: &Ledger) -> bool {
+        let is_whole = |(number, input): (u16, &watch::Receiver<Listing>)| {
+            let listing = input.borrow();
+            listing.is_complete && listing.logs.len() == ledger.count(number)
+        };
+        ledger.has_ended() && (0..).zip(&self.inputs).all(is_whole)
+    }
 }
 
 /// A unit's own durable part but for its windows: the record, `V`, and output that is sealed.
@@ -70,7 +126,7 @@ impl Ledger {
         id: UnitId,
         store: Option<Arc<dyn UnitStore>>,
         run_id: &RunId,
-        ownership: &Ownership,
+        ownership: Ownership,
     ) -> Result<(Self, Vec<Pending>)> {
         let mut ledger = Self {
             store,
@@ -109,23 +165,30 @@ impl Ledger {
         self.logs.insert(key, Log { name, progress });
     }
 
-    /// Takes a range, or says that it was taken before. `V` moves with the next [`Ledger::write`].
-    pub fn accept(&mut self, range: &Range) -> Result<bool> {
-        let Some(log) = self.logs.get_mut(&range.log) else {
-            return Err(RunError::Internal(format!("a range of unknown log {:?}", range.log)));
-        };
-        match offer(log.progress.next, range.from, range.after.next) {
-            Offer::Take => {
-                log.progress = range.after;
-                self.changed.insert(range.log);
-                Ok(true)
-            }
-            Offer::Skip => Ok(false),
-            Offer::Straddles | Offer::Gap => Err(RunError::Internal(format!(
-                "log {} offered {}..{} at {}",
-                log.name, range.from, range.after.next, log.progress.next
-            ))),
+    /// A log was taken up to here. `V` moves with the next [`Ledger::write`].
+    pub fn take(&mut self, key: LogKey, after: LogProgress) -> Result<()> {
+        let log = self.logs.get_mut(&key);
+        let log = log.ok_or_else(|| RunError::Internal(format!("a range of unknown log {key:?}")))?;
+        log.progress = after;
+        self.changed.insert(key);
+        Ok(())
+    }
+
+    /// A log that was idle has rows.
+    pub fn awaken(&mut self, key: LogKey) {
+        if let Some(log) = self.logs.get_mut(&key) {
+            log.progress.idle = false;
         }
+    }
+
+    /// Whether it has all of its logs to their ends.
+    pub fn has_ended(&self) -> bool {
+        self.logs.values().all(|log| log.progress.has_ended())
+    }
+
+    /// How many logs of an input it has.
+    pub fn count(&self, input: u16) -> usize {
+        self.logs.range(LogKey { input, log: 0 }..=LogKey { input, log: u32::MAX }).count()
     }
 
     /// The least watermark of all logs.
@@ -141,16 +204,6 @@ impl Ledger {
     /// The progress of the unit's one log.
     pub fn only_log(&self) -> Option<&LogProgress> {
         self.logs.values().next().map(|log| &log.progress)
-    }
-
-    /// How far a log was taken.
-    pub fn progress(&self, key: LogKey) -> Option<&LogProgress> {
-        self.logs.get(&key).map(|log| &log.progress)
-    }
-
-    /// Every log, and how far it was taken.
-    pub fn logs(&self) -> impl Iterator<Item = (LogKey, &LogProgress)> {
-        self.logs.iter().map(|(key, log)| (*key, &log.progress))
     }
 
     /// One atomic commit: the caller's writes, the record, what moved of `V`, and what was published before.

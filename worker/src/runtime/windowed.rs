@@ -9,15 +9,17 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{Closed, StateEntry, WindowState};
-use tokio::sync::mpsc;
+use thalweg_exchange::hub::Served;
+use thalweg_exchange::message::Rows;
+use thalweg_sql::window::{Closed, Partial, StateEntry, WindowState};
 
-use super::backlog::Backlog;
+use super::backlog::{self, Backlog};
 use super::emitter::{self, Emitter, Pending, Target};
 use super::error::{Result, RunError};
 use super::layout;
-use super::message::{LogKey, Message, Range, Rows};
-use super::outbox::{Acknowledged, Entry, decode_rows, encode_rows};
+use super::logs;
+use super::message::Range;
+use super::outbox::{Entry, Outbox, decode_rows, encode_rows};
 use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 
 /// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
@@ -28,8 +30,6 @@ const STORED_WEIGHT: usize = 2;
 /// What was merged since the last commit makes the next one due at this size: it becomes entries to be stored, all at
 /// once.
 const DELTA_BYTES: usize = 2 << 20;
-/// How often a unit whose outbox is full looks whether it still is.
-const FULL_POLL: Duration = Duration::from_millis(5);
 /// How often a unit that hears nothing looks whether something is due.
 const TICK: Duration = Duration::from_millis(50);
 /// How often windows are closed, in memory: tables are smaller and faster for it. Without a store that is a commit too.
@@ -41,17 +41,9 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(60);
 pub enum Downstream {
     /// To its sink.
     Sink,
-    /// To the next stage, which acknowledges what it has committed.
-    Stage {
-        /// Where its outbox is served.
-        entries: mpsc::Sender<Entry>,
-        /// How far the subscribers are.
-        acknowledged: Arc<Acknowledged>,
-    },
+    /// To the next stage, which subscribes to its outbox until the guard is dropped.
+    Stage(Arc<Outbox>, #[expect(dead_code, reason = "dropped, it ends the serving")] Served),
 }
-
-/// What this unit tells the outboxes that it reads: by input and log.
-pub type Upstream = HashMap<LogKey, (Arc<Acknowledged>, usize)>;
 
 /// A keyed unit, acquired.
 pub struct WindowedUnit {
@@ -60,7 +52,6 @@ pub struct WindowedUnit {
     state: WindowState,
     emitter: Emitter,
     downstream: Downstream,
-    upstream: Upstream,
     /// Keys of stored entries by pane, to delete them when the pane goes.
     panes: HashMap<Vec<u8>, Vec<Bytes>>,
     /// Outbox entries in the store.
@@ -75,6 +66,8 @@ pub struct WindowedUnit {
     /// Dead letters that wait for the next commit.
     dead_letters: Vec<RecordBatch>,
     dirty: bool,
+    /// Whether an outbox upstream waits for a commit of what was taken.
+    is_awaited: bool,
     /// Bytes that its windows held when it last said so.
     state_bytes: u64,
     last_commit: Duration,
@@ -88,31 +81,30 @@ impl WindowedUnit {
         state: WindowState,
         emitter: Emitter,
         downstream: Downstream,
-        upstream: Upstream,
     ) -> Result<Self> {
         let (last_commit, next) = (context.clock.monotonic(), ledger.record.outbox_next);
+        let limit = if ledger.store.is_some() { backlog::STORED_BYTES } else { backlog::MEMORY_BYTES };
         let mut unit = Self {
             context,
             ledger,
             state,
             emitter,
             downstream,
-            upstream,
             panes: HashMap::new(),
-            backlog: Backlog::new(next),
+            backlog: Backlog::new(next, limit),
             written: next,
             closed: Vec::new(),
             closed_bytes: 0,
             last_close: last_commit,
             dead_letters: Vec::new(),
             dirty: false,
+            is_awaited: false,
             state_bytes: 0,
             last_commit,
         };
-        // What an earlier owner committed need not be asked for again.
-        unit.acknowledge();
         unit.restore_panes().await?;
         unit.restore_outbox().await?;
+        unit.context.add_logs(&mut unit.ledger);
         Ok(unit)
     }
 
@@ -156,14 +148,13 @@ impl WindowedUnit {
     /// Runs until everything is closed, or until it is told to stop.
     pub async fn run(mut self) -> Result<()> {
         let mut tick = tokio::time::interval(TICK);
-        loop {
+        while !self.context.has_all(&self.ledger) {
             tokio::select! {
+                biased;
+                () = self.context.stop.cancelled() => break,
+                () = logs::changed(&mut self.context.inputs) => self.context.add_logs(&mut self.ledger),
                 // A full outbox takes no input.
-                message = self.context.messages.recv(), if !self.backlog.is_full() => match message {
-                    Some(Message::Range(range)) => self.take(range)?,
-                    Some(Message::AddLog { key, name, progress }) => self.ledger.add_log(key, name, progress),
-                    None => break,
-                },
+                range = self.context.inbox.next(), if !self.backlog.is_full() => self.take(range?)?,
                 _ = tick.tick() => {}
             }
             if self.is_due() {
@@ -172,26 +163,57 @@ impl WindowedUnit {
                 self.close_early()?;
             }
         }
+        while let Some(range) = self.context.inbox.arrived()? {
+            self.take(range)?;
+        }
         self.commit().await?;
-        self.flush().await
+        self.delivered().await?;
+        self.flush().await?;
+        if self.context.stop.is_cancelled() {
+            return Ok(());
+        }
+        self.context.finish().await
+    }
+
+    /// Waits until the next stage has committed all that it reads, or this is told to stop: then the store has it.
+    async fn delivered(&mut self) -> Result<()> {
+        let Downstream::Stage(outbox, _) = &self.downstream else { return Ok(()) };
+        outbox.press(true);
+        let next = self.ledger.record.outbox_next;
+        tokio::select! {
+            () = outbox.wait_for_commits(|committed| committed >= next) => {}
+            () = self.context.stop.cancelled() => {}
+        }
+        Ok(())
     }
 
     fn take(&mut self, range: Range) -> Result<()> {
-        if !self.ledger.accept(&range)? {
-            return Ok(());
+        let partial = range.rows.clone().map(|rows| self.partial(rows)).transpose()?;
+        if let Some(partial) = &partial {
+            if self.state.touches_closed(partial).map_err(|message| self.failed(message))? {
+                // Until it comes again the log holds the watermark, so that no further window closes before it.
+                self.ledger.awaken(range.log);
+                return self.context.inbox.take_back(&range, self.ledger.record.closing);
+            }
+            self.state.merge(partial).map_err(|message| self.failed(message))?;
+            self.dirty = true;
         }
+        self.ledger.take(range.log, range.after)?;
+        self.is_awaited |= range.is_awaited;
         if range.after.idle {
             // Now, not with the next commit: by then others may be idle too, and the watermark would hold.
             self.ledger.record.closing = self.ledger.watermark();
         }
-        if let Rows::Partial(partial) = &range.rows {
-            let merged = self.state.merge(partial).map_err(|message| self.failed(message))?;
-            stage_counters(&self.context.counters, self.context.id).late.add(merged.late_groups as u64);
-            self.dirty = true;
-        }
         self.dead_letters.extend(range.dead_letters);
         stage_counters(&self.context.counters, self.context.id).set_watermark(self.ledger.watermark());
         Ok(())
+    }
+
+    fn partial(&self, rows: Rows) -> Result<Partial> {
+        match rows {
+            Rows::Folded(batch) => Ok(Partial { batch }),
+            Rows::Plain(_) => Err(RunError::Internal(format!("unit {} got rows that are not folded", self.context.id))),
+        }
     }
 
     /// A commit is due when rows were taken or windows can be closed, but not oftener than `commitEvery` unless memory
@@ -201,15 +223,8 @@ impl WindowedUnit {
         let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
         let large = self.state.delta_bytes() >= DELTA_BYTES || self.closed_bytes >= EMIT_BYTES;
-        let full = large || self.backlog.is_full() || self.is_awaited();
+        let full = large || self.backlog.is_full() || self.is_awaited;
         quiet || full || (since >= every && self.has_work())
-    }
-
-    /// Whether an outbox upstream is full of what only a commit of this unit can free.
-    fn is_awaited(&self) -> bool {
-        self.upstream.iter().any(|(log, (acknowledged, subscriber))| {
-            self.ledger.progress(*log).is_some_and(|log| acknowledged.awaits(*subscriber, log.next.offset as u64))
-        })
     }
 
     fn has_work(&self) -> bool {
@@ -246,15 +261,16 @@ impl WindowedUnit {
         }
     }
 
-    /// Waits as long as the outbox is full of entries that the next stage has not committed. It can do so: all of them
-    /// were sent to it, and it waits for nothing of this unit's.
+    /// Waits as long as the outbox is full of entries that the next stage has not committed. It can do so: it can take
+    /// all of them, and waits for nothing of this unit's.
     async fn wait_for_room(&mut self) {
-        let Downstream::Stage { acknowledged, .. } = &self.downstream else { return };
-        while self.backlog.is_full_without(acknowledged.least()) {
-            acknowledged.set_awaited(true);
-            tokio::time::sleep(FULL_POLL).await;
+        let Downstream::Stage(outbox, _) = &self.downstream else { return };
+        let backlog = &self.backlog;
+        tokio::select! {
+            () = outbox.wait_for_commits(|committed| !backlog.is_full_without(committed)) => {}
+            // Then the next stage does not go on either, and this commit is one of the last.
+            () = self.context.stop.cancelled() => {}
         }
-        acknowledged.set_awaited(false);
     }
 
     /// Seals what was written; the outbox entries behind it are then no longer needed by the sinks.
@@ -333,7 +349,7 @@ impl WindowedUnit {
         };
         if done && watermark > self.ledger.record.watermark {
             self.ledger.record.watermark = watermark;
-            if matches!(self.downstream, Downstream::Stage { .. }) {
+            if matches!(self.downstream, Downstream::Stage(..)) {
                 self.append(Target::Main, watermark, None);
             }
         }
@@ -360,7 +376,10 @@ impl WindowedUnit {
 
     /// Stores what somebody needs after a restart: the next stage every entry, a sink those that it promises to show.
     fn put_entries(&mut self, entries: &[Entry], writes: &mut WriteSet) -> Result<()> {
+        let to_sink = matches!(self.downstream, Downstream::Sink);
         if self.ledger.store.is_none() {
+            let held = |entry: &Entry| entry.rows.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+            entries.iter().filter(|_| !to_sink).for_each(|entry| self.backlog.push(entry.seq, held(entry)));
             return Ok(());
         }
         for entry in entries {
@@ -398,7 +417,7 @@ impl WindowedUnit {
         let by_sinks = self.emitter.done_through(self.written, self.ledger.record.sealed_through);
         let by_stage = match &self.downstream {
             Downstream::Sink => by_sinks,
-            Downstream::Stage { acknowledged, .. } => acknowledged.least(),
+            Downstream::Stage(outbox, _) => outbox.committed(),
         };
         let stored = self.backlog.trim(by_sinks.min(by_stage));
         stored.into_iter().for_each(|seq| writes.delete(layout::outbox_key(seq)));
@@ -414,15 +433,10 @@ impl WindowedUnit {
         self.context.counted.committed(self.context.clock.wall_millis(), took);
         let held = self.state.bytes() as u64;
         counters.state.change(std::mem::replace(&mut self.state_bytes, held), held);
-        self.acknowledge();
-    }
-
-    /// Tells the outboxes that it reads what it has committed.
-    fn acknowledge(&self) {
-        for (log, (acknowledged, subscriber)) in &self.upstream {
-            if let Some(progress) = self.ledger.progress(*log) {
-                acknowledged.acknowledge(*subscriber, progress.next.offset as u64);
-            }
+        self.is_awaited = false;
+        self.context.inbox.committed();
+        if let Downstream::Stage(outbox, _) = &self.downstream {
+            outbox.press(self.backlog.is_filling());
         }
     }
 
@@ -436,11 +450,8 @@ impl WindowedUnit {
                 self.emitter.write(entry.target, rows, now).await?;
             }
             self.written = entry.seq + 1;
-            if let Downstream::Stage { entries, .. } = &self.downstream
-                && entries.send(entry).await.is_err()
-            {
-                // The next stage has failed, and its own error ends the run.
-                std::future::pending::<()>().await;
+            if let Downstream::Stage(outbox, _) = &self.downstream {
+                outbox.push(entry);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ROOT/installation.json                          who made this root
-//! ROOT/thalweg.lock                               local folders only: one process at a time
+//! ROOT/thalweg.lock                               local folders only: one process at a time, or several with assigned units
 //! ROOT/NAMESPACE/NAME/INCARNATION/pipeline.json   owner, stages, versions
 //!                                 lists/NAME/…    append-only lists: listings of lanes
 //!                                 lookups/NAME    lookup tables as they were first read
@@ -33,4 +33,4 @@ pub mod store;
 
 pub use layout::{Expected, StageLayout};
 pub use pipeline::PipelineState;
-pub use root::{BucketAccess, RootOptions, StateRoot};
+pub use root::{BucketAccess, RootOptions, Sharing, StateRoot};

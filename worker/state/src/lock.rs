@@ -1,4 +1,4 @@
-//! One process at a time in a local folder.
+//! One process at a time in a local folder, or several whose units are assigned to them.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -6,10 +6,12 @@ use std::path::Path;
 
 use thalweg_core::error::{Error, Result};
 
+use crate::root::Sharing;
+
 /// Name of the file that is locked.
 const LOCK_FILE: &str = "thalweg.lock";
 
-/// An exclusive OS lock, held until it is dropped or the process ends, however that happens.
+/// An OS lock, held until it is dropped or the process ends, however that happens.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     file: File,
@@ -28,8 +30,8 @@ impl FolderLock {
     /// Locks a folder.
     ///
     /// # Errors
-    /// `User` where another process holds it, or the lock's file cannot be made.
-    pub(crate) fn take(folder: &Path) -> Result<Self> {
+    /// `User` where another process holds it that does not share it, or the lock's file cannot be made.
+    pub(crate) fn take(folder: &Path, sharing: Sharing) -> Result<Self> {
         let what = || format!("state folder `{}`", folder.display());
         let file = OpenOptions::new()
             .create(true)
@@ -38,7 +40,11 @@ impl FolderLock {
             .write(true)
             .open(folder.join(LOCK_FILE))
             .map_err(|error| Error::user(what(), error).with_hint("choose a folder that can be written"))?;
-        match file.try_lock() {
+        let locked = match sharing {
+            Sharing::Alone => file.try_lock(),
+            Sharing::Assigned => file.try_lock_shared(),
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(held_by_another(what(), file)),
             Err(TryLockError::Error(error)) => return Err(Error::external(format!("locking {}", what()), error)),
@@ -59,6 +65,6 @@ fn held_by_another(what: String, mut file: File) -> Error {
     let mut holder = String::new();
     let known = file.read_to_string(&mut holder).is_ok() && !holder.is_empty();
     let process = if known { format!(" (process {holder})") } else { String::new() };
-    Error::user(what, format!("another `thalweg run`{process} holds it"))
+    Error::user(what, format!("another `thalweg`{process} holds it"))
         .with_hint("stop that one first, or give this one a folder of its own with `--state`")
 }

@@ -34,10 +34,22 @@ pub struct RootOptions {
     /// Whether a commit on local files waits until the disk has it, so that it also outlives a power cut. A killed
     /// process loses nothing either way.
     pub fsync: bool,
+    /// Who else may use a local folder meanwhile.
+    pub sharing: Sharing,
     /// The installation id, where an operator made one. Otherwise it is made once, beside the state.
     pub installation: Option<String>,
     /// How a bucket is reached.
     pub bucket: BucketAccess,
+}
+
+/// Who may use a local folder at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// This process only: it assigns its units to itself.
+    #[default]
+    Alone,
+    /// Every process whose units are assigned by somebody, at epochs.
+    Assigned,
 }
 
 /// How a bucket is reached. What is absent comes from the usual `AWS_…` variables.
@@ -68,9 +80,15 @@ impl std::fmt::Debug for BucketAccess {
 }
 
 impl Default for RootOptions {
-    /// 32 MiB of cache, fsync, an installation id of the root's own.
+    /// 32 MiB of cache, fsync, a folder for this process alone, an installation id of the root's own.
     fn default() -> Self {
-        Self { block_cache_bytes: 32 << 20, fsync: true, installation: None, bucket: BucketAccess::default() }
+        Self {
+            block_cache_bytes: 32 << 20,
+            fsync: true,
+            sharing: Sharing::Alone,
+            installation: None,
+            bucket: BucketAccess::default(),
+        }
     }
 }
 
@@ -115,8 +133,12 @@ impl StateRoot {
     pub async fn open(url: &str, options: &RootOptions) -> Result<Self> {
         let (objects, prefix, medium, lock) = match locate(url)? {
             Location::Folder(folder) => {
-                let (objects, lock) = open_folder(&folder, options.fsync)?;
-                (objects, Path::default(), Medium::LockedFolder, Some(lock))
+                let (objects, lock) = open_folder(&folder, options)?;
+                let medium = match options.sharing {
+                    Sharing::Alone => Medium::LockedFolder,
+                    Sharing::Assigned => Medium::SharedFolder,
+                };
+                (objects, Path::default(), medium, Some(lock))
             }
             Location::Bucket { url, prefix } => (open_bucket(&url, &options.bucket)?, prefix, Medium::Bucket, None),
         };
@@ -214,13 +236,13 @@ fn locate(url: &str) -> Result<Location> {
     }
 }
 
-fn open_folder(folder: &std::path::Path, fsync: bool) -> Result<(Arc<dyn ObjectStore>, FolderLock)> {
+fn open_folder(folder: &std::path::Path, options: &RootOptions) -> Result<(Arc<dyn ObjectStore>, FolderLock)> {
     let what = || format!("state folder `{}`", folder.display());
     std::fs::create_dir_all(folder)
         .map_err(|error| Error::user(what(), error).with_hint("choose a folder that can be written"))?;
-    let lock = FolderLock::take(folder)?;
+    let lock = FolderLock::take(folder, options.sharing)?;
     let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| from_objects(what(), &error))?;
-    Ok((Arc::new(objects.with_fsync(fsync)), lock))
+    Ok((Arc::new(objects.with_fsync(options.fsync)), lock))
 }
 
 fn open_bucket(url: &str, access: &BucketAccess) -> Result<Arc<dyn ObjectStore>> {

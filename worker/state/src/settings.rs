@@ -16,6 +16,8 @@ use slatedb::db_cache::foyer::{FoyerCache, FoyerCacheOptions};
 pub enum Medium {
     /// A local folder that this process has locked.
     LockedFolder,
+    /// A local folder that other processes of this machine may use too: epochs and create-if-absent tell them apart.
+    SharedFolder,
     /// An object store with conditional update, shared by any number of processes.
     Bucket,
 }
@@ -50,14 +52,14 @@ const L0_SST_BYTES: (usize, usize) = (1 << 20, 64 << 20);
 /// so that nothing would ever say why a unit stands still.
 const REQUEST_RETRIES: u32 = 8;
 
-/// How long what nothing refers to any more is kept. A bucket: a day, longer than any process may sleep in the middle
+/// How long what nothing refers to any more is kept. What several processes use: a day, longer than any process may sleep in the middle
 /// of a write and wake up. A locked folder: a process that sleeps holds the lock, and its own collection sleeps with
 /// it, so an hour is safe; a day would keep 2.4 files a commit and unit, 1.6 million at eight units and a commit
 /// a second.
 const fn garbage_min_age(medium: Medium) -> Duration {
     match medium {
         Medium::LockedFolder => Duration::from_hours(1),
-        Medium::Bucket => Duration::from_hours(24),
+        Medium::SharedFolder | Medium::Bucket => Duration::from_hours(24),
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn any_budget_gives_settings_that_slatedb_accepts() {
         for budget in [0, 1 << 10, 1 << 20, 3 << 20, 1 << 26, 1 << 30, 8 << 30] {
-            for medium in [Medium::LockedFolder, Medium::Bucket] {
+            for medium in [Medium::LockedFolder, Medium::SharedFolder, Medium::Bucket] {
                 unit_settings(medium, budget).validate().expect("valid settings");
             }
         }

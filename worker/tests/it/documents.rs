@@ -3,7 +3,8 @@
 //! A fenced block is a file where `<!-- file: NAME -->` stands before it. The commands of a `console` block run in
 //! order; the last one exits with 0, or with what `<!-- exit: N -->` says, the ones before with 0. A line below a
 //! command must be a line of what it printed; `…` stands for anything, as a line and within one. A block after
-//! `<!-- not run: WHY -->` is left alone, and so are commands of other programs than those that every system has.
+//! `<!-- not run: WHY -->` is left alone, and so are commands of other programs than those that every system has. What is
+//! left in the background (`&`) writes into files, and ends by itself.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -108,7 +109,7 @@ fn run(place: &Workplace, command: &str) -> (i32, String) {
     let path = format!("{}:{}", binary.parent().expect("a folder").display(), std::env::var("PATH").expect("a PATH"));
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", &format!("{{ {command}; }} 2>&1")])
+        .args(["-c", &format!("{{ {command}\n}} 2>&1")])
         .env("PATH", path)
         .current_dir(place.path("."))
         .stdin(Stdio::null());

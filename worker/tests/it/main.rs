@@ -7,6 +7,7 @@ mod command;
 mod documents;
 mod examples;
 mod explain;
+mod folder;
 mod kills;
 mod oracle;
 mod output;

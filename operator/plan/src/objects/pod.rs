@@ -93,7 +93,13 @@ impl Build<'_> {
                 failure_threshold: Some(6),
                 ..probe("/healthz")
             }),
-            readiness_probe: Some(Probe { period_seconds: Some(2), timeout_seconds: Some(2), ..probe("/readyz") }),
+            // Once is enough: who hands over its units is to be the one that a Deployment removes.
+            readiness_probe: Some(Probe {
+                period_seconds: Some(2),
+                timeout_seconds: Some(2),
+                failure_threshold: Some(1),
+                ..probe("/readyz")
+            }),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),
                 read_only_root_filesystem: Some(true),

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason, condition};
-use thalweg_crds::report::{Failure, WorkerState};
+use thalweg_crds::report::{Failure, Report, WorkerState};
 
 use super::{Facts, figures};
+use crate::assignment::UNITS_PER_OBJECT;
+use crate::held::Held;
 use crate::observed::Observed;
-use crate::plan::{Held, Step, asked_for};
+use crate::plan::{Step, asked_for};
 use crate::problem::summary;
 
 /// A pod that waits no longer than this is starting, whatever it waits for.
@@ -60,22 +62,31 @@ impl<'a> Conditions<'a> {
     }
 
     fn ready(&self) -> Verdict {
-        let failure = failure(self.facts.observed);
+        let failure = failure_of_running(self.facts);
         let invalid = self.facts.validated.err().filter(|_| self.facts.plan.assignment.is_none());
         match self.facts.plan.step {
             Step::Pause => no(Reason::Paused, "spec.paused is true: set it to false to go on"),
             Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
+            Step::Idle => yes(Reason::Idle, "no worker is asked for: scaling.workers is 0"),
+            _ if self.facts.plan.left_out > 0 => self.too_many_units(),
             _ if invalid.is_some() => {
                 let (reason, message) = summary(invalid.unwrap_or_default());
                 no(reason, message)
             }
             _ if failure.is_some() => worker_failed(failure),
-            _ if self.units.total > 0 && self.units.owned == self.units.total => {
-                yes(Reason::AsExpected, format!("{} units run", self.units.total))
-            }
+            _ if self.units.is_all() => yes(Reason::AsExpected, format!("{} units run", self.units.total)),
             _ if self.units.moving > 0 => no(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
             _ => self.starting(),
         }
+    }
+
+    fn too_many_units(&self) -> Verdict {
+        let left_out = self.facts.plan.left_out;
+        let message = format!(
+            "{left_out} units are not run, and what they read is not read: a pipeline has {UNITS_PER_OBJECT} at the most, one \
+             for each split of a source and each of state.keyGroups; split the pipeline, or give its source fewer splits"
+        );
+        no(Reason::InvalidSpec, message)
     }
 
     /// Why no worker runs the units yet.
@@ -98,7 +109,7 @@ impl<'a> Conditions<'a> {
             Step::Start => yes(Reason::Starting, "workers are being started"),
             Step::RollOut => yes(Reason::RollingOut, "workers of a new plan are being started"),
             Step::Move => yes(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
-            Step::Run | Step::Pause | Step::Complete => no(Reason::AsExpected, "nothing is being changed"),
+            Step::Run | Step::Pause | Step::Idle | Step::Complete => no(Reason::AsExpected, "nothing is being changed"),
         }
     }
 
@@ -110,6 +121,10 @@ impl<'a> Conditions<'a> {
             }
             (Ok(_), Some(failure)) => {
                 let (_, reason, message) = worker_failed(Some(failure));
+                yes(reason, message)
+            }
+            (Ok(_), None) if self.facts.plan.left_out > 0 => {
+                let (_, reason, message) = self.too_many_units();
                 yes(reason, message)
             }
             (Ok(_), None) => no(Reason::AsExpected, "nothing stands in the way"),
@@ -166,10 +181,15 @@ impl<'a> Conditions<'a> {
 
     fn scaling_limited(&self) -> Verdict {
         let asked = self.facts.validated.map_or(0, |pipeline| asked_for(&pipeline.scaling));
-        if asked > 1 {
-            let message =
-                format!("scaling asks for {asked} workers, and one worker runs a whole pipeline in this version");
-            return yes(Reason::TooManyWorkers, message);
+        let stops = matches!(self.facts.plan.step, Step::Pause | Step::Idle | Step::Complete);
+        let limited = !stops && self.units.unlisted == 0 && asked > self.units.total.max(1);
+        if limited {
+            let message = format!(
+                "scaling asks for {asked} workers, and there is work for {}: a unit takes one split of a source or one of \
+                 state.keyGroups",
+                self.units.total
+            );
+            return yes(Reason::TooFewUnits, message);
         }
         no(Reason::AsExpected, "no limit stands in the way")
     }
@@ -208,10 +228,27 @@ fn unknown(message: &str) -> Verdict {
     (ConditionStatus::Unknown, Reason::Pending, message.to_owned())
 }
 
+/// The failure of a worker of the plan that runs: one of a plan that is being tried disturbs nobody.
+pub(super) fn failure_of_running<'a>(facts: &Facts<'a>) -> Option<&'a Failure> {
+    let running = facts.plan.assignment.as_ref().map(|assignment| &assignment.plan);
+    let mut failed = failures(facts.observed).filter(|report| running.is_none_or(|running| report.plan == *running));
+    failed.find_map(|report| report.failure.as_ref())
+}
+
+/// What a worker that stands still says about a resource.
+pub(crate) fn failure_about(observed: &Observed, resource: &str) -> Option<(Reason, String)> {
+    let mut about = failures(observed).filter_map(|report| report.failure.as_ref());
+    let failure = about.find(|failure| failure.resource.as_deref() == Some(resource))?;
+    Some((reason_of(failure), failure.message.clone()))
+}
+
+fn failures(observed: &Observed) -> impl Iterator<Item = &Report> {
+    observed.reports.values().filter(|report| report.state == WorkerState::Failed)
+}
+
 /// The failure that a worker reports and stands still for.
-pub(super) fn failure(observed: &Observed) -> Option<&Failure> {
-    let failed = observed.reports.values().filter(|report| report.state == WorkerState::Failed);
-    failed.filter_map(|report| report.failure.as_ref()).next()
+fn failure(observed: &Observed) -> Option<&Failure> {
+    failures(observed).find_map(|report| report.failure.as_ref())
 }
 
 fn reason_of(failure: &Failure) -> Reason {

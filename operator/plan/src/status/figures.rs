@@ -1,11 +1,14 @@
 //! Figures of a status: workers, units, lag, commits.
 
+use std::collections::BTreeMap;
+
 use thalweg_crds::pipeline::{CommitStatus, LagStatus, UnitsStatus, WorkersStatus};
 
 use super::Facts;
-use crate::check::StageKind;
+use crate::check::{Stage, StageKind};
+use crate::held::Held;
 use crate::observed::Observed;
-use crate::plan::Held;
+use crate::plan::Plan;
 use crate::validate::ValidatedPipeline;
 
 /// Longest line of a topology that the schema takes.
@@ -73,9 +76,10 @@ pub(super) fn dead_letters(observed: &Observed) -> Option<i64> {
     i64::try_from(rows).ok().filter(|rows| *rows > 0)
 }
 
-/// The stages in one line, such as `0 stateless (trips) · 1 windowed × 16 (trips)`.
-pub(super) fn topology(pipeline: &ValidatedPipeline) -> String {
-    let stage = |stage: &crate::check::Stage| {
+/// The stages in one line and who reads how many splits of which source, such as
+/// `0 stateless (trips) · 1 windowed × 16 (trips); trips: 6 splits (p-0 3, p-1 3)`.
+pub(super) fn topology(pipeline: &ValidatedPipeline, plan: &Plan) -> String {
+    let stage = |stage: &Stage| {
         let kind = match stage.kind {
             StageKind::Stateless => "stateless".to_owned(),
             StageKind::Windowed => format!("windowed × {}", pipeline.key_groups),
@@ -83,8 +87,24 @@ pub(super) fn topology(pipeline: &ValidatedPipeline) -> String {
         let sources = if stage.sources.is_empty() { String::new() } else { format!(" ({})", stage.sources.join(", ")) };
         format!("{} {kind}{sources}", stage.id)
     };
-    let line = pipeline.stages.iter().map(stage).collect::<Vec<_>>().join(" · ");
+    let stages = pipeline.stages.iter().map(stage).collect::<Vec<_>>().join(" · ");
+    let line = [stages].into_iter().chain(readers(plan)).collect::<Vec<_>>().join("; ");
     line.chars().take(TOPOLOGY_LIMIT / 2).collect()
+}
+
+fn readers(plan: &Plan) -> Vec<String> {
+    let mut sources: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for split in plan.assignment.iter().flat_map(|assignment| &assignment.splits) {
+        let reader = split.reader.as_ref().map_or("nobody", |reader| reader.0.as_str());
+        *sources.entry(&split.source).or_default().entry(reader).or_default() += 1;
+    }
+    let source = |(source, readers): (&str, BTreeMap<&str, usize>)| {
+        let count: usize = readers.values().sum();
+        let readers: Vec<_> = readers.iter().map(|(reader, count)| format!("{reader} {count}")).collect();
+        let splits = if count == 1 { "split" } else { "splits" };
+        format!("{source}: {count} {splits} ({})", readers.join(", "))
+    };
+    sources.into_iter().map(source).collect()
 }
 
 #[cfg(test)]

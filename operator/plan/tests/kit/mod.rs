@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use thalweg_crds::ids::{RunId, Slot};
-use thalweg_crds::report::{Report, UnitReport, WorkerState};
+use thalweg_crds::ids::{RunId, Slot, SplitId};
+use thalweg_crds::report::{ListedSource, Report, UnitReport, WorkerState};
+use thalweg_crds::scaling::ScalingMode;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::{Owner, Settings};
 use thalweg_operator_plan::observed::{Observed, Readiness, SlotLease, WorkerPod};
-use thalweg_operator_plan::plan::Plan;
+use thalweg_operator_plan::plan::{Plan, plan};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::validate::{ValidatedPipeline, draft, validate};
@@ -74,6 +75,28 @@ pub fn pipeline() -> ValidatedPipeline {
     validated(&written(), &stages()).expect("it is valid")
 }
 
+/// A stage of windows.
+pub fn keyed() -> Vec<Stage> {
+    let Checked::Stages(stages) = stages() else { unreachable!("they are stages") };
+    stages
+}
+
+/// A stage that takes rows as they come, from these sources.
+pub fn stateless(sources: &[&str]) -> Vec<Stage> {
+    let sources = sources.iter().map(|source| (*source).to_owned()).collect();
+    vec![Stage { id: 0, kind: StageKind::Stateless, sources, fingerprint: "f".to_owned() }]
+}
+
+/// The pipeline with other stages, for which so many workers are asked.
+pub fn with_workers(stages: &[Stage], workers: i32) -> ValidatedPipeline {
+    let mut pipeline = ValidatedPipeline { stages: stages.to_vec(), ..pipeline() };
+    pipeline.scaling.mode = ScalingMode::Manual;
+    pipeline.scaling.workers = Some(workers);
+    pipeline.scaling.max_workers = workers;
+    pipeline.key_groups = 8;
+    pipeline
+}
+
 /// The resource that owns everything.
 pub fn owner() -> Owner {
     Owner { name: "pickups-per-zone".to_owned(), uid: "0f3c".to_owned() }
@@ -112,24 +135,51 @@ pub fn join(observed: &mut Observed, number: usize, life: &str, plan: &str) {
     });
 }
 
-/// Workers do and report what a plan publishes.
+/// Workers do and report what a plan publishes, and find six splits in each source.
 pub fn obey(observed: &mut Observed, plan: &Plan) {
+    obey_with(observed, plan, 6);
+}
+
+/// Workers do and report what a plan publishes, and find so many splits in each source.
+pub fn obey_with(observed: &mut Observed, plan: &Plan, splits: usize) {
     let assignment = plan.assignment.clone().expect("an assignment");
     observed.reports.clear();
     for worker in &assignment.workers {
-        let owned = assignment.units.iter().filter(|unit| unit.owner.as_ref() == Some(&worker.slot));
+        let mounted = observed.slots.iter().find(|slot| slot.slot == worker.slot).expect("a slot").plan.clone();
+        let runs = mounted == assignment.plan;
+        let owned = assignment.units.iter().filter(|unit| runs && unit.owner.as_ref() == Some(&worker.slot));
         let units: Vec<_> =
             owned.map(|unit| UnitReport { unit: unit.unit, epoch: unit.epoch, ..UnitReport::default() }).collect();
+        let named = assignment.enumerators.iter().filter(|enumerator| runs && enumerator.slot == worker.slot);
+        let listed = named.map(|enumerator| ListedSource {
+            source: enumerator.source.clone(),
+            splits: (0..splits).map(|split| SplitId(split.to_string())).collect(),
+            complete: false,
+        });
         let state = if units.is_empty() { WorkerState::Waiting } else { WorkerState::Running };
         let report = Report {
             run_id: worker.run_id.clone(),
             slot: Some(worker.slot.clone()),
-            plan: assignment.plan.clone(),
+            plan: mounted,
             state,
             units,
+            listed: listed.collect(),
             ..Report::default()
         };
         observed.reports.insert(worker.run_id.clone(), report);
     }
     observed.assignment = Some(assignment);
+}
+
+/// Plans and obeys until nothing is published any more.
+pub fn settle(pipeline: &ValidatedPipeline, observed: &mut Observed) -> Plan {
+    for _ in 0..200 {
+        let next = plan(pipeline, observed);
+        let same = observed.assignment == next.assignment;
+        obey(observed, &next);
+        if same && plan(pipeline, observed) == next {
+            return next;
+        }
+    }
+    panic!("it never settles: {observed:#?}");
 }

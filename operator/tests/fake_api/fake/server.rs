@@ -38,6 +38,8 @@ struct Inner {
     faults: Mutex<BTreeMap<usize, Fault>>,
     killed: Notify,
     weather: Weather,
+    /// Splits of each source beyond the first.
+    more_splits: AtomicUsize,
 }
 
 /// What is wrong with watches.
@@ -55,6 +57,17 @@ impl FakeApi {
         let api = Self::default();
         api.inner.faults.lock().expect("unpoisoned").insert(number, fault);
         api
+    }
+
+    /// How many splits a worker finds in each source.
+    pub fn splits(&self) -> usize {
+        1 + self.inner.more_splits.load(Ordering::SeqCst)
+    }
+
+    /// Sources have so many splits from now on.
+    pub fn find_splits(&self, splits: usize) {
+        self.inner.more_splits.store(splits - 1, Ordering::SeqCst);
+        self.changed();
     }
 
     /// An API server whose watches are like this.

@@ -66,7 +66,9 @@ impl Store {
         metadata.insert("namespace".to_owned(), key.1.clone().into());
         metadata.insert("uid".to_owned(), format!("uid-{}", self.version + 1).into());
         metadata.insert("generation".to_owned(), 1.into());
-        metadata.insert("creationTimestamp".to_owned(), "2026-01-01T00:00:00Z".into());
+        // Later objects are younger, and none of them is of these days.
+        let (minutes, seconds) = (self.version / 60 % 60, self.version % 60);
+        metadata.insert("creationTimestamp".to_owned(), format!("2026-01-01T00:{minutes:02}:{seconds:02}Z").into());
         metadata.remove("managedFields");
         Ok(self.put(key, object, "ADDED"))
     }

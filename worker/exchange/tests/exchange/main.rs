@@ -1,5 +1,9 @@
-//! Workers that talk over loopback: who is let in, and what comes over the wire.
+//! Units and readers, within a process and over loopback: who is let in, and what comes.
 
+mod local;
+mod node;
 mod pinned;
+mod remote;
 mod served;
+mod subscribed;
 mod worker;

@@ -1,22 +1,20 @@
 //! Who may talk to whom.
 
 use thalweg_exchange::channel::{ChannelError, connect};
-use thalweg_exchange::identity::{Identity, Peers};
+use thalweg_exchange::identity::Identity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::worker::{LIMIT, Numbers, Then, Unit, Worker, run};
+use super::worker::{LIMIT, Numbers, Unit, Worker, named, run};
 
 fn numbers() -> Numbers {
-    Numbers { first: 0, end: 10, range: 3, then: Then::Ends }
+    Numbers { end: 10, range: 3, ..Numbers::default() }
 }
 
 #[tokio::test]
 async fn a_worker_whose_key_is_not_pinned_is_refused() {
     let (known, stranger) = (Identity::generate().expect("a key"), Identity::generate().expect("a key"));
-    let peers = Peers::default();
-    peers.replace([known.fingerprint()]);
-    let worker = Worker::serving(numbers(), peers.clone()).await;
+    let worker = Worker::serving(numbers(), named(&known)).await;
 
     let config = stranger.client_config(worker.fingerprint).expect("a configuration");
     let refused = connect(worker.address, config.clone(), &run("stranger")).await.err().expect("it is a stranger");
@@ -24,16 +22,14 @@ async fn a_worker_whose_key_is_not_pinned_is_refused() {
 
     let config = known.client_config(worker.fingerprint).expect("a configuration");
     connect(worker.address, config.clone(), &run("known")).await.expect("it is known");
-    peers.replace([stranger.fingerprint()]);
+    worker.hub.place(named(&stranger), [].into());
     assert!(connect(worker.address, config, &run("known")).await.is_err(), "the assignment names it no more");
 }
 
 #[tokio::test]
 async fn a_reader_with_another_key_is_not_believed() {
     let identity = Identity::generate().expect("a key");
-    let peers = Peers::default();
-    peers.replace([identity.fingerprint()]);
-    let worker = Worker::serving(numbers(), peers).await;
+    let worker = Worker::serving(numbers(), named(&identity)).await;
     let other = Identity::generate().expect("a key").fingerprint();
     let config = identity.client_config(other).expect("a configuration");
     let refused = connect(worker.address, config, &run("unit")).await.err().expect("it is another");
@@ -43,9 +39,7 @@ async fn a_reader_with_another_key_is_not_believed() {
 #[tokio::test]
 async fn who_speaks_no_tls_learns_nothing_and_disturbs_nobody() {
     let identity = Identity::generate().expect("a key");
-    let peers = Peers::default();
-    peers.replace([identity.fingerprint()]);
-    let worker = Worker::serving(numbers(), peers).await;
+    let worker = Worker::serving(numbers(), named(&identity)).await;
     let mut plain = TcpStream::connect(worker.address).await.expect("the port is open");
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
     let mut answer = Vec::new();

@@ -3,23 +3,21 @@
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::unit::Epoch;
-use thalweg_exchange::identity::{Identity, Peers};
+use thalweg_exchange::identity::Identity;
 use thalweg_exchange::subscriber::OnRefusal;
 use tokio::time::timeout;
 
-use super::worker::{LIMIT, Numbers, Then, Unit, Worker};
+use super::worker::{LIMIT, Numbers, Then, Unit, Worker, named};
 
 async fn pair(numbers: Numbers) -> (Identity, Worker) {
     let identity = Identity::generate().expect("a key");
-    let peers = Peers::default();
-    peers.replace([identity.fingerprint()]);
-    let worker = Worker::serving(numbers, peers).await;
+    let worker = Worker::serving(numbers, named(&identity)).await;
     (identity, worker)
 }
 
 #[tokio::test]
 async fn two_units_get_their_parts_of_one_log_whole_and_in_order() {
-    let (identity, worker) = pair(Numbers { first: 0, end: 1_000, range: 7, then: Then::Ends }).await;
+    let (identity, worker) = pair(Numbers { end: 1_000, range: 7, ..Numbers::default() }).await;
     let (mut even, mut odd) = (Unit::new(0, 4), Unit::new(1, 4));
     let mut to_even = even.subscribe(&identity, &worker, "plan").await;
     let mut to_odd = odd.subscribe(&identity, &worker, "plan").await;
@@ -31,7 +29,7 @@ async fn two_units_get_their_parts_of_one_log_whole_and_in_order() {
 
 #[tokio::test]
 async fn a_unit_that_stands_still_stops_no_other_and_gets_all_once_it_goes_on() {
-    let (identity, worker) = pair(Numbers { first: 0, end: 1_000, range: 7, then: Then::Ends }).await;
+    let (identity, worker) = pair(Numbers { end: 1_000, range: 7, ..Numbers::default() }).await;
     let (mut quick, mut slow) = (Unit::new(0, 4), Unit::new(1, 1));
     let mut to_slow = slow.subscribe(&identity, &worker, "plan").await;
     slow.await_range(&mut to_slow).await;
@@ -45,7 +43,7 @@ async fn a_unit_that_stands_still_stops_no_other_and_gets_all_once_it_goes_on() 
 
 #[tokio::test]
 async fn a_unit_goes_on_with_another_reader_where_it_was() {
-    let (identity, worker) = pair(Numbers { first: 0, end: 500, range: 7, then: Then::Ends }).await;
+    let (identity, worker) = pair(Numbers { end: 500, range: 7, ..Numbers::default() }).await;
     let mut unit = Unit::new(0, 4);
     let mut connection = unit.subscribe(&identity, &worker, "plan").await;
     for _ in 0..20 {
@@ -57,9 +55,7 @@ async fn a_unit_goes_on_with_another_reader_where_it_was() {
     timeout(LIMIT, gone).await.expect("it learns that the reader is gone");
     assert!(!unit.accepted().has_ended());
 
-    let peers = Peers::default();
-    peers.replace([identity.fingerprint()]);
-    let other = Worker::serving(Numbers { first: 0, end: 500, range: 11, then: Then::Ends }, peers).await;
+    let other = Worker::serving(Numbers { end: 500, range: 11, ..Numbers::default() }, named(&identity)).await;
     let mut connection = unit.subscribe(&identity, &other, "plan").await;
     timeout(LIMIT, unit.take_all(&mut connection)).await.expect("in time");
     assert_eq!(unit.numbers, unit.expected(500));
@@ -67,7 +63,7 @@ async fn a_unit_goes_on_with_another_reader_where_it_was() {
 
 #[tokio::test]
 async fn what_a_reader_cannot_serve_is_refused_by_name() {
-    let (identity, worker) = pair(Numbers { first: 5, end: 10, range: 3, then: Then::Ends }).await;
+    let (identity, worker) = pair(Numbers { first: 5, end: 10, range: 3, ..Numbers::default() }).await;
     let mut unit = Unit::new(0, 1);
     let mut connection = unit.subscribe(&identity, &worker, "another plan").await;
     let refused = timeout(LIMIT, unit.take(&mut connection)).await.expect("in time");
@@ -87,7 +83,7 @@ async fn what_a_reader_cannot_serve_is_refused_by_name() {
 
 #[tokio::test]
 async fn an_owner_before_is_served_no_more_once_the_new_one_has_come() {
-    let (identity, worker) = pair(Numbers { first: 0, end: 50, range: 7, then: Then::Ends }).await;
+    let (identity, worker) = pair(Numbers { end: 50, range: 7, ..Numbers::default() }).await;
     let (mut old, mut new) = (Unit::new(0, 1), Unit::owned_at(0, 1, Epoch(2)));
     let mut to_old = old.subscribe(&identity, &worker, "plan").await;
     old.await_range(&mut to_old).await;
@@ -104,7 +100,7 @@ async fn an_owner_before_is_served_no_more_once_the_new_one_has_come() {
 
 #[tokio::test]
 async fn a_unit_that_comes_again_is_not_kept_waiting_by_a_reader_that_waits_at_the_end() {
-    let (identity, worker) = pair(Numbers { first: 0, end: 20, range: 7, then: Then::Waits }).await;
+    let (identity, worker) = pair(Numbers { end: 20, range: 7, then: Then::Waits, ..Numbers::default() }).await;
     let end = Position::at(20);
     let mut unit = Unit::new(0, 4);
     let mut connection = unit.subscribe(&identity, &worker, "plan").await;

@@ -1,6 +1,6 @@
 //! A worker that reads one log of numbers and serves it, and a unit elsewhere that wants it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,48 +16,94 @@ use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
-use thalweg_exchange::channel::{ClientStream, Receiver, Sender, ServerStream, accept, connect};
+use thalweg_exchange::channel::{ClientStream, Receiver, Sender, connect};
 use thalweg_exchange::credit::Credits;
-use thalweg_exchange::identity::{Fingerprint, Identity, Peers};
+use thalweg_exchange::cursors::PATIENCE;
+use thalweg_exchange::hub::{Hub, Served};
+use thalweg_exchange::identity::{Fingerprint, Identity};
+use thalweg_exchange::link::PeerAddress;
 use thalweg_exchange::message::{Attempt, Message, Range, Rows, Stamp, Subscription};
-use thalweg_exchange::serve::{Command, LogServer, RangeReader, RangeSource, ReadRange};
+use thalweg_exchange::serve::{RangeReader, RangeSource, ReadRange};
 use thalweg_exchange::subscriber::{OnRange, OnRefusal, Subscriber};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 /// Longest that anything here may take.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// What comes after the last number.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Then {
     /// The log has ended.
+    #[default]
     Ends,
     /// More may come, and never does.
     Waits,
 }
 
 /// Numbers `0..end`, `range` of them in a range; the log before `first` was trimmed.
+#[derive(Default)]
 pub struct Numbers {
     pub first: u64,
     pub end: u64,
     pub range: u64,
     pub then: Then,
+    pub is_awaited: bool,
+    /// Readers that are open.
+    pub open: Shared<usize>,
+    /// What was committed, by the index of the unit.
+    pub committed: Shared<Vec<(u32, Position)>>,
+}
+
+/// A value that a log changes while a test waits for what it will be.
+pub struct Shared<T>(watch::Sender<T>);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Default> Default for Shared<T> {
+    fn default() -> Self {
+        Self(watch::Sender::default())
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    pub fn get(&self) -> T {
+        self.0.borrow().clone()
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut T)) {
+        self.0.send_modify(change);
+    }
+
+    pub async fn until(&self, is_met: impl FnMut(&T) -> bool) {
+        let mut receiver = self.0.subscribe();
+        tokio::time::timeout(LIMIT, receiver.wait_for(is_met)).await.expect("in time").expect("it is not dropped");
+    }
 }
 
 #[async_trait]
 impl RangeSource for Numbers {
     fn serves(&self, stamp: &Stamp) -> bool {
-        stamp.plan == "plan"
+        &*stamp.plan == "plan"
     }
 
-    async fn open(&self, from: LogProgress) -> Result<Box<dyn RangeReader>> {
+    async fn open(&self, from: LogProgress, _cuts: Vec<LogProgress>) -> Result<Box<dyn RangeReader>> {
         let at = offset(from.next);
         if at < self.first {
             return Err(Error::data_loss("reading numbers", format!("they start at {}", self.first)));
         }
-        Ok(Box::new(Reader { at, end: self.end, range: self.range, then: self.then }))
+        self.open.change(|open| *open += 1);
+        let (is_awaited, open) = (self.is_awaited, self.open.clone());
+        Ok(Box::new(Reader { at, end: self.end, range: self.range, then: self.then, is_awaited, open }))
+    }
+
+    fn committed(&self, subscription: &Subscription, next: Position) {
+        self.committed.change(|committed| committed.push((subscription.unit.index, next)));
     }
 }
 
@@ -66,6 +112,14 @@ struct Reader {
     end: u64,
     range: u64,
     then: Then,
+    is_awaited: bool,
+    open: Shared<usize>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.open.change(|open| *open -= 1);
+    }
 }
 
 #[async_trait]
@@ -78,18 +132,23 @@ impl RangeReader for Reader {
         self.at = until.map_or(self.end, offset).min(self.end).min(from + self.range);
         let watermark = if from == self.end { Watermark::END } else { Watermark(self.at.cast_signed()) };
         let after = LogProgress { next: Position::at(self.at), watermark, ..LogProgress::START };
-        Ok(Box::new(Read { from, after }))
+        Ok(Box::new(Read { from, after, is_awaited: self.is_awaited }))
     }
 }
 
 struct Read {
     from: u64,
     after: LogProgress,
+    is_awaited: bool,
 }
 
 impl ReadRange for Read {
     fn after(&self) -> LogProgress {
         self.after
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 
     /// Each unit of two gets the numbers of its own parity.
@@ -115,15 +174,28 @@ pub fn subscription(index: u32) -> Subscription {
     Subscription { unit: UnitId { stage: StageId(1), index }, input: 0, log }
 }
 
+/// The workers that units run in, one each, where nobody connects to them; all have one key.
+pub fn named(identity: &Identity) -> Vec<PeerAddress> {
+    let (address, fingerprint) = (SocketAddr::from(([127, 0, 0, 1], 1)), identity.fingerprint());
+    let runs = [0, 1].into_iter().flat_map(|index| [1, 2].map(|epoch| run_of(index, Epoch(epoch))));
+    runs.map(|run| PeerAddress { run, address, fingerprint }).collect()
+}
+
+fn run_of(index: u32, epoch: Epoch) -> RunId {
+    run(&format!("unit-{index}-{epoch}"))
+}
+
 pub fn stamp(plan: &str) -> Stamp {
-    Stamp { plan: plan.to_owned(), layout: 1, incarnation: Incarnation(1) }
+    Stamp { plan: plan.into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN }
 }
 
 /// A worker that serves numbers until it is dropped.
 pub struct Worker {
+    pub hub: Hub,
     pub address: SocketAddr,
     pub fingerprint: Fingerprint,
     task: AbortHandle,
+    _served: Served,
 }
 
 impl Drop for Worker {
@@ -133,61 +205,17 @@ impl Drop for Worker {
 }
 
 impl Worker {
-    pub async fn serving(numbers: Numbers, peers: Peers) -> Self {
+    pub async fn serving(numbers: Numbers, peers: Vec<PeerAddress>) -> Self {
         let identity = Identity::generate().expect("a key");
-        let config = identity.server_config(peers).expect("a configuration");
+        let fingerprint = identity.fingerprint();
+        let hub = Hub::new(run("reader"), Arc::new(SystemClock::new()), PATIENCE);
+        hub.place(peers, BTreeMap::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
-        let (commands, received) = mpsc::unbounded_channel();
-        let serve = async move {
-            let mut tasks = JoinSet::new();
-            tasks.spawn(LogServer::new(Arc::new(numbers), Arc::new(SystemClock::new())).run(received));
-            while let Ok((stream, peer)) = listener.accept().await {
-                let (config, commands) = (config.clone(), commands.clone());
-                tasks.spawn(async move {
-                    // Who is not known is refused, and sees why.
-                    let Ok((channel, _)) = accept(stream, peer, config, &run("reader")).await else { return };
-                    let (sender, receiver) = channel.split();
-                    let (to, messages) = mpsc::unbounded_channel();
-                    tokio::join!(forward(sender, messages), obey(receiver, to, commands));
-                });
-            }
-        };
-        let task = tokio::spawn(serve).abort_handle();
-        Self { address, fingerprint: identity.fingerprint(), task }
-    }
-}
-
-async fn forward(mut sender: Sender<ServerStream>, mut messages: mpsc::UnboundedReceiver<Message>) {
-    while let Some(message) = messages.recv().await {
-        if sender.send(&message).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Passes on what a unit asks for, and unsubscribes it once its connection is gone.
-async fn obey(
-    mut receiver: Receiver<ServerStream>,
-    to: mpsc::UnboundedSender<Message>,
-    commands: mpsc::UnboundedSender<Command>,
-) {
-    let mut known = Vec::new();
-    while let Ok(Some(message)) = receiver.receive().await {
-        let command = match message {
-            Message::Subscribe { subscription, attempt, stamp, accepted, credit } => {
-                known.push((subscription.clone(), attempt));
-                Command::Subscribe { subscription, attempt, stamp, accepted, credit, to: to.clone() }
-            }
-            Message::Grant { subscription, attempt, ranges } => Command::Grant { subscription, attempt, ranges },
-            Message::Unsubscribe { subscription, attempt } => Command::Unsubscribe { subscription, attempt },
-            other => panic!("a unit does not say {other:?}"),
-        };
-        commands.send(command).expect("the log is served");
-    }
-    for (subscription, attempt) in known {
-        // At the end of the test the log may be gone.
-        let _ = commands.send(Command::Unsubscribe { subscription, attempt });
+        let served = hub.serve(subscription(0).log, Arc::new(numbers));
+        let listening = hub.clone();
+        let task = tokio::spawn(async move { listening.listen(listener, &identity).await.map(|_| ()) }).abort_handle();
+        Self { hub, address, fingerprint, task, _served: served }
     }
 }
 
@@ -228,7 +256,9 @@ impl Unit {
     /// Connects, and asks for the log from where the unit is.
     pub async fn subscribe(&mut self, identity: &Identity, worker: &Worker, plan: &str) -> Connection {
         let config = identity.client_config(worker.fingerprint).expect("a configuration");
-        let (channel, peer) = connect(worker.address, config, &run("unit")).await.expect("it is known");
+        let (channel, peer) = connect(worker.address, config, &run_of(self.index, self.subscriber.attempt().epoch))
+            .await
+            .expect("it is known");
         assert_eq!(peer.run, run("reader"));
         let (mut sender, receiver) = channel.split();
         let message = Message::Subscribe {

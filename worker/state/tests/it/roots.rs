@@ -1,7 +1,7 @@
 //! Folders, URLs, locks.
 
 use thalweg_core::error::ErrorKind;
-use thalweg_state::{RootOptions, StateRoot};
+use thalweg_state::{RootOptions, Sharing, StateRoot};
 
 async fn refusal(url: &str) -> thalweg_core::error::Error {
     StateRoot::open(url, &RootOptions::default()).await.map(|_| ()).expect_err("refused")
@@ -18,7 +18,7 @@ async fn a_second_opener_of_a_folder_is_refused_until_the_first_lets_go() {
     assert_eq!(
         error.to_string(),
         format!(
-            "state folder `{url}`: another `thalweg run` (process {}) holds it (stop that one first, or give this one a \
+            "state folder `{url}`: another `thalweg` (process {}) holds it (stop that one first, or give this one a \
              folder of its own with `--state`)",
             std::process::id()
         )
@@ -28,6 +28,21 @@ async fn a_second_opener_of_a_folder_is_refused_until_the_first_lets_go() {
     drop(first);
     let again = StateRoot::open(url, &RootOptions::default()).await.expect("opens again");
     assert_eq!(again.installation(), installation, "the installation id is made once");
+}
+
+#[tokio::test]
+async fn workers_whose_units_are_assigned_share_a_folder_and_nobody_else_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = folder.path().to_str().expect("UTF-8");
+    let assigned = RootOptions { sharing: Sharing::Assigned, ..RootOptions::default() };
+    let workers = [StateRoot::open(url, &assigned).await, StateRoot::open(url, &assigned).await];
+    assert!(workers.iter().all(Result::is_ok));
+    assert_eq!(refusal(url).await.kind, ErrorKind::User);
+    drop(workers);
+    let alone = StateRoot::open(url, &RootOptions::default()).await.expect("nobody holds it");
+    let refused = StateRoot::open(url, &assigned).await.map(|_| ()).expect_err("it is held");
+    assert_eq!(refused.kind, ErrorKind::User);
+    drop(alone);
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ fn a_second_process_on_one_state_folder_is_refused_with_the_folder_and_the_first
     eventually("a lock", Duration::from_secs(30), locked);
     let second = Ran::of(&place, &place.run(STATE));
     let error = format!(
-        "state folder `state`: another `thalweg run` (process {}) holds it (stop that one first, or give this one a \
+        "state folder `state`: another `thalweg` (process {}) holds it (stop that one first, or give this one a \
          folder of its own with `--state`)",
         first.id()
     );

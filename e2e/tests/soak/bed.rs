@@ -1,0 +1,74 @@
+//! Everything that a soak starts.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use thalweg_e2e::bank::{COPIES, Pipelines, SUMS, State};
+use thalweg_e2e::cluster::s3::S3;
+use thalweg_e2e::kafka::Kafka;
+use thalweg_e2e::workers::{Fleet, Proxy};
+
+use crate::settings::Settings;
+
+/// Partitions of the input, to begin with.
+pub const PARTITIONS: i32 = 12;
+/// Workers of each pipeline.
+pub const WORKERS: usize = 3;
+/// How often units commit, in milliseconds.
+pub const COMMIT_EVERY_MS: u64 = 500;
+
+/// Broker, store, coordinator, workers.
+pub struct Bed {
+    /// The broker.
+    pub kafka: Kafka,
+    /// What stands before the store of state.
+    pub store: Option<Proxy>,
+    /// Coordinator and workers.
+    pub fleet: Fleet,
+    _s3: Option<S3>,
+}
+
+impl Bed {
+    /// Starts everything.
+    pub async fn start(settings: &Settings) -> Self {
+        let kafka = Kafka::start();
+        kafka.make_bank(PARTITIONS).await;
+        let s3 = (!settings.in_folder).then(|| S3::start(free_port()));
+        let store = s3.as_ref().map(|s3| Proxy::to(s3.address()));
+        let state = match (&s3, &store) {
+            (Some(s3), Some(proxy)) => State::Bucket(s3.settings_through(proxy.address())),
+            _ => State::Folder("./state".to_owned()),
+        };
+        let pipelines = Pipelines { broker: kafka.address(), state, commit_every_ms: COMMIT_EVERY_MS, key_groups: 6 };
+        let fleet = Fleet::new(&pipelines.manifest(), &["--workers", &WORKERS.to_string()]);
+        let mut bed = Self { kafka, store, fleet, _s3: s3 };
+        bed.add_workers();
+        bed
+    }
+
+    fn add_workers(&mut self) {
+        let secrets = self.fleet.path().join("secrets");
+        S3::write_secret(&secrets);
+        let secrets = secrets.to_string_lossy().into_owned();
+        for pipeline in [COPIES, SUMS] {
+            for _ in 0..WORKERS {
+                self.fleet.add_worker(pipeline, &["--secrets", &secrets]);
+            }
+        }
+    }
+
+    /// Copies what everybody said into a folder.
+    pub fn keep_logs(&self, folder: &Path) {
+        std::fs::create_dir_all(folder).expect("a folder");
+        for file in std::fs::read_dir(self.fleet.path()).expect("a folder").flatten() {
+            if file.path().extension().is_some_and(|extension| extension == "log") {
+                std::fs::copy(file.path(), folder.join(file.file_name())).expect("copied");
+            }
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}

@@ -1,0 +1,160 @@
+//! Whether what a plan has kept so far means the same under the next one: state by stage, positions by source.
+//!
+//! Workers refuse state that does not fit, but they would only do so once the old ones have handed over.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::Value;
+use thalweg_crds::assignment::AssignmentSpec;
+use thalweg_crds::condition::Reason;
+use thalweg_crds::ids::Epoch;
+use thalweg_crds::pipeline::OnIncompatibleChange;
+
+use crate::check::{Stage, StageKind, noted_stages};
+use crate::objects::RESOURCES;
+use crate::problem::Problem;
+use crate::resources::Written;
+use crate::validate::ValidatedPipeline;
+
+/// Why a pipeline cannot go on under a new plan; `running` is the ConfigMap of the plan that it runs.
+pub fn refusal(
+    running: &ConfigMap,
+    assignment: &AssignmentSpec,
+    next: &ValidatedPipeline,
+    written: &Written,
+) -> Option<Problem> {
+    let was_owned = assignment.units.iter().any(|unit| unit.epoch > Epoch::default());
+    if assignment.plan == next.plan.hash || !was_owned {
+        return None;
+    }
+    let before = Plan::of(running.data.as_ref()?.get(RESOURCES)?);
+    let after = Plan::of(&next.plan.resources);
+    // Elsewhere nothing is kept yet.
+    if before.state_url != after.state_url {
+        return None;
+    }
+    let stages = noted_stages(running)?;
+    let is_kept = |id| next.stages.iter().any(|stage| stage.id == id);
+    let has_state = after.state_url.is_some();
+    let gone =
+        stages.iter().find(|stage| has_state && !is_kept(stage.id)).map(|stage| format!("{} is gone", name(stage)));
+    let changed = next.stages.iter().find_map(|stage| change(stage, &stages, has_state));
+    let found = gone.or(changed).map(|found| ("spec.sql", found)).or_else(|| {
+        let source =
+            after.sources.iter().find(|(name, source)| before.sources.get(*name).is_some_and(|old| old != *source));
+        source.map(|(name, _)| {
+            (
+                "spec.sources",
+                format!("source {name} reads something else, and positions in the one before mean nothing there"),
+            )
+        })
+    });
+    found.map(|(path, found)| problem(written, path, &found))
+}
+
+/// How a stage differs from the one of its number.
+fn change(stage: &Stage, before: &[Stage], has_state: bool) -> Option<String> {
+    let Some(old) = before.iter().find(|old| old.id == stage.id) else {
+        return has_state.then(|| format!("{} is new", name(stage)));
+    };
+    // Units of stateless stages are numbered by input.
+    let means_the_same = old.kind == stage.kind && old.sources == stage.sources;
+    let fits = if has_state { old.fingerprint == stage.fingerprint } else { means_the_same };
+    (!(fits && means_the_same)).then(|| format!("{} is not what it was: {}", name(stage), what_shapes(stage.kind)))
+}
+
+fn name(stage: &Stage) -> String {
+    format!(
+        "stage {} over {}",
+        stage.id,
+        if stage.sources.is_empty() { "other stages".to_owned() } else { stage.sources.join(", ") }
+    )
+}
+
+fn what_shapes(kind: StageKind) -> &'static str {
+    match kind {
+        StageKind::Windowed => "its sources, window, keys, aggregates or columns have changed, which shape its state",
+        StageKind::Stateless => "its sources, its columns or its sink have changed, which its positions belong to",
+    }
+}
+
+fn problem(written: &Written, path: &str, found: &str) -> Problem {
+    let help = match written.spec.on_incompatible_change {
+        OnIncompatibleChange::Refuse => {
+            "undo the change, or start anew: another state.url, or another name for the pipeline"
+        }
+        OnIncompatibleChange::Restart => {
+            "onIncompatibleChange: Restart is not available in this version: undo the change, or start anew with another \
+             state.url or another name for the pipeline"
+        }
+    };
+    Problem {
+        reason: Reason::IncompatibleChange,
+        resource: format!("StreamPipeline/{}", written.name),
+        path: path.to_owned(),
+        place: None,
+        message: format!("{found}; the version before goes on"),
+        help: Some(help.to_owned()),
+    }
+}
+
+/// What is asked for and not there in this version: nothing of a spec is passed over in silence.
+pub fn unavailable(written: &Written) -> Vec<Problem> {
+    let spec = &written.spec;
+    let problem = |path: &str, message: &str, help: &str| Problem {
+        reason: Reason::InvalidSpec,
+        resource: format!("StreamPipeline/{}", written.name),
+        path: path.to_owned(),
+        place: None,
+        message: message.to_owned(),
+        help: Some(help.to_owned()),
+    };
+    let restart = spec.restart.as_ref().map(|_| {
+        problem(
+            "spec.restart",
+            "a new start from a position is not available in this version",
+            "leave restart out, or start anew with another state.url or another name for the pipeline",
+        )
+    });
+    let deletes = spec.deletion_policy == thalweg_crds::pipeline::DeletionPolicy::Delete;
+    let deletion = deletes.then(|| {
+        problem(
+            "spec.deletionPolicy",
+            "state is not removed with its pipeline in this version",
+            "leave deletionPolicy out, and remove what lies under state.url yourself",
+        )
+    });
+    restart.into_iter().chain(deletion).collect()
+}
+
+/// As much of a plan's text as says what is kept where.
+struct Plan {
+    state_url: Option<String>,
+    /// What each source reads, by its name in SQL.
+    sources: BTreeMap<String, Value>,
+}
+
+impl Plan {
+    fn of(resources: &str) -> Self {
+        let documents: Vec<Value> =
+            resources.split("\n---\n").filter_map(|document| serde_json::from_str(document).ok()).collect();
+        let of_kind = |kind: &'static str| documents.iter().filter(move |document| document["kind"] == kind);
+        let pipeline = of_kind("StreamPipeline").next().unwrap_or(&Value::Null);
+        let named = pipeline["spec"]["sources"].as_array().into_iter().flatten().filter_map(|named| {
+            let name = named["name"].as_str()?;
+            let alias = named["as"].as_str().map_or_else(|| name.replace('-', "_"), str::to_owned);
+            let source = of_kind("StreamSource").find(|source| source["metadata"]["name"] == *name)?;
+            Some((alias, identity(&source["spec"])))
+        });
+        let state_url = pipeline["spec"]["state"]["url"].as_str().map(str::to_owned);
+        Self { state_url, sources: named.collect() }
+    }
+}
+
+/// What positions in a source belong to. How it is reached, and how its records are read, may change.
+fn identity(spec: &Value) -> Value {
+    let fields = [("kafka", "topic"), ("files", "url")];
+    let known = fields.iter().find(|(connector, _)| spec[connector].is_object());
+    known.map_or_else(|| spec["generator"].clone(), |(connector, field)| spec[connector][field].clone())
+}

@@ -1,0 +1,111 @@
+//! What a plan has kept, under the next one.
+
+mod kit;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kit::{owner, pipeline, settings, stages, validated, written};
+use thalweg_crds::assignment::{AssignmentSpec, UnitAssignment};
+use thalweg_crds::condition::Reason;
+use thalweg_crds::ids::Epoch;
+use thalweg_crds::pipeline::{DeletionPolicy, OnIncompatibleChange, Restart};
+use thalweg_operator_plan::carried::{refusal, unavailable};
+use thalweg_operator_plan::check::{Checked, Stage, StageKind};
+use thalweg_operator_plan::objects::build;
+use thalweg_operator_plan::observed::Observed;
+use thalweg_operator_plan::plan::plan;
+use thalweg_operator_plan::problem::Problem;
+use thalweg_operator_plan::resources::Written;
+
+/// The plan that runs, and who owns its units.
+fn running() -> (ConfigMap, AssignmentSpec) {
+    let valid = pipeline();
+    let objects = build(&valid, &plan(&valid, &Observed::default()), &owner(), &settings());
+    let unit = UnitAssignment { epoch: Epoch(1), ..UnitAssignment::default() };
+    (objects.plan, AssignmentSpec { plan: valid.plan.hash, units: vec![unit], ..AssignmentSpec::default() })
+}
+
+fn refused(written: &Written, stages: &Checked) -> Option<Problem> {
+    let (map, assignment) = running();
+    let next = validated(written, stages).expect("it is valid");
+    refusal(&map, &assignment, &next, written)
+}
+
+fn with_sql() -> Written {
+    let mut changed = written();
+    changed.spec.sql = Some("INSERT INTO pickups SELECT 2".to_owned());
+    changed
+}
+
+fn stage(fingerprint: &str) -> Stage {
+    Stage { id: 0, kind: StageKind::Windowed, sources: vec!["trips".to_owned()], fingerprint: fingerprint.to_owned() }
+}
+
+#[test]
+fn other_sql_of_the_same_stages_goes_on_where_the_one_before_was() {
+    assert_eq!(refused(&with_sql(), &stages()), None);
+    assert_eq!(refused(&written(), &stages()), None);
+}
+
+#[test]
+fn a_stage_whose_state_would_mean_something_else_is_refused_with_what_to_do() {
+    let found = refused(&with_sql(), &Checked::Stages(vec![stage("other")])).expect("it is refused");
+    assert_eq!(found.reason, Reason::IncompatibleChange);
+    assert_eq!(
+        found.to_string(),
+        "StreamPipeline/pickups-per-zone spec.sql: stage 0 over trips is not what it was: its sources, window, keys, \
+         aggregates or columns have changed, which shape its state; the version before goes on; undo the change, or start \
+         anew: another state.url, or another name for the pipeline"
+    );
+    let mut restart = with_sql();
+    restart.spec.on_incompatible_change = OnIncompatibleChange::Restart;
+    let found = refused(&restart, &Checked::Stages(vec![stage("other")])).expect("it is refused");
+    assert!(found.to_string().contains("Restart is not available in this version"), "{found}");
+}
+
+#[test]
+fn stages_that_come_or_go_do_not_fit_the_state() {
+    let more = Checked::Stages(vec![stage("f"), Stage { id: 1, ..stage("g") }]);
+    assert!(refused(&with_sql(), &more).expect("refused").message.starts_with("stage 1 over trips is new"));
+    let (mut map, assignment) = running();
+    let data = map.data.as_mut().expect("data");
+    let text = data["stages"].replace("\"id\":0", "\"id\":7");
+    data.insert("stages".to_owned(), text);
+    let next = validated(&with_sql(), &stages()).expect("it is valid");
+    let found = refusal(&map, &assignment, &next, &with_sql()).expect("refused");
+    assert!(found.message.starts_with("stage 7 over trips is gone"), "{found}");
+}
+
+#[test]
+fn another_topic_is_no_place_to_go_on_at_old_positions() {
+    let mut changed = written();
+    let source = changed.sources.get_mut("taxi-trips").expect("it is there");
+    source.kafka.as_mut().expect("kafka").topic = "trips-2".to_owned();
+    let found = refused(&changed, &stages()).expect("it is refused");
+    assert_eq!((found.path.as_str(), found.reason), ("spec.sources", Reason::IncompatibleChange));
+    let mut moved = written();
+    let source = moved.sources.get_mut("taxi-trips").expect("it is there");
+    source.kafka.as_mut().expect("kafka").brokers = vec!["kafka-2:9092".to_owned()];
+    assert_eq!(refused(&moved, &stages()), None, "the same topic is reached another way");
+}
+
+#[test]
+fn where_nothing_is_kept_anything_goes() {
+    let mut elsewhere = with_sql();
+    elsewhere.spec.state.as_mut().expect("state").url = Some("s3://bucket/other".to_owned());
+    let other = Checked::Stages(vec![stage("other")]);
+    assert_eq!(refused(&elsewhere, &other), None);
+    let (map, mut assignment) = running();
+    assignment.units[0].epoch = Epoch(0);
+    let next = validated(&with_sql(), &other).expect("it is valid");
+    assert_eq!(refusal(&map, &assignment, &next, &with_sql()), None, "nobody has owned a unit yet");
+}
+
+#[test]
+fn what_this_version_cannot_do_is_said_and_not_passed_over() {
+    assert_eq!(unavailable(&written()), []);
+    let mut asked = written();
+    asked.spec.restart = Some(Restart { nonce: "1".to_owned(), from: None });
+    asked.spec.deletion_policy = DeletionPolicy::Delete;
+    let paths: Vec<_> = unavailable(&asked).into_iter().map(|problem| problem.path).collect();
+    assert_eq!(paths, ["spec.restart", "spec.deletionPolicy"]);
+}

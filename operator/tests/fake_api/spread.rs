@@ -1,0 +1,135 @@
+//! Several workers and a fault at each write: however it went, all units are owned by workers that live, splits are where
+//! they were, and then nothing is written.
+//!
+//! `THALWEG_FAULT=KillAfter@17` runs one of the plans again.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+
+use crate::fake::{FakeApi, Fault};
+use crate::harness::{Cluster, OTHER_SQL, SQL, condition, pipeline_key, resources};
+use crate::kubelet::{self, ASSIGNMENTS, LEASES};
+
+/// Runs at once: most of each is waiting for reports.
+const AT_ONCE: usize = 16;
+const SPLITS: usize = 6;
+
+/// What a user does, one after the other.
+#[derive(Clone, Copy)]
+enum Phase {
+    Run(&'static str, usize),
+    Pause,
+}
+
+const PHASES: [Phase; 6] = [
+    Phase::Run(SQL, 1),
+    Phase::Run(SQL, 3),
+    Phase::Run(OTHER_SQL, 3),
+    Phase::Run(OTHER_SQL, 2),
+    Phase::Pause,
+    Phase::Run(OTHER_SQL, 2),
+];
+
+fn edit(cluster: &Cluster, phase: Phase) {
+    cluster.api.store().edit(&pipeline_key(), |pipeline: &mut Value| match phase {
+        Phase::Pause => pipeline["spec"]["paused"] = true.into(),
+        Phase::Run(sql, workers) => {
+            pipeline["spec"]["sql"] = sql.into();
+            pipeline["spec"]["paused"] = false.into();
+            pipeline["spec"]["scaling"] = json!({"mode": "Manual", "workers": workers, "maxWorkers": 4});
+        }
+    });
+    cluster.api.changed();
+}
+
+async fn reached(cluster: &Cluster, phase: Phase) {
+    match phase {
+        Phase::Run(sql, workers) => cluster.until_workers(sql, workers).await,
+        Phase::Pause => {
+            let is_paused = |p: &Value| {
+                condition(p, "Paused") == "True" && kubelet::of_kind(&cluster.api, kubelet::PODS).is_empty()
+            };
+            cluster.until("paused", is_paused).await;
+        }
+    }
+}
+
+/// Runs all phases; how many writes were asked for.
+async fn run(api: FakeApi, what: &str) -> usize {
+    let mut cluster = Cluster::start(api);
+    cluster.api.find_splits(SPLITS);
+    resources(&cluster.api);
+    for phase in PHASES {
+        edit(&cluster, phase);
+        let killed = tokio::select! {
+            () = cluster.api.killed() => true,
+            () = reached(&cluster, phase) => false,
+        };
+        if killed {
+            cluster.restart_operator();
+            reached(&cluster, phase).await;
+        }
+    }
+    let killed = tokio::select! {
+        () = cluster.api.killed() => true,
+        () = cluster.looks(3) => false,
+    };
+    if killed {
+        cluster.restart_operator();
+    }
+    reached(&cluster, PHASES[PHASES.len() - 1]).await;
+    cluster.looks(2).await;
+    let asked = cluster.api.asked();
+    cluster.looks(2).await;
+    assert_eq!(cluster.api.asked(), asked, "{what}: {:#?}", cluster.api.writes());
+    check_end(&cluster, what);
+    asked
+}
+
+fn check_end(cluster: &Cluster, what: &str) {
+    let assignment = kubelet::of_kind(&cluster.api, ASSIGNMENTS).remove(0);
+    let spec = &assignment["spec"];
+    let held: BTreeSet<String> = kubelet::of_kind(&cluster.api, LEASES)
+        .iter()
+        .filter(|lease| lease["spec"]["holderIdentity"].is_string())
+        .filter_map(|lease| lease["metadata"]["name"].as_str().map(str::to_owned))
+        .collect();
+    let list = |field: &str| spec[field].as_array().cloned().unwrap_or_default();
+    let splits: Vec<_> = list("splits").iter().map(|split| split["split"].as_str().map(str::to_owned)).collect();
+    let expected: Vec<_> = (0..SPLITS).map(|split| Some(split.to_string())).collect();
+    assert_eq!(splits, expected, "{what}");
+    let is_live = |slot: &Value| slot.as_str().is_some_and(|slot| held.contains(slot));
+    assert!(list("splits").iter().all(|split| is_live(&split["reader"])), "{what}: {spec:#}");
+    assert_eq!(list("units").len(), SPLITS, "{what}");
+    for (unit, split) in list("units").iter().zip(list("splits")) {
+        assert_eq!(unit["owner"], split["reader"], "{what}: {spec:#}");
+        // A unit moves at the most once a phase, and once more where a fault had it move back.
+        assert!(unit["epoch"].as_u64().is_some_and(|epoch| epoch <= 2 * PHASES.len() as u64), "{what}: {spec:#}");
+    }
+}
+
+fn replayed() -> Option<(usize, Fault)> {
+    let text = std::env::var("THALWEG_FAULT").ok()?;
+    let (name, number) = text.split_once('@').expect("FAULT@NUMBER");
+    let fault = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name).expect("a fault");
+    Some((number.parse().expect("a number"), fault))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_workers_end_owning_everything_whatever_write_meets_whatever_fault() {
+    if let Some((number, fault)) = replayed() {
+        run(FakeApi::with_fault(number, fault), &format!("{fault:?}@{number}")).await;
+        return;
+    }
+    let asked = run(FakeApi::default(), "undisturbed").await;
+    let plans = (0..asked).flat_map(|number| Fault::ALL.into_iter().map(move |fault| (number, fault)));
+    let plans: Vec<_> = plans.collect();
+    println!("{asked} writes in an undisturbed run, {} fault plans", plans.len());
+    assert!(plans.len() >= 360, "{} fault plans: with those of one worker they are to be 500", plans.len());
+    let runs = plans.into_iter().map(|(number, fault)| async move {
+        run(FakeApi::with_fault(number, fault), &format!("{fault:?}@{number}")).await
+    });
+    stream::iter(runs).buffer_unordered(AT_ONCE).for_each(|_| std::future::ready(())).await;
+}

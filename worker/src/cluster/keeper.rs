@@ -1,0 +1,314 @@
+//! One unit, from assignment to assignment: asked for, opened, run, handed over. What is done next is decided by
+//! [`thalweg_core::ownership::tenure`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use thalweg_core::clock::SharedClock;
+use thalweg_core::error::ErrorKind;
+use thalweg_core::ownership::assignment::Slot;
+use thalweg_core::ownership::tenure::{
+    AfterLoss, Answer, Basis, HANDOFF_LIMIT, Step, Tenure, after_loss, asked_to_release, step,
+};
+use thalweg_core::unit::{Epoch, UnitId};
+use thalweg_exchange::hub::Hub;
+use thalweg_exchange::port::ReleaseRequest;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use super::board::Board;
+use super::table::Table;
+use super::view::View;
+use crate::runtime::ownership::Ownership;
+use crate::runtime::{Done, Node, Result, RunError, unit_span};
+
+/// How long a fresh read of the assignment may take, and how soon one that failed is tried again.
+const READ: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
+
+/// What the keepers of one worker share.
+#[derive(Clone)]
+pub struct Shared {
+    /// What units need.
+    pub node: Arc<Node>,
+    /// How other workers are reached.
+    pub hub: Hub,
+    /// The slot that the worker holds.
+    pub me: Slot,
+    /// Where assignments come from, past every watch.
+    pub table: Arc<dyn Table>,
+    /// What is told of the units.
+    pub board: Arc<Board>,
+    /// Where time comes from.
+    pub clock: SharedClock,
+}
+
+/// Keeps one unit.
+pub struct Keeper {
+    shared: Shared,
+    unit: UnitId,
+    view: watch::Receiver<Arc<View>>,
+    requests: mpsc::UnboundedReceiver<ReleaseRequest>,
+    /// Ends it in order: what runs commits and closes.
+    stop: CancellationToken,
+    tenure: Tenure,
+    /// The assignment that the tenure belongs to.
+    uid: String,
+    running: Option<Running>,
+    /// The answer of the owner before, where it was asked.
+    asked: Option<BoxFuture<'static, ()>>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    /// All its input was read and delivered.
+    completed: Arc<Notify>,
+    task: AbortOnDropHandle<Result<()>>,
+}
+
+impl Keeper {
+    /// A unit that this worker has nothing of yet.
+    pub fn new(
+        shared: Shared,
+        unit: UnitId,
+        view: watch::Receiver<Arc<View>>,
+        requests: mpsc::UnboundedReceiver<ReleaseRequest>,
+        stop: CancellationToken,
+    ) -> Self {
+        let uid = view.borrow().uid.clone();
+        Self { shared, unit, view, requests, stop, tenure: Tenure::Free, uid, running: None, asked: None }
+    }
+
+    /// Keeps the unit until it is told to stop.
+    ///
+    /// # Errors
+    /// What only a new start of the whole job, or a person, can mend.
+    pub async fn run(mut self) -> Result<()> {
+        while !self.stop.is_cancelled() {
+            let view = self.view.borrow_and_update().clone();
+            if view.uid != self.uid {
+                // Epochs of another object cannot be compared.
+                self.close();
+                (self.uid, self.tenure) = (view.uid.clone(), Tenure::Free);
+            }
+            let (row, now) = (view.row(self.unit), self.shared.clock.monotonic());
+            match step(self.tenure, row, self.shared.me, now) {
+                Step::Wait => self.wait(now).await?,
+                Step::Ask(previous) => self.ask(&view, previous, row.epoch, now),
+                Step::Open(epoch) => self.open(epoch).await?,
+                Step::Release => {
+                    self.close();
+                    self.tenure = Tenure::Released { epoch: row.epoch };
+                }
+                Step::ReadAnew => self.read_anew(row.epoch).await,
+            }
+        }
+        self.finish().await
+    }
+
+    async fn wait(&mut self, now: Duration) -> Result<()> {
+        let limit = match self.tenure {
+            Tenure::Asked { at, .. } => Some((at + HANDOFF_LIMIT).saturating_sub(now)),
+            _ => None,
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            Ok(()) = self.view.changed() => {}
+            Some(request) = self.requests.recv() => self.answer(request).await,
+            event = event(&mut self.running) => match event {
+                Event::Completed => self.shared.board.has_completed(self.unit),
+                Event::Ended(ended) => self.ended(ended)?,
+            },
+            () = answered(&mut self.asked) => {
+                if let Tenure::Asked { epoch, .. } = self.tenure {
+                    self.tenure = Tenure::Cleared { epoch };
+                }
+            }
+            () = after(limit) => {}
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, view: &View, previous: Slot, epoch: Epoch, now: Duration) {
+        self.close();
+        self.tenure = Tenure::Asked { epoch, at: now };
+        self.asked = view.runs.get(&previous).map(|run| {
+            let (hub, run, unit, uid) = (self.shared.hub.clone(), run.clone(), self.unit, self.uid.clone());
+            Box::pin(async move { hub.ask_to_release(&run, unit, epoch, &uid).await }) as BoxFuture<'static, ()>
+        });
+    }
+
+    /// Opens the unit's state as its writer. A newer assignment interrupts it, as a crash would.
+    async fn open(&mut self, epoch: Epoch) -> Result<()> {
+        self.close();
+        let (stop, node) = (CancellationToken::new(), self.shared.node.clone());
+        let completed = Arc::new(Notify::new());
+        let acquiring =
+            node.acquire(self.unit, Ownership::Assigned(epoch), (stop.clone(), Done::Stay(completed.clone())));
+        tokio::pin!(acquiring);
+        let acquired = loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                Ok(()) = self.view.changed() => {
+                    if !self.view.borrow().row(self.unit).names(self.shared.me, epoch) {
+                        return Ok(());
+                    }
+                }
+                acquired = &mut acquiring => break acquired,
+            }
+        };
+        match acquired {
+            Ok(unit) => {
+                self.tenure = Tenure::Open { epoch };
+                self.shared.board.owns(self.unit);
+                let span = unit_span(&node.job, self.unit);
+                let task = AbortOnDropHandle::new(tokio::spawn(unit.run().instrument(span)));
+                self.running = Some(Running { stop, completed, task });
+                Ok(())
+            }
+            Err(error) => self.lost(epoch, error),
+        }
+    }
+
+    fn lost(&mut self, epoch: Epoch, error: RunError) -> Result<()> {
+        self.close();
+        match &error {
+            RunError::Superseded { stored, .. } => {
+                tracing::warn!(unit = %self.unit, %error, "not taken");
+                self.shared.board.was_refused(self.unit, epoch, *stored, error.to_string());
+                self.tenure = Tenure::Refused { epoch };
+                Ok(())
+            }
+            _ if error.kind() == ErrorKind::Fenced => {
+                tracing::info!(unit = %self.unit, %error, "another owner came, or seemed to");
+                self.tenure = Tenure::Lost { epoch };
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// What runs has ended by itself.
+    fn ended(&mut self, ended: Result<()>) -> Result<()> {
+        self.running = None;
+        match (ended, self.tenure.epoch()) {
+            (Ok(()), _) => Err(RunError::Internal(format!("unit {} ended untold", self.unit))),
+            (Err(error), Some(epoch)) => self.lost(epoch, error),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Another worker asks for the unit.
+    async fn answer(&mut self, request: ReleaseRequest) {
+        let same = request.assignment == self.uid;
+        let basis = if same { Basis::SameAssignment } else { Basis::AnotherAssignment };
+        match asked_to_release(self.tenure, request.epoch, basis) {
+            Answer::Ignore => return,
+            Answer::CommitThenRelease => self.hand_over().await,
+            Answer::Released => {}
+        }
+        if self.tenure.epoch().is_none_or(|epoch| epoch < request.epoch) {
+            self.close();
+            self.tenure = Tenure::Released { epoch: request.epoch };
+        }
+        // Whoever asked may have gone.
+        let _ = request.answer.send(());
+    }
+
+    /// Commits and closes. If that fails the next owner goes on from the commit before.
+    async fn hand_over(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        running.stop.cancel();
+        match running.task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(unit = %self.unit, %error, "closing a unit"),
+            Err(error) => tracing::warn!(unit = %self.unit, %error, "closing a unit"),
+        }
+    }
+
+    /// Ends what runs without writing.
+    fn close(&mut self) {
+        self.asked = None;
+        self.running = None;
+        self.shared.board.let_go(self.unit);
+        self.shared.node.job.counters.released(self.unit);
+    }
+
+    async fn read_anew(&mut self, epoch: Epoch) {
+        let read = tokio::select! {
+            () = self.stop.cancelled() => return,
+            read = tokio::time::timeout(READ.0, self.shared.table.read()) => read,
+        };
+        match read {
+            Ok(Ok(published)) => {
+                let view = published.as_ref().map(View::new).unwrap_or_default();
+                if view.uid != self.uid {
+                    // The watch will bring it.
+                    self.tenure = Tenure::Released { epoch };
+                    return;
+                }
+                let row = view.row(self.unit);
+                self.tenure = match after_loss(row, self.shared.me, epoch) {
+                    AfterLoss::Reopen => Tenure::Cleared { epoch },
+                    AfterLoss::Release => Tenure::Released { epoch: row.epoch },
+                };
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(unit = %self.unit, %error, "the unit was taken over, or was not");
+                tokio::select! {
+                    () = self.stop.cancelled() => {}
+                    () = tokio::time::sleep(READ.1) => {}
+                }
+            }
+            Err(_) => tracing::warn!(unit = %self.unit, "reading the assignment: no answer"),
+        }
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        let ended = match self.running.take() {
+            Some(running) => {
+                running.stop.cancel();
+                running.task.await.unwrap_or(Ok(()))
+            }
+            None => Ok(()),
+        };
+        self.close();
+        match ended {
+            // Its new owner has what was committed.
+            Err(error) if error.kind() != ErrorKind::Fenced => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+enum Event {
+    Completed,
+    Ended(Result<()>),
+}
+
+/// What happens to what runs; nothing, where nothing does.
+async fn event(running: &mut Option<Running>) -> Event {
+    let Some(running) = running else { return std::future::pending().await };
+    let internal = |error| Err(RunError::Internal(format!("a unit stopped: {error}")));
+    tokio::select! {
+        () = running.completed.notified() => Event::Completed,
+        ended = &mut running.task => Event::Ended(ended.unwrap_or_else(internal)),
+    }
+}
+
+async fn answered(asked: &mut Option<BoxFuture<'static, ()>>) {
+    match asked {
+        Some(answer) => answer.await,
+        None => return std::future::pending().await,
+    }
+    *asked = None;
+}
+
+async fn after(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,249 @@
+//! A worker's part of a job: the units that it keeps, the splits that it reads, the sources that it lists, as the assignment
+//! says.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_core::log::{LogId, SplitId};
+use thalweg_core::unit::{StageId, UnitId};
+use thalweg_crds::ids;
+use thalweg_crds::report::SplitReport;
+use thalweg_exchange::hub::Served;
+use thalweg_exchange::port::ReleaseRequest;
+use thalweg_sql::stages::StageOutput;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use super::keeper::{Keeper, Shared};
+use super::view::View;
+use crate::runtime::counters::Counters;
+use crate::runtime::lag::{Rates, SplitFigures};
+use crate::runtime::{Failures, Node, Result, RunError, split_log};
+
+/// How often it is looked how far behind splits are.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a source that may grow is asked for new splits.
+const DISCOVERY: Duration = Duration::from_secs(5);
+
+/// A worker's part of a job.
+pub struct Member {
+    shared: Shared,
+    /// Stages whose units have outboxes.
+    feeding: BTreeSet<StageId>,
+    view: watch::Sender<Arc<View>>,
+    keepers: JoinSet<Result<()>>,
+    asked: HashMap<UnitId, mpsc::UnboundedSender<ReleaseRequest>>,
+    release_requests: mpsc::UnboundedReceiver<ReleaseRequest>,
+    reading: BTreeMap<LogId, Served>,
+    listing: BTreeMap<usize, AbortOnDropHandle<()>>,
+    /// What keeps it from going on.
+    failures: mpsc::UnboundedReceiver<RunError>,
+    told: Failures,
+    /// Ends the keepers in order.
+    stop: CancellationToken,
+}
+
+impl Member {
+    /// A member that has nothing yet. `failures` is where the node tells what ends the job.
+    pub fn new(shared: Shared, told: Failures, failures: mpsc::UnboundedReceiver<RunError>) -> Self {
+        let stages = shared.node.job.plan.stages.iter();
+        let feeding = stages.filter(|stage| matches!(stage.output, StageOutput::Stage(_))).map(|stage| stage.id);
+        Self {
+            feeding: feeding.collect(),
+            release_requests: shared.hub.release_requests(),
+            shared,
+            view: watch::Sender::default(),
+            keepers: JoinSet::new(),
+            asked: HashMap::new(),
+            reading: BTreeMap::new(),
+            listing: BTreeMap::new(),
+            failures,
+            told,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Does what an assignment says.
+    pub fn follow(&mut self, view: &Arc<View>) {
+        self.list(view);
+        self.read(view);
+        self.shared.hub.place(view.peers.clone(), view.elsewhere(self.shared.me, &self.feeding));
+        self.view.send_replace(view.clone());
+        for unit in view.units_of(self.shared.me) {
+            self.keep(unit);
+        }
+    }
+
+    /// Works until something fails.
+    pub async fn failed(&mut self) -> RunError {
+        loop {
+            tokio::select! {
+                Some(error) = self.failures.recv() => return error,
+                Some(ended) = self.keepers.join_next() => match joined(ended) {
+                    // Only when all are told to.
+                    Ok(()) => {}
+                    Err(error) => return error,
+                },
+                Some(request) = self.release_requests.recv() => self.pass(request),
+            }
+        }
+    }
+
+    /// What its job counts.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.shared.node.job.counters.clone()
+    }
+
+    /// Looks how far behind the splits are that it reads, now and then.
+    pub fn look(&self) -> impl Future<Output = Infallible> + use<> {
+        let Shared { node, board, .. } = self.shared.clone();
+        async move {
+            let mut rates = Rates::default();
+            loop {
+                let figures = node.figures(&mut rates).await;
+                board.reads(figures.into_iter().map(|figures| report(&node, figures)).collect());
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    /// Whether it holds no unit any more.
+    pub fn is_empty(&self) -> bool {
+        self.shared.board.holds_none()
+    }
+
+    /// Has every unit commit and close.
+    ///
+    /// # Errors
+    /// The first that could not.
+    pub async fn stop(mut self) -> Result<()> {
+        self.stop.cancel();
+        let mut first = Ok(());
+        while let Some(ended) = self.keepers.join_next().await {
+            first = first.and(joined(ended));
+        }
+        let job = &self.shared.node.job;
+        for sink in job.sinks.values().chain(&job.dead_letters) {
+            sink.finish().await?;
+        }
+        first
+    }
+
+    /// The units' logs, and who lists the splits of a source.
+    fn list(&mut self, view: &View) {
+        let me = self.shared.me;
+        for (index, source) in self.shared.node.job.sources.iter().enumerate() {
+            let splits = view.splits.get(&source.name).map_or(&[][..], Vec::as_slice);
+            let logs: Vec<_> = splits.iter().map(|(split, _)| split_log(&source.name, split)).collect();
+            // A source that does not grow is listed whole, at once.
+            let is_complete = !source.source.grows() && !logs.is_empty();
+            self.shared.node.listing(index).send_if_modified(|listing| {
+                let is_news = listing.logs.len() < logs.len();
+                if is_news {
+                    (listing.logs, listing.is_complete) = (logs, is_complete);
+                }
+                is_news
+            });
+            let is_mine = view.enumerators.iter().any(|(name, slot)| *name == source.name && *slot == me);
+            if !is_mine {
+                self.listing.remove(&index);
+            } else if !self.listing.contains_key(&index) {
+                let lister = Lister { shared: self.shared.clone(), told: self.told.clone(), source: index };
+                let task = tokio::spawn(lister.run().in_current_span());
+                self.listing.insert(index, AbortOnDropHandle::new(task));
+            }
+        }
+    }
+
+    /// The splits that this worker reads.
+    fn read(&mut self, view: &View) {
+        let mut mine = BTreeMap::new();
+        for (index, source) in self.shared.node.job.sources.iter().enumerate() {
+            let splits = view.splits.get(&source.name).map_or(&[][..], Vec::as_slice);
+            let read = (0u32..).zip(splits).filter(|(_, (_, reader))| *reader == Some(self.shared.me));
+            mine.extend(
+                read.map(|(number, (split, _))| (split_log(&source.name, split), (index, number, split.clone()))),
+            );
+        }
+        self.reading.retain(|log, _| mine.contains_key(log));
+        for (log, (source, number, split)) in mine {
+            let node = &self.shared.node;
+            self.reading.entry(log).or_insert_with(|| node.read(source, number, &split));
+        }
+    }
+
+    fn keep(&mut self, unit: UnitId) {
+        if self.asked.contains_key(&unit) {
+            return;
+        }
+        let (sender, requests) = mpsc::unbounded_channel();
+        let keeper = Keeper::new(self.shared.clone(), unit, self.view.subscribe(), requests, self.stop.clone());
+        self.keepers.spawn(keeper.run().in_current_span());
+        self.asked.insert(unit, sender);
+    }
+
+    /// Passes a request on. Of a unit that was never here nothing is held.
+    fn pass(&mut self, request: ReleaseRequest) {
+        match self.asked.get(&request.unit) {
+            Some(keeper) => {
+                // A keeper that has ended has failed, and ends the job.
+                let _ = keeper.send(request);
+            }
+            None => {
+                let _ = request.answer.send(());
+            }
+        }
+    }
+}
+
+fn report(node: &Node, figures: SplitFigures) -> SplitReport {
+    SplitReport {
+        source: node.job.sources[figures.source].name.clone(),
+        split: ids::SplitId(figures.split.as_str().to_owned()),
+        end: figures.end.map(|end| ids::LogPosition(end.to_string())),
+        rate: figures.rate,
+        lag_records: figures.lag.map(|lag| lag.records),
+        lag_seconds: figures.lag.and_then(|lag| lag.seconds),
+    }
+}
+
+fn joined(ended: Result<Result<()>, JoinError>) -> Result<()> {
+    ended.map_err(|error| RunError::Internal(format!("a task stopped: {error}")))?
+}
+
+/// Lists the splits of one source, and makes room for their units in the sinks.
+struct Lister {
+    shared: Shared,
+    told: Failures,
+    source: usize,
+}
+
+impl Lister {
+    async fn run(self) {
+        if let Err(error) = self.list().await {
+            self.told.tell(error);
+        }
+    }
+
+    async fn list(&self) -> Result<()> {
+        let node: &Node = &self.shared.node;
+        let source = &node.job.sources[self.source];
+        let (mut known, grows) = (0, source.source.grows());
+        loop {
+            let splits: Vec<SplitId> = source.source.splits().await?.into_iter().map(|split| split.id).collect();
+            let count = u32::try_from(splits.len()).unwrap_or(u32::MAX);
+            node.prepare(&node.stateless(self.source, known..count)).await?;
+            known = count;
+            self.shared.board.lists(&source.name, splits, !grows);
+            if !grows {
+                return Ok(());
+            }
+            tokio::time::sleep(DISCOVERY).await;
+        }
+    }
+}

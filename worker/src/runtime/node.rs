@@ -1,0 +1,308 @@
+//! What the units and readers of a job share in one process, and how one of each starts.
+
+use std::sync::{Arc, Mutex};
+
+use futures::future::join_all;
+use thalweg_core::log::{LogId, SplitId};
+use thalweg_core::sink::{Capability, Sink, WriterId};
+use thalweg_core::time::Watermark;
+use thalweg_core::unit::UnitId;
+use thalweg_exchange::hub::{Hub, Served};
+use thalweg_exchange::message::Stamp;
+use thalweg_sql::stages::{InputFrom, Stage, StageKind, StageOutput};
+use thalweg_sql::window::LAYOUT_VERSION;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Job;
+use super::chunk::ReadPlan;
+use super::emitter::Emitter;
+use super::error::{Result, RunError};
+use super::failures::Failures;
+use super::graph::{input_from, read_plan, readers_of, route};
+use super::inbox::Inbox;
+use super::lag::{Gauges, Rates, SplitFigures};
+use super::logs::{Inputs, Listing};
+use super::message::LogKey;
+use super::outbox::{Outbox, ServedOutbox};
+use super::ownership::Ownership;
+use super::split_log::{ReadBy, ServedSplit, SplitLog};
+use super::stateless::{StatelessUnit, taken};
+use super::unit::{Done, Ledger, UnitContext};
+use super::windowed::{Downstream, WindowedUnit};
+
+/// Chunks that wait or are in work, for each that is in work.
+const CHUNKS_PER_THREAD: usize = 3;
+/// Splits of a growing source that are read at once: there may be thousands of files.
+const TURNS: usize = 16;
+
+/// What the units and readers of a job share.
+pub struct Node {
+    /// The job.
+    pub job: Arc<Job>,
+    /// Where they find each other.
+    hub: Hub,
+    stamp: Stamp,
+    permits: Arc<Semaphore>,
+    failures: Failures,
+    sources: Vec<SourceNode>,
+    gauges: Gauges,
+}
+
+/// What the readers of one source share.
+struct SourceNode {
+    listing: watch::Sender<Listing>,
+    plan: Arc<ReadPlan>,
+    readers: Vec<ReadBy>,
+    turns: Option<Arc<Semaphore>>,
+}
+
+/// A unit that was acquired and does not run yet.
+pub enum Unit {
+    /// Of a stateless stage.
+    Stateless(Box<StatelessUnit>),
+    /// Of a keyed stage.
+    Windowed(Box<WindowedUnit>),
+}
+
+impl Unit {
+    /// Runs until all its input was read and delivered, or until it is told to stop; then everything is committed.
+    pub async fn run(self) -> Result<()> {
+        match self {
+            Self::Stateless(unit) => unit.run().await,
+            Self::Windowed(unit) => unit.run().await,
+        }
+    }
+}
+
+impl Node {
+    /// Nothing is read or owned yet.
+    pub fn new(job: Arc<Job>, hub: Hub, failures: Failures) -> Result<Self> {
+        let sources = job.sources.iter().map(|source| {
+            let readers = readers_of(&job, &source.name);
+            let plan = Arc::new(read_plan(&job, source, &readers)?);
+            let takes_turns = source.source.grows() && !source.source.waits();
+            let turns = takes_turns.then(|| Arc::new(Semaphore::new(TURNS)));
+            Ok(SourceNode { listing: watch::Sender::default(), plan, readers, turns })
+        });
+        let sources = sources.collect::<Result<_>>()?;
+        let stamp = Stamp {
+            plan: job.plan_hash.clone(),
+            layout: LAYOUT_VERSION,
+            incarnation: job.incarnation,
+            closed: Watermark::UNKNOWN,
+        };
+        let permits = Arc::new(Semaphore::new(CHUNKS_PER_THREAD * job.parallelism));
+        Ok(Self { job, hub, stamp, permits, failures, sources, gauges: Gauges::default() })
+    }
+
+    /// The splits of a source that are known.
+    pub fn listing(&self, source: usize) -> &watch::Sender<Listing> {
+        &self.sources[source].listing
+    }
+
+    /// The units of stateless stages that take splits of a source, by the splits' ordinals.
+    pub fn stateless(&self, source: usize, splits: std::ops::Range<u32>) -> Vec<UnitId> {
+        let is_stateless = |stage: usize| matches!(self.job.plan.stages[stage].kind, StageKind::Stateless);
+        let readers = self.sources[source].readers.iter().filter(|reader| is_stateless(reader.stage.0 as usize));
+        readers
+            .flat_map(|reader| splits.clone().map(|split| UnitId::of_split(reader.stage, reader.input, split)))
+            .collect()
+    }
+
+    /// The units of keyed stages.
+    pub fn keyed(&self) -> Vec<UnitId> {
+        let stages = self.job.plan.stages.iter().filter(|stage| !matches!(stage.kind, StageKind::Stateless));
+        let units = |stage: &Stage| {
+            let stage = stage.id;
+            (0..self.job.key_groups).map(move |index| UnitId { stage, index })
+        };
+        stages.flat_map(units).collect()
+    }
+
+    /// Makes room for units in every sink.
+    pub async fn prepare(&self, units: &[UnitId]) -> Result<()> {
+        for sink in self.job.sinks.values().chain(&self.job.dead_letters) {
+            sink.prepare(units).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a split for whoever subscribes, until the guard is dropped.
+    pub fn read(&self, source: usize, number: u32, split: &SplitId) -> Served {
+        let (node, source) = (&self.sources[source], (source, &self.job.sources[source]));
+        let log = SplitLog {
+            source: source.1.source.clone(),
+            resource: source.1.resource.clone(),
+            source_index: source.0,
+            split: split.clone(),
+            number,
+            plan: node.plan.clone(),
+            readers: node.readers.clone(),
+            stamp: self.stamp.clone(),
+            on_error: source.1.on_error,
+            idle_after: source.1.idle_after,
+            permits: self.permits.clone(),
+            turns: node.turns.clone(),
+            depth: self.job.parallelism + 1,
+            clock: self.job.clock.clone(),
+            counters: self.job.counters.clone(),
+            failures: self.failures.clone(),
+            counted: Mutex::default(),
+            gauge: Arc::default(),
+        };
+        self.gauges.add(source.0, split.clone(), &log.gauge);
+        self.hub.serve(split_log(&source.1.name, split), Arc::new(ServedSplit(Arc::new(log))))
+    }
+
+    /// What is known now of the splits that are read here. The pipeline's counters are told, too.
+    pub async fn figures(&self, rates: &mut Rates) -> Vec<SplitFigures> {
+        let read = self.gauges.all();
+        let figures = read.iter().map(|(gauged, gauge)| {
+            let rate = rates.of(gauged, gauge, self.job.clock.monotonic());
+            async move {
+                let source = &self.job.sources[gauged.source].source;
+                // Where nobody answers nothing is known; reading says so.
+                let bounds = source.bounds(&gauged.split).await.ok().flatten();
+                let lag = bounds.map(|bounds| gauge.lag(bounds, self.job.clock.wall_millis()));
+                let (source, split) = (gauged.source, gauged.split.clone());
+                SplitFigures { source, split, end: bounds.map(|bounds| bounds.end), lag, rate }
+            }
+        });
+        let figures = join_all(figures.collect::<Vec<_>>()).await;
+        for (source, counters) in self.job.counters.sources.iter().enumerate() {
+            counters.set_lag(figures.iter().filter(|figures| figures.source == source).map(|figures| figures.lag));
+        }
+        figures
+    }
+
+    /// Acquires a unit: its store, what an earlier owner left, and its writers. It reads from where that owner was.
+    pub async fn acquire(
+        &self,
+        id: UnitId,
+        ownership: Ownership,
+        (stop, done): (CancellationToken, Done),
+    ) -> Result<Unit> {
+        let stage = self.stage(id)?;
+        let (ledger, emitter) = self.open(stage, id, ownership).await?;
+        let inbox = Inbox::new(id, ledger.record.epoch, self.stamp.clone(), self.hub.clone(), self.job.clock.clone());
+        let context = UnitContext {
+            id,
+            commit_every: self.job.commit_every,
+            clock: self.job.clock.clone(),
+            counters: self.job.counters.clone(),
+            counted: self.job.counters.acquired(id, ledger.record.epoch),
+            inputs: Inputs::new(),
+            inbox,
+            stop,
+            done,
+        };
+        match &stage.kind {
+            StageKind::Stateless => self.stateless_unit(stage, context, ledger, emitter).await,
+            StageKind::Windowed(windows) => {
+                let context = UnitContext { inputs: self.inputs(stage)?, ..context };
+                let downstream = self.downstream(stage, id, &ledger)?;
+                let unit = WindowedUnit::open(context, ledger, windows.state(), emitter, downstream).await?;
+                Ok(Unit::Windowed(Box::new(unit)))
+            }
+        }
+    }
+
+    async fn open(&self, stage: &Stage, id: UnitId, ownership: Ownership) -> Result<(Ledger, Emitter)> {
+        let job = &self.job;
+        let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id };
+        let main = match &stage.output {
+            StageOutput::Sink(name) => Some(self.sink(name)?),
+            StageOutput::Stage(_) => None,
+        };
+        // Where the transactions of a sink are the commits there is nothing to store.
+        let mut sinks = main.into_iter().chain(job.dead_letters.as_deref());
+        let is_direct = matches!(stage.kind, StageKind::Stateless)
+            && sinks.all(|sink| sink.capability() == Capability::Transactional);
+        let store = if is_direct { None } else { job.stores.open(id).await? };
+        let (mut ledger, sealed) = Ledger::acquire(id, store, &job.run_id, ownership).await?;
+        let mut emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
+        // Before any row is written: the first seal clears what nobody sealed.
+        ledger.publish(&mut emitter, sealed).await?;
+        Ok((ledger, emitter))
+    }
+
+    async fn stateless_unit(
+        &self,
+        stage: &Stage,
+        mut context: UnitContext,
+        mut ledger: Ledger,
+        mut emitter: Emitter,
+    ) -> Result<Unit> {
+        let (input, number) = context.id.split();
+        let id = self.split_of(stage, input, number)?;
+        let (key, name) = (LogKey { input, log: number }, id.to_string());
+        let accepted = taken(&mut ledger, &mut emitter, input, &name).await?;
+        ledger.add_log(key, name, accepted);
+        context.inbox.add(key, id, accepted);
+        Ok(Unit::Stateless(Box::new(StatelessUnit::new(context, ledger, emitter))))
+    }
+
+    fn split_of(&self, stage: &Stage, input: u16, number: u32) -> Result<LogId> {
+        let unlisted =
+            || RunError::Internal(format!("stage {}, input {input}: split {number} is not listed", stage.id));
+        let from = stage.inputs.get(usize::from(input)).map(|input| &input.from);
+        let Some(InputFrom::Source(name)) = from else { return Err(unlisted()) };
+        let source = self.source(name).ok_or_else(unlisted)?;
+        let listing = self.sources[source].listing.borrow();
+        listing.logs.get(number as usize).cloned().ok_or_else(unlisted)
+    }
+
+    fn inputs(&self, stage: &Stage) -> Result<Inputs> {
+        let of_input = |from: &InputFrom| match from {
+            InputFrom::Source(name) => {
+                let source = self.source(name);
+                let source =
+                    source.ok_or_else(|| RunError::Internal(format!("the plan reads unknown source {name}")))?;
+                Ok(self.sources[source].listing.subscribe())
+            }
+            InputFrom::Stage(feeding) => {
+                let unit = |index| LogId::Outbox(UnitId { stage: *feeding, index });
+                let logs = (0..self.job.key_groups).map(unit).collect();
+                Ok(watch::channel(Listing { logs, is_complete: true }).1)
+            }
+        };
+        stage.inputs.iter().map(|input| of_input(&input.from)).collect()
+    }
+
+    fn downstream(&self, stage: &Stage, id: UnitId, ledger: &Ledger) -> Result<Downstream> {
+        let StageOutput::Stage(next) = stage.output else { return Ok(Downstream::Sink) };
+        let reader = &self.job.plan.stages[next.0 as usize];
+        let route = route(reader, input_from(reader, stage.id)?, self.job.key_groups, &stage.schema)?;
+        let size = (ledger.record.outbox_next, self.job.key_groups);
+        let made_by = (route, self.stamp.clone());
+        let outbox = Arc::new(Outbox::new(id, made_by, ledger.store.clone(), self.failures.clone(), size));
+        let served = self.hub.serve(LogId::Outbox(id), Arc::new(ServedOutbox(outbox.clone())));
+        Ok(Downstream::Stage(outbox, served))
+    }
+
+    fn stage(&self, unit: UnitId) -> Result<&Stage> {
+        let stage = self.job.plan.stages.get(unit.stage.0 as usize);
+        stage.ok_or_else(|| RunError::Internal(format!("unit {unit} is of a stage that the plan does not have")))
+    }
+
+    fn source(&self, name: &str) -> Option<usize> {
+        self.job.sources.iter().position(|source| source.name == name)
+    }
+
+    fn sink(&self, name: &str) -> Result<&dyn Sink> {
+        let sink = self.job.sinks.get(name);
+        let sink = sink.ok_or_else(|| RunError::Internal(format!("the plan names unknown sink {name}")))?;
+        Ok(&**sink)
+    }
+}
+
+/// The name of a split as a log.
+pub fn split_log(source: &str, split: &SplitId) -> LogId {
+    LogId::Split { source: source.into(), split: split.clone() }
+}
+
+/// What a unit logs says which unit it is.
+pub fn unit_span(job: &Job, unit: UnitId) -> tracing::Span {
+    tracing::info_span!("unit", pipeline = job.name, %unit)
+}

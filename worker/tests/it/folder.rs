@@ -1,0 +1,116 @@
+//! Several workers of one pipeline that share a folder, without Kubernetes.
+
+use std::process::Child;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::command::{Workplace, eventually};
+
+const ROWS: usize = 40_000;
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn manifest(rows_per_second: usize) -> String {
+    format!(
+        "apiVersion: thalweg.dev/v1alpha1\nkind: StreamSource\nmetadata: {{ name: trips }}\nspec:\n  \
+         generator: {{ taxi: {{}}, rows: {ROWS}, rowsPerSecond: {rows_per_second} }}\n  \
+         schema: [{{ name: trip_id, type: BIGINT }}]\n---\n\
+         apiVersion: thalweg.dev/v1alpha1\nkind: StreamSink\nmetadata: {{ name: out }}\n\
+         spec: {{ files: {{ url: out }} }}\n---\n\
+         apiVersion: thalweg.dev/v1alpha1\nkind: StreamPipeline\nmetadata: {{ name: p }}\nspec:\n  \
+         sources: [{{ name: trips }}]\n  sinks: [{{ name: out }}]\n  \
+         state: {{ commitEvery: 200ms }}\n  sql: INSERT INTO out SELECT trip_id FROM trips\n"
+    )
+}
+
+fn coordinator(place: &Workplace) -> Killed {
+    let words =
+        ["dev-coordinator", "--folder", "run", "p.yaml", "--workers", "2", "--state", "state", "--silence", "3"];
+    Killed(place.start(&words))
+}
+
+fn worker(place: &Workplace) -> Killed {
+    Killed(place.start(&["worker", "--folder", "run", "--pipeline", "p"]))
+}
+
+fn assignment(place: &Workplace) -> Value {
+    let text = std::fs::read(place.path("run/default/p/assignment/p.json")).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn owner(place: &Workplace) -> Option<String> {
+    assignment(place)["spec"]["units"][0]["owner"].as_str().map(str::to_owned)
+}
+
+fn lives(place: &Workplace, slot: &str) -> bool {
+    let workers = assignment(place)["spec"]["workers"].as_array().cloned().unwrap_or_default();
+    workers.iter().any(|worker| worker["slot"] == slot)
+}
+
+/// What is in the files of the sink, each row as often as it is there.
+fn rows(place: &Workplace) -> Vec<String> {
+    let files = std::fs::read_dir(place.path("out")).into_iter().flatten().flatten().map(|file| file.path());
+    let whole = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let texts = whole.map(|path| std::fs::read_to_string(path).expect("readable"));
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn each_row_counts_once_while_units_move_and_workers_and_the_coordinator_are_killed() {
+    let place = Workplace::new();
+    place.write("p.yaml", &manifest(5_000));
+    let first_coordinator = coordinator(&place);
+    let first = worker(&place);
+    eventually("owner", LIMIT, || owner(&place).as_deref() == Some("p-0"));
+    let _second = worker(&place);
+    eventually("second worker", LIMIT, || lives(&place, "p-1"));
+    eventually("output", LIMIT, || !rows(&place).is_empty());
+    place.succeed(&["dev-coordinator", "--folder", "run", "--pipeline", "p", "--move", "all=p-1"]);
+    assert_eq!(owner(&place).as_deref(), Some("p-1"));
+    drop(first_coordinator);
+    place.succeed(&["dev-coordinator", "--folder", "run", "--pipeline", "p", "--move", "0/0=p-0"]);
+    let _coordinator = coordinator(&place);
+    drop(first);
+    eventually("takeover", LIMIT, || owner(&place).as_deref() == Some("p-1"));
+    eventually("end", LIMIT, || assignment(&place)["spec"]["completed"] == true);
+    let mut rows = rows(&place);
+    assert_eq!(rows.len(), ROWS);
+    rows.sort();
+    rows.dedup();
+    assert_eq!(rows.len(), ROWS);
+}
+
+#[test]
+fn a_paused_pipeline_has_no_worker_and_goes_on_when_it_is_resumed() {
+    let place = Workplace::new();
+    place.write("p.yaml", &manifest(5_000));
+    let _coordinator = coordinator(&place);
+    let _worker = worker(&place);
+    eventually("output", LIMIT, || !rows(&place).is_empty());
+    place.succeed(&["dev-coordinator", "--folder", "run", "--pipeline", "p", "--pause"]);
+    eventually("pause", LIMIT, || !lives(&place, "p-0"));
+    place.succeed(&["dev-coordinator", "--folder", "run", "--pipeline", "p", "--resume"]);
+    eventually("worker", LIMIT, || lives(&place, "p-0"));
+    eventually("end", LIMIT, || assignment(&place)["spec"]["completed"] == true);
+    assert_eq!(rows(&place).len(), ROWS);
+}
+
+#[test]
+fn a_coordinator_says_what_keeps_a_pipeline_from_several_workers() {
+    let place = Workplace::new();
+    place.write("p.yaml", &manifest(1));
+    let refused = place.run(&["dev-coordinator", "--folder", "run", "p.yaml"]);
+    let said = crate::command::text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("state.url"), "{said}");
+}
