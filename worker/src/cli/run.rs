@@ -21,8 +21,10 @@ use crate::{memory, metrics};
 
 /// Threads for files and terminals. The default of 512 lets each of them hold memory after a burst.
 const BLOCKING_THREADS: usize = 32;
-/// How long such a thread waits for more before it ends.
-const BLOCKING_KEPT: Duration = Duration::from_secs(1);
+/// How long such a thread waits for more before it ends. Until then the allocator holds for it what was freed, by whomever:
+/// with a second, commits each second kept all of them, and 190 MB for 28 MB that were in use; with 100 ms 140, with
+/// 20 ms 113 MB (40 million rows counted by key, Parquet to Parquet, eight units with state).
+const BLOCKING_KEPT: Duration = Duration::from_millis(20);
 
 /// Runs the pipelines of some manifests.
 pub fn run(args: RunArgs) -> Exit {

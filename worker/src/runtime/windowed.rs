@@ -22,11 +22,11 @@ use super::message::Range;
 use super::outbox::{Entry, Outbox, decode_rows, encode_rows};
 use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 
-/// Bytes that what one commit emits takes at the most; the rest of a large pane follows in the next ones. All units of a
+/// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
 /// stage close their windows at about the same time.
-const EMIT_BYTES: usize = 4 << 20;
-/// How often a row is here that is stored: as a row, as a value to be stored, and in the store's memory.
-const STORED_COPIES: usize = 3;
+const EMIT_BYTES: usize = 2 << 20;
+/// How much a row weighs that must be stored: it is here as a row and as a value, which the store copies.
+const STORED_WEIGHT: usize = 2;
 /// What was merged since the last commit makes the next one due at this size: it becomes entries to be stored, all at
 /// once.
 const DELTA_BYTES: usize = 2 << 20;
@@ -60,7 +60,7 @@ pub struct WindowedUnit {
     written: u64,
     /// What was closed since the last commit, and waits for the next one. Nobody sees it before.
     closed: Vec<Entry>,
-    /// Bytes that these take.
+    /// Bytes of these rows, weighed.
     closed_bytes: usize,
     last_close: Duration,
     /// Dead letters that wait for the next commit.
@@ -360,8 +360,8 @@ impl WindowedUnit {
     }
 
     fn append_closed(&mut self, closed: Closed) {
-        let copies = if self.stores(Target::Main) { STORED_COPIES } else { 1 };
-        self.closed_bytes += copies * closed.batch.get_array_memory_size();
+        let weight = if self.stores(Target::Main) { STORED_WEIGHT } else { 1 };
+        self.closed_bytes += weight * closed.batch.get_array_memory_size();
         self.ledger.record.cursor = Some(closed.cursor);
         if closed.batch.num_rows() > 0 {
             self.count(Target::Main, &closed.batch);

@@ -42,7 +42,7 @@ const COMPACTION_SOURCES: (usize, usize) = (8, 64);
 
 /// Largest table that a compaction writes, and what it reads at once: both are held in memory for each unit that
 /// compacts.
-const COMPACTED_SST_BYTES: usize = 16 << 20;
+const COMPACTED_SST_BYTES: usize = 4 << 20;
 const COMPACTION_FETCH_BYTES: usize = 128 << 10;
 
 /// Smallest and largest table that a memtable becomes before a commit asks for it.
