@@ -27,6 +27,8 @@ pub struct ReadPlan {
 
 /// What one input of a stage wants of a chunk.
 pub struct Route {
+    /// The number of the input in its stage.
+    pub input: u16,
     /// Columns of the decoder's schema, in the order of the transform's input.
     pub columns: Vec<RouteColumn>,
     /// Rows of the source to rows of the stage.
@@ -40,9 +42,9 @@ pub struct Route {
 pub enum RouteColumn {
     /// A column of the decoder's schema.
     Decoded(usize),
-    /// The number of the log, `__log`.
+    /// The number of the piece of the log, `__log`: of a file, of a partition, of a unit whose outbox it is.
     Log,
-    /// The row's place in the log as one number, `__position`.
+    /// The input, and the row's place in the piece, as one number, `__position`.
     Place,
 }
 
@@ -66,6 +68,8 @@ pub struct Opened {
 pub struct Processed {
     /// Rows that were decoded.
     pub rows: usize,
+    /// Rows that came after their windows had closed, in any of the stages that read them.
+    pub late: usize,
     /// Records that could not be decoded.
     pub bad: Vec<BadRecord>,
     /// By route.
@@ -79,8 +83,6 @@ pub struct RouteRows {
     pub batch: Option<RecordBatch>,
     /// One a key group.
     pub partials: Vec<Option<Partial>>,
-    /// Rows that came after their windows had closed.
-    pub late: usize,
     /// Rows that an expression failed on, and late rows if they are kept.
     pub bad: Vec<BadRecord>,
 }
@@ -89,7 +91,7 @@ impl Route {
     /// The columns of an outbox entry that the transform takes; `__position` is the entry's number.
     pub fn select_outbox(&self, rows: &RecordBatch, log: u32, seq: u64) -> Result<RecordBatch, String> {
         let count = rows.num_rows();
-        self.assemble(rows, log, || UInt64Array::from(vec![seq; count]))
+        self.assemble(rows, log, || UInt64Array::from(vec![place(self.input, seq); count]))
     }
 
     fn assemble(&self, batch: &RecordBatch, log: u32, places: impl Fn() -> UInt64Array) -> Result<RecordBatch, String> {
@@ -121,20 +123,21 @@ impl Opened {
     }
 
     /// Judges, transforms and folds.
-    pub fn process(self, plan: &ReadPlan, log: u32, before: MaxTime) -> Result<Processed, String> {
+    pub fn process(self, plan: &ReadPlan, before: MaxTime) -> Result<Processed, String> {
         let before = if before.scope == self.chunk.piece.watermark_scope { before.max } else { None };
-        let routes =
-            plan.routes.iter().map(|route| self.route(plan, route, log, before)).collect::<Result<_, String>>()?;
-        Ok(Processed { rows: self.decoded.batch.num_rows(), bad: self.decoded.bad, routes })
+        let late: Vec<_> = plan.routes.iter().map(|route| self.late_rows(plan, route, before)).collect();
+        let routes = plan.routes.iter().zip(&late).map(|(route, late)| self.route(plan, route, late.as_ref()));
+        let routes = routes.collect::<Result<_, String>>()?;
+        Ok(Processed { rows: self.decoded.batch.num_rows(), late: late_for_any(&late), bad: self.decoded.bad, routes })
     }
 
-    fn route(&self, plan: &ReadPlan, route: &Route, log: u32, before: Option<i64>) -> Result<RouteRows, String> {
+    fn route(&self, plan: &ReadPlan, route: &Route, late: Option<&BooleanArray>) -> Result<RouteRows, String> {
         let mut out = RouteRows::default();
-        let rows = self.decoded.batch.num_rows() as u64;
-        let places = || UInt64Array::from_iter_values((0..rows).map(|row| self.place(row as usize)));
-        let input = route.assemble(&self.decoded.batch, log, places)?;
-        let (input, kept) = match self.late_rows(plan, route, before) {
-            Some(late) => self.set_aside(plan, &late, input, &mut out)?,
+        let rows = self.decoded.batch.num_rows();
+        let places = || UInt64Array::from_iter_values((0..rows).map(|row| place(route.input, self.offset(row))));
+        let input = route.assemble(&self.decoded.batch, self.chunk.piece.ordinal, places)?;
+        let (input, kept) = match late {
+            Some(late) => self.set_aside(plan, late, input, &mut out)?,
             None => (input, None),
         };
         let transformed = route.transform.apply(&input);
@@ -161,7 +164,6 @@ impl Opened {
         input: RecordBatch,
         out: &mut RouteRows,
     ) -> Result<(RecordBatch, Option<UInt32Array>), String> {
-        out.late = late.true_count();
         let late_rows = (0..late.len()).filter(|&row| late.value(row));
         if plan.keep_late {
             out.bad.extend(late_rows.map(|row| {
@@ -201,10 +203,8 @@ impl Opened {
         }
     }
 
-    /// Entry and offset as one number that sorts alike: 20 bits for the file of a lane, 44 for the byte within it.
-    fn place(&self, row: usize) -> u64 {
-        let position = self.position(row);
-        (position.entry << 44) | (position.offset as u64 & ((1 << 44) - 1))
+    fn offset(&self, row: usize) -> u64 {
+        self.position(row).offset as u64
     }
 
     fn raw(&self, row: usize) -> Bytes {
@@ -222,6 +222,22 @@ impl Opened {
             _ => row_as_text(&self.decoded.batch, row),
         };
         raw.slice(..raw.len().min(BadRecord::MAX_RAW))
+    }
+}
+
+/// Input and offset as one number: the offset has 48 bits, of bytes 256 TiB.
+fn place(input: u16, offset: u64) -> u64 {
+    (u64::from(input) << 48) | (offset & ((1 << 48) - 1))
+}
+
+/// Rows that are late for one stage at least: each once, since lateness is a property of the log.
+fn late_for_any(late: &[Option<BooleanArray>]) -> usize {
+    match late.iter().flatten().collect::<Vec<_>>()[..] {
+        [] => 0,
+        [one] => one.true_count(),
+        [first, ref rest @ ..] => {
+            (0..first.len()).filter(|&row| first.value(row) || rest.iter().any(|late| late.value(row))).count()
+        }
     }
 }
 

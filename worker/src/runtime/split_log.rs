@@ -106,7 +106,7 @@ impl SplitLog {
         counters.rows.add(processed.rows as u64);
         let bad = processed.bad.iter().chain(processed.routes.iter().flat_map(|route| &route.bad));
         bad.for_each(|record| counters.bad.of(record.class).add(1));
-        processed.routes.iter().for_each(|route| counters.late.add(route.late as u64));
+        counters.late.add(processed.late as u64);
     }
 }
 
