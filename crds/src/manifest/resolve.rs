@@ -38,6 +38,9 @@ pub struct ResolvedPipeline {
     /// Where it begins.
     pub origin: Origin,
     item: Arc<Item<PipelineSpec>>,
+    /// The resources behind its sources and sinks.
+    read: Vec<Arc<Item<SourceSpec>>>,
+    written: Vec<Arc<Item<SinkSpec>>>,
     /// The ConfigMap that holds the SQL, and the path of its key.
     sql_map: Option<KeyOfMap>,
 }
@@ -65,6 +68,22 @@ impl ResolvedPipeline {
     /// A problem at a field of the pipeline, such as `spec.sinks[0]`.
     pub fn problem(&self, path: &str, message: impl Into<String>, help: Option<String>) -> Problem {
         self.item.problem(path, message, help)
+    }
+
+    /// A problem at a field of one of its sources.
+    pub fn source_problem(&self, name: &str, path: &str, message: impl Into<String>, help: Option<String>) -> Problem {
+        match self.read.iter().find(|item| item.name == name) {
+            Some(item) => item.problem(path, message, help),
+            None => self.problem("spec.sources", message, help),
+        }
+    }
+
+    /// A problem at a field of one of its sinks.
+    pub fn sink_problem(&self, name: &str, path: &str, message: impl Into<String>, help: Option<String>) -> Problem {
+        match self.written.iter().find(|item| item.name == name) {
+            Some(item) => item.problem(path, message, help),
+            None => self.problem("spec.sinks", message, help),
+        }
     }
 }
 
@@ -172,8 +191,16 @@ impl Resolver<'_> {
             dead_letter,
             origin: self.pipeline.origin.clone(),
             item: Arc::new(self.pipeline.clone()),
+            read: self.items(&self.manifests.sources),
+            written: self.items(&self.manifests.sinks),
             sql_map,
         })
+    }
+
+    /// The resources of a kind in the pipeline's namespace.
+    fn items<T: Clone>(&self, items: &[Item<T>]) -> Vec<Arc<Item<T>>> {
+        let here = items.iter().filter(|item| item.namespace == self.pipeline.namespace);
+        here.map(|item| Arc::new(item.clone())).collect()
     }
 
     fn sources(&mut self) -> Vec<ResolvedSource> {

@@ -103,7 +103,7 @@ fn compare(name: &str, text: &str, columns: &[(&str, DataType)]) {
     let chunk = RawChunk {
         from: Position::at(1),
         to: Position::at(1 + text.len() as u64),
-        piece: Piece { name: Arc::from("bench"), watermark_scope: 0, is_last_scope: true },
+        piece: Piece { name: Arc::from("bench"), ordinal: 0, watermark_scope: 0, is_last_scope: true },
         payload: Payload::Text(Bytes::copy_from_slice(text.as_bytes())),
         bad: Vec::new(),
     };

@@ -3,6 +3,7 @@
 //! To add a connector: a folder beside this file, a line in [`source`] or [`sink`], a file in `crds/src/connector/`.
 
 mod format;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,10 +15,12 @@ use thalweg_core::decode::Decoder;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::sink::Sink;
 use thalweg_core::source::Source;
+use thalweg_crds::SinkSpec;
 use thalweg_crds::connector::{self, SinkConnector, SourceConnector};
 use thalweg_crds::format::Format;
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
+use thalweg_crds::source::OnError;
 
 use crate::blackhole::BlackholeSink;
 use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config, parquet_columns};
@@ -25,6 +28,8 @@ use crate::generator::{GeneratorConfig, GeneratorSource};
 use crate::kafka::config::Connection;
 use crate::kafka::{Delivery, KafkaSink, KafkaSource, SinkConfig, SourceConfig};
 use crate::stdout::{StdoutSink, Style};
+
+pub use trial::{reads_back, try_sink, try_source};
 
 /// Values that resources refer to.
 pub trait Values {
@@ -90,12 +95,9 @@ pub fn source(request: SourceRequest<'_>) -> Result<OpenedSource> {
 /// As [`source`].
 pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
     let spec = &request.sink.spec;
-    let written = spec.format.as_ref().map_or_else(|| Format::Json(Default::default()), |format| format.resolve());
     match spec.connector() {
         Some(SinkConnector::Files(files)) => {
-            let s3 = files.s3.as_ref().map(|s3| s3_config(s3, request.values)).transpose()?;
-            let config = FilesSinkConfig::resolve(files, request.sink.origin.folder(), s3);
-            Ok(Arc::new(FilesSink::new(config, format::encoding(&written)?, request.clock)?))
+            Ok(Arc::new(files_sink(files, request.sink, request.values, request.clock)?))
         }
         Some(SinkConnector::Stdout(stdout)) => Ok(Arc::new(StdoutSink::new(match stdout.style {
             connector::Style::Table => Style::Table,
@@ -103,7 +105,7 @@ pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
         }))),
         Some(SinkConnector::Blackhole(_)) => Ok(Arc::new(BlackholeSink::new())),
         Some(SinkConnector::Kafka(kafka)) => {
-            let Format::Json(_) = written else { return Err(unsupported("a kafka sink of anything but json")) };
+            format::kafka_encoding(&written(spec))?;
             let config = SinkConfig::resolve(kafka, request.sink.delivery, request.values)?;
             let delivery = request.delivery.cloned();
             let delivery =
@@ -112,6 +114,22 @@ pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
         }
         None => Err(no_connector("StreamSink", &request.sink.name)),
     }
+}
+
+fn files_sink(
+    files: &connector::FilesSink,
+    sink: &ResolvedSink,
+    values: &dyn Values,
+    clock: SharedClock,
+) -> Result<FilesSink> {
+    let s3 = files.s3.as_ref().map(|s3| s3_config(s3, values)).transpose()?;
+    let config = FilesSinkConfig::resolve(files, sink.origin.folder(), s3);
+    FilesSink::new(config, format::encoding(&written(&sink.spec))?, clock)
+}
+
+/// The format of a sink.
+fn written(spec: &SinkSpec) -> Format {
+    spec.format.as_ref().map_or_else(|| Format::Json(Default::default()), |format| format.resolve())
 }
 
 /// The columns of a source whose format brings them, from what is stored; `None` where columns must be declared.
@@ -134,7 +152,8 @@ fn files_config(
 ) -> Result<FilesSourceConfig> {
     let s3 = files.s3.as_ref().map(|s3| s3_config(s3, values)).transpose()?;
     let most = usize::try_from(source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
-    Ok(FilesSourceConfig::resolve(files, source.origin.folder(), most, s3))
+    let config = FilesSourceConfig::resolve(files, source.origin.folder(), most, s3);
+    Ok(FilesSourceConfig { tells_unread: source.spec.on_error != OnError::Fail, ..config })
 }
 
 fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
@@ -147,6 +166,13 @@ fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> 
 
 fn kafka_source(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
     let most = usize::try_from(request.source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
+    let decoder = kafka_decoder(kafka, request)?;
+    let config = SourceConfig::resolve(kafka, most, format::wanted(request), request.values)?;
+    let list = (request.lists)(&format!("{}/kafka", request.source.alias));
+    Ok(OpenedSource { source: Arc::new(KafkaSource::new(config, list, request.clock.clone())), decoder })
+}
+
+fn kafka_decoder(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
     let format::Reading { decoder, .. } = format::reading(request)?;
     if let Format::Csv(csv) = request.source.spec.format()
         && csv.header
@@ -157,9 +183,7 @@ fn kafka_source(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> 
     if kafka.commit_to_group.is_some() {
         return Err(unsupported("kafka.commitToGroup"));
     }
-    let config = SourceConfig::resolve(kafka, most, format::wanted(request), request.values)?;
-    let list = (request.lists)(&format!("{}/kafka", request.source.alias));
-    Ok(OpenedSource { source: Arc::new(KafkaSource::new(config, list, request.clock.clone())), decoder })
+    Ok(decoder)
 }
 
 /// The cluster that the kafka sinks of a pipeline write to; `None` where there are none.

@@ -116,6 +116,9 @@ pub struct RawChunk {
 pub struct Piece {
     /// What people call it (the file's path); goes into metadata columns and dead letters.
     pub name: Arc<str>,
+    /// Its number within the source, the same however pieces are dealt to splits: of rows with one event time those of the
+    /// piece with the lesser number come first.
+    pub ordinal: u32,
     /// Chunks with the same number share a watermark: the greatest event time starts anew where it changes.
     pub watermark_scope: u64,
     /// Whether the split's watermark may follow this piece's. It may not while other pieces of the split, which may

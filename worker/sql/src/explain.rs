@@ -9,7 +9,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::expressions::{CastExpr, Literal};
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use crate::stages::{InputFrom, PlannedPipeline, Stage, StageInput, StageKind, StageOutput};
@@ -175,7 +175,8 @@ impl fmt::Display for Call<'_> {
             .iter()
             .map(|arg| match arg.downcast_ref::<Literal>() {
                 Some(_) if self.0.fun().name() == "count" => "*".to_owned(),
-                _ => Sql(arg).to_string(),
+                // Of the query's own casts columns are made before: this one only keeps sums from wrapping.
+                _ => Sql(arg.downcast_ref::<CastExpr>().map_or(arg, CastExpr::expr)).to_string(),
             })
             .collect();
         let distinct = if self.0.is_distinct() { "DISTINCT " } else { "" };

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use arrow::datatypes::DataType;
 use datafusion::common::diagnostic::DiagnosticKind;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 use strsim::damerau_levenshtein;
+
+use crate::explain::Type;
 
 /// One problem of the text, at its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,17 +100,28 @@ pub(crate) fn from_planner(error: &DataFusionError, place: Place) -> SqlProblem 
     }
     let notes =
         diagnostic.notes.iter().map(|note| &note.message).chain(diagnostic.helps.iter().map(|help| &help.message));
-    let notes: Vec<String> = notes.map(|note| meant_column(note)).collect();
+    if diagnostic.message == "expressions have incompatible types" {
+        let kinds: Vec<String> = notes.filter_map(|note| kind_of(note)).collect();
+        return at.refuse(format!("{} do not go together here", kinds.join(" and ")), "CAST one of them");
+    }
+    let found = diagnostic.message.split('\'').nth(1).unwrap_or_default();
+    let notes: Vec<String> = notes.filter_map(|note| meant_column(found, note)).collect();
     let problem = at.problem(diagnostic.message.replace('\'', "`"));
     SqlProblem { help: (!notes.is_empty()).then(|| notes.join("; ")), ..problem }
 }
 
-/// `possible column bid.price` as a question.
-fn meant_column(note: &str) -> String {
-    match note.strip_prefix("possible column ") {
-        Some(column) => format!("did you mean `{}`?", column.rsplit('.').next().unwrap_or(column)),
-        None => note.to_owned(),
-    }
+/// `possible column bid.price` as a question, if that is near to what was found.
+fn meant_column(found: &str, note: &str) -> Option<String> {
+    let Some(column) = note.strip_prefix("possible column ") else { return Some(note.to_owned()) };
+    let column = column.rsplit('.').next().unwrap_or(column);
+    let found = found.rsplit('.').next().unwrap_or(found);
+    nearest(found, [column]).map(|column| format!("did you mean `{column}`?"))
+}
+
+/// `has type Utf8` under Flink's name.
+fn kind_of(note: &str) -> Option<String> {
+    let kind = note.strip_prefix("has type ")?;
+    Some(kind.parse::<DataType>().map_or_else(|_| kind.to_owned(), |kind| Type(&kind).to_string()))
 }
 
 fn root_sentence(error: &DataFusionError) -> String {
@@ -142,12 +156,32 @@ fn cleaned(text: &str) -> String {
         let reasons = reasons.split("Error during planning: ").map(|reason| reason.trim_matches([',', '.', ' ']));
         let (counts, values): (Vec<_>, Vec<_>) =
             reasons.filter(|reason| !reason.is_empty()).partition(|reason| reason.contains(" arguments but received "));
-        return if values.is_empty() { counts } else { values }.join("; or ");
+        // Of many a first one will do: it names the function and what was found.
+        let refused = values.first().and_then(|first| not_taken(first)).filter(|_| values.len() > 1);
+        return refused.unwrap_or_else(|| if values.is_empty() { counts } else { values }.join("; or "));
     }
-    if text.contains("require unique expression names") {
+    if let Some(problem) = not_taken(text) {
+        return problem;
+    }
+    if text.contains("require unique expression names") || text.contains("which would be ambiguous") {
         return "two columns of a SELECT have the same name: rename one with AS".to_owned();
     }
     text.trim().trim_end_matches('.').to_owned()
+}
+
+/// What the planner says of a function and a type that it does not take.
+fn not_taken(text: &str) -> Option<String> {
+    // In the quotes in which it is found again, to be given the name that was written.
+    let name = |rest: &str| Some(rest.split('\'').nth(1)?.to_owned());
+    let (name, kind) = match text.strip_prefix("Failed to coerce arguments to satisfy a call to ") {
+        Some(rest) => (name(rest)?, rest.split("coercion from ").nth(1)?.split(' ').next()?),
+        None => {
+            let kind = text.strip_prefix("Function ")?.split_once("(DataType: ")?.1.trim_end_matches(')');
+            (name(text)?, kind)
+        }
+    };
+    let kind = kind.parse::<DataType>().map_or_else(|_| kind.to_owned(), |kind| Type(&kind).to_string());
+    Some(format!("'{name}' takes no {kind}"))
 }
 
 /// A problem that travels through the planner as one of its errors.
@@ -173,7 +207,8 @@ pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>)
     let lower = found.to_lowercase();
     let distance = |name: &str| damerau_levenshtein(&lower, &name.to_lowercase());
     let best = known.into_iter().map(|name| (distance(name), name)).min()?;
-    (best.0 <= 1 + found.chars().count() / 3).then_some(best.1)
+    // A third of the letters: of short names that are further apart everything is near to something.
+    (best.0 <= (found.chars().count() / 3).max(1)).then_some(best.1)
 }
 
 /// "did you mean …?", or the list of what there is.

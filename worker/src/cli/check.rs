@@ -1,5 +1,7 @@
 //! `thalweg check`: every problem of some manifests, with its place.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 use thalweg_crds::manifest::Problems;
 use thalweg_sql::stages::{InputFrom, Stage, StageKind};
@@ -18,6 +20,9 @@ pub fn check(args: &CheckArgs) -> Exit {
         (Ok(found), Output::Text) => {
             found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
             let names: Vec<_> = found.pipelines.iter().map(|pipeline| pipeline.resolved.name.as_str()).collect();
+            if names.is_empty() {
+                return print("no pipeline, so nothing says how the sources and sinks go together\n");
+            }
             let found = match names.len() {
                 1 => "1 pipeline is right".to_owned(),
                 count => format!("{count} pipelines are right"),
@@ -64,6 +69,13 @@ fn stage(stage: &Stage) -> Value {
         "fingerprint": stage.fingerprint,
         "columns": columns.collect::<Vec<_>>(),
     })
+}
+
+/// Says that there is nothing to run.
+pub fn nothing(paths: &[PathBuf]) -> Exit {
+    let shown: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    tell(&format!("error: there is no StreamPipeline in {}\n  help: give its manifest too", shown.join(", ")));
+    Exit::Wrong
 }
 
 /// Prints problems: for people on standard error, for scripts on standard output.

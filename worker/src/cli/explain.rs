@@ -26,6 +26,9 @@ pub fn explain(args: &ExplainArgs) -> Exit {
             return Exit::Wrong;
         }
     };
+    if found.pipelines.is_empty() {
+        return check::nothing(&args.paths);
+    }
     let texts = found.pipelines.iter().map(|pipeline| text(pipeline, args.state.as_deref()));
     print(&texts.collect::<Vec<_>>().join("\n"))
 }

@@ -37,6 +37,9 @@ pub fn run(args: RunArgs) -> Exit {
         }
     };
     found.notes.iter().for_each(|note| tell(&format!("note: {note}")));
+    if found.pipelines.is_empty() {
+        return check::nothing(&args.paths);
+    }
     let threads = args.threads.map_or_else(cores, usize::from);
     match runtime_of(threads) {
         Ok(runtime) => runtime.block_on(run_all(found, args, threads)),

@@ -51,7 +51,7 @@ pub struct StageSummary {
     /// The sink that it writes; absent where a later stage reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sink: Option<String>,
-    /// Rows emitted.
+    /// Rows emitted; where the pipeline failed, those of them that can be seen in the sink.
     pub rows: u64,
     /// Dead letters.
     pub dead_letters: u64,
@@ -86,7 +86,12 @@ impl Summary {
         });
         let stages = counters.stages.iter().map(|stage| StageSummary {
             sink: stage.sink.clone(),
-            rows: stage.rows_out.get(),
+            // What was on its way when it failed is nowhere.
+            rows: if outcome == "Failed" && stage.sink.is_some() {
+                stage.rows_shown.get()
+            } else {
+                stage.rows_out.get()
+            },
             dead_letters: stage.dead_letters.get(),
             commits: stage.commits.get(),
             commit_seconds: stage.commit_micros.get() as f64 / 1e6,
@@ -146,6 +151,16 @@ mod tests {
         let counters = Counters::new(vec![], stages.into());
         let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
         assert!(summary.to_text().contains("23 rows out"), "{}", summary.to_text());
+    }
+
+    #[test]
+    fn what_failed_tells_of_the_rows_that_can_be_seen() {
+        let stage = StageCounters::of(Some("a".to_owned()));
+        stage.rows_out.add(9);
+        stage.rows_shown.add(4);
+        let counters = Counters::new(vec![], vec![stage]);
+        let text = |outcome| Summary::new("p", outcome, None, Duration::from_secs(1), &counters).to_text();
+        assert!(text("Failed").contains("4 rows out") && text("Stopped").contains("9 rows out"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use thalweg_crds::source::Late;
 use thalweg_crds::state::StateSpec;
 use thalweg_sql::catalog::WatermarkSpec;
 use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
-use thalweg_sql::window::KEY_HASH_VERSION;
+use thalweg_sql::window::{KEY_HASH_VERSION, LAYOUT_VERSION};
 use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, Sharing, StageLayout, StateRoot};
 
 use super::outputs::Outputs;
@@ -159,12 +159,15 @@ fn expected(plan: &PlannedPipeline, key_groups: u32) -> Expected {
     };
     Expected {
         stages: plan.stages.iter().map(stage).collect(),
-        versions: BTreeMap::from([("keyHash".to_owned(), KEY_HASH_VERSION), ("layout".to_owned(), layout::VERSION)]),
+        versions: BTreeMap::from(
+            [("keyHash", KEY_HASH_VERSION), ("layout", layout::VERSION), ("windows", LAYOUT_VERSION)]
+                .map(|(name, version)| (name.to_owned(), version)),
+        ),
     }
 }
 
 /// The columns that are read of a source, in the order of its declaration; `None` where nothing reads it.
-fn columns_read(plan: &PlannedPipeline, source: &ResolvedSource) -> Option<BTreeSet<String>> {
+pub(super) fn columns_read(plan: &PlannedPipeline, source: &ResolvedSource) -> Option<BTreeSet<String>> {
     if source.spec.lookup.is_some() {
         let all = || source.columns.iter().map(|column| column.name.clone()).collect();
         return plan.lookups.contains(&source.alias).then(all);

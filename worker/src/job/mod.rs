@@ -4,6 +4,7 @@ mod build;
 mod outputs;
 mod planned;
 mod secrets;
+mod trial;
 mod types;
 
 pub use build::{Roots, Settings, build};

@@ -26,7 +26,7 @@ pub struct Outputs<'a> {
 
 impl Outputs<'_> {
     /// Refuses what no commit could hold together.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> thalweg_core::error::Result<()> {
         for stage in self.plan.stages.iter().filter(|stage| matches!(stage.kind, StageKind::Stateless)) {
             let Some((main, dead_letters)) = self.of(stage).zip(self.resolved.dead_letter.as_ref()) else { continue };
             if is_kafka(main) != is_kafka(dead_letters) {
@@ -34,7 +34,7 @@ impl Outputs<'_> {
                 let detail = "rows and dead letters of a query without windows are committed together, and one of their \
                               two sinks is kafka";
                 let hint = "let both be topics of one cluster, or neither";
-                return Err(Error::user(what, detail).with_hint(hint).into());
+                return Err(Error::user(what, detail).with_hint(hint));
             }
         }
         Ok(())

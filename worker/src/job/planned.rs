@@ -13,6 +13,7 @@ use thalweg_crds::manifest::{
 use thalweg_sql::catalog::{Catalog, SinkTable, SourceTable, WatermarkSpec};
 use thalweg_sql::stages::PlannedPipeline;
 
+use super::trial;
 use super::types::{arrow_type, column_type};
 
 /// A pipeline whose manifests and SQL are right.
@@ -78,7 +79,11 @@ fn plan_resolved(
     for mut resolved in resolved {
         let planned = take_columns(&mut resolved, &columns).and_then(|()| plan(&resolved));
         match planned {
-            Ok(plan) => pipelines.push(Planned { resolved, plan }),
+            Ok(plan) => {
+                let planned = Planned { resolved, plan };
+                problems.extend(trial::problems(&planned));
+                pipelines.push(planned);
+            }
             Err(found) => problems.extend(found),
         }
     }

@@ -31,6 +31,8 @@ pub struct ReadPlan {
 
 /// What one input of a stage wants of a chunk.
 pub struct Route {
+    /// The number of the input in its stage.
+    pub input: u16,
     /// Columns of the decoder's schema, in the order of the transform's input.
     pub columns: Vec<RouteColumn>,
     /// Rows of the source to rows of the stage.
@@ -44,9 +46,9 @@ pub struct Route {
 pub enum RouteColumn {
     /// A column of the decoder's schema.
     Decoded(usize),
-    /// The number of the log, `__log`.
+    /// The number of the piece of the log, `__log`: of a file, of a partition, of a unit whose outbox it is.
     Log,
-    /// The row's place in the log as one number, `__position`.
+    /// The input, and the row's place in the piece, as one number, `__position`.
     Place,
 }
 
@@ -76,6 +78,8 @@ pub struct Kept {
 pub struct Processed {
     /// Rows that were decoded.
     pub rows: usize,
+    /// Rows that came after their windows had closed, in any of the stages that read them.
+    pub late: usize,
     /// Records that could not be decoded.
     pub bad: Vec<BadRecord>,
     /// By route.
@@ -91,8 +95,6 @@ pub struct RouteRows {
     pub batch: Option<RecordBatch>,
     /// One a key group.
     pub partials: Vec<Option<Partial>>,
-    /// Rows that came after their windows had closed.
-    pub late: usize,
     /// Rows that an expression failed on, and late rows if they are kept.
     pub bad: Vec<BadRecord>,
 }
@@ -101,7 +103,7 @@ impl Route {
     /// The columns of an outbox entry that the transform takes; `__position` is the entry's number.
     pub fn select_outbox(&self, rows: &RecordBatch, log: u32, seq: u64) -> Result<RecordBatch, String> {
         let count = rows.num_rows();
-        self.assemble(rows, log, || UInt64Array::from(vec![seq; count]))
+        self.assemble(rows, log, || UInt64Array::from(vec![place(self.input, seq); count]))
     }
 
     fn assemble(&self, batch: &RecordBatch, log: u32, places: impl Fn() -> UInt64Array) -> Result<RecordBatch, String> {
@@ -133,18 +135,19 @@ impl Opened {
     }
 
     /// Judges, transforms and folds.
-    pub fn process(self, plan: &ReadPlan, log: u32, before: MaxTime) -> Result<Processed, String> {
+    pub fn process(self, plan: &ReadPlan, before: MaxTime) -> Result<Processed, String> {
         let before = if before.scope == self.chunk.piece.watermark_scope { before.max } else { None };
-        let routes =
-            plan.routes.iter().map(|route| self.route(plan, route, log, before)).collect::<Result<_, String>>()?;
+        let late: Vec<_> = plan.routes.iter().map(|route| self.late_rows(plan, route, before)).collect();
+        let routes = plan.routes.iter().zip(&late).map(|(route, late)| self.route(plan, route, late.as_ref()));
+        let routes = routes.collect::<Result<_, String>>()?;
         let (rows, bad) = (self.decoded.batch.num_rows(), self.decoded.bad.clone());
         let kept = plan.may_be_closed.then_some(Kept { opened: self, before });
-        Ok(Processed { rows, bad, routes, kept })
+        Ok(Processed { rows, late: late_for_any(&late), bad, routes, kept })
     }
 
-    fn route(&self, plan: &ReadPlan, route: &Route, log: u32, before: Option<i64>) -> Result<RouteRows, String> {
+    fn route(&self, plan: &ReadPlan, route: &Route, late: Option<&BooleanArray>) -> Result<RouteRows, String> {
         let mut out = RouteRows::default();
-        let (input, kept) = self.in_time(plan, route, log, before, &mut out)?;
+        let (input, kept) = self.in_time(plan, route, late, &mut out)?;
         let transformed = route.transform.apply(&input);
         for (row, message) in &transformed.failed {
             let row = kept.as_ref().map_or(*row as usize, |kept| kept.value(*row as usize) as usize);
@@ -162,15 +165,14 @@ impl Opened {
         &self,
         plan: &ReadPlan,
         route: &Route,
-        log: u32,
-        before: Option<i64>,
+        late: Option<&BooleanArray>,
         out: &mut RouteRows,
     ) -> Result<(RecordBatch, Option<UInt32Array>), String> {
-        let rows = self.decoded.batch.num_rows() as u64;
-        let places = || UInt64Array::from_iter_values((0..rows).map(|row| self.place(row as usize)));
-        let input = route.assemble(&self.decoded.batch, log, places)?;
-        match self.late_rows(plan, route, before) {
-            Some(late) => self.set_aside(plan, &late, input, out),
+        let rows = self.decoded.batch.num_rows();
+        let places = || UInt64Array::from_iter_values((0..rows).map(|row| place(route.input, self.offset(row))));
+        let input = route.assemble(&self.decoded.batch, self.chunk.piece.ordinal, places)?;
+        match late {
+            Some(late) => self.set_aside(plan, late, input, out),
             None => Ok((input, None)),
         }
     }
@@ -187,7 +189,6 @@ impl Opened {
         input: RecordBatch,
         out: &mut RouteRows,
     ) -> Result<(RecordBatch, Option<UInt32Array>), String> {
-        out.late = late.true_count();
         let late_rows = (0..late.len()).filter(|&row| late.value(row));
         if plan.keep_late {
             out.bad.extend(late_rows.map(|row| self.late_row(plan, row)));
@@ -229,10 +230,8 @@ impl Opened {
         }
     }
 
-    /// Entry and offset as one number that sorts alike: 20 bits for the file of a lane, 44 for the byte within it.
-    fn place(&self, row: usize) -> u64 {
-        let position = self.position(row);
-        (position.entry << 44) | (position.offset as u64 & ((1 << 44) - 1))
+    fn offset(&self, row: usize) -> u64 {
+        self.position(row).offset as u64
     }
 
     fn raw(&self, row: usize) -> Bytes {
@@ -254,7 +253,8 @@ impl Opened {
 }
 
 impl Kept {
-    /// What one unit gets of the chunk that has closed windows up to `closed`: its rows of these are late.
+    /// What one unit gets of the chunk that has closed windows up to `closed`: its rows of these are late, as many as are
+    /// counted.
     ///
     /// # Errors
     /// The plan is wrong.
@@ -262,11 +262,12 @@ impl Kept {
         &self,
         plan: &ReadPlan,
         route: &Route,
-        (log, unit): (u32, u32),
+        unit: u32,
         closed: Watermark,
-    ) -> Result<RouteRows, String> {
-        let Some((windows, key_groups)) = &route.windows else { return Ok(RouteRows::default()) };
-        let (input, kept) = self.opened.in_time(plan, route, log, self.before, &mut RouteRows::default())?;
+    ) -> Result<(RouteRows, usize), String> {
+        let Some((windows, key_groups)) = &route.windows else { return Ok((RouteRows::default(), 0)) };
+        let by_log = self.opened.late_rows(plan, route, self.before);
+        let (input, kept) = self.opened.in_time(plan, route, by_log.as_ref(), &mut RouteRows::default())?;
         let mut late = Vec::with_capacity(input.num_rows());
         let is_late = |rows: &RecordBatch| {
             let groups = windows.groups(rows, *key_groups)?;
@@ -283,7 +284,7 @@ impl Kept {
         };
         let rest = not(&late).and_then(|keep| filter_record_batch(&input, &keep)).map_err(|error| error.to_string())?;
         let partials = fold(windows, *key_groups, &route.transform.apply(&rest).batch)?;
-        Ok(RouteRows { batch: None, partials, late: late.true_count(), bad })
+        Ok((RouteRows { batch: None, partials, bad }, late.true_count()))
     }
 }
 
@@ -307,6 +308,22 @@ fn judge(
         judge(transform, &input.slice(half, rows - half), of_output, judged)?;
     }
     Ok(())
+}
+
+/// Input and offset as one number: the offset has 48 bits, of bytes 256 TiB.
+fn place(input: u16, offset: u64) -> u64 {
+    (u64::from(input) << 48) | (offset & ((1 << 48) - 1))
+}
+
+/// Rows that are late for one stage at least: each once, since lateness is a property of the log.
+fn late_for_any(late: &[Option<BooleanArray>]) -> usize {
+    match late.iter().flatten().collect::<Vec<_>>()[..] {
+        [] => 0,
+        [one] => one.true_count(),
+        [first, ref rest @ ..] => {
+            (0..first.len()).filter(|&row| first.value(row) || rest.iter().any(|late| late.value(row))).count()
+        }
+    }
 }
 
 /// A row of a source that has no bytes of its own to show: its columns as one line of JSON.

@@ -125,6 +125,8 @@ pub struct StageCounters {
     pub sink: Option<String>,
     /// Rows emitted.
     pub rows_out: Counter,
+    /// Rows that can be seen in the sink.
+    pub rows_shown: Counter,
     /// Dead letters written.
     pub dead_letters: Counter,
     /// Commits.
@@ -141,6 +143,7 @@ impl Default for StageCounters {
         Self {
             sink: None,
             rows_out: Counter::default(),
+            rows_shown: Counter::default(),
             dead_letters: Counter::default(),
             commits: Counter::default(),
             commit_micros: Counter::default(),

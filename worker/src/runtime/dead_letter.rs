@@ -23,6 +23,11 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// The columns of dead letters.
+pub fn schema() -> SchemaRef {
+    SCHEMA.clone()
+}
+
 /// One row a record, its raw bytes as [`readable`], its position as `show` gives it.
 pub fn to_batch(
     source: &str,

@@ -1,14 +1,18 @@
 //! The sink side of a unit: writers, and the three steps seal → commit → publish that make output exactly once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::position::Position;
 use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
+use thalweg_core::unit::UnitId;
 
+use super::counters::Counters;
 use super::error::{Result, RunError};
 use super::layout;
+use super::unit::stage_counters;
 
 /// Which of a unit's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,7 @@ impl Target {
 /// The writers of one unit.
 pub struct Emitter {
     outputs: Vec<Output>,
+    shown: Option<(Arc<Counters>, UnitId)>,
 }
 
 struct Output {
@@ -42,6 +47,10 @@ struct Output {
     capability: Capability,
     /// When the first row since the last seal was written.
     since: Option<Duration>,
+    /// Rows that were written and are not sealed yet.
+    rows: u64,
+    /// Rows that were sealed and are not published yet, by the number of the seal.
+    sealed: Vec<(u64, u64)>,
     /// The label of the last delivery, of this owner or an earlier one.
     delivered: Option<Label>,
 }
@@ -66,10 +75,29 @@ impl Emitter {
                     Capability::Transactional => writer.last_published().await?,
                     Capability::Volatile | Capability::SealAndPublish { .. } => None,
                 };
-                outputs.push(Output { target, writer, capability, since: None, delivered });
+                outputs.push(Output {
+                    target,
+                    writer,
+                    capability,
+                    since: None,
+                    rows: 0,
+                    sealed: Vec::new(),
+                    delivered,
+                });
             }
         }
-        Ok(Self { outputs })
+        Ok(Self { outputs, shown: None })
+    }
+
+    /// The same, but counts the rows that can be seen in the unit's sink.
+    pub fn counting(self, counters: Arc<Counters>, unit: UnitId) -> Self {
+        Self { shown: Some((counters, unit)), ..self }
+    }
+
+    fn count(&self, target: Target, rows: u64) {
+        if let Some((counters, unit)) = self.shown.as_ref().filter(|_| target == Target::Main) {
+            stage_counters(counters, *unit).rows_shown.add(rows);
+        }
     }
 
     /// Whether publishing one file can be the commit: one output, and it can carry a position. So can the transactions of
@@ -117,7 +145,14 @@ impl Emitter {
     pub async fn write(&mut self, target: Target, rows: &RecordBatch, now: Duration) -> Result<()> {
         let output = self.output(target)?;
         output.since.get_or_insert(now);
-        Ok(output.writer.write(rows).await?)
+        output.writer.write(rows).await?;
+        let rows = rows.num_rows() as u64;
+        if output.capability == Capability::Volatile {
+            self.count(target, rows);
+        } else {
+            output.rows += rows;
+        }
+        Ok(())
     }
 
     /// Whether some output is large or old enough to be sealed.
@@ -135,6 +170,7 @@ impl Emitter {
         let sealed = |output: &&mut Output| output.capability != Capability::Transactional;
         for output in self.outputs.iter_mut().filter(sealed) {
             output.since = None;
+            output.sealed.push((seq, std::mem::take(&mut output.rows)));
             if let Some(sealed) = output.writer.seal(&Label { seq, position }).await? {
                 pending.push(Pending { seq, target: output.target, sealed });
             }
@@ -149,11 +185,14 @@ impl Emitter {
         let has_moved = |output: &Output| position.is_some() && output.delivered.as_ref() != Some(&label);
         let is_new = |output: &&mut Output| output.since.is_some() || has_moved(output);
         let transactional = |output: &&mut Output| output.capability == Capability::Transactional;
+        let mut delivered = Vec::new();
         for output in self.outputs.iter_mut().filter(transactional).filter(is_new) {
             output.writer.deliver(&label).await?;
             output.since = None;
             output.delivered = Some(label.clone());
+            delivered.push((output.target, std::mem::take(&mut output.rows)));
         }
+        delivered.into_iter().for_each(|(target, rows)| self.count(target, rows));
         Ok(())
     }
 
@@ -170,8 +209,13 @@ impl Emitter {
 
     /// Makes committed output visible.
     pub async fn publish(&mut self, pending: &[Pending]) -> Result<()> {
-        for Pending { target, sealed, .. } in pending {
-            self.output(*target)?.writer.publish(sealed).await?;
+        for Pending { seq, target, sealed } in pending {
+            let output = self.output(*target)?;
+            output.writer.publish(sealed).await?;
+            let (published, later) = output.sealed.drain(..).partition(|(sealed, _)| sealed <= seq);
+            output.sealed = later;
+            let published: Vec<(u64, u64)> = published;
+            self.count(*target, published.iter().map(|(_, rows)| rows).sum());
         }
         Ok(())
     }

@@ -25,6 +25,23 @@ pub enum RunError {
         /// The start of the record; nothing where a whole file is meant.
         raw: String,
     },
+    /// An expression of the query failed on a group of rows, and a source says `onError: Fail`.
+    #[error(
+        "INSERT {statement}, {place}: {message}\n  found: {row}\n  help: guard it, for example with NULLIF or TRY_CAST, or set \
+         `onError: Drop` or `DeadLetter` on {resources}"
+    )]
+    FailedGroup {
+        /// The number of the statement, from 1.
+        statement: usize,
+        /// The window.
+        place: String,
+        /// The expression, and what it says.
+        message: String,
+        /// The group: keys, results, window.
+        row: String,
+        /// Which sources decide.
+        resources: String,
+    },
     /// A connector or the store failed.
     #[error(transparent)]
     Connector(#[from] CoreError),
@@ -58,7 +75,7 @@ impl RunError {
     /// What follows from it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::BadRecord { .. } => ErrorKind::User,
+            Self::BadRecord { .. } | Self::FailedGroup { .. } => ErrorKind::User,
             Self::Connector(error) => error.kind,
             Self::Superseded { .. } => ErrorKind::Fenced,
             Self::Plan { .. } | Self::Internal(_) => ErrorKind::Internal,
@@ -78,7 +95,8 @@ impl RunError {
         /// Characters, and the bytes that one can have.
         const SHOWN: usize = 200;
         const MOST_BYTES: usize = 4;
-        let raw = readable(&record.raw[..record.raw.len().min(SHOWN * MOST_BYTES)]).chars().take(SHOWN).collect();
+        let raw = record.raw[..record.raw.len().min(SHOWN * MOST_BYTES)].trim_ascii_end();
+        let raw = readable(raw).chars().take(SHOWN).collect();
         Self::BadRecord { resource: resource.to_owned(), place, message: record.message.clone(), raw }
     }
 }

@@ -54,8 +54,8 @@ pub fn read_plan(job: &Job, source: &JobSource, readers: &[ReadBy]) -> Result<Re
 }
 
 /// What an input of a stage takes of what it reads, whose columns are `schema`.
-pub fn route(stage: &Stage, input: u16, key_groups: u32, schema: &Schema) -> Result<Route> {
-    let input = &stage.inputs[usize::from(input)];
+pub fn route(stage: &Stage, number: u16, key_groups: u32, schema: &Schema) -> Result<Route> {
+    let input = &stage.inputs[usize::from(number)];
     let column = |name: &String| match name.as_str() {
         "__log" => Ok(RouteColumn::Log),
         "__position" => Ok(RouteColumn::Place),
@@ -66,5 +66,5 @@ pub fn route(stage: &Stage, input: u16, key_groups: u32, schema: &Schema) -> Res
         StageKind::Windowed(windows) => Some((windows.clone(), key_groups)),
     };
     let columns = input.columns.iter().map(column).collect::<Result<_>>()?;
-    Ok(Route { columns, transform: input.transform.clone(), windows })
+    Ok(Route { input: number, columns, transform: input.transform.clone(), windows })
 }

@@ -16,6 +16,7 @@ mod enumerator;
 pub mod error;
 mod failures;
 mod graph;
+mod groups;
 mod inbox;
 pub mod lag;
 pub mod layout;

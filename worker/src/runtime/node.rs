@@ -20,11 +20,12 @@ use super::emitter::Emitter;
 use super::error::{Result, RunError};
 use super::failures::Failures;
 use super::graph::{input_from, read_plan, readers_of, route};
+use super::groups::GroupPolicy;
 use super::inbox::Inbox;
 use super::lag::{Gauges, Rates, SplitFigures};
 use super::logs::{Inputs, Listing};
 use super::message::LogKey;
-use super::outbox::{Outbox, ServedOutbox};
+use super::outbox::{Judge, Outbox, ServedOutbox};
 use super::ownership::Ownership;
 use super::split_log::{ReadBy, ServedSplit, SplitLog};
 use super::stateless::{StatelessUnit, taken};
@@ -192,6 +193,7 @@ impl Node {
             clock: self.job.clock.clone(),
             counters: self.job.counters.clone(),
             counted: self.job.counters.acquired(id, ledger.record.epoch),
+            groups: GroupPolicy::of(&self.job, stage),
             inputs: Inputs::new(),
             inbox,
             stop,
@@ -222,7 +224,8 @@ impl Node {
             && sinks.all(|sink| sink.capability() == Capability::Transactional);
         let store = if is_direct { None } else { job.stores.open(id).await? };
         let (mut ledger, sealed) = Ledger::acquire(id, store, &job.run_id, ownership).await?;
-        let mut emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
+        let emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
+        let mut emitter = emitter.counting(job.counters.clone(), id);
         // Before any row is written: the first seal clears what nobody sealed.
         ledger.publish(&mut emitter, sealed).await?;
         Ok((ledger, emitter))
@@ -277,7 +280,9 @@ impl Node {
         let route = route(reader, input_from(reader, stage.id)?, self.job.key_groups, &stage.schema)?;
         let size = (ledger.record.outbox_next, self.job.key_groups);
         let made_by = (route, self.stamp.clone());
-        let outbox = Arc::new(Outbox::new(id, made_by, ledger.store.clone(), self.failures.clone(), size));
+        let judge = Judge { groups: GroupPolicy::of(&self.job, reader), counters: self.job.counters.clone() };
+        let told = (self.failures.clone(), judge);
+        let outbox = Arc::new(Outbox::new(id, made_by, ledger.store.clone(), told, size));
         let served = self.hub.serve(LogId::Outbox(id), Arc::new(ServedOutbox(outbox.clone())));
         Ok(Downstream::Stage(outbox, served))
     }

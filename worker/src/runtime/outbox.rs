@@ -20,9 +20,11 @@ use thalweg_sql::window::Partial;
 use tokio::sync::Notify;
 
 use super::chunk::{Route, fold};
+use super::counters::Counters;
 use super::emitter::Target;
 use super::error::{Result, RunError};
 use super::failures::Failures;
+use super::groups::GroupPolicy;
 use super::layout;
 
 /// Entries kept in memory beside the store, for subscribers that are level.
@@ -96,11 +98,23 @@ pub struct Outbox {
     pub store: Option<Arc<dyn UnitStore>>,
     /// Where it is told that an entry cannot be read.
     pub failures: Failures,
+    /// What becomes of its rows on which an expression of the next stage fails.
+    pub judge: Judge,
     entries: Mutex<Entries>,
     changed: Notify,
 }
 
+/// What becomes of rows on which an expression of the next stage fails, and where they are counted.
+pub struct Judge {
+    /// What the sources say.
+    pub groups: GroupPolicy,
+    /// Counters of the pipeline.
+    pub counters: Arc<Counters>,
+}
+
 struct Entries {
+    /// Entries below this were judged, whoever read them.
+    judged: u64,
     /// The last ones.
     tail: VecDeque<Entry>,
     /// Number of the next one.
@@ -117,12 +131,12 @@ impl Outbox {
         unit: UnitId,
         (route, stamp): (Route, Stamp),
         store: Option<Arc<dyn UnitStore>>,
-        failures: Failures,
+        (failures, judge): (Failures, Judge),
         (next, subscribers): (u64, u32),
     ) -> Self {
         let committed = vec![0; subscribers as usize];
-        let entries = Mutex::new(Entries { tail: VecDeque::new(), next, committed, is_pressed: false });
-        Self { unit, route, stamp, store, failures, entries, changed: Notify::new() }
+        let entries = Mutex::new(Entries { judged: 0, tail: VecDeque::new(), next, committed, is_pressed: false });
+        Self { unit, route, stamp, store, failures, judge, entries, changed: Notify::new() }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -204,19 +218,37 @@ impl Outbox {
         Entry::decode(seq, &value)
     }
 
-    /// The rows of an entry as those of the next stage, folded by unit.
-    fn parts(&self, entry: &Entry) -> Result<Vec<Option<Partial>>> {
-        let Some(rows) = entry.rows.as_ref().filter(|_| entry.target == Target::Main) else { return Ok(Vec::new()) };
+    /// The rows of an entry as those of the next stage, folded by unit, and dead letters.
+    fn parts(&self, entry: &Entry) -> Result<(Vec<Option<Partial>>, Option<RecordBatch>)> {
+        let Some(rows) = entry.rows.as_ref().filter(|_| entry.target == Target::Main) else {
+            return Ok((Vec::new(), None));
+        };
         let failed = |message: String| RunError::Plan { stage: self.unit.stage.0, message };
         let input = self.route.select_outbox(rows, self.unit.index, entry.seq).map_err(failed)?;
         let transformed = self.route.transform.apply(&input);
-        if let Some((_, message)) = transformed.failed.into_iter().next() {
-            return Err(failed(message));
+        let failures = self.route.transform.failures(&input, &transformed.failed);
+        let letters = self.judge.groups.judge(&failures)?;
+        if self.is_new(entry.seq) {
+            self.judge.groups.count(&self.judge.counters, &failures);
         }
         let Some((windows, key_groups)) = &self.route.windows else {
             return Err(RunError::Internal(format!("outbox {} is read by a stage without windows", self.unit)));
         };
-        fold(windows, *key_groups, &transformed.batch).map_err(failed)
+        let parts = fold(windows, *key_groups, &transformed.batch).map_err(failed)?;
+        Ok((parts, letters))
+    }
+
+    /// Whether an entry was not judged yet; from now on it is.
+    fn is_new(&self, seq: u64) -> bool {
+        let mut entries = self.entries();
+        let is_new = seq >= entries.judged;
+        entries.judged = entries.judged.max(seq + 1);
+        is_new
+    }
+
+    /// The one unit that takes the dead letters of an entry, whoever reads it.
+    fn home(&self, seq: u64) -> u64 {
+        seq % (self.entries().committed.len() as u64).max(1)
     }
 }
 
@@ -269,16 +301,19 @@ impl RangeReader for OutboxRanges {
 impl OutboxRanges {
     async fn range(&mut self) -> Result<OutboxRange> {
         let entry = self.outbox.entry(self.next).await?;
-        let parts = self.outbox.parts(&entry)?;
+        let (parts, letters) = self.outbox.parts(&entry)?;
+        let home = self.outbox.home(entry.seq);
         self.next = entry.seq + 1;
         let after = LogProgress { next: Position::at(self.next), watermark: entry.watermark, ..LogProgress::START };
-        Ok(OutboxRange { after, parts, is_awaited: self.outbox.entries().is_pressed })
+        Ok(OutboxRange { after, parts, letters, home, is_awaited: self.outbox.entries().is_pressed })
     }
 }
 
 struct OutboxRange {
     after: LogProgress,
     parts: Vec<Option<Partial>>,
+    letters: Option<RecordBatch>,
+    home: u64,
     is_awaited: bool,
 }
 
@@ -289,7 +324,8 @@ impl ReadRange for OutboxRange {
 
     fn part(&mut self, subscription: &Subscription, _stamp: &Stamp) -> (Option<Rows>, Option<RecordBatch>) {
         let part = self.parts.get_mut(subscription.unit.index as usize).and_then(Option::take);
-        (part.map(|part| Rows::Folded(part.batch)), None)
+        let letters = self.letters.take_if(|_| self.home == u64::from(subscription.unit.index));
+        (part.map(|part| Rows::Folded(part.batch)), letters)
     }
 
     fn is_awaited(&self) -> bool {

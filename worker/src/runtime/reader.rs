@@ -113,7 +113,7 @@ impl Reader {
         permit: OwnedSemaphorePermit,
         read: u64,
     ) -> (Working, oneshot::Receiver<MaxTime>) {
-        let (plan, log, to) = (self.log.plan.clone(), self.log.number, chunk.to);
+        let (plan, to) = (self.log.plan.clone(), chunk.to);
         let follows_piece = chunk.piece.is_last_scope;
         let (send_after, after) = oneshot::channel();
         let job = tokio::spawn(async move {
@@ -122,7 +122,7 @@ impl Reader {
             let max = opened.max_after(before);
             // The next chunk may be gone already: then nobody waits for this.
             let _ = send_after.send(max);
-            Ok((opened.process(&plan, log, before)?, max))
+            Ok((opened.process(&plan, before)?, max))
         });
         (Working { to, follows_piece, job, read, _permit: permit }, after)
     }

@@ -109,7 +109,7 @@ impl SplitLog {
         counters.rows.add(processed.rows as u64);
         let bad = processed.bad.iter().chain(processed.routes.iter().flat_map(|route| &route.bad));
         bad.for_each(|record| counters.bad.of(record.class).add(1));
-        processed.routes.iter().for_each(|route| counters.late.add(route.late as u64));
+        counters.late.add(processed.late as u64);
     }
 }
 
@@ -281,7 +281,7 @@ impl SplitRange {
     /// The part of a unit that has closed windows which the log may have rows of.
     fn behind(&self, kept: &Kept, route: usize, unit: u32, closed: Watermark) -> (Option<Rows>, Option<RecordBatch>) {
         let (log, by) = (&self.log, self.log.readers[route]);
-        let mut rows = match kept.behind(&log.plan, &log.plan.routes[route], (log.number, unit), closed) {
+        let (mut rows, late) = match kept.behind(&log.plan, &log.plan.routes[route], unit, closed) {
             Ok(rows) => rows,
             Err(message) => {
                 log.failures.tell(RunError::Plan { stage: by.stage.0, message });
@@ -289,7 +289,7 @@ impl SplitRange {
             }
         };
         let counters = log.source_counters();
-        counters.late.add(rows.late as u64);
+        counters.late.add(late as u64);
         counters.bad.of(BadClass::Late).add(rows.bad.len() as u64);
         let part = rows.partials.get_mut(unit as usize).and_then(Option::take);
         let mine = self.routes[route].bad.iter().filter(|record| log.is_home(record, unit, by.units));

@@ -164,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::runtime::counters::{Counters, StageCounters};
+    use crate::runtime::groups::GroupPolicy;
     use crate::runtime::inbox::Inbox;
     use crate::runtime::logs::Inputs;
     use crate::runtime::message::LogKey;
@@ -266,6 +267,7 @@ mod tests {
             commit_every: Duration::ZERO,
             counted: counters.acquired(unit, Epoch(1)),
             counters,
+            groups: GroupPolicy::default(),
             inputs: Inputs::new(),
             inbox: Inbox::new(unit, Epoch(1), stamp, hub, clock.clone()),
             clock,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::counters::{Counters, StageCounters, UnitCounters};
 use super::emitter::{self, Emitter, Pending};
 use super::error::{Result, RunError};
+use super::groups::GroupPolicy;
 use super::inbox::Inbox;
 use super::layout::{self, UnitRecord};
 use super::logs::{Inputs, Listing};
@@ -40,6 +41,8 @@ pub struct UnitContext {
     pub counters: Arc<Counters>,
     /// Counters of the unit.
     pub counted: Arc<UnitCounters>,
+    /// What becomes of groups on which an expression fails.
+    pub groups: GroupPolicy,
     /// Its logs, by input.
     pub inputs: Inputs,
     /// What comes of them.

@@ -325,7 +325,7 @@ impl WindowedUnit {
         while self.closed_bytes < EMIT_BYTES {
             let closed = self.state.close_early(watermark).map_err(|message| self.failed(message))?;
             let Some(closed) = closed else { break };
-            self.append_closed(closed);
+            self.append_closed(closed)?;
         }
         Ok(())
     }
@@ -345,7 +345,7 @@ impl WindowedUnit {
                 break false;
             }
             let Some(closed) = self.state.close(watermark).map_err(|message| self.failed(message))? else { break true };
-            self.append_closed(closed);
+            self.append_closed(closed)?;
         };
         if done && watermark > self.ledger.record.watermark {
             self.ledger.record.watermark = watermark;
@@ -359,7 +359,7 @@ impl WindowedUnit {
         Ok((entries, done))
     }
 
-    fn append_closed(&mut self, closed: Closed) {
+    fn append_closed(&mut self, closed: Closed) -> Result<()> {
         let weight = if self.stores(Target::Main) { STORED_WEIGHT } else { 1 };
         self.closed_bytes += weight * closed.batch.get_array_memory_size();
         self.ledger.record.cursor = Some(closed.cursor);
@@ -367,6 +367,12 @@ impl WindowedUnit {
             self.count(Target::Main, &closed.batch);
             self.append(Target::Main, self.ledger.record.watermark, Some(closed.batch));
         }
+        self.context.groups.count(&self.context.counters, &closed.failed);
+        if let Some(letters) = self.context.groups.judge(&closed.failed)? {
+            self.count(Target::DeadLetters, &letters);
+            self.append(Target::DeadLetters, self.ledger.record.watermark, Some(letters));
+        }
+        Ok(())
     }
 
     fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>) {

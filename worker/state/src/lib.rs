@@ -33,4 +33,4 @@ pub mod store;
 
 pub use layout::{Expected, StageLayout};
 pub use pipeline::PipelineState;
-pub use root::{BucketAccess, RootOptions, Sharing, StateRoot};
+pub use root::{BucketAccess, RootOptions, Sharing, StateRoot, check_url};

@@ -218,6 +218,14 @@ impl StateRoot {
     }
 }
 
+/// That a URL names a place where state can be kept; whether it is there is not looked at.
+///
+/// # Errors
+/// *User*: it names none.
+pub fn check_url(url: &str) -> Result<()> {
+    locate(url).map(drop)
+}
+
 fn locate(url: &str) -> Result<Location> {
     let expected = "a folder, or s3://bucket/prefix";
     match url.split_once("://") {

@@ -103,7 +103,8 @@ fn enumeration(allowed: &[&str], text: &str, at: Position, path: &str) -> Option
 fn length(schema: &Value, text: &str, at: Position, path: &str) -> Option<Finding> {
     let length = text.chars().count() as u64;
     if schema["minLength"].as_u64().is_some_and(|least| length < least) {
-        return Some(Finding::new(path, at, "the text is empty").help("give a value"));
+        let help = if path == "spec.sql" { "write INSERT INTO sink SELECT … FROM source" } else { "give a value" };
+        return Some(Finding::new(path, at, "the text is empty").help(help));
     }
     let most = schema["maxLength"].as_u64().filter(|most| length > *most)?;
     let message = match most {

@@ -125,7 +125,7 @@ mod tests {
     fn chunk(values: Vec<Option<i64>>) -> RawChunk {
         let numbers: ArrayRef = Arc::new(Int64Array::from(values));
         let rows = RecordBatch::try_from_iter_with_nullable([("number", numbers, true)]).expect("a batch");
-        let piece = Piece { name: "a.parquet".into(), watermark_scope: 0, is_last_scope: true };
+        let piece = Piece { name: "a.parquet".into(), ordinal: 0, watermark_scope: 0, is_last_scope: true };
         let (from, to) = (Position::within(2, 10), Position::within(2, 10 + rows.num_rows() as u64));
         RawChunk { from, to, piece, payload: Payload::Columns(rows), bad: Vec::new() }
     }

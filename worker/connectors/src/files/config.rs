@@ -28,6 +28,8 @@ pub struct FilesSourceConfig {
     pub chunk_bytes: usize,
     /// How to reach an `s3://` URL.
     pub s3: Option<S3Config>,
+    /// Whether a file that cannot be read is told of in the log: where its only bad record may go without a word.
+    pub tells_unread: bool,
 }
 
 impl FilesSourceConfig {
@@ -44,6 +46,7 @@ impl FilesSourceConfig {
             max_record_bytes: 10 << 20,
             chunk_bytes: 1 << 20,
             s3: None,
+            tells_unread: false,
         }
     }
 

@@ -110,6 +110,9 @@ impl Lister {
         let mut known = self.known.lock().await;
         if known.records == 0 {
             self.catch_up(&mut known).await?;
+            if known.records > 0 && config.watch.is_none() {
+                tell_changes(&known.listing, store, location, config).await;
+            }
         }
         while self.is_due(&known, config.watch) {
             let found = store.list(location).await?;
@@ -155,6 +158,33 @@ impl Lister {
             known.records += 1;
         }
         Ok(())
+    }
+}
+
+/// What a list that was frozen by an earlier run does not say any more: nobody reads it, so that somebody must be told.
+async fn tell_changes(listing: &Listing, store: &Store, location: &Location, config: &FilesSourceConfig) {
+    let url = &config.url;
+    let Ok(found) = store.list(location).await else {
+        return tracing::warn!("`files.url` `{url}` cannot be listed; files are those that an earlier run listed");
+    };
+    let at_hand: HashMap<&str, &Found> = found.iter().map(|file| (file.name.as_str(), file)).collect();
+    let (mut gone, mut changed) = (vec![], vec![]);
+    for file in &listing.files {
+        match at_hand.get(file.name.as_str()) {
+            None => gone.push(file),
+            Some(now) if **now != *file => changed.push(file),
+            Some(_) => {}
+        }
+    }
+    let new = listing.unlisted(&found);
+    let kinds = [("new", new.iter().collect()), ("gone", gone), ("changed", changed)];
+    for (kind, files) in kinds.into_iter().filter(|(_, files): &(_, Vec<&Found>)| !files.is_empty()) {
+        let first = location.shown(&files[0].name);
+        tracing::warn!(
+            "`files.url` `{url}`: {} {kind} since an earlier run listed its files, such as `{first}`; the list stays as it \
+             was: start anew with `--fresh`, or watch for new files with `files.watch`",
+            files.len()
+        );
     }
 }
 

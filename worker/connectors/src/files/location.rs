@@ -1,6 +1,6 @@
 //! What a URL names: a folder or bucket to start from, and a pattern below it. Pure.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 use thalweg_core::error::{Error, Result};
@@ -57,8 +57,12 @@ impl Location {
     /// # Errors
     /// As [`Location::parse`].
     pub(crate) fn folder(url: &str, base_dir: &Path) -> Result<Self> {
+        if is_pattern(url) {
+            let what = format!("`files.url` `{url}`");
+            return Err(Error::user(what, "a sink writes into one folder, and this is a pattern"));
+        }
         let whole = format!("{}/*", url.trim_end_matches('/'));
-        Self::parse(&whole, base_dir)
+        Self::parse(&whole, base_dir).map_err(|error| Error { what: error.what.replace(&whole, url), ..error })
     }
 
     /// A file as people know it.
@@ -72,6 +76,25 @@ impl Location {
             Some(glob) => glob.is_match(name),
             None => name.strip_prefix(&self.rest).is_some_and(|below| below.is_empty() || below.starts_with('/')),
         }
+    }
+
+    /// Whether it means a file of this name, so many folders below another location's root.
+    pub(crate) fn means(&self, folder: &Self, levels: usize, name: &str) -> bool {
+        let below = format!("{}{name}", "any/".repeat(levels));
+        let path = match (&self.root, &folder.root) {
+            (Root::Local(root), Root::Local(folder)) => {
+                let clean =
+                    |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
+                let path = clean(folder).join(below);
+                path.strip_prefix(clean(root)).ok().map(|path| path.display().to_string())
+            }
+            (Root::S3 { bucket, prefix }, Root::S3 { bucket: other, prefix: folder }) if bucket == other => {
+                let path = format!("{folder}/{below}");
+                path.strip_prefix(prefix.as_str()).map(|path| path.trim_start_matches('/').to_owned())
+            }
+            _ => None,
+        };
+        path.is_some_and(|path| self.matches(&path))
     }
 
     /// How many folders deep a match can lie; `None` has no limit.
@@ -158,6 +181,26 @@ mod tests {
         assert_eq!(glob.shown("a.json"), "s3://bucket/in/a.json");
         let folder = Location::folder("s3://bucket/out/", Path::new("/")).expect("a folder");
         assert_eq!(folder.root, Root::S3 { bucket: "bucket".into(), prefix: "out".into() });
+    }
+
+    #[test]
+    fn a_sink_into_the_folder_of_a_source_is_seen_whatever_stands_between() {
+        let folder = |url: &str| Location::folder(url, Path::new("/manifests")).expect("a folder");
+        for (source, sink, levels, means) in [
+            ("data/*.json", "data", 0, true),
+            ("data/*.json", "./data/", 0, true),
+            ("data/*.json", "data", 1, false),
+            ("data/*.json", "out", 0, false),
+            ("data", "data/out", 2, true),
+            ("data/**/*.json", "data/out", 2, true),
+            ("data/*.csv", "data", 0, false),
+            ("s3://b/in/*.json", "s3://b/in", 0, true),
+            ("s3://b/in/*.json", "s3://c/in", 0, false),
+        ] {
+            assert_eq!(parse(source).means(&folder(sink), levels, "p.json"), means, "{source} {sink}");
+        }
+        let error = Location::folder("out/*", Path::new("/")).expect_err("a pattern").to_string();
+        assert!(error.contains("`out/*`") && error.contains("a pattern"), "{error}");
     }
 
     #[test]

@@ -4,15 +4,18 @@
 //! `hour(…)` are.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::{DatePart, cast, date_part, take_record_batch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use thalweg_core::error::{Error, Result};
+
+use crate::formats::column::sql_name;
 
 /// The folder of rows without a value.
 const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -67,7 +70,7 @@ impl Key {
         let is_time = matches!(column.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
         match self {
             Self::Date(_) | Self::Hour(_) if !is_time => {
-                Err(ArrowError::CastError(format!("expected a timestamp, found {}", column.data_type())))
+                Err(ArrowError::CastError(format!("expected a timestamp, found {}", sql_name(column.data_type()))))
             }
             Self::Column(_) => Ok(ArrayRef::clone(column)),
             Self::Date(_) => cast(column, &DataType::Date32),
@@ -136,6 +139,12 @@ impl Partitioner {
         split().map_err(|error| Error::internal("partitioning rows", error))
     }
 
+    /// The columns of the files, of rows with these columns.
+    pub(crate) fn kept_schema(&self, rows: &SchemaRef) -> SchemaRef {
+        let kept = self.kept(rows).into_iter().map(|index| rows.field(index).clone());
+        Arc::new(Schema::new(kept.collect::<Vec<_>>()))
+    }
+
     fn shown(&self) -> String {
         self.keys.iter().map(Key::column).collect::<Vec<_>>().join(", ")
     }
@@ -156,7 +165,10 @@ impl Partitioner {
 fn key_values(key: &Key, rows: &RecordBatch) -> Result<ArrayRef> {
     let what = || format!("`files.partitionBy`: `{}`", key.column());
     let column = rows.column_by_name(key.column()).ok_or_else(|| Error::user(what(), "there is no such column"))?;
-    key.values(column).map_err(|error| Error::user(what(), error))
+    key.values(column).map_err(|error| match error {
+        ArrowError::CastError(detail) => Error::user(what(), detail),
+        other => Error::user(what(), other),
+    })
 }
 
 /// The rows that agree in all columns.

@@ -14,10 +14,26 @@ use super::source::Files;
 use super::store::Found;
 use super::text::BROKEN_OFF;
 
+/// How the files of a source are dealt to a split: from the `first` of the list on, every `step`-th.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dealt {
+    pub(crate) first: u32,
+    pub(crate) step: u32,
+}
+
+impl Dealt {
+    /// The number in the list of a split's file.
+    fn number_of(self, entry: u64) -> u32 {
+        let entry = u32::try_from(entry).unwrap_or(u32::MAX);
+        entry.saturating_mul(self.step).saturating_add(self.first)
+    }
+}
+
 /// The reader of one lane, or of one watched file.
 pub(crate) struct FilesReader {
     files: Arc<Files>,
     entries: Vec<Found>,
+    dealt: Dealt,
     at: Position,
     open: Option<Prefetch>,
     held: Option<Block>,
@@ -31,11 +47,11 @@ pub(crate) struct FilesReader {
 }
 
 impl FilesReader {
-    /// Reads `entries` from a position on.
-    pub(crate) fn new(files: Arc<Files>, entries: Vec<Found>, from: Position) -> Self {
+    /// Reads `entries`, dealt like this, from a position on.
+    pub(crate) fn new(files: Arc<Files>, entries: Vec<Found>, dealt: Dealt, from: Position) -> Self {
         let index = usize::try_from(from.entry).unwrap_or(usize::MAX).min(entries.len());
         let before = entries[..index].iter().map(|file| file.size).sum();
-        Self { files, entries, at: from, open: None, held: None, before, stored: 0, seen: None, opened: None }
+        Self { files, entries, dealt, at: from, open: None, held: None, before, stored: 0, seen: None, opened: None }
     }
 
     fn entry(&self) -> Option<Found> {
@@ -116,7 +132,12 @@ impl FilesReader {
         let name = self.entry().map_or_else(|| "".into(), |found| self.files.shown(&found));
         let own_scope = self.files.config.order == Order::Any && !self.is_watched();
         let is_last = self.at.entry + 1 >= self.entries.len() as u64;
-        Piece { name, watermark_scope: if own_scope { self.at.entry } else { 0 }, is_last_scope: !own_scope || is_last }
+        Piece {
+            name,
+            ordinal: self.dealt.number_of(self.at.entry),
+            watermark_scope: if own_scope { self.at.entry } else { 0 },
+            is_last_scope: !own_scope || is_last,
+        }
     }
 }
 

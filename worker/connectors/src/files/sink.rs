@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::Result;
 use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
 
-use super::config::FilesSinkConfig;
+use super::config::{FilesSinkConfig, FilesSourceConfig};
 use super::encoding::Encoding;
 use super::local::LocalFolder;
 use super::location::Location;
@@ -43,6 +45,27 @@ impl FilesSink {
         let location = Location::folder(&config.url, &config.base_dir)?;
         let store = Store::of(&location, config.s3.as_ref())?;
         Self::into(store, config, encoding, clock)
+    }
+
+    /// That rows of a schema can be written: into which folders, and in which format.
+    ///
+    /// # Errors
+    /// *User*: a partition key that is no column or of another type, a column that the format does not have.
+    pub fn check_rows(&self, schema: &SchemaRef) -> Result<()> {
+        let none = RecordBatch::new_empty(Arc::clone(schema));
+        let kept = self.files.partitioner.kept_schema(schema);
+        self.files.partitioner.split(&none)?;
+        let mut encoder = self.files.encoding.encoder(&kept, 0)?;
+        encoder.write(&RecordBatch::new_empty(kept), &mut Vec::new())
+    }
+
+    /// Whether a source of this URL would read what is written here.
+    pub fn is_read_by(&self, source: &FilesSourceConfig) -> bool {
+        let Output { config, encoding, .. } = &*self.files;
+        let folder = Location::folder(&config.url, &config.base_dir);
+        let source = Location::parse(&source.url, &source.base_dir);
+        let name = format!("file.{}", encoding.suffix());
+        folder.is_ok_and(|folder| source.is_ok_and(|source| source.means(&folder, config.partition_by.len(), &name)))
     }
 
     /// A sink into a store.

@@ -19,7 +19,7 @@ use super::listing::{Lister, Listing, no_file};
 use super::location::Location;
 use super::parquet::ParquetBlocks;
 use super::place;
-use super::reader::FilesReader;
+use super::reader::{Dealt, FilesReader};
 use super::store::{Found, Store, Stored, read_error};
 use super::text::{TextBlocks, TextOptions, check_unchanged, header};
 use super::unfit::{OpenError, UnfitBlocks};
@@ -135,12 +135,12 @@ impl Source for FilesSource {
     }
 
     async fn open(&self, split: &SplitId, from: Position) -> Result<Box<dyn SplitReader>> {
-        let entries = self.files.entries(split).await?;
-        Ok(Box::new(FilesReader::new(Arc::clone(&self.files), entries, from)))
+        let (entries, dealt) = self.files.entries(split).await?;
+        Ok(Box::new(FilesReader::new(Arc::clone(&self.files), entries, dealt, from)))
     }
 
     async fn describe(&self, split: &SplitId, position: Position, column: Option<usize>) -> String {
-        let entries = self.files.entries(split).await.unwrap_or_default();
+        let entries = self.files.entries(split).await.map_or_else(|_| Vec::new(), |(entries, _)| entries);
         let Some(found) = usize::try_from(position.entry).ok().and_then(|entry| entries.get(entry)).cloned() else {
             return format!("{split}, position {position}");
         };
@@ -155,7 +155,7 @@ impl Source for FilesSource {
 
 impl Files {
     /// The files of a split, in order.
-    async fn entries(&self, split: &SplitId) -> Result<Vec<Found>> {
+    async fn entries(&self, split: &SplitId) -> Result<(Vec<Found>, Dealt)> {
         let watched = self.config.watch.is_some();
         let listing = self.lister.known().await;
         let known = entries(&listing, split.as_str(), watched);
@@ -191,6 +191,9 @@ impl Files {
             Ok(blocks) => Ok(blocks),
             Err(OpenError::Failed(error)) => Err(error),
             Err(OpenError::Unfit(class, message)) => {
+                if self.config.tells_unread {
+                    tracing::warn!("`{}` is not read: {message}", self.shown(found));
+                }
                 Ok(Box::new(UnfitBlocks::new(Position::within(entry, from), class, &message, found.size)))
             }
         }
@@ -213,6 +216,7 @@ impl Files {
                     grows: self.config.watch.is_some(),
                     buffers: Arc::clone(&self.buffers),
                     max_record_bytes: self.config.max_record_bytes,
+                    tells_unread: self.config.tells_unread,
                 };
                 text_blocks(stored, found, from, options, header.as_deref())
             }
@@ -268,11 +272,12 @@ impl Blocks for Nothing {
     }
 }
 
-fn entries(listing: &Listing, split: &str, watched: bool) -> Option<Vec<Found>> {
+fn entries(listing: &Listing, split: &str, watched: bool) -> Option<(Vec<Found>, Dealt)> {
     if watched {
-        let index: usize = split.strip_prefix("file-")?.parse().ok()?;
-        return listing.files.get(index).map(|file| vec![file.clone()]);
+        let index: u32 = split.strip_prefix("file-")?.parse().ok()?;
+        let file = listing.files.get(index as usize)?;
+        return Some((vec![file.clone()], Dealt { first: index, step: 0 }));
     }
     let lane: u32 = split.strip_prefix("lane-")?.parse().ok()?;
-    (lane < listing.used_lanes()).then(|| listing.lane(lane))
+    (lane < listing.used_lanes()).then(|| (listing.lane(lane), Dealt { first: lane, step: listing.lanes }))
 }

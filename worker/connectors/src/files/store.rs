@@ -211,8 +211,8 @@ fn read_full_at(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> 
 }
 
 /// What to do about a file that is not the one that was listed.
-pub(crate) const PUT_BACK: &str =
-    "put it back with the time it had, as `cp -p` and `mv` do, or start anew with `--fresh`";
+pub(crate) const PUT_BACK: &str = "a file that was mended is another one: start anew with `--fresh`, or put the file back with the time it had, as \
+     `cp -p` and `mv` do";
 
 /// What a reading error means to a unit: a file that is gone took rows with it.
 pub(crate) fn read_error(shown: &str, at: u64, error: &io::Error) -> Error {

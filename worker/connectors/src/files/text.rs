@@ -39,6 +39,8 @@ pub(crate) struct TextOptions {
     pub(crate) buffers: Arc<Buffers>,
     /// A longer record is skipped.
     pub(crate) max_record_bytes: usize,
+    /// Whether the log tells where a file breaks off.
+    pub(crate) tells_unread: bool,
 }
 
 /// A text file, read in order.
@@ -249,6 +251,9 @@ impl TextBlocks {
             self.options.shown,
             from + raw.len() as u64
         );
+        if self.options.tells_unread {
+            tracing::warn!("{message}");
+        }
         let bad = self.bad(from, message, kept);
         self.ready.push_back(Block::gap(from, BROKEN_OFF, vec![bad], self.listed.size));
         true

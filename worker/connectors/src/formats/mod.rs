@@ -8,6 +8,7 @@
 //! | `writer`, `number`, [`time`] | one type each: found text to Arrow arrays |
 //! | `metadata` | what brokers tell of records, as columns |
 //! | `assembler`, `fault` | rows to a batch, and what is wrong with the others |
+//! | `judged` | a decoder that judges more columns than it gives |
 //! | [`framing`] | where records end |
 //! | [`encode`] | columns to bytes |
 
@@ -22,6 +23,7 @@ mod assembler;
 mod cell;
 mod fault;
 mod grid;
+mod judged;
 mod metadata;
 mod number;
 mod plan;
@@ -32,6 +34,7 @@ pub use csv::{CsvDecoder, CsvOptions, Header};
 pub use encode::{CsvEncoder, CsvStyle, Encoder, JsonEncoder, ParquetEncoder};
 pub use framing::Framing;
 pub use json::{JsonDecoder, JsonOptions};
+pub use judged::Judged;
 pub use time::TimestampFormat;
 
 #[cfg(test)]

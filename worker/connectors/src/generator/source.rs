@@ -83,7 +83,8 @@ impl Source for GeneratorSource {
             first: at.row,
         });
         let name = Arc::from(format!("generator/{split}"));
-        Ok(Box::new(GeneratorReader { deal, at, pace, piece: Piece { name, watermark_scope: 0, is_last_scope: true } }))
+        let piece = Piece { name, ordinal: self.index(split)?, watermark_scope: 0, is_last_scope: true };
+        Ok(Box::new(GeneratorReader { deal, at, pace, piece }))
     }
 
     async fn describe(&self, split: &SplitId, position: Position, column: Option<usize>) -> String {

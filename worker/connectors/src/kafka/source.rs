@@ -207,7 +207,8 @@ impl Source for KafkaSource {
             return Err(self.shared.another());
         }
         self.shared.check(partition, next, bounds)?;
-        let piece = Piece { name: config.topic.clone(), watermark_scope: 0, is_last_scope: true };
+        let name = config.topic.clone();
+        let piece = Piece { name, ordinal: partition, watermark_scope: 0, is_last_scope: true };
         Ok(Box::new(KafkaReader::new(Arc::clone(&self.shared), topic.id, partition, next, piece)))
     }
 

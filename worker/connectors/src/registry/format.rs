@@ -11,7 +11,7 @@ use super::{SourceRequest, unsupported};
 use crate::files::{ColumnsDecoder, Encoding, Headers, Records};
 use crate::formats::time::Pattern;
 use crate::formats::{Column, CsvDecoder, CsvOptions, CsvStyle, Header, JsonDecoder, JsonOptions};
-use crate::formats::{Framing, Metadata, TimestampFormat};
+use crate::formats::{Framing, Judged, Metadata, TimestampFormat};
 use crate::generator::by_schema::GeneratedColumn;
 use crate::kafka::client::Wanted;
 
@@ -66,7 +66,15 @@ pub(super) fn wanted(request: &SourceRequest<'_>) -> Wanted {
 pub(super) fn json_decoder(json: &JsonFormat, request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
     let timestamps = timestamps(json.timestamps())?;
     let options = JsonOptions { strict: json.strict, timestamps, row_starts: true };
-    Ok(Arc::new(JsonDecoder::new(columns(request)?, options)?))
+    if !json.strict {
+        return Ok(Arc::new(JsonDecoder::new(columns(request)?, options)?));
+    }
+    let is_read = |column: &&ResolvedColumn| request.columns.contains(&column.name);
+    let of_record = |column: &ResolvedColumn| matches!(column.input, ColumnInput::Field(_));
+    let judged: Vec<_> = request.source.columns.iter().filter(|column| is_read(column) || of_record(column)).collect();
+    let given = judged.iter().enumerate().filter(|(_, column)| is_read(column)).map(|(index, _)| index).collect();
+    let all = judged.into_iter().map(|column| self::column(column, request)).collect::<Result<_>>()?;
+    Ok(Arc::new(Judged::new(Arc::new(JsonDecoder::new(all, options)?), given)?))
 }
 
 fn csv_reading(csv: &CsvFormat, request: &SourceRequest<'_>) -> Result<Reading> {
@@ -185,6 +193,17 @@ pub(super) fn encoding(format: &Format) -> Result<Encoding> {
         Format::Parquet(_) => Encoding::Parquet,
         Format::Avro(_) => return Err(unsupported("format.avro")),
     })
+}
+
+/// That a broker's records are written in this format.
+///
+/// # Errors
+/// *User*: they are not.
+pub(super) fn kafka_encoding(format: &Format) -> Result<()> {
+    match format {
+        Format::Json(_) => encoding(format).map(drop),
+        _ => Err(unsupported("a kafka sink of anything but json")),
+    }
 }
 
 fn byte(field: &str, text: &str) -> Result<u8> {

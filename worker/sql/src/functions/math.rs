@@ -162,14 +162,15 @@ fn to_digits(args: &[ArrayRef], mode: Mode) -> Result<ArrayRef> {
         DataType::Int64 => {
             let array = array.as_primitive::<Int64Type>();
             let rows = array.iter().zip(digits).map(|(value, digits)| {
-                let (value, digits) = (value?, digits?);
+                let (Some(value), Some(digits)) = (value, digits) else { return Ok(None) };
                 if digits >= 0 {
-                    return Some(value);
+                    return Ok(Some(value));
                 }
                 let unit = 10_i128.pow(digits.unsigned_abs().min(37) as u32);
-                i64::try_from(mode.whole(i128::from(value), unit)).ok()
+                let cut = mode.whole(i128::from(value), unit);
+                i64::try_from(cut).map_or_else(|_| exec_err!("{cut} is beyond BIGINT"), |cut| Ok(Some(cut)))
             });
-            Ok(Arc::new(rows.collect::<PrimitiveArray<Int64Type>>()))
+            Ok(Arc::new(rows.collect::<Result<PrimitiveArray<Int64Type>>>()?))
         }
         DataType::Decimal128(precision, scale) => {
             let array = array.as_primitive::<Decimal128Type>();

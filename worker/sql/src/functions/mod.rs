@@ -3,10 +3,12 @@
 //! Those of the planner whose meaning is Flink's are taken by name; the others are in this folder. All are pure: equal
 //! arguments give equal results, on every worker and at every time.
 
+mod avg;
 mod geo;
 mod java_time;
 mod json;
 mod math;
+mod parts;
 mod row;
 mod text;
 mod time;
@@ -34,10 +36,8 @@ const BORROWED: &[&str] = &[
     "find_in_set",
     "get_field",
     "initcap",
-    "left",
     "levenshtein",
     "lower",
-    "lpad",
     "ltrim",
     "md5",
     "named_struct",
@@ -47,17 +47,13 @@ const BORROWED: &[&str] = &[
     "regexp_count",
     "regexp_like",
     "regexp_replace",
-    "repeat",
     "replace",
     "reverse",
-    "right",
-    "rpad",
     "rtrim",
     "split_part",
     "starts_with",
     "strpos",
     "struct",
-    "substr",
     "to_hex",
     "translate",
     "upper",
@@ -77,7 +73,6 @@ const RENAMED: &[(&str, &str)] = &[
     ("char_length", "character_length"),
     ("length", "character_length"),
     ("trim", "btrim"),
-    ("substring", "substr"),
     ("array_contains", "array_has"),
     ("greatest_of", "greatest"),
     ("least_of", "least"),
@@ -102,7 +97,6 @@ const REWRITTEN: &[&str] = &[
     "ifnull",
     "instr",
     "least",
-    "locate",
     "minute",
     "mod",
     "month",
@@ -123,11 +117,10 @@ const REWRITTEN: &[&str] = &[
 
 /// Aggregate functions.
 const AGGREGATES: &[&str] =
-    &["avg", "count", "first_value", "last_value", "max", "min", "stddev", "stddev_pop", "sum", "var", "var_pop"];
+    &["count", "first_value", "last_value", "max", "min", "stddev", "stddev_pop", "sum", "var", "var_pop"];
 
 /// Aggregate functions under another name: ours, then the planner's.
-const RENAMED_AGGREGATES: &[(&str, &str)] =
-    &[("stddev_samp", "stddev"), ("var_samp", "var"), ("variance", "var"), ("mean", "avg")];
+const RENAMED_AGGREGATES: &[(&str, &str)] = &[("stddev_samp", "stddev"), ("var_samp", "var"), ("variance", "var")];
 
 static SCALARS: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(scalars);
 static AGGREGATE_MAP: LazyLock<BTreeMap<String, Arc<AggregateUDF>>> = LazyLock::new(aggregates);
@@ -140,7 +133,14 @@ fn scalars() -> BTreeMap<String, Arc<ScalarUDF>> {
         .collect();
     let borrowed = BORROWED.iter().map(|name| (*name, *name)).chain(RENAMED.iter().copied());
     let borrowed = borrowed.filter_map(|(ours, theirs)| Some((ours.to_owned(), Arc::clone(planner.get(theirs)?))));
-    let own = [geo::functions(), json::functions(), math::functions(), text::functions(), time::functions()];
+    let own = [
+        geo::functions(),
+        json::functions(),
+        math::functions(),
+        parts::functions(),
+        text::functions(),
+        time::functions(),
+    ];
     let own = own.into_iter().flatten().map(|function| (function.name().to_owned(), Arc::new(function)));
     borrowed.chain(own).collect()
 }
@@ -149,7 +149,9 @@ fn aggregates() -> BTreeMap<String, Arc<AggregateUDF>> {
     let planner: BTreeMap<String, Arc<AggregateUDF>> =
         all_default_aggregate_functions().into_iter().map(|function| (function.name().to_owned(), function)).collect();
     let names = AGGREGATES.iter().map(|name| (*name, *name)).chain(RENAMED_AGGREGATES.iter().copied());
-    names.filter_map(|(ours, theirs)| Some((ours.to_owned(), Arc::clone(planner.get(theirs)?)))).collect()
+    let borrowed = names.filter_map(|(ours, theirs)| Some((ours.to_owned(), Arc::clone(planner.get(theirs)?))));
+    let average = Arc::new(avg::function());
+    borrowed.chain(["avg", "mean"].map(|name| (name.to_owned(), Arc::clone(&average)))).collect()
 }
 
 /// The scalar function of a lower-case name.
@@ -232,6 +234,7 @@ pub(crate) fn refused(name: &str, no_arguments: bool) -> Option<(String, &'stati
         "listagg" | "collect" | "array_agg" | "string_agg" => {
             Some((format!("{upper} is not supported yet"), "use count, first_value, last_value, min or max"))
         }
+        "row" => Some(("ROW(…) is not supported yet".to_owned(), "write named_struct('a', a, 'b', b)")),
         "row_number" | "rank" | "dense_rank" | "lag" | "lead" | "ntile" => {
             Some((format!("{upper} is not supported yet"), "use min, max, first_value or last_value in a window"))
         }

@@ -53,5 +53,6 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
 }
 
 fn compile(pattern: &str) -> Result<Regex> {
-    Regex::new(pattern).map_err(|error| exec_datafusion_err!("`{pattern}` is no regular expression: {error}"))
+    Regex::new(pattern)
+        .map_err(|error| exec_datafusion_err!("`{pattern}` is no regular expression: {}", crate::planner::why(&error)))
 }

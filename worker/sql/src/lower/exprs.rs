@@ -4,20 +4,39 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::logical_expr::{Expr, Operator};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column as PhysicalColumn, Literal, NegativeExpr};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::planner::{EVENT_TIME, WINDOW_COLUMNS};
 use crate::problem::{Place, SqlProblem, from_planner};
 
 /// An expression over a schema as an expression over its batches.
-pub(super) fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+pub(crate) fn physical(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    let planned = create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
+    Ok(planned.transform_up(|node| unwrapping(node, schema))?.data)
+}
+
+/// Arithmetic that fails on what its type cannot hold, where the planner's wraps.
+fn unwrapping(node: Arc<dyn PhysicalExpr>, schema: &DFSchema) -> Result<Transformed<Arc<dyn PhysicalExpr>>> {
+    if let Some(binary) = node.downcast_ref::<BinaryExpr>()
+        && matches!(binary.op(), Operator::Plus | Operator::Minus | Operator::Multiply)
+    {
+        return Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true))));
+    }
+    if let Some(negative) = node.downcast_ref::<NegativeExpr>() {
+        let kind = negative.arg().data_type(schema.as_arrow())?;
+        if kind.is_signed_integer() {
+            let zero = Arc::new(Literal::new(ScalarValue::new_zero(&kind)?));
+            let minus = BinaryExpr::new(zero, Operator::Minus, Arc::clone(negative.arg()));
+            return Ok(Transformed::yes(Arc::new(minus.with_fail_on_overflow(true))));
+        }
+    }
+    Ok(Transformed::no(node))
 }
 
 /// An expression of window columns over batches that have them from `first` on.
@@ -48,7 +67,7 @@ pub(super) fn window_column(expr: &Expr) -> Option<usize> {
 }
 
 /// Where the first column of an expression stands in the text.
-pub(super) fn place_of(expr: &Expr, place: Place) -> Place {
+pub(crate) fn place_of(expr: &Expr, place: Place) -> Place {
     let mut columns: Vec<Place> = vec![];
     let _ = expr.apply(|node| {
         if let Expr::Column(column) = node {

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::exprs::{place_of, window_column, window_physical};
 use super::flow::{Flow, Logical, MadeOf, Origin, Role, Value};
+use super::folded::{Folded, raw_schema, results};
 use super::layout::{Layout, Part, column, is_ordered};
 use super::{Builder, Side, first_place, hidden_fields};
-use crate::planner::{EVENT_TIME, WINDOW_COLUMNS};
+use crate::planner::WINDOW_COLUMNS;
 use crate::problem::{Place, SqlProblem, from_planner};
 use crate::stages::StageInput;
 use crate::transform::{Step, Transform};
@@ -73,10 +74,10 @@ impl Builder<'_> {
             return Err(self.marks.statement.problem("internal error: a group without an input"));
         };
         let key_count = layout.keys.len();
-        let aggregates = self.aggregates(&calls, &layout, &input_schema, aggregate)?;
-        let filters = calls.iter().map(|call| layout.filter_column(call, &input_schema)).collect();
+        let folded = self.folded(&calls, &layout, &input_schema, aggregate)?;
+        let (aggregates, filters) = folded.iter().flat_map(Folded::kernels).unzip();
         let grouped = Grouped { inputs, window, input_schema, key_count, aggregates, filters };
-        self.finish_flow(grouped, &groups, &flows)
+        self.finish_flow(grouped, folded, &groups, &flows)
     }
 
     /// The aggregate functions, refused where they ask for what is not supported.
@@ -90,6 +91,11 @@ impl Builder<'_> {
             let Expr::AggregateFunction(call) = inner else {
                 return Err(place_of(expr, place).problem(format!("`{expr}` is no aggregate function")));
             };
+            if call.params.distinct && call.params.args.len() > 1 {
+                let found = "DISTINCT over several columns is not supported";
+                let help = "count one value, for example count(DISTINCT CONCAT_WS('|', a, b))";
+                return Err(place_of(expr, place).refuse(found, help));
+            }
             if call.params.order_by.is_empty() {
                 return Ok(call);
             }
@@ -216,43 +222,31 @@ impl Builder<'_> {
         self.stage_input(flow, place)
     }
 
-    fn aggregates(
+    /// What each call is folded by.
+    fn folded(
         &self,
         calls: &[&AggregateFunction],
         layout: &Layout<'_>,
         input: &SchemaRef,
         aggregate: &Aggregate,
-    ) -> Result<Vec<Arc<AggregateFunctionExpr>>, SqlProblem> {
+    ) -> Result<Vec<Folded>, SqlProblem> {
         let place = self.marks.aggregate.or(self.marks.statement);
-        let names = aggregate.schema.fields().iter().skip(aggregate.schema.fields().len() - calls.len());
-        let build = |(call, field): (&&AggregateFunction, &Arc<Field>)| {
-            let args = call.params.args.iter().map(|arg| layout.argument(arg, input)).collect();
-            let ordered = is_ordered(call);
-            let ignore_nulls = ordered && call.params.null_treatment != Some(NullTreatment::RespectNulls);
-            AggregateExprBuilder::new(Arc::clone(&call.func), args)
-                .schema(Arc::clone(input))
-                .alias(field.name().replace("count(Int64(1))", "count(*)"))
-                .with_distinct(call.params.distinct)
-                .with_ignore_nulls(ignore_nulls)
-                .order_by(if ordered { layout.order(input) } else { vec![] })
-                .build()
-                .map(Arc::new)
-                .map_err(|error| from_planner(&error, place))
-        };
-        calls.iter().zip(names).map(build).collect()
+        let results = aggregate.schema.fields().iter().skip(aggregate.schema.fields().len() - calls.len());
+        let folded = calls.iter().zip(results).map(|(call, result)| Folded::new(call, result, layout, input));
+        folded.collect::<datafusion::error::Result<_>>().map_err(|error| from_planner(&error, place))
     }
 
-    /// The rows of closed windows: keys, aggregates, and the window's columns.
-    fn finish_flow(&self, grouped: Grouped, groups: &[Group], flows: &[Flow]) -> Result<Flow, SqlProblem> {
-        let keys = grouped.input_schema.fields().iter().take(grouped.key_count);
-        let results = grouped
-            .aggregates
-            .iter()
-            .map(|expr| Arc::new(expr.field().as_ref().clone().with_name(expr.name()).with_nullable(true)));
-        let windows = WINDOW_COLUMNS.map(|name| Arc::new(Field::new(name, EVENT_TIME, true)));
-        let fields: Vec<Arc<Field>> = keys.cloned().chain(results).chain(windows).collect();
-        let first_window = fields.len() - 3;
+    /// The rows of closed windows: keys, results of the calls, and the window's columns.
+    fn finish_flow(
+        &self,
+        grouped: Grouped,
+        folded: Vec<Folded>,
+        groups: &[Group],
+        flows: &[Flow],
+    ) -> Result<Flow, SqlProblem> {
+        let key_count = grouped.key_count;
         let mut next_key = 0;
+        let first_window = key_count + folded.len();
         let group_columns = groups.iter().map(|group| match group {
             Group::Window(which) => Logical::row(first_window + which, Role::Window(*which)),
             Group::OfWindow(expr) => Logical { value: Value::Window(expr.clone()), role: Role::Plain },
@@ -262,8 +256,8 @@ impl Builder<'_> {
             }
         });
         let mut columns: Vec<Logical> = group_columns.collect();
-        columns.extend((grouped.key_count..first_window).map(|index| Logical::row(index, Role::Plain)));
-        let schema = Arc::new(Schema::new(fields));
+        columns.extend((key_count..first_window).map(|index| Logical::row(index, Role::Plain)));
+        let schema = raw_schema(&grouped, &folded);
         let mut flow = Flow {
             origin: Origin::Windowed(Box::new(grouped)),
             input: Arc::clone(&schema),
@@ -273,6 +267,9 @@ impl Builder<'_> {
             pending: None,
             hidden: vec![],
         };
+        if let Some((exprs, fields)) = results(&flow.physical, key_count, &folded) {
+            flow.project_to(exprs, fields);
+        }
         let place = self.marks.group_by.or(self.marks.statement);
         if let Some(pending) = flows.first().and_then(|flow| flow.pending.as_ref()) {
             for condition in &pending.conditions {

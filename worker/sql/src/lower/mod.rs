@@ -1,7 +1,9 @@
 //! A logical plan cut at each `GROUP BY` into stages.
 
+mod exact;
 mod exprs;
 mod flow;
+mod folded;
 mod group;
 mod join;
 mod layout;
@@ -19,7 +21,8 @@ use crate::planner::WindowNode;
 use crate::problem::{Place, SqlProblem};
 use crate::stages::{InputFrom, LOG_COLUMN, POSITION_COLUMN, PlannedPipeline, Stage};
 use crate::text::Marks;
-use exprs::{place_of, window_expr};
+use exprs::window_expr;
+pub(crate) use exprs::{physical, place_of};
 use flow::{Flow, Logical, Origin, Pending, Role, Value};
 
 /// Collects the stages of a text, statement by statement.

@@ -12,7 +12,7 @@ use super::flow::{Flow, Logical, Origin};
 use super::group::Grouped;
 use super::slim::slim;
 use crate::fingerprint;
-use crate::problem::SqlProblem;
+use crate::problem::{SqlProblem, from_planner};
 use crate::stages::{InputFrom, Stage, StageInput, StageKind, StageOutput};
 use crate::transform::Transform;
 use crate::window::WindowedAggregate;
@@ -33,7 +33,7 @@ impl Builder<'_> {
                     inputs.push(StageInput { from, columns, transform });
                 }
                 Origin::Windowed(grouped) => {
-                    self.windowed(*grouped, transform, StageOutput::Sink(sink.to_owned()));
+                    self.windowed(*grouped, transform, StageOutput::Sink(sink.to_owned()))?;
                 }
             }
         }
@@ -52,15 +52,22 @@ impl Builder<'_> {
         let steps = slim(&flow.input, flow.steps);
         let transform = Arc::new(Transform::new(flow.input, physical, steps));
         // Who reads it is known once that stage has a number.
-        let own = self.windowed(*grouped, transform, StageOutput::Stage(StageId(u32::MAX)));
+        let own = self.windowed(*grouped, transform, StageOutput::Stage(StageId(u32::MAX)))?;
         Ok((InputFrom::Stage(own), schema))
     }
 
-    fn windowed(&mut self, grouped: Grouped, finish: Arc<Transform>, output: StageOutput) -> StageId {
+    fn windowed(
+        &mut self,
+        grouped: Grouped,
+        finish: Arc<Transform>,
+        output: StageOutput,
+    ) -> Result<StageId, SqlProblem> {
         let schema = Arc::clone(finish.output());
         let Grouped { inputs, window, input_schema, key_count, aggregates, filters } = grouped;
-        let aggregate = WindowedAggregate { window, input_schema, key_count, finish, aggregates, filters };
-        self.push(inputs, StageKind::Windowed(Arc::new(aggregate)), schema, output)
+        let aggregate = Arc::new(WindowedAggregate { window, input_schema, key_count, finish, aggregates, filters });
+        let place = self.marks.aggregate.or(self.marks.group_by).or(self.marks.statement);
+        aggregate.check().map_err(|error| from_planner(&error, place))?;
+        Ok(self.push(inputs, StageKind::Windowed(aggregate), schema, output))
     }
 
     fn push(&mut self, inputs: Vec<StageInput>, kind: StageKind, schema: SchemaRef, output: StageOutput) -> StageId {

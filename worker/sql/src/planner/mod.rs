@@ -1,10 +1,11 @@
 //! From text to stages.
 
+mod constants;
 mod context;
 mod rules;
 mod window_node;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -14,11 +15,13 @@ use datafusion::sql::planner::{ContextProvider, SqlToRel};
 use datafusion::sql::sqlparser::ast::{Ident, Statement as Parsed};
 
 use crate::catalog::{Catalog, SinkTable};
+use crate::explain::Type;
 use crate::functions;
 use crate::lower::Builder;
 use crate::problem::{Place, SqlProblem, from_planner, suggestion};
-use crate::stages::PlannedPipeline;
+use crate::stages::{PlannedPipeline, Stage, StageOutput};
 use crate::text::{self, Marks, Statement, StatementKind};
+pub(crate) use constants::why;
 pub(crate) use context::Context;
 pub(crate) use window_node::{EVENT_TIME, WINDOW_COLUMNS, WindowNode};
 
@@ -72,11 +75,34 @@ fn plan_here(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlPro
         problems.push(Place::default().refuse("the SQL writes nowhere", "write INSERT INTO sink SELECT … FROM source"));
     }
     if problems.is_empty() {
-        return Ok(script.builder.finish());
+        let planned = script.builder.finish();
+        match mixed_sink(&planned) {
+            None => return Ok(planned),
+            Some(problem) => problems.push(problem),
+        }
     }
     problems.sort();
     problems.dedup();
     Err(problems)
+}
+
+/// The refusal of a sink that two statements give different columns.
+fn mixed_sink(planned: &PlannedPipeline) -> Option<SqlProblem> {
+    let mut given: BTreeMap<&str, &Stage> = BTreeMap::new();
+    for stage in &planned.stages {
+        let StageOutput::Sink(sink) = &stage.output else { continue };
+        let first = *given.entry(sink).or_insert(stage);
+        let shown = |stage: &Stage| {
+            let columns = stage.schema.fields().iter();
+            columns.map(|field| format!("{} {}", field.name(), Type(field.data_type()))).collect::<Vec<_>>().join(", ")
+        };
+        if shown(first) != shown(stage) {
+            let found = format!("INSERT {} gives the sink `{sink}` ({})", stage.statement + 1, shown(stage));
+            let help = format!("give it what INSERT {} does: ({})", first.statement + 1, shown(first));
+            return Some(Place::default().refuse(found, help));
+        }
+    }
+    None
 }
 
 struct Script<'a> {

@@ -17,14 +17,19 @@ use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggreg
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 
+use super::constants;
 use crate::functions;
 
 /// Makes types fit.
 pub(crate) fn analyze(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+    constants::check_types(&plan)?;
     let plan = plan.transform_up(|node| rewritten(node, doubles))?.data;
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
     let plan = analyzer.execute_and_check(plan, options, |_, _| {})?;
-    Ok(plan.transform_up(|node| rewritten(node, flink_cast))?.data)
+    let plan = plan.transform_up(|node| rewritten(node, flink_cast))?.data;
+    let plan = plan.transform_up(|node| rewritten(node, constants::computed))?.data;
+    constants::check(&plan)?;
+    Ok(plan)
 }
 
 /// Simplifies expressions and leaves out columns that nobody needs. No rule moves a filter: it stays where it was
@@ -40,13 +45,19 @@ pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     optimizer.optimize(plan, &context, |_, _| {})
 }
 
+/// The columns that the expressions of a node may name.
+pub(super) fn schema_of(node: &LogicalPlan) -> DFSchema {
+    let mut schema = DFSchema::empty();
+    node.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
+    schema
+}
+
 /// Rewrites the expressions of a node, under the names that they had.
 fn rewritten(
     node: LogicalPlan,
     rewrite: fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = DFSchema::empty();
-    node.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
+    let schema = schema_of(&node);
     let names = NamePreserver::new(&node);
     node.map_expressions(|expr| {
         let name = names.save(&expr);

@@ -1,6 +1,7 @@
 //! Row-wise work: filters, projections, window columns, static joins. A pure function of a batch.
 
 mod assign;
+mod failure;
 mod join;
 mod step;
 
@@ -13,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 
+pub use failure::FailedRow;
 pub(crate) use join::LookupJoin;
 use step::Rows;
 pub(crate) use step::Step;

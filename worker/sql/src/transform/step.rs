@@ -9,7 +9,6 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
 
 use super::assign::Assign;
 use super::join::LookupJoin;
@@ -152,7 +151,7 @@ struct Named<'a>(&'a Arc<dyn PhysicalExpr>, &'a str);
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(expr, name) = self;
-        let same = expr.downcast_ref::<Column>().is_some_and(|column| column.name() == *name);
-        if same { f.write_str(name) } else { write!(f, "{} AS {name}", Sql(expr)) }
+        let text = Sql(expr).to_string();
+        if text == *name { f.write_str(name) } else { write!(f, "{text} AS {name}") }
     }
 }

@@ -83,6 +83,8 @@ fn accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAc
     if function.groups_accumulator_supported() {
         return function.create_groups_accumulator();
     }
+    // The adapter makes one with the first group only, and an aggregate that is not known is no fault of a row's.
+    function.create_accumulator()?;
     let function = Arc::clone(function);
     Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
 }

@@ -23,7 +23,7 @@ use super::{WindowSpec, WindowedAggregate};
 
 /// Version of the layout of partials, stored entries and cursors. States are DataFusion's own and may change with its
 /// major version: raise this with it.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Positions and schemas, computed once a folder or state.
 #[derive(Debug)]

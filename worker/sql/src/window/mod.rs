@@ -49,7 +49,7 @@ use thalweg_core::time::Watermark;
 use self::fold::Fold;
 use self::layout::Layout;
 use self::state::UnitWindows;
-use crate::transform::Transform;
+use crate::transform::{FailedRow, Transform};
 
 pub use self::key_group::KEY_HASH_VERSION;
 pub use self::layout::LAYOUT_VERSION;
@@ -129,6 +129,18 @@ impl WindowedAggregate {
         let column = self.key_count + usize::from(self.window == WindowSpec::Attached);
         let times = layout::times_of(rows, column).map_err(|error| error.to_string())?;
         Ok(late::closed(&self.window, times.values(), watermark.0))
+    }
+
+    /// That kernels know its aggregates and the types of its keys.
+    ///
+    /// # Errors
+    /// What they do not know.
+    pub(crate) fn check(self: &Arc<Self>) -> datafusion::common::Result<()> {
+        let layout = Layout::new(self)?;
+        Fold::new(&layout)?;
+        let keys = self.input_schema.fields().iter().take(self.key_count);
+        key_group::hashes(&keys.map(|key| arrow::array::new_empty_array(key.data_type())).collect::<Vec<_>>())?;
+        UnitWindows::new(self).map(drop)
     }
 
     /// Starts to fold a range.
@@ -221,6 +233,8 @@ pub struct MergeOutcome {
 pub struct Closed {
     /// Finished rows of at most some thousand groups, in order of window end, then key. `HAVING` may leave none.
     pub batch: RecordBatch,
+    /// Groups that are not in it, since an expression of `finish` fails on them.
+    pub failed: Vec<FailedRow>,
     /// Where to go on after a restart: all output up to here was emitted. Bytes that grow from one to the next.
     pub cursor: Vec<u8>,
 }
@@ -293,10 +307,10 @@ impl WindowState {
     /// The next rows of windows that end at or before the watermark, and `None` when there are none left.
     ///
     /// # Errors
-    /// An aggregate failed, or an expression of `finish` did, on a group.
+    /// An aggregate failed.
     pub fn close(&mut self, watermark: Watermark) -> Result<Option<Closed>, String> {
         let closed = self.close_raw(watermark)?;
-        closed.map(|closed| self.finished(closed)).transpose()
+        Ok(closed.map(|closed| self.finished(closed)))
     }
 
     /// As [`WindowState::close`], between commits: what was merged is in the next [`WindowState::take_delta`], but for
@@ -306,20 +320,13 @@ impl WindowState {
     /// As [`WindowState::close`].
     pub fn close_early(&mut self, watermark: Watermark) -> Result<Option<Closed>, String> {
         let closed = self.close_early_raw(watermark)?;
-        closed.map(|closed| self.finished(closed)).transpose()
+        Ok(closed.map(|closed| self.finished(closed)))
     }
 
-    fn finished(&self, closed: Closed) -> Result<Closed, String> {
+    fn finished(&self, closed: Closed) -> Closed {
         let finished = self.finish.apply(&closed.batch);
-        match finished.failed.first() {
-            Some((row, message)) => {
-                let row = in_words(&closed.batch.slice(*row as usize, 1));
-                Err(format!(
-                    "{message}, in what follows the window {row}; guard it, for example with NULLIF or TRY_CAST"
-                ))
-            }
-            None => Ok(Closed { batch: finished.batch, cursor: closed.cursor }),
-        }
+        let failed = self.finish.failures(&closed.batch, &finished.failed);
+        Closed { batch: finished.batch, failed, cursor: closed.cursor }
     }
 
     /// As [`WindowState::close`], before `finish`: keys, one column an aggregate, `window_start`, `window_end`,
@@ -354,12 +361,4 @@ impl WindowState {
     pub fn delta_bytes(&self) -> usize {
         self.windows.as_ref().map_or(0, UnitWindows::delta_bytes)
     }
-}
-
-/// A row as people read it.
-fn in_words(row: &RecordBatch) -> String {
-    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
-    let written = writer.write(row).and_then(|()| writer.finish());
-    let text = String::from_utf8_lossy(&writer.into_inner()).trim_end().to_owned();
-    written.map_or_else(|_| "of these rows".to_owned(), |()| text)
 }

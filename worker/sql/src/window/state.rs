@@ -329,7 +329,7 @@ impl UnitWindows {
             self.resumed = None;
         }
         let cursor = self.cursors.last(&self.layout, &chunk)?;
-        Ok(Some(Closed { batch: evaluate(&self.layout, &chunk)?, cursor }))
+        Ok(Some(Closed { batch: evaluate(&self.layout, &chunk)?, failed: vec![], cursor }))
     }
 
     pub(crate) fn take_dropped(&mut self) -> Vec<Vec<u8>> {

@@ -87,6 +87,40 @@ const REFUSED: &[&str] = &[
     // Several statements: each has its say, and a missing view is complained of once.
     "CREATE VIEW v AS SELECT nothing FROM bid;\nINSERT INTO out SELECT * FROM v;\nINSERT INTO nowhere SELECT auction FROM bid;\nINSERT INTO other SELECT RAND() AS r FROM bid ORDER BY r;\nINSERT INTO other SELECT auction FROM bid",
     "CREATE VIEW bid AS SELECT id FROM plain;\nINSERT INTO out SELECT * FROM bid",
+    "INSERT INTO out SELECT window_start, count(DISTINCT auction, bidder) AS n FROM TABLE(TUMBLE(TABLE bid, \
+     DESCRIPTOR(dateTime), INTERVAL '1' SECOND)) GROUP BY window_start, window_end",
+    "INSERT INTO out SELECT window_start, avg(channel) AS n FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL \
+     '1' SECOND)) GROUP BY window_start, window_end",
+    "INSERT INTO out SELECT window_start, ARRAY[price] AS k, count(*) AS n FROM TABLE(TUMBLE(TABLE bid, \
+     DESCRIPTOR(dateTime), INTERVAL '1' SECOND)) GROUP BY window_start, window_end, ARRAY[price]",
+    "INSERT INTO out SELECT REGEXP_EXTRACT(channel, '(a', 1) AS x FROM bid",
+    "INSERT INTO out SELECT auction FROM bid WHERE channel SIMILAR TO '[a'",
+    "INSERT INTO out SELECT REGEXP_REPLACE(channel, 'a{2,1}', '') AS x FROM bid",
+    "INSERT INTO out SELECT DATE_FORMAT(dateTime, 'yyyy-qq') AS x FROM bid",
+    "INSERT INTO out SELECT TO_TIMESTAMP(channel, 'yyyy-qq') AS x FROM bid",
+    "INSERT INTO out SELECT JSON_VALUE(extra, '$[') AS x FROM bid",
+    "INSERT INTO out SELECT ENCODE(channel, 'UTF-8') AS x FROM bid",
+    "INSERT INTO out SELECT 9223372036854775807 + 1 AS x FROM bid",
+    "INSERT INTO out SELECT price + 4611686018427387904 * 2 AS x FROM bid",
+    "INSERT INTO out SELECT b.auction FROM bid AS b JOIN zones AS z ON b.channel = z.LocationID",
+    "INSERT INTO out SELECT b.auction FROM bid AS b JOIN zones AS z ON b.auction = z.Zone",
+    "INSERT INTO out SELECT FOO(channel) AS x FROM bid",
+    "INSERT INTO out SELECT price / 0 AS x FROM bid",
+    "INSERT INTO out SELECT ROUND(price, 99) AS x FROM bid",
+    "INSERT INTO out SELECT ROW(price) AS x FROM bid",
+    "INSERT INTO out SELECT auction, price AS auction FROM bid",
+    "INSERT INTO out SELECT auction FROM bid; INSERT INTO out SELECT channel FROM bid",
+    "INSERT INTO out SELECT sum(channel) AS x, window_end FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL \
+     '1' SECOND)) GROUP BY window_start, window_end",
+    "INSERT INTO out SELECT stddev_pop(channel) AS x, window_end FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), \
+     INTERVAL '1' SECOND)) GROUP BY window_start, window_end",
+    "INSERT INTO out SELECT count(*) FILTER (WHERE price) AS x, window_end FROM TABLE(TUMBLE(TABLE bid, \
+     DESCRIPTOR(dateTime), INTERVAL '1' SECOND)) GROUP BY window_start, window_end",
+    "INSERT INTO out SELECT xyzzyq FROM bid",
+    "INSERT INTO out SELECT CONCAT() AS x FROM bid",
+    "INSERT INTO out SELECT LOCATE('a') AS x FROM bid",
+    "INSERT INTO out SELECT INSTR(channel, 'a', 2) AS x FROM bid",
+    "INSERT INTO out SELECT CAST(channel AS VARCHAR(0)) AS x FROM bid",
 ];
 
 #[test]

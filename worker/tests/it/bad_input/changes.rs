@@ -37,7 +37,8 @@ fn a_file_that_vanished_shrank_or_changed_is_data_loss_until_it_is_back() {
     let (path, aside) = (place.path("data/b.json"), place.path("b.json"));
     let size = std::fs::metadata(&path).expect("a file").len();
     std::fs::rename(&path, &aside).expect("moved");
-    let help = " (put it back with the time it had, as `cp -p` and `mv` do, or start anew with `--fresh`)";
+    let help = " (a file that was mended is another one: start anew with `--fresh`, or put the file back with the time it \
+                had, as `cp -p` and `mv` do)";
 
     let gone = "DataLoss: reading `data/b.json` at byte 0: the file, or the version of it that was listed, is gone";
     assert_eq!(run(&place).error(), format!("{gone}{help}"));
@@ -63,6 +64,30 @@ fn a_file_that_vanished_shrank_or_changed_is_data_loss_until_it_is_back() {
 fn a_file_that_appears_later_is_not_part_of_a_bounded_source() {
     let place = killed_midway();
     place.write("data/c.json", &many(ROWS..ROWS + 10));
-    run(&place).completed();
+    let ran = run(&place);
+    ran.completed();
     assert_eq!(rows_of(&place, "out").len() as u64, ROWS);
+    let told =
+        "`files.url` `data/*`: 1 new since an earlier run listed its files, such as `data/c.json`; the list stays";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+}
+
+#[test]
+fn what_came_went_or_changed_after_the_end_is_told_and_nothing_is_read_again() {
+    let place = Workplace::new();
+    ["a", "b", "c"].iter().for_each(|name| drop(place.write(&format!("data/{name}.json"), &many(0..10))));
+    Pipeline::new("Fail").write(&place);
+    run(&place).completed();
+    let again = run(&place);
+    again.completed();
+    assert!(!again.stderr.contains("since an earlier run"), "{}", again.stderr);
+    std::fs::remove_file(place.path("data/a.json")).expect("removed");
+    place.write("data/b.json", &many(0..11));
+    place.write("data/d.json", &many(0..10));
+    let ran = run(&place);
+    ran.completed();
+    for told in ["1 new since an earlier", "such as `data/d.json`", "1 gone since", "1 changed since"] {
+        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+    }
+    assert_eq!(rows_of(&place, "out").len(), 30);
 }

@@ -58,12 +58,97 @@ fn the_same_row_gives_null_where_the_query_says_try() {
     assert_eq!(ran.rows, [r#"{"id":2,"n":null}"#]);
 }
 
+/// Groups by second: of `from`, a table or a view with `at`.
+fn by_second(select: &str, from: &str, groups: &str) -> String {
+    format!(
+        "INSERT INTO out SELECT {select} FROM TABLE(TUMBLE(TABLE {from}, DESCRIPTOR(at), INTERVAL '1' SECOND)) GROUP BY \
+         window_start, window_end{groups}"
+    )
+}
+
+/// Runs a query of which one group fails, with each `onError`.
+fn costs_its_group_only(place: &Workplace, sql: &str, message: &str, raw: &str, rows: [&str; 2]) {
+    let pipeline = |on_error| Pipeline { sql: sql.to_owned(), ..Pipeline::new(on_error) };
+    let failed = pipeline("Fail").run(place);
+    let window = "window ending 2024-01-01T00:00:01Z";
+    let help = "help: guard it, for example with NULLIF or TRY_CAST, or set `onError: Drop` or `DeadLetter` on \
+                StreamSource/taxi-trips";
+    assert_eq!(failed.error(), format!("INSERT 1, {window}: {message}\n  found: {raw}\n  {help}"));
+    for on_error in ["Drop", "DeadLetter"] {
+        let ran = pipeline(on_error).run(place);
+        ran.completed();
+        assert_eq!((&ran.rows[..], ran.bad()), (&rows.map(str::to_owned)[..], &json!({ "Evaluation": 1 })));
+        let stage = ran.dead.first().map(|letter| letter["split"].clone());
+        let letter = json!({
+            "raw": raw, "source": "trips", "split": stage, "position": window, "class": "Evaluation", "message": message,
+            "record_time": "2024-01-01T00:00:00.999Z",
+        });
+        assert_eq!(ran.dead, if on_error == "DeadLetter" { vec![letter] } else { vec![] });
+    }
+}
+
 #[test]
-fn what_fails_behind_a_window_names_the_window() {
-    let sql = "INSERT INTO out SELECT 10 / (count(*) - 3) AS n FROM TABLE(TUMBLE(TABLE trips, DESCRIPTOR(at), INTERVAL '1' \
-               SECOND)) GROUP BY window_start, window_end";
-    let ran = Pipeline { sql: sql.to_owned(), ..Pipeline::new("Drop") }.run(&place());
-    let error = ran.error();
-    assert!(error.starts_with("stage 0: Divide by zero error, in what follows the window {\"count(*)\":3,"), "{error}");
-    assert!(error.ends_with("; guard it, for example with NULLIF or TRY_CAST"), "{error}");
+fn what_fails_behind_a_window_costs_its_group_only_and_names_it() {
+    costs_its_group_only(
+        &place(),
+        &by_second("note, CAST(note AS INT) + count(*) AS n", "trips", ", note"),
+        &format!("`CAST(CAST(note AS Int32) AS Int64) + count(*)`: {MESSAGE}"),
+        r#"{"note":"ab","count(*)":1,"window_start":"2024-01-01T00:00:00","window_end":"2024-01-01T00:00:01","window_time":"2024-01-01T00:00:00.999"}"#,
+        [r#"{"note":"12","n":13}"#, r#"{"note":"13","n":14}"#],
+    );
+}
+
+#[test]
+fn what_fails_between_two_windows_costs_its_group_only_and_names_it() {
+    let view = by_second("note, count(*) AS n, window_time AS at", "trips", ", window_time, note");
+    let view = view.replace("INSERT INTO out", "CREATE VIEW v AS");
+    costs_its_group_only(
+        &place(),
+        &format!("{view}; {}", by_second("note, sum(CAST(note AS INT) + n) AS n", "v", ", note")),
+        &format!("`CAST(CAST(note AS Int32) AS Int64) + n`: {MESSAGE}"),
+        r#"{"note":"ab","n":1,"window_time":"2024-01-01T00:00:00.999"}"#,
+        [r#"{"note":"12","n":13}"#, r#"{"note":"13","n":14}"#],
+    );
+}
+
+#[test]
+fn sums_and_averages_beyond_their_type_are_no_rows_and_never_wrap() {
+    let place = Workplace::new();
+    let most = i64::MAX;
+    let row = |note: &str, id: i64| format!(r#"{{"id":{id},"zone":3,"at":"2024-01-01T00:00:00Z","note":"{note}"}}"#);
+    let big = [most, most, 1].map(|id| row("big", id));
+    let rest = [row("low", -most), row("low", -3), row("up", 5), row("up", 2)];
+    place.write("data/a.json", &[big.join("\n"), rest.join("\n")].join("\n"));
+    let ran = |on_error, select: &str| {
+        let sql = by_second(&format!("note, {select} AS n"), "trips", ", note");
+        Pipeline { sql, ..Pipeline::new(on_error) }.run(&place)
+    };
+    let failed = ran("Fail", "sum(id)");
+    let is_told = |value: &str| {
+        let start = "INSERT 1, window ending 2024-01-01T00:00:01Z: `sum(trips.id)`";
+        failed.error().starts_with(&format!("{start}: {value} is beyond BIGINT\n"))
+    };
+    assert!(is_told("18446744073709551615") || is_told("-9223372036854775810"), "{}", failed.error());
+    for (select, expected) in [
+        ("sum(id)", [None, None, Some("7")]),
+        ("sum(CAST(id AS DECIMAL(38, 0)))", [Some("18446744073709551615"), Some("-9223372036854775810"), Some("7")]),
+        ("sum(DISTINCT id)", [None, None, Some("7")]),
+        ("avg(id)", [Some("6148914691236517205"), Some("-4611686018427387905"), Some("3")]),
+        ("avg(zone)", [Some("3"); 3]),
+        (
+            "avg(CAST(id AS DECIMAL(38, 2)))",
+            [Some("6148914691236517205.000000"), Some("-4611686018427387905.000000"), Some("3.500000")],
+        ),
+        ("avg(CAST(1 AS DECIMAL(3, 2)) / 9)", [Some("0.111111"); 3]),
+        (
+            "sum(CAST(id AS DECIMAL(38, 0)) * 10000000000000000000)",
+            [None, Some("-92233720368547758100000000000000000000"), Some("70000000000000000000")],
+        ),
+    ] {
+        let ran = ran("Drop", select);
+        ran.completed();
+        let rows = ["big", "low", "up"].iter().zip(expected);
+        let rows = rows.filter_map(|(note, n)| Some(format!(r#"{{"note":"{note}","n":{}}}"#, n?)));
+        assert_eq!(ran.rows, rows.collect::<Vec<_>>(), "{select}");
+    }
 }

@@ -65,6 +65,9 @@ fn a_file_that_is_no_archive_is_one_bad_record() {
     let kept = Pipeline::new("DeadLetter").run(&place);
     kept.completed();
     assert_eq!((kept.rows, &kept.dead[0]["message"]), (good(), &json!(message)));
+    let dropped = Pipeline::new("Drop").run(&place);
+    dropped.completed();
+    assert_eq!((dropped.rows, dropped.stderr.matches(message).count()), (good(), 1), "its name is told");
 }
 
 fn parquet(place: &Workplace, name: &str, columns: &[(&str, ArrayRef)]) {
@@ -147,8 +150,8 @@ fn a_csv_file_with_another_header_is_one_bad_record_and_an_empty_one_is_none() {
     place.write("data/a.csv", "id,zone,when,note\n1,7,2024-01-01T00:00:00Z,a\n");
     place.write("data/b.csv", "id,zone,at,note\n1,7,2024-01-01T00:00:00Z,a\n2,8,2024-01-01T00:00:01Z,b");
     place.write("data/c.csv", "");
-    let message =
-        "column `at`: expected in the header of `data/a.csv`, found id, zone, when, note; the file is not read";
+    let message = "column `at`: expected in the header of `data/a.csv`, found id, zone, when, note (mend its `from`, or give it \
+         a `default` where older files lack it); the file is not read";
     assert_eq!(csv("Fail").run(&place).error(), format!("data/a.csv, line 1: {message}\n  {HELP}"));
     let kept = csv("DeadLetter").run(&place);
     kept.completed();

@@ -27,6 +27,12 @@ fn late_rows_are_counted_and_become_dead_letters_one_by_one_whatever_on_error_sa
             assert!(ran.dead.iter().all(|letter| letter["class"] == "Late" && letter["record_time"].is_string()));
             assert_eq!(ran.dead[0]["message"], "its windows had closed when it was read");
         }
+        // Another INSERT over longer windows, for which fewer are late: each row is late once.
+        let one = Pipeline::windowed(on_error);
+        let longer = one.sql.replace("'1' SECOND", "'2' SECOND");
+        let both = Pipeline { sql: format!("{}; {longer}", one.sql), ..one }.run(&place);
+        both.completed();
+        assert_eq!(both.summary["sources"][0]["late"], 3, "late rows are a property of the log");
         let ran = Pipeline::windowed(on_error).run(&place);
         ran.completed();
         assert_eq!((&ran.summary["sources"][0]["late"], ran.dead.len(), ran.bad()), (&json!(3), 0, &json!({})));

@@ -8,12 +8,15 @@ mod files;
 mod folders;
 mod lateness;
 mod manifests;
+mod parity;
 mod pipes;
 mod records;
 mod secrets;
 mod signals;
 mod sizes;
 mod sql;
+mod strict;
+mod ties;
 
 use std::process::Output;
 

@@ -123,7 +123,7 @@ impl CsvDecoder {
     /// Says what the fields of a piece are called: `header` is its first record, as stored.
     ///
     /// # Errors
-    /// *User*: it is no record, or lacks a column that may be neither null nor a default, or all columns.
+    /// *User*: it is no record, or lacks a column without a default, or all columns.
     pub fn set_header(&self, piece: &Arc<str>, header: &[u8]) -> Result<()> {
         let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
         let mut cells = Vec::new();
@@ -143,14 +143,16 @@ impl CsvDecoder {
     }
 
     fn layout(&self, names: &[String], place: &str) -> Result<Arc<Layout>> {
-        let is_needed = |c: &&Column| c.metadata.is_none() && !c.may_be_null() && c.default.is_none();
+        // Not null for a column that may be: a name that is misspelt would be null in every row.
+        let is_needed = |c: &&Column| c.metadata.is_none() && c.default.is_none();
         for column in self.plan.columns.iter().filter(is_needed) {
             if !names.contains(&column.from) {
                 let detail = format!("expected in {place}, found {}", shorten(names.join(", ").as_bytes()));
-                return Err(Error::user(column.describe(), detail));
+                let hint = "mend its `from`, or give it a `default` where older files lack it";
+                return Err(Error::user(column.describe(), detail).with_hint(hint));
             }
         }
-        // Older files may lack a column; one that has none is another file, or has another delimiter.
+        // Older files may lack columns; one that has none is another file, or has another delimiter.
         let mut fields = self.plan.columns.iter().filter(|c| c.metadata.is_none()).peekable();
         if let Some(first) = fields.peek().map(|column| column.describe())
             && !fields.any(|column| names.contains(&column.from))

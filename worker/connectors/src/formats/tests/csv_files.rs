@@ -83,9 +83,11 @@ fn other_marks_and_names_are_options() {
 }
 
 #[test]
-fn headers_without_any_column_are_those_of_another_file() {
-    let columns = vec![Column::new("zone", DataType::Utf8).from_field("Zone"), Column::new("id", DataType::Int32)];
-    let decoder = CsvDecoder::new(columns, CsvOptions::default()).unwrap();
+fn a_header_may_lack_columns_that_have_a_default_but_not_all() {
+    let zone = Column::new("zone", DataType::Utf8).from_field("Zone");
+    let columns = [zone, Column::new("id", DataType::Int32)];
+    let columns = columns.map(|column| Column { default: Some("0".to_owned()), ..column });
+    let decoder = CsvDecoder::new(columns.to_vec(), CsvOptions::default()).unwrap();
     let error = decoder.set_header(&Arc::from("b.csv"), b"Zone;id\n").unwrap_err().to_string();
     let detail = "expected it, or another column that is read, in the header of `b.csv`, found Zone;id";
     assert_eq!(error, format!("column `zone` (field `Zone`): {detail}"));
@@ -93,10 +95,20 @@ fn headers_without_any_column_are_those_of_another_file() {
 }
 
 #[test]
-fn headers_that_lack_a_required_column_are_refused() {
+fn headers_that_lack_a_column_without_a_default_are_refused_whether_it_may_be_null_or_not() {
     let decoder = decoder(CsvOptions::default());
     let error = decoder.set_header(&Arc::from("b.csv"), b"a,b\n").unwrap_err().to_string();
-    assert_eq!(error, "column `id` (field `LocationID`): expected in the header of `b.csv`, found a, b");
+    let hint = "(mend its `from`, or give it a `default` where older files lack it)";
+    assert_eq!(
+        error,
+        format!("column `id` (field `LocationID`): expected in the header of `b.csv`, found a, b {hint}")
+    );
+    let misspelt = CsvDecoder::new(
+        vec![Column::new("id", DataType::Int32), Column::new("nam", DataType::Utf8)],
+        CsvOptions::default(),
+    );
+    let error = misspelt.unwrap().set_header(&Arc::from("b.csv"), b"id,name\n").unwrap_err().to_string();
+    assert_eq!(error, format!("column `nam`: expected in the header of `b.csv`, found id, name {hint}"));
     let mut chunk = super::chunk_at(0, b"1,2\n");
     chunk.piece.name = Arc::from("c.csv");
     let decoded = thalweg_core::decode::Decoder::decode(&decoder, &chunk);

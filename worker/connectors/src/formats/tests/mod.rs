@@ -17,7 +17,7 @@ pub(super) fn chunk_at(offset: u64, text: &[u8]) -> RawChunk {
     RawChunk {
         from: Position::at(offset),
         to: Position::at(offset + text.len() as u64),
-        piece: Piece { name: Arc::from("trips.json"), watermark_scope: 0, is_last_scope: true },
+        piece: Piece { name: Arc::from("trips.json"), ordinal: 0, watermark_scope: 0, is_last_scope: true },
         payload: Payload::Text(Bytes::copy_from_slice(text)),
         bad: Vec::new(),
     }

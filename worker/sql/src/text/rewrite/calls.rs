@@ -2,9 +2,9 @@
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    Spanned, Value,
+    BinaryOperator, CaseWhen, CastKind, CeilFloorKind, CharacterLength, DataType, DateTimeField, ExactNumberInfo, Expr,
+    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
+    ObjectName, Spanned, Value,
 };
 
 use crate::problem::{Place, SqlProblem};
@@ -31,7 +31,8 @@ pub(super) fn rewritten(expr: &Expr) -> Rewritten {
         Expr::Extract { field, expr, .. } => {
             Some(Ok(call("time_field", vec![text(&field.to_string()), *expr.clone()])))
         }
-        Expr::Position { expr, r#in } => Some(Ok(call("strpos", vec![*r#in.clone(), *expr.clone()]))),
+        Expr::Position { expr, r#in } => Some(Ok(call("locate", vec![*expr.clone(), *r#in.clone()]))),
+        Expr::Cast { kind: CastKind::Cast | CastKind::TryCast, data_type, .. } => to_length(expr, data_type),
         Expr::Substring { expr, substring_from, substring_for, .. } => {
             let from = substring_from.as_deref().cloned().unwrap_or_else(|| number("1"));
             let args = [Some(*expr.clone()), Some(from), substring_for.as_deref().cloned()];
@@ -43,6 +44,27 @@ pub(super) fn rewritten(expr: &Expr) -> Rewritten {
         }
         _ => None,
     }
+}
+
+/// `CAST(x AS VARCHAR(n))` cuts, `CAST(x AS CHAR(n))` pads too: the planner's types have no length.
+fn to_length(cast: &Expr, data_type: &DataType) -> Rewritten {
+    let (function, length) = match data_type {
+        DataType::Varchar(length) | DataType::CharVarying(length) | DataType::CharacterVarying(length) => {
+            ("varchar_of", length)
+        }
+        DataType::Char(length) | DataType::Character(length) => ("char_of", length),
+        _ => return None,
+    };
+    let Some(CharacterLength::IntegerLength { length, .. }) = length else { return None };
+    if *length == 0 {
+        let found = format!("`{data_type}`: a length is at least 1");
+        return Some(Err(Place::from(cast.span()).problem(found)));
+    }
+    let mut plain = cast.clone();
+    if let Expr::Cast { data_type, .. } = &mut plain {
+        *data_type = DataType::String(None);
+    }
+    Some(Ok(call(function, vec![plain, number(&length.to_string())])))
 }
 
 fn function_call(function: &Function) -> Rewritten {
@@ -68,6 +90,9 @@ fn arithmetic(name: &str, args: &[Expr], place: Place) -> Rewritten {
         "mod" => Some(exactly(name, args, place).map(|[left, right]| binary(left, BinaryOperator::Modulo, right))),
         "if" => Some(exactly(name, args, place).map(|[condition, then, or_else]| case(condition, then, or_else))),
         "ifnull" => Some(Ok(call("coalesce", args))),
+        "greatest" | "least" if args.is_empty() => {
+            Some(Err(place.problem(format!("{} takes 1 or more arguments, found 0", name.to_uppercase()))))
+        }
         "greatest" | "least" => {
             let any_null = args.iter().cloned().map(|arg| Expr::IsNull(Box::new(nested(arg))));
             let any_null = any_null.reduce(|left, right| binary(left, BinaryOperator::Or, right))?;
@@ -96,18 +121,11 @@ fn of_text(name: &str, args: &[Expr], place: Place) -> Rewritten {
     let args = args.to_vec();
     match name {
         // Null if one of them is, unlike the planner's own.
+        "concat" if args.is_empty() => Some(Err(place.problem("CONCAT takes 1 or more arguments, found 0"))),
         "concat" => {
             args.into_iter().map(nested).reduce(|left, right| binary(left, BinaryOperator::StringConcat, right)).map(Ok)
         }
-        "locate" | "strpos" | "instr" if args.len() == 2 => {
-            let [first, second] = <[Expr; 2]>::try_from(args).ok()?;
-            Some(Ok(if name == "locate" {
-                call("strpos", vec![second, first])
-            } else {
-                call("strpos", vec![first, second])
-            }))
-            .filter(|_| name != "strpos")
-        }
+        "instr" => Some(exactly(name, args, place).map(|[text, part]| call("locate", vec![part, text]))),
         "regexp" => Some(Ok(call("regexp_like", args))),
         "regexp_replace" if args.len() == 3 => Some(Ok(call(name, args.into_iter().chain([text("g")]).collect()))),
         "sha224" | "sha256" | "sha384" | "sha512" => Some(

@@ -1,0 +1,215 @@
+//! What is wrong with a query whatever its rows hold: patterns that are none, numbers that their type cannot hold, texts
+//! that are joined with numbers.
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue, plan_err};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, Like, LogicalPlan, Operator};
+use regex::Regex;
+
+use super::rules::schema_of;
+use crate::explain::Type;
+use crate::lower::{physical, place_of};
+use crate::problem::{Carried, Place};
+
+/// Functions that read a constant argument as a pattern, a path or a unit, and fail on every row where it is none.
+const OF_PATTERNS: &[&str] = &[
+    "ceil_time",
+    "date_format",
+    "decode",
+    "encode",
+    "floor_time",
+    "from_unixtime",
+    "geohash",
+    "json_exists",
+    "json_query",
+    "json_value",
+    "regexp_count",
+    "regexp_extract",
+    "regexp_like",
+    "regexp_replace",
+    "round",
+    "time_field",
+    "timestampadd_unit",
+    "timestampdiff_unit",
+    "to_timestamp",
+    "truncate",
+    "unix_timestamp",
+];
+
+/// Tries what is constant in a plan whose types are known.
+///
+/// # Errors
+/// The first that fails.
+pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
+    plan.apply(|node| {
+        let schema = schema_of(node);
+        node.apply_expressions(|expr| expr.apply(|expr| check_expr(expr, &schema)))
+    })?;
+    Ok(())
+}
+
+fn check_expr(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
+    match expr {
+        Expr::ScalarFunction(call) if OF_PATTERNS.contains(&call.name()) => check_call(call, schema)?,
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Divide | Operator::Modulo, right, .. })
+            if whole(right).is_some_and(|(divisor, _)| divisor == 0) =>
+        {
+            return plan_err!("`{}` divides by zero", expr.human_display());
+        }
+        Expr::SimilarTo(Like { pattern, .. }) => check_regex("SIMILAR TO", pattern)?,
+        _ => {}
+    }
+    Ok(TreeNodeRecursion::Continue)
+}
+
+fn check_call(call: &ScalarFunction, schema: &DFSchema) -> Result<()> {
+    let is_constant = |arg: &Expr| arg.column_refs().is_empty();
+    if call.name().starts_with("regexp")
+        && let Some(pattern) = call.args.get(1)
+    {
+        check_regex(call.name(), pattern)?;
+    }
+    if !call.args.iter().any(is_constant) {
+        return Ok(());
+    }
+    let probe = |arg: &Expr| -> Result<Expr> {
+        if is_constant(arg) {
+            return Ok(arg.clone());
+        }
+        Ok(Expr::Literal(ScalarValue::new_default(&arg.get_type(schema)?)?, None))
+    };
+    // A type that has no value to try with is tried by the rows.
+    let Ok(args) = call.args.iter().map(probe).collect::<Result<Vec<_>>>() else { return Ok(()) };
+    let probe = Expr::ScalarFunction(ScalarFunction::new_udf(call.func.clone(), args));
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let row = RecordBatch::try_new_with_options(Schema::empty().into(), vec![], &options)?;
+    match physical(&probe, &DFSchema::empty())?.evaluate(&row) {
+        Ok(_) => Ok(()),
+        Err(error) => plan_err!("{}: {}", call.name(), crate::problem::plain(&error)),
+    }
+}
+
+fn check_regex(what: &str, pattern: &Expr) -> Result<()> {
+    let Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) = pattern else { return Ok(()) };
+    match Regex::new(pattern) {
+        Ok(_) => Ok(()),
+        Err(error) => plan_err!("{what}: `{pattern}` is no regular expression: {}", why(&error)),
+    }
+}
+
+/// What is wrong with a pattern, in one line.
+pub(crate) fn why(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default().trim();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
+}
+
+/// Computes arithmetic of whole constants, which the planner would let wrap.
+pub(super) fn computed(expr: Expr, _schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let (found, kind) = match &expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (Some((left, kind)), Some((right, same))) = (whole(left), whole(right)) else {
+                return Ok(Transformed::no(expr));
+            };
+            let found = match op {
+                Operator::Plus => left.checked_add(right),
+                Operator::Minus => left.checked_sub(right),
+                Operator::Multiply => left.checked_mul(right),
+                _ => return Ok(Transformed::no(expr)),
+            };
+            if kind != same {
+                return Ok(Transformed::no(expr));
+            }
+            (found, kind)
+        }
+        Expr::Negative(inner) => match whole(inner) {
+            Some((value, kind)) => (value.checked_neg(), kind),
+            None => return Ok(Transformed::no(expr)),
+        },
+        _ => return Ok(Transformed::no(expr)),
+    };
+    let value = found.and_then(|found| of_kind(found, &kind));
+    match value {
+        Some(value) => Ok(Transformed::yes(Expr::Literal(value, None))),
+        None => plan_err!("`{}` is beyond {}", expr.human_display(), Type(&kind)),
+    }
+}
+
+fn whole(expr: &Expr) -> Option<(i128, DataType)> {
+    let Expr::Literal(value, _) = expr else { return None };
+    let number = match value {
+        ScalarValue::Int8(Some(number)) => i128::from(*number),
+        ScalarValue::Int16(Some(number)) => i128::from(*number),
+        ScalarValue::Int32(Some(number)) => i128::from(*number),
+        ScalarValue::Int64(Some(number)) => i128::from(*number),
+        _ => return None,
+    };
+    Some((number, value.data_type()))
+}
+
+fn of_kind(number: i128, kind: &DataType) -> Option<ScalarValue> {
+    Some(match kind {
+        DataType::Int8 => ScalarValue::Int8(Some(number.try_into().ok()?)),
+        DataType::Int16 => ScalarValue::Int16(Some(number.try_into().ok()?)),
+        DataType::Int32 => ScalarValue::Int32(Some(number.try_into().ok()?)),
+        _ => ScalarValue::Int64(Some(number.try_into().ok()?)),
+    })
+}
+
+/// Refuses what the planner would cast without a word: joins of texts with other types, where a text of the table that is
+/// no such value would end the run, and conditions that are none. Types are those that were written.
+pub(super) fn check_types(plan: &LogicalPlan) -> Result<()> {
+    plan.apply(|node| {
+        let schema = schema_of(node);
+        match node {
+            LogicalPlan::Join(join) => check_join(join, &schema)?,
+            LogicalPlan::Aggregate(aggregate) => {
+                aggregate.aggr_expr.iter().try_for_each(|call| check_filter(call, &schema))?;
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+fn check_join(join: &Join, schema: &DFSchema) -> Result<()> {
+    for (left, right) in &join.on {
+        check_equality(left, right, schema)?;
+    }
+    for condition in join.filter.iter().flat_map(split_conjunction) {
+        if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition {
+            check_equality(left, right, schema)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_filter(call: &Expr, schema: &DFSchema) -> Result<()> {
+    let Expr::AggregateFunction(call) = call.clone().unalias() else { return Ok(()) };
+    let Some(filter) = &call.params.filter else { return Ok(()) };
+    let kind = filter.get_type(schema)?;
+    if matches!(kind, DataType::Boolean | DataType::Null) {
+        return Ok(());
+    }
+    let found = format!("FILTER (WHERE …) is {}, expected BOOLEAN", Type(&kind));
+    Err(DataFusionError::from(Carried(place_of(filter, Place::default()).problem(found))))
+}
+
+fn check_equality(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
+    if left.column_refs().is_empty() || right.column_refs().is_empty() {
+        return Ok(());
+    }
+    let (left_kind, right_kind) = (left.get_type(schema)?, right.get_type(schema)?);
+    if left_kind.is_string() == right_kind.is_string() {
+        return Ok(());
+    }
+    let found = format!("ON compares {} with {}", Type(&left_kind), Type(&right_kind));
+    let help = "CAST one side, for example CAST(number AS STRING) = text";
+    Err(DataFusionError::from(Carried(place_of(left, Place::default()).refuse(found, help))))
+}
