@@ -95,12 +95,8 @@ fn subscription(index: u32) -> Subscription {
 }
 
 fn stamp() -> Stamp {
-    Stamp {
-        plan: "0123456789abcdef".repeat(4).into(),
-        layout: 1,
-        incarnation: Incarnation(1),
-        closed: Watermark::UNKNOWN,
-    }
+    let plan = "0123456789abcdef".repeat(4).into();
+    Stamp { plan, layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN }
 }
 
 /// Seconds that the threads of this process have run.
