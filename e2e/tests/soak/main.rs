@@ -12,6 +12,7 @@
 //! | `SOAK_KEEP` | none | a folder into which logs are copied |
 
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
+#![expect(clippy::print_stderr, reason = "what happens meanwhile is told beside the one object of JSON")]
 
 mod bed;
 mod deck;
