@@ -21,6 +21,23 @@ pub struct Sum {
     pub debits: i64,
 }
 
+impl Sum {
+    /// Adds an amount, or takes it back.
+    pub fn add(&mut self, amount: i64, times: i64) {
+        self.events = self.events.saturating_add_signed(times);
+        *(if amount < 0 { &mut self.debits } else { &mut self.credits }) += amount * times;
+    }
+}
+
+/// A row that was added up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its account and the number of its window.
+    pub window: (String, u64),
+    /// What it adds.
+    pub amount: i64,
+}
+
 /// The input, as Kafka's own consumer reads it.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -36,14 +53,18 @@ pub struct Ledger {
     pub broken: BTreeSet<Place>,
     /// Windows that are open still.
     pub open: u64,
+    /// Rows of partitions that were added while the pipelines ran: a unit may have closed a window before it heard of them.
+    pub added: HashMap<Place, Row>,
     /// The greatest time of each partition.
     pub(super) latest: HashMap<u32, u64>,
+    /// How many partitions there were at first.
+    pub(super) partitions: u32,
 }
 
 impl Ledger {
-    /// Reads the whole input. Nothing must be written to it meanwhile.
-    pub fn read(kafka: &Kafka) -> Self {
-        let mut ledger = Self::default();
+    /// Reads the whole input, which began with so many partitions. Nothing must be written to it meanwhile.
+    pub fn read(kafka: &Kafka, partitions: i32) -> Self {
+        let mut ledger = Self { partitions: partitions.unsigned_abs(), ..Self::default() };
         kafka.each_committed(EVENTS, |seen| ledger.enter(&seen));
         ledger.close();
         ledger
@@ -68,9 +89,11 @@ impl Ledger {
             self.late.insert(place);
             return;
         }
-        let sum = self.windows.entry((account, window)).or_default();
-        sum.events += 1;
-        *(if amount < 0 { &mut sum.debits } else { &mut sum.credits }) += amount;
+        let window = (account, window);
+        self.windows.entry(window.clone()).or_default().add(amount, 1);
+        if seen.partition >= self.partitions {
+            self.added.insert(place, Row { window, amount });
+        }
     }
 
     /// Keeps the windows that end at or before the least watermark of all partitions.
@@ -98,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_row_is_late_once_its_own_partition_has_closed_its_window() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger { partitions: 1, ..Ledger::default() };
         ledger.enter(&seen(0, 4_000, -5));
         ledger.enter(&seen(1, 6_999, 5));
         ledger.enter(&seen(2, 4_999, 7));

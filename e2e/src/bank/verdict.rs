@@ -34,6 +34,8 @@ pub struct Verdict {
     pub sums: (u64, Amiss),
     /// Dead letters of the windows, late rows among them.
     pub sums_dead: (u64, Amiss),
+    /// Rows of added partitions that units found late, each a dead letter, and in no window.
+    pub late_for_units: u64,
     /// Windows of the whole bank of which credits and debits are not equal, with no late row to explain it.
     pub unbalanced: u64,
 }
@@ -55,7 +57,8 @@ impl Verdict {
         };
         json!({
             "copies": of(self.copies), "copiesDeadLetters": of(self.copies_dead), "windows": of(self.sums),
-            "windowsDeadLetters": of(self.sums_dead), "unbalancedWindows": self.unbalanced,
+            "windowsDeadLetters": of(self.sums_dead), "lateForUnits": self.late_for_units,
+            "unbalancedWindows": self.unbalanced,
         })
     }
 }
@@ -67,12 +70,19 @@ pub fn judge(kafka: &Kafka, ledger: &Ledger) -> Verdict {
     let with_late: BTreeSet<_> = broken.chain(ledger.late.iter().map(|place| (*place, true))).collect();
     std::thread::scope(|side_by_side| {
         let copies = side_by_side.spawn(|| judge_copies(kafka, ledger));
-        let copies_dead = side_by_side.spawn(|| judge_letters(kafka, COPIES, &letters));
-        let sums_dead = side_by_side.spawn(|| judge_letters(kafka, SUMS, &with_late));
-        let (sums, unbalanced) = judge_sums(kafka, ledger);
-        let [copies, copies_dead, sums_dead] =
-            [copies, copies_dead, sums_dead].map(|judging| judging.join().expect("judged"));
-        Verdict { copies, copies_dead, sums, sums_dead, unbalanced }
+        let copies_dead = side_by_side.spawn(|| Letters::read(kafka, COPIES).judge(&letters));
+        let windows = side_by_side.spawn(|| Windows::read(kafka));
+        let mut sums_dead = Letters::read(kafka, SUMS);
+        let late = sums_dead.take_late_for_units(ledger);
+        let windows = windows.join().expect("read");
+        Verdict {
+            copies: copies.join().expect("judged"),
+            copies_dead: copies_dead.join().expect("judged"),
+            sums: windows.judge(&without(ledger, &late)),
+            sums_dead: sums_dead.judge(&with_late),
+            late_for_units: late.len() as u64,
+            unbalanced: if late.is_empty() { unbalanced(&windows.found) } else { 0 },
+        }
     })
 }
 
@@ -126,25 +136,50 @@ impl<'a> Copies<'a> {
     }
 }
 
-/// The windows, and how many of the whole bank are not balanced.
-fn judge_sums(kafka: &Kafka, ledger: &Ledger) -> ((u64, Amiss), u64) {
-    let (mut windows, mut amiss, mut found) = (BTreeMap::<(String, u64), Sum>::new(), Amiss::default(), 0);
-    let mut latest: HashMap<String, u64> = HashMap::new();
-    kafka.each_committed(SUMS, |seen| {
-        found += 1;
-        let (account, window, sum) = window(&seen);
-        let before = latest.insert(account.clone(), window);
-        amiss.out_of_order += u64::from(before.is_some_and(|before| window < before));
-        amiss.duplicated += u64::from(windows.insert((account, window), sum).is_some());
-    });
-    for (window, expected) in &ledger.windows {
-        match windows.get(window) {
-            None => amiss.lost += 1,
-            Some(sum) => amiss.wrong += u64::from(sum != expected),
+/// The windows that must have been closed, without rows that units found late.
+fn without(ledger: &Ledger, late: &BTreeSet<Place>) -> BTreeMap<(String, u64), Sum> {
+    let mut windows = ledger.windows.clone();
+    for row in late.iter().filter_map(|place| ledger.added.get(place)) {
+        if let Some(sum) = windows.get_mut(&row.window) {
+            sum.add(row.amount, -1);
         }
     }
-    amiss.unexpected = windows.keys().filter(|window| !ledger.windows.contains_key(*window)).count() as u64;
-    ((found, amiss), unbalanced(&windows))
+    windows.retain(|_, sum| sum.events > 0);
+    windows
+}
+
+/// The windows that are there.
+#[derive(Default)]
+struct Windows {
+    found: BTreeMap<(String, u64), Sum>,
+    records: u64,
+    amiss: Amiss,
+}
+
+impl Windows {
+    fn read(kafka: &Kafka) -> Self {
+        let (mut windows, mut latest) = (Self::default(), HashMap::<String, u64>::new());
+        kafka.each_committed(SUMS, |seen| {
+            windows.records += 1;
+            let (account, window, sum) = window(&seen);
+            let before = latest.insert(account.clone(), window);
+            windows.amiss.out_of_order += u64::from(before.is_some_and(|before| window < before));
+            windows.amiss.duplicated += u64::from(windows.found.insert((account, window), sum).is_some());
+        });
+        windows
+    }
+
+    fn judge(&self, expected: &BTreeMap<(String, u64), Sum>) -> (u64, Amiss) {
+        let mut amiss = self.amiss;
+        for (window, sum) in expected {
+            match self.found.get(window) {
+                None => amiss.lost += 1,
+                Some(found) => amiss.wrong += u64::from(found != sum),
+            }
+        }
+        amiss.unexpected = self.found.keys().filter(|window| !expected.contains_key(*window)).count() as u64;
+        (self.records, amiss)
+    }
 }
 
 /// Both legs of a transfer have one time and one partition: either both are late, or none is.
@@ -156,22 +191,40 @@ fn unbalanced(windows: &BTreeMap<(String, u64), Sum>) -> u64 {
     totals.values().filter(|total| **total != 0).count() as u64
 }
 
-/// Dead letters by place and whether they say `Late`.
-fn judge_letters(kafka: &Kafka, pipeline: &str, expected: &BTreeSet<(Place, bool)>) -> (u64, Amiss) {
-    let (mut times, mut amiss, mut found) = (HashMap::<(Place, bool), u64>::new(), Amiss::default(), 0);
-    kafka.each_committed(&dead_letters(pipeline), |seen| {
-        found += 1;
-        let letter = value(&seen);
-        let number = |name: &str| letter[name].as_str().and_then(|text| text.parse::<u64>().ok()).expect("a number");
-        let place = (u32::try_from(number("split")).expect("a partition"), number("position"));
-        let letter = (place, letter["class"] == "Late");
-        let times = times.entry(letter).or_default();
-        *times += 1;
-        amiss.duplicated += u64::from(*times > 1);
-        amiss.unexpected += u64::from(!expected.contains(&letter));
-    });
-    amiss.lost = expected.iter().filter(|letter| !times.contains_key(*letter)).count() as u64;
-    (found, amiss)
+/// Dead letters by place and whether they say `Late`: how often each is there.
+struct Letters(HashMap<(Place, bool), u64>);
+
+impl Letters {
+    fn read(kafka: &Kafka, pipeline: &str) -> Self {
+        let mut times = HashMap::<(Place, bool), u64>::new();
+        kafka.each_committed(&dead_letters(pipeline), |seen| {
+            let letter = value(&seen);
+            let number =
+                |name: &str| letter[name].as_str().and_then(|text| text.parse::<u64>().ok()).expect("a number");
+            let place = (u32::try_from(number("split")).expect("a partition"), number("position"));
+            *times.entry((place, letter["class"] == "Late")).or_default() += 1;
+        });
+        Self(times)
+    }
+
+    /// Takes those of rows that only a unit can have found late: rows of added partitions, in time for their own.
+    fn take_late_for_units(&mut self, ledger: &Ledger) -> BTreeSet<Place> {
+        let is_meant = |letter: &(Place, bool)| letter.1 && ledger.added.contains_key(&letter.0);
+        let late: Vec<_> = self.0.iter().filter(|(letter, times)| is_meant(letter) && **times == 1).collect();
+        let late: BTreeSet<Place> = late.into_iter().map(|(letter, _)| letter.0).collect();
+        self.0.retain(|(place, is_late), _| !(*is_late && late.contains(place)));
+        late
+    }
+
+    fn judge(&self, expected: &BTreeSet<(Place, bool)>) -> (u64, Amiss) {
+        let amiss = Amiss {
+            lost: expected.iter().filter(|letter| !self.0.contains_key(*letter)).count() as u64,
+            duplicated: self.0.values().map(|times| times - 1).sum(),
+            unexpected: self.0.keys().filter(|letter| !expected.contains(*letter)).count() as u64,
+            ..Amiss::default()
+        };
+        (self.0.values().sum(), amiss)
+    }
 }
 
 fn value(seen: &Seen) -> Value {
@@ -197,6 +250,7 @@ fn seconds(time: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ledger::Row;
     use super::*;
 
     fn copy(account: &str, id: u64) -> Seen {
@@ -221,6 +275,20 @@ mod tests {
         assert_eq!(judged(&again), Amiss { duplicated: 1, ..Amiss::default() });
         let foreign = [("a", 7), ("b", 1), ("a", 3), ("a", 9), ("c", 3), ("b", 2)];
         assert_eq!(judged(&foreign), Amiss { unexpected: 2, ..Amiss::default() });
+    }
+
+    #[test]
+    fn a_row_that_a_unit_found_late_is_a_dead_letter_and_in_no_window() {
+        let mut ledger = Ledger::default();
+        let window = ("a".to_owned(), 3);
+        ledger.added.insert((12, 5), Row { window: window.clone(), amount: -4 });
+        ledger.windows.insert(window.clone(), Sum { events: 2, credits: 9, debits: -4 });
+        let mut letters = Letters(HashMap::from([(((12, 5), true), 1), (((0, 5), true), 1)]));
+        let late = letters.take_late_for_units(&ledger);
+        assert_eq!(late, BTreeSet::from([(12, 5)]));
+        assert_eq!(without(&ledger, &late)[&window], Sum { events: 1, credits: 9, debits: 0 });
+        assert_eq!(letters.judge(&BTreeSet::from([((0, 5), true)])), (1, Amiss::default()));
+        assert_eq!(letters.judge(&BTreeSet::new()).1, Amiss { unexpected: 1, ..Amiss::default() });
     }
 
     #[test]

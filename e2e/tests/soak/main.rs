@@ -12,6 +12,7 @@
 //! | `SOAK_KEEP` | none | a folder into which logs are copied |
 
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
+#![expect(clippy::print_stderr, reason = "what happens meanwhile is told beside the one object of JSON")]
 
 mod bed;
 mod deck;
@@ -67,7 +68,7 @@ async fn soak(settings: &Settings) -> bool {
     nemesis.rage(&mut bed, &traffic, started + settings.length).await;
     nemesis.rest(&mut bed, &traffic).await;
     let transfers = traffic.end().await;
-    let ledger = Ledger::read(&bed.kafka);
+    let ledger = Ledger::read(&bed.kafka, bed::PARTITIONS);
     let (rows, windows) = (ledger.copied(), ledger.windows.len() as u64);
     let complete = Instant::now();
     while (copies.rows() < rows || sums.rows() < windows) && complete.elapsed() < QUIET {

@@ -43,7 +43,7 @@ pub fn more(watch: &Watch, rows: u64) {
 /// Ends the traffic, and waits until all that must come of it has come; what is missing then is lost.
 pub async fn ledger(kafka: &Kafka, traffic: Traffic, copies: &Watch, sums: Option<&Watch>) -> Ledger {
     traffic.end().await;
-    let ledger = Ledger::read(kafka);
+    let ledger = Ledger::read(kafka, PARTITIONS);
     let windows = ledger.windows.len() as u64;
     let is_complete = || copies.rows() >= ledger.copied() && sums.is_none_or(|sums| sums.rows() >= windows);
     let started = Instant::now();
