@@ -49,14 +49,23 @@ const BAD: Metric = counter(
     "Records that could not become rows, by class: Decode, Schema, Evaluation, Late, Rejected.",
     &["pipeline", "source", "class"],
 );
+const LAG: Metric = Metric {
+    name: "thalweg_source_lag_records",
+    help: "Records between what all units have and the ends of the splits that this process reads; absent where an end is \
+           not known.",
+    labels: SOURCE,
+    kind: Kind::Gauge,
+};
+const LAG_SECONDS: Metric = Metric {
+    name: "thalweg_source_lag_seconds",
+    help: "Age of the oldest record that some unit does not have, of the splits that this process reads; absent where it \
+           is not known.",
+    labels: SOURCE,
+    kind: Kind::Gauge,
+};
 const OUT: Metric = counter("thalweg_stage_rows_total", "Rows emitted.", STAGE);
 const DEAD: Metric = counter("thalweg_stage_dead_letters_total", "Dead letters written.", STAGE);
 const COMMITS: Metric = counter("thalweg_stage_commits_total", "Commits of units.", STAGE);
-const BEHIND: Metric = counter(
-    "thalweg_stage_late_groups_total",
-    "Groups of rows that came behind windows which had closed without them (an idle log, a new file).",
-    STAGE,
-);
 const WATERMARK: Metric = Metric {
     name: "thalweg_stage_watermark_seconds",
     help: "Event time up to which rows are complete, in seconds since 1970; absent until it is known, and once all \
@@ -67,7 +76,7 @@ const WATERMARK: Metric = Metric {
 
 /// Every metric.
 #[cfg(test)]
-pub const ALL: [Metric; 8] = [ROWS, LATE, BAD, OUT, DEAD, COMMITS, BEHIND, WATERMARK];
+pub const ALL: [Metric; 9] = [ROWS, LATE, BAD, LAG, LAG_SECONDS, OUT, DEAD, COMMITS, WATERMARK];
 
 const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
     Metric { name, help, labels, kind: Kind::Counter }
@@ -100,13 +109,19 @@ impl Collector for Counted {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let (rows, late, bad) = (ROWS.counters(), LATE.counters(), BAD.counters());
-        let (out, dead, commits, behind) = (OUT.counters(), DEAD.counters(), COMMITS.counters(), BEHIND.counters());
-        let watermark = WATERMARK.gauges();
+        let (out, dead, commits) = (OUT.counters(), DEAD.counters(), COMMITS.counters());
+        let (watermark, lag, lag_seconds) = (WATERMARK.gauges(), LAG.gauges(), LAG_SECONDS.gauges());
         for pipeline in &(self.pipelines)() {
             for source in &pipeline.counters.sources {
                 let labels = [pipeline.name.as_str(), source.name.as_str()];
                 rows.with_label_values(&labels).inc_by(source.rows.get());
                 late.with_label_values(&labels).inc_by(source.late.get());
+                if let Some(found) = source.lag() {
+                    lag.with_label_values(&labels).set(found.records as f64);
+                    if let Some(seconds) = found.seconds {
+                        lag_seconds.with_label_values(&labels).set(seconds);
+                    }
+                }
                 for class in BadCounters::CLASSES {
                     let labels = [labels[0], labels[1], class_name(class)];
                     bad.with_label_values(&labels).inc_by(source.bad.of(class).get());
@@ -118,14 +133,14 @@ impl Collector for Counted {
                 out.with_label_values(&labels).inc_by(stage.rows_out.get());
                 dead.with_label_values(&labels).inc_by(stage.dead_letters.get());
                 commits.with_label_values(&labels).inc_by(stage.commits.get());
-                behind.with_label_values(&labels).inc_by(stage.late.get());
                 if !matches!(stage.watermark(), Watermark::UNKNOWN | Watermark::END) {
                     watermark.with_label_values(&labels).set(stage.watermark().0 as f64 / 1e3);
                 }
             }
         }
-        let counters = [rows, late, bad, out, dead, commits, behind].into_iter().flat_map(|counter| counter.collect());
-        counters.chain(watermark.collect()).filter(|family| !family.get_metric().is_empty()).collect()
+        let counters = [rows, late, bad, out, dead, commits].into_iter().flat_map(|counter| counter.collect());
+        let gauges = [watermark, lag, lag_seconds].into_iter().flat_map(|gauge| gauge.collect());
+        counters.chain(gauges).filter(|family| !family.get_metric().is_empty()).collect()
     }
 }
 

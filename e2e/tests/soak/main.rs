@@ -24,7 +24,6 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use thalweg_e2e::bank::commits::{self, quantile};
 use thalweg_e2e::bank::{COPIES, Ledger, SUMS, Traffic, Watch, judge};
-use thalweg_e2e::wait_for;
 
 use bed::Bed;
 use nemesis::Nemesis;
@@ -44,12 +43,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Waits until both pipelines have written something.
+///
+/// # Panics
+/// They do not; says what everybody said.
+fn wait_for_output(bed: &Bed, copies: &Watch, sums: &Watch) {
+    let started = Instant::now();
+    while copies.rows() == 0 || sums.rows() == 0 {
+        let rows = (copies.rows(), sums.rows());
+        assert!(started.elapsed() < START, "{rows:?} rows of output within {START:?}\n{}", bed.fleet.said());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Whether everything was as it should be.
 async fn soak(settings: &Settings) -> bool {
     let mut bed = Bed::start(settings).await;
     let traffic = Traffic::start(&bed.kafka, bed::PARTITIONS, settings.rows_per_second);
     let (copies, sums) = (Watch::of(&bed.kafka, COPIES), Watch::of(&bed.kafka, SUMS));
-    wait_for("output", START, || (copies.rows() > 0 && sums.rows() > 0).then_some(()));
+    wait_for_output(&bed, &copies, &sums);
     let started = Instant::now();
     let mut nemesis = Nemesis::new(settings);
     nemesis.rage(&mut bed, &traffic, started + settings.length).await;

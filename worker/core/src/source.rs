@@ -21,6 +21,15 @@ pub struct Split {
     pub size: Option<u64>,
 }
 
+/// Where a log begins and ends at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBounds {
+    /// The first position that is kept and wanted.
+    pub start: Position,
+    /// Behind the last record that readers get.
+    pub end: Position,
+}
+
 /// One `StreamSource` of a plan.
 #[async_trait]
 pub trait Source: Send + Sync {
@@ -39,6 +48,15 @@ pub trait Source: Send + Sync {
     /// A position as people and dead letters name it.
     fn show(&self, position: Position) -> String {
         position.to_string()
+    }
+
+    /// Where a split begins and ends now; `None` where that is not known.
+    ///
+    /// # Errors
+    /// Nobody answered.
+    async fn bounds(&self, split: &SplitId) -> Result<Option<LogBounds>> {
+        let _ = split;
+        Ok(None)
     }
 
     /// Opens a split so that the first chunk starts at `from`, or at the first record after it.

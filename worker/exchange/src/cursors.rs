@@ -146,6 +146,11 @@ impl<S: Ord + Clone> Cursors<S> {
         self.subscribers.iter().filter(|(_, subscriber)| is_served(subscriber)).map(|(id, _)| id.clone()).collect()
     }
 
+    /// The least position that some subscriber was sent up to.
+    pub fn least(&self) -> Option<Position> {
+        self.subscribers.values().map(|subscriber| subscriber.accepted.next).min()
+    }
+
     /// What a subscriber was sent up to.
     pub fn sent(&self, id: &S) -> Option<LogProgress> {
         self.subscribers.get(id).map(|subscriber| subscriber.accepted)

@@ -182,6 +182,8 @@ mod tests {
     use thalweg_core::log::{LogId, SplitId};
     use thalweg_core::unit::{Incarnation, StageId};
 
+    use thalweg_core::time::Watermark;
+
     use super::*;
 
     const ATTEMPT: Attempt = Attempt { epoch: Epoch(2), count: 1 };
@@ -192,7 +194,7 @@ mod tests {
     }
 
     fn stamp() -> Stamp {
-        Stamp { plan: "4f1c".into(), layout: 3, incarnation: Incarnation(1) }
+        Stamp { plan: "4f1c".into(), layout: 3, incarnation: Incarnation(1), closed: Watermark::UNKNOWN }
     }
 
     fn batch(numbers: Vec<i64>) -> RecordBatch {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_core::log::LogId;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
+use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, Incarnation, RunId, UnitId};
 
 /// Version of the messages. Workers of one pipeline run one image but for a rollout; others are refused.
@@ -35,7 +36,7 @@ pub struct Attempt {
     pub count: u64,
 }
 
-/// What rows were made by. A unit takes no range of another plan or layout.
+/// What rows are made by. A unit takes no range of another plan or layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stamp {
@@ -45,6 +46,15 @@ pub struct Stamp {
     pub layout: u32,
     /// The incarnation of the unit's stage.
     pub incarnation: Incarnation,
+    /// The unit has closed its windows up to here: the log's rows of these are late, and become dead letters.
+    pub closed: Watermark,
+}
+
+impl Stamp {
+    /// Whether rows can be made by this where one is made for `other`: only the windows that units have closed differ.
+    pub fn fits(&self, other: &Self) -> bool {
+        (&self.plan, self.layout, self.incarnation) == (&other.plan, other.layout, other.incarnation)
+    }
 }
 
 /// A message between workers.

@@ -30,6 +30,11 @@ pub trait RangeSource: Send + Sync {
     /// `DataLoss` where the log no longer holds the position.
     async fn open(&self, from: LogProgress, cuts: Vec<LogProgress>) -> Result<Box<dyn RangeReader>>;
 
+    /// Every subscriber was sent what is before `least`.
+    fn served(&self, least: Position) {
+        let _ = least;
+    }
+
     /// A subscriber has made durable what it has read before `next`.
     fn committed(&self, subscription: &Subscription, next: Position) {
         let _ = (subscription, next);
@@ -255,6 +260,9 @@ impl LogServer {
                 self.open.push(Open { reader, at: after.next });
                 for subscription in served {
                     self.send(subscription, from.next, after, Some(&mut *range));
+                }
+                if let Some(least) = self.cursors.least() {
+                    self.source.served(least);
                 }
             }
             Err(error) => self.refuse_all(which, from, &error),

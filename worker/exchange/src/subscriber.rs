@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thalweg_core::position::Position;
 use thalweg_core::progress::{LogProgress, Offer, offer};
+use thalweg_core::time::Watermark;
 
 use crate::message::{Attempt, Refusal, Stamp};
 use crate::pauses::Pauses;
@@ -99,6 +100,13 @@ impl Subscriber {
         OnRefusal::FindReader(self.pauses.failed())
     }
 
+    /// The range that came last has rows of windows that the unit has closed: it is not taken after all. The next
+    /// subscription starts before it, and says up to where windows are closed.
+    pub fn take_back(&mut self, before: LogProgress, closed: Watermark) {
+        (self.accepted, self.stamp.closed) = (before, closed);
+        self.attempt.count += 1;
+    }
+
     /// The next subscription: what answers earlier ones counts no more.
     pub fn subscribe_again(&mut self) -> Attempt {
         self.attempt.count += 1;
@@ -114,7 +122,12 @@ mod tests {
     use super::*;
 
     fn stamp(plan: u8) -> Stamp {
-        Stamp { plan: format!("plan-{plan}").into(), layout: 1, incarnation: Incarnation(1) }
+        Stamp {
+            plan: format!("plan-{plan}").into(),
+            layout: 1,
+            incarnation: Incarnation(1),
+            closed: Watermark::UNKNOWN,
+        }
     }
 
     fn attempt(count: u64) -> Attempt {

@@ -61,9 +61,6 @@ pub struct StageSummary {
     pub commit_seconds: f64,
     /// The most that the windows of all units held, in bytes.
     pub state_bytes: u64,
-    /// Groups of rows that came behind windows which had closed without them (an idle log, a new file): they are not in
-    /// the result.
-    pub late_groups: u64,
 }
 
 impl Summary {
@@ -94,7 +91,6 @@ impl Summary {
             commits: stage.commits.get(),
             commit_seconds: stage.commit_micros.get() as f64 / 1e6,
             state_bytes: stage.state.peak(),
-            late_groups: stage.late.get(),
         });
         Self {
             pipeline: pipeline.to_owned(),
@@ -115,14 +111,8 @@ impl Summary {
         let bad: Vec<_> = self.sources.iter().flat_map(|source| &source.bad).map(|(k, v)| format!("{v} {k}")).collect();
         let bad = if bad.is_empty() { "0 bad".to_owned() } else { bad.join(", ") };
         let rate = rows as f64 / self.seconds.max(1e-3);
-        let behind: u64 = self.stages.iter().map(|stage| stage.late_groups).sum();
-        let behind = if behind == 0 {
-            String::new()
-        } else {
-            format!(" · {} groups behind closed windows", HumanCount(behind))
-        };
         format!(
-            "{}: {} in {:.1} s · {} rows in ({} rows/s) · {} rows out · {bad} · {} late{behind}",
+            "{}: {} in {:.1} s · {} rows in ({} rows/s) · {} rows out · {bad} · {} late",
             self.pipeline,
             self.outcome.to_lowercase(),
             self.seconds,
@@ -156,15 +146,6 @@ mod tests {
         let counters = Counters::new(vec![], stages.into());
         let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
         assert!(summary.to_text().contains("23 rows out"), "{}", summary.to_text());
-    }
-
-    #[test]
-    fn what_came_behind_closed_windows_is_told() {
-        let stages = [None, Some("a")].map(|sink| StageCounters::of(sink.map(str::to_owned)));
-        stages.iter().for_each(|stage| stage.late.add(2));
-        let counters = Counters::new(vec![], stages.into());
-        let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
-        assert!(summary.to_text().ends_with("0 late · 4 groups behind closed windows"), "{}", summary.to_text());
     }
 
     #[test]

@@ -99,13 +99,9 @@ impl Board {
         self.now().held.is_empty()
     }
 
-    /// It reads these splits, by source.
-    pub fn reads(&self, splits: Vec<(String, SplitId)>) {
-        let report = |(source, split): (String, SplitId)| {
-            let split = ids::SplitId(split.as_str().to_owned());
-            SplitReport { source, split, ..SplitReport::default() }
-        };
-        self.now().splits = splits.into_iter().map(report).collect();
+    /// It reads these splits.
+    pub fn reads(&self, splits: Vec<SplitReport>) {
+        self.now().splits = splits;
     }
 
     /// It has listed the splits of a source.
@@ -285,7 +281,7 @@ mod tests {
         let board = board();
         let split = |name: &str| SplitId::new(name);
         board.lists("trips", vec![split("1"), split("0")], true);
-        board.reads(vec![("trips".to_owned(), split("1"))]);
+        board.reads(vec![SplitReport { split: ids::SplitId("1".to_owned()), ..SplitReport::default() }]);
         let report = board.report();
         let listed = report.listed.first().expect("one source");
         assert!(listed.complete && listed.splits.iter().map(|split| split.0.as_str()).eq(["1", "0"]));

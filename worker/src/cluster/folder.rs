@@ -38,6 +38,11 @@ impl PipelineFolder {
         self.0.join("plan")
     }
 
+    /// A plan that never changes, by its hash; [`PipelineFolder::plan`] leads to one of these.
+    pub fn plan_of(&self, hash: &str) -> PathBuf {
+        self.0.join(format!("plan-{hash}"))
+    }
+
     /// The slots.
     pub fn leases(&self) -> Objects<Lease> {
         Objects::within(self.0.join("slots"))

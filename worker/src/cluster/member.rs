@@ -2,11 +2,14 @@
 //! says.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::unit::{StageId, UnitId};
+use thalweg_crds::ids;
+use thalweg_crds::report::SplitReport;
 use thalweg_exchange::hub::Served;
 use thalweg_exchange::port::ReleaseRequest;
 use thalweg_sql::stages::StageOutput;
@@ -19,8 +22,11 @@ use tracing::Instrument;
 use super::keeper::{Keeper, Shared};
 use super::view::View;
 use crate::runtime::counters::Counters;
+use crate::runtime::lag::{Rates, SplitFigures};
 use crate::runtime::{Failures, Node, Result, RunError, split_log};
 
+/// How often it is looked how far behind splits are.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a source that may grow is asked for new splits.
 const DISCOVERY: Duration = Duration::from_secs(5);
 
@@ -93,6 +99,19 @@ impl Member {
         self.shared.node.job.counters.clone()
     }
 
+    /// Looks how far behind the splits are that it reads, now and then.
+    pub fn look(&self) -> impl Future<Output = Infallible> + use<> {
+        let Shared { node, board, .. } = self.shared.clone();
+        async move {
+            let mut rates = Rates::default();
+            loop {
+                let figures = node.figures(&mut rates).await;
+                board.reads(figures.into_iter().map(|figures| report(&node, figures)).collect());
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
     /// Whether it holds no unit any more.
     pub fn is_empty(&self) -> bool {
         self.shared.board.holds_none()
@@ -156,11 +175,6 @@ impl Member {
             let node = &self.shared.node;
             self.reading.entry(log).or_insert_with(|| node.read(source, number, &split));
         }
-        let read = self.reading.keys().filter_map(|log| match log {
-            LogId::Split { source, split } => Some((source.to_string(), split.clone())),
-            LogId::Outbox(_) => None,
-        });
-        self.shared.board.reads(read.collect());
     }
 
     fn keep(&mut self, unit: UnitId) {
@@ -184,6 +198,17 @@ impl Member {
                 let _ = request.answer.send(());
             }
         }
+    }
+}
+
+fn report(node: &Node, figures: SplitFigures) -> SplitReport {
+    SplitReport {
+        source: node.job.sources[figures.source].name.clone(),
+        split: ids::SplitId(figures.split.as_str().to_owned()),
+        end: figures.end.map(|end| ids::LogPosition(end.to_string())),
+        rate: figures.rate,
+        lag_records: figures.lag.map(|lag| lag.records),
+        lag_seconds: figures.lag.and_then(|lag| lag.seconds),
     }
 }
 

@@ -69,10 +69,11 @@ impl Part {
             () = self.end.handed_over.cancelled() => return Ok(()),
             member = self.start() => member?,
         };
-        let counters = member.counters();
+        let (counters, looking) = (member.counters(), member.look());
         tokio::select! {
             ended = self.follow(member, &mut views) => ended,
             never = give_back(&counters) => match never {},
+            never = looking => match never {},
             error = listening => Err(error),
         }
     }

@@ -1,12 +1,13 @@
 //! What a coordinator writes into a pipeline's folder: plan, slots, assignment.
 
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 use thalweg_crds::ids::Slot;
+use thalweg_operator_plan::check::Stage;
 use thalweg_operator_plan::objects::{Owner, assignment, slot_lease};
 use thalweg_operator_plan::validate::ValidatedPipeline;
 
@@ -14,6 +15,15 @@ use super::error::CoordinatorError;
 use crate::cluster::ClusterError;
 use crate::cluster::folder::{PipelineFolder, Written, failed, replace_file};
 use crate::cluster::lease::{FolderStore, Store, released, seen};
+
+/// File with the stages of a plan; not for workers.
+const STAGES: &str = "stages.json";
+
+/// The stages of a plan that was prepared in a folder once; none of another.
+pub fn stages(folder: &PipelineFolder, plan: &str) -> Vec<Stage> {
+    let noted = std::fs::read(folder.plan_of(plan).join(STAGES)).unwrap_or_default();
+    serde_json::from_slice(&noted).unwrap_or_default()
+}
 
 /// Who looks after one pipeline's folder.
 pub struct Hand {
@@ -47,10 +57,10 @@ impl Hand {
     /// The folder cannot be written.
     pub fn prepare(&self) -> Result<(), ClusterError> {
         let plan = &self.pipeline.plan;
-        let link = self.folder.plan();
-        let folder: PathBuf = link.with_file_name(format!("plan-{}", plan.hash));
+        let (link, folder) = (self.folder.plan(), self.folder.plan_of(&plan.hash));
         std::fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
         replace_file(&folder.join("resources.yaml"), plan.resources.as_bytes())?;
+        replace_file(&folder.join(STAGES), &serde_json::to_vec(&self.pipeline.stages).unwrap_or_default())?;
         replace_file(&folder.join("plan"), format!("{}\n", plan.hash).as_bytes())?;
         let beside = link.with_extension("new");
         let put = || {
@@ -61,6 +71,11 @@ impl Hand {
             std::fs::rename(&beside, &link)
         };
         put().map_err(|error| failed(&link, &error))
+    }
+
+    /// The stages of a plan that was prepared here once; none of another.
+    pub fn stages(&self, plan: &str) -> Vec<Stage> {
+        stages(&self.folder, plan)
     }
 
     /// Whether a person has paused the pipeline, here or in its manifest.

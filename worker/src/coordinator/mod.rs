@@ -75,8 +75,7 @@ pub async fn run(
 async fn look(hand: &Hand, eyes: &mut Eyes) -> Result<(), CoordinatorError> {
     let (known, leases) = (hand.assignment()?, hand.leases()?);
     let assignment = known.as_ref().map(|known| known.spec.clone());
-    let runs_this = assignment.as_ref().is_some_and(|assignment| assignment.plan == hand.pipeline().plan.hash);
-    let stages = if runs_this { hand.pipeline().stages.clone() } else { Vec::new() };
+    let stages = assignment.as_ref().map(|assignment| hand.stages(&assignment.plan)).unwrap_or_default();
     let observed = Observed { assignment, stages, ..eyes.observe(&leases).await };
     let planned = plan(hand.pipeline(), &observed);
     hand.make_slots(planned.slots, leases.len()).await?;

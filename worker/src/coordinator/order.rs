@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use thalweg_core::unit::SPLITS_PER_INPUT;
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 use thalweg_crds::ids::{Slot, SplitId, UnitId};
+use thalweg_operator_plan::check::{Stage, StageKind};
 
 use super::error::CoordinatorError;
+use super::hand::stages;
 use crate::cluster::folder::{PipelineFolder, Written, failed};
 
 /// An order.
@@ -84,7 +87,7 @@ pub async fn give(folder: &Path, namespace: &str, pipeline: &str, order: &Order)
         let spec = match order {
             Order::Pause => return Ok(mark(&folder.paused())?),
             Order::Resume => return Ok(unmark(&folder.paused())?),
-            Order::Move(which, to) => moved(&known.spec, *which, to),
+            Order::Move(which, to) => moved(&known.spec, &stages(&folder, &known.spec.plan), *which, to),
             Order::Read(source, split, to) => read_by(&known.spec, source, split, to),
         };
         let spec = spec.map_err(CoordinatorError::Order)?;
@@ -112,8 +115,9 @@ pub fn stopped(spec: AssignmentSpec) -> AssignmentSpec {
     AssignmentSpec { workers: Vec::new(), ..spec }
 }
 
-/// The assignment with units handed over: one write that names the new owner, and the one that is to let go.
-fn moved(spec: &AssignmentSpec, which: Which, to: &Slot) -> Result<AssignmentSpec, String> {
+/// The assignment with units handed over: one write that names the new owner, and the one that is to let go. A unit of a
+/// stateless stage is where its split is read; with all units go all readers.
+fn moved(spec: &AssignmentSpec, stages: &[Stage], which: Which, to: &Slot) -> Result<AssignmentSpec, String> {
     let lives = |slot: &Slot| spec.workers.iter().any(|worker| worker.slot == *slot);
     must_live(spec, to)?;
     let is_meant = |unit: UnitId| matches!(which, Which::All) || which == Which::One(unit);
@@ -126,7 +130,23 @@ fn moved(spec: &AssignmentSpec, which: Which, to: &Slot) -> Result<AssignmentSpe
         unit.previous = before.filter(lives);
         unit.epoch = unit.epoch.next();
     }
+    let one = match which {
+        Which::All => None,
+        Which::One(unit) => Some(split_of(&spec, stages, unit)),
+    };
+    let is_read_there = |index: &usize| one.is_none_or(|split| split == Some(*index));
+    let read = (0..spec.splits.len()).filter(is_read_there).collect::<Vec<_>>();
+    read.into_iter().for_each(|index| spec.splits[index].reader = Some(to.clone()));
     Ok(spec)
+}
+
+/// Where the split of a stateless unit stands among all splits; `None` for a unit of a keyed stage.
+fn split_of(spec: &AssignmentSpec, stages: &[Stage], unit: UnitId) -> Option<usize> {
+    let stage = stages.iter().find(|stage| stage.id == unit.stage && stage.kind == StageKind::Stateless)?;
+    let index = u32::try_from(unit.index).ok()?;
+    let source = stage.sources.get((index / SPLITS_PER_INPUT) as usize)?;
+    let of_source = (0..spec.splits.len()).filter(|index| spec.splits[*index].source == *source);
+    of_source.into_iter().nth((index % SPLITS_PER_INPUT) as usize)
 }
 
 /// The assignment with another reader of a split. A reader has no epoch: whoever is named reads.
@@ -184,11 +204,28 @@ mod tests {
     fn a_moved_unit_has_the_next_epoch_and_names_who_is_to_let_go() {
         let order = Order::to_move("1/0=p-1").expect("right");
         assert_eq!(order, Order::Move(Which::One(UnitId { stage: 1, index: 0 }), slot(1)));
-        let next = moved(&spec(), Which::All, &slot(1)).expect("they live");
+        let next = moved(&spec(), &[], Which::All, &slot(1)).expect("they live");
         let units: Vec<_> =
             next.units.iter().map(|unit| (unit.owner.clone(), unit.epoch.0, unit.previous.clone())).collect();
         let expected = [(Some(slot(1)), 8, Some(slot(0))), (Some(slot(1)), 7, None), (Some(slot(1)), 8, None)];
         assert_eq!(units, expected);
+    }
+
+    #[test]
+    fn a_stateless_unit_moves_with_the_reader_of_its_split() {
+        let stage = |id, kind| Stage { id, kind, sources: vec!["events".to_owned()], fingerprint: String::new() };
+        let stages = [stage(0, StageKind::Stateless), stage(1, StageKind::Windowed)];
+        let mut before = spec();
+        before.units.push(UnitAssignment { unit: UnitId { stage: 0, index: 1 }, ..before.units[0].clone() });
+        before.splits.push(SplitAssignment { split: SplitId("4".to_owned()), ..before.splits[0].clone() });
+        let readers = |unit| {
+            let next = moved(&before, &stages, Which::One(unit), &slot(1)).expect("they live");
+            next.splits.into_iter().map(|split| split.reader).collect::<Vec<_>>()
+        };
+        assert_eq!(readers(UnitId { stage: 0, index: 1 }), [None, Some(slot(1))]);
+        assert_eq!(readers(UnitId { stage: 1, index: 0 }), [None, None]);
+        let all = moved(&before, &stages, Which::All, &slot(1)).expect("they live");
+        assert!(all.splits.iter().all(|split| split.reader == Some(slot(1))));
     }
 
     #[test]
@@ -202,9 +239,9 @@ mod tests {
 
     #[test]
     fn orders_that_name_nothing_are_refused_with_what_there_is() {
-        let nobody = moved(&spec(), Which::All, &slot(9)).expect_err("it is dead");
+        let nobody = moved(&spec(), &[], Which::All, &slot(9)).expect_err("it is dead");
         assert_eq!(nobody, "no worker holds slot `p-9`; those that live: p-0, p-1");
-        let nothing = moved(&spec(), Which::One(UnitId { stage: 5, index: 0 }), &slot(1)).expect_err("no unit");
+        let nothing = moved(&spec(), &[], Which::One(UnitId { stage: 5, index: 0 }), &slot(1)).expect_err("no unit");
         assert_eq!(nothing, "there is no such unit; the first of 3 is 1/0");
         assert!(Order::to_move("1-0=p-1").expect_err("wrong").contains("STAGE/INDEX"));
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use thalweg_core::decode::{BadClass, BadRecord, Decoded, Decoder, Rows as RowPlaces};
 use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, RawChunk};
+use thalweg_core::time::Watermark;
 use thalweg_sql::transform::Transform;
 use thalweg_sql::window::{Folder, Partial, WindowedAggregate};
 
@@ -23,6 +24,9 @@ pub struct ReadPlan {
     pub keep_late: bool,
     /// One for each input of a stage that reads this source.
     pub routes: Vec<Route>,
+    /// Whether units may close windows that a split still has rows of: it was idle, or appeared later. Then chunks are kept
+    /// until they are served.
+    pub may_be_closed: bool,
 }
 
 /// What one input of a stage wants of a chunk.
@@ -62,6 +66,12 @@ pub struct Opened {
     own_max: Option<i64>,
 }
 
+/// A chunk that is kept until it is served, for units that have closed windows of it.
+pub struct Kept {
+    opened: Opened,
+    before: Option<i64>,
+}
+
 /// A chunk, done.
 pub struct Processed {
     /// Rows that were decoded.
@@ -70,6 +80,8 @@ pub struct Processed {
     pub bad: Vec<BadRecord>,
     /// By route.
     pub routes: Vec<RouteRows>,
+    /// Itself, where [`ReadPlan::may_be_closed`] says so.
+    pub kept: Option<Kept>,
 }
 
 /// What a route makes of a chunk.
@@ -125,18 +137,14 @@ impl Opened {
         let before = if before.scope == self.chunk.piece.watermark_scope { before.max } else { None };
         let routes =
             plan.routes.iter().map(|route| self.route(plan, route, log, before)).collect::<Result<_, String>>()?;
-        Ok(Processed { rows: self.decoded.batch.num_rows(), bad: self.decoded.bad, routes })
+        let (rows, bad) = (self.decoded.batch.num_rows(), self.decoded.bad.clone());
+        let kept = plan.may_be_closed.then_some(Kept { opened: self, before });
+        Ok(Processed { rows, bad, routes, kept })
     }
 
     fn route(&self, plan: &ReadPlan, route: &Route, log: u32, before: Option<i64>) -> Result<RouteRows, String> {
         let mut out = RouteRows::default();
-        let rows = self.decoded.batch.num_rows() as u64;
-        let places = || UInt64Array::from_iter_values((0..rows).map(|row| self.place(row as usize)));
-        let input = route.assemble(&self.decoded.batch, log, places)?;
-        let (input, kept) = match self.late_rows(plan, route, before) {
-            Some(late) => self.set_aside(plan, &late, input, &mut out)?,
-            None => (input, None),
-        };
+        let (input, kept) = self.in_time(plan, route, log, before, &mut out)?;
         let transformed = route.transform.apply(&input);
         for (row, message) in &transformed.failed {
             let row = kept.as_ref().map_or(*row as usize, |kept| kept.value(*row as usize) as usize);
@@ -147,6 +155,24 @@ impl Opened {
             Some((windows, key_groups)) => out.partials = fold(windows, *key_groups, &transformed.batch)?,
         }
         Ok(out)
+    }
+
+    /// What a route takes of the rows that are not late, and which rows these are where some are.
+    fn in_time(
+        &self,
+        plan: &ReadPlan,
+        route: &Route,
+        log: u32,
+        before: Option<i64>,
+        out: &mut RouteRows,
+    ) -> Result<(RecordBatch, Option<UInt32Array>), String> {
+        let rows = self.decoded.batch.num_rows() as u64;
+        let places = || UInt64Array::from_iter_values((0..rows).map(|row| self.place(row as usize)));
+        let input = route.assemble(&self.decoded.batch, log, places)?;
+        match self.late_rows(plan, route, before) {
+            Some(late) => self.set_aside(plan, &late, input, out),
+            None => Ok((input, None)),
+        }
     }
 
     fn late_rows(&self, plan: &ReadPlan, route: &Route, before: Option<i64>) -> Option<BooleanArray> {
@@ -164,14 +190,16 @@ impl Opened {
         out.late = late.true_count();
         let late_rows = (0..late.len()).filter(|&row| late.value(row));
         if plan.keep_late {
-            out.bad.extend(late_rows.map(|row| {
-                self.bad_row(plan, row, BadClass::Late, "its windows had closed when it was read".to_owned())
-            }));
+            out.bad.extend(late_rows.map(|row| self.late_row(plan, row)));
         }
         let keep = not(late).map_err(|error| error.to_string())?;
         let kept = (0..keep.len() as u32).filter(|&row| keep.value(row as usize)).collect();
         let input = filter_record_batch(&input, &keep).map_err(|error| error.to_string())?;
         Ok((input, Some(kept)))
+    }
+
+    fn late_row(&self, plan: &ReadPlan, row: usize) -> BadRecord {
+        self.bad_row(plan, row, BadClass::Late, "its windows had closed when it was read".to_owned())
     }
 
     fn bad_row(&self, plan: &ReadPlan, row: usize, class: BadClass, message: String) -> BadRecord {
@@ -223,6 +251,62 @@ impl Opened {
         };
         raw.slice(..raw.len().min(BadRecord::MAX_RAW))
     }
+}
+
+impl Kept {
+    /// What one unit gets of the chunk that has closed windows up to `closed`: its rows of these are late.
+    ///
+    /// # Errors
+    /// The plan is wrong.
+    pub fn behind(
+        &self,
+        plan: &ReadPlan,
+        route: &Route,
+        (log, unit): (u32, u32),
+        closed: Watermark,
+    ) -> Result<RouteRows, String> {
+        let Some((windows, key_groups)) = &route.windows else { return Ok(RouteRows::default()) };
+        let (input, kept) = self.opened.in_time(plan, route, log, self.before, &mut RouteRows::default())?;
+        let mut late = Vec::with_capacity(input.num_rows());
+        let is_late = |rows: &RecordBatch| {
+            let groups = windows.groups(rows, *key_groups)?;
+            let Some(closed) = windows.closed(rows, closed)? else { return Ok(vec![false; rows.num_rows()]) };
+            Ok(groups.iter().enumerate().map(|(row, group)| *group == unit && closed.value(row)).collect())
+        };
+        judge(&route.transform, &input, &is_late, &mut late)?;
+        let late = BooleanArray::from(late);
+        let source = |row: usize| kept.as_ref().map_or(row, |kept| kept.value(row) as usize);
+        let late_rows = (0..late.len()).filter(|&row| late.value(row)).map(source);
+        let bad = match plan.keep_late {
+            true => late_rows.map(|row| self.opened.late_row(plan, row)).collect(),
+            false => Vec::new(),
+        };
+        let rest = not(&late).and_then(|keep| filter_record_batch(&input, &keep)).map_err(|error| error.to_string())?;
+        let partials = fold(windows, *key_groups, &route.transform.apply(&rest).batch)?;
+        Ok(RouteRows { batch: None, partials, late: late.true_count(), bad })
+    }
+}
+
+/// Judges the rows of a transform's input by those that it makes of them. It does not say which rows it leaves out: where
+/// it leaves out some, halves are judged by themselves.
+fn judge(
+    transform: &Transform,
+    input: &RecordBatch,
+    of_output: &impl Fn(&RecordBatch) -> Result<Vec<bool>, String>,
+    judged: &mut Vec<bool>,
+) -> Result<(), String> {
+    let rows = input.num_rows();
+    let said = of_output(&transform.apply(input).batch)?;
+    if said.len() == rows {
+        judged.extend(said);
+    } else if !said.contains(&true) {
+        judged.extend(std::iter::repeat_n(false, rows));
+    } else {
+        let half = rows / 2;
+        judge(transform, &input.slice(0, half), of_output, judged)?;
+        judge(transform, &input.slice(half, rows - half), of_output, judged)?;
+    }
+    Ok(())
 }
 
 /// A row of a source that has no bytes of its own to show: its columns as one line of JSON.

@@ -9,6 +9,8 @@ use thalweg_core::decode::BadClass;
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, UnitId};
 
+use super::lag::Lag;
+
 /// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -64,6 +66,30 @@ pub struct SourceCounters {
     pub bad: BadCounters,
     /// Splits that stand at their log's end or have ended.
     pub splits: Counter,
+    /// See [`SourceCounters::lag`].
+    pub lag: Mutex<Option<Lag>>,
+}
+
+impl SourceCounters {
+    /// How far units are behind the ends of the splits that are read here: all records, and the oldest one's age; `None`
+    /// where a split does not know.
+    pub fn lag(&self) -> Option<Lag> {
+        *self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the lags of all splits that are read here.
+    pub fn set_lag(&self, splits: impl Iterator<Item = Option<Lag>>) {
+        let sum = |all: Option<Lag>, one: Lag| match all {
+            None => Some(one),
+            Some(all) => {
+                let seconds = all.seconds.zip(one.seconds).map(|(all, one)| all.max(one));
+                Some(Lag { records: all.records + one.records, seconds })
+            }
+        };
+        let known = splits.collect::<Option<Vec<_>>>();
+        let lag = known.and_then(|splits| splits.into_iter().fold(None, sum));
+        *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = lag;
+    }
 }
 
 /// Bad records by class.
@@ -107,9 +133,6 @@ pub struct StageCounters {
     pub commit_micros: Counter,
     /// Bytes that windows hold.
     pub state: Held,
-    /// Groups of rows that a unit found late after their window had closed (possible only after idleness or a new
-    /// split).
-    pub late: Counter,
     watermark: AtomicI64,
 }
 
@@ -122,7 +145,6 @@ impl Default for StageCounters {
             commits: Counter::default(),
             commit_micros: Counter::default(),
             state: Held::default(),
-            late: Counter::default(),
             watermark: AtomicI64::new(Watermark::UNKNOWN.0),
         }
     }

@@ -42,11 +42,14 @@ pub fn read_plan(job: &Job, source: &JobSource, readers: &[ReadBy]) -> Result<Re
         let column = schema.index_of(&watermark.column).ok()?;
         Some((column, watermark.delay_ms))
     });
+    let routes = readers.iter().map(route).collect::<Result<Vec<_>>>()?;
+    let has_windows = routes.iter().any(|route| route.windows.is_some());
     Ok(ReadPlan {
         decoder: source.decoder.clone(),
         watermark,
         keep_late: source.keep_late,
-        routes: readers.iter().map(route).collect::<Result<_>>()?,
+        routes,
+        may_be_closed: has_windows && (source.idle_after.is_some() || source.source.grows()),
     })
 }
 

@@ -8,6 +8,7 @@ use thalweg_core::error::{Error, ErrorKind};
 use thalweg_core::log::LogId;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
+use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, UnitId};
 use thalweg_exchange::hub::{Hub, Line, Request};
 use thalweg_exchange::message::{Attempt, Message, Range as Sent, Refusal, Stamp, Subscription};
@@ -123,6 +124,7 @@ impl Inbox {
 
     fn range(&mut self, sent: Sent) -> Option<Range> {
         let read = self.logs.get_mut(&sent.subscription)?;
+        let before = read.subscriber.accepted();
         match read.subscriber.on_range(sent.attempt, &sent.stamp, sent.from, sent.after) {
             OnRange::Drop => None,
             OnRange::SubscribeAgain => {
@@ -137,8 +139,25 @@ impl Inbox {
                     _ => {}
                 }
                 let Sent { after, rows, dead_letters, awaited, .. } = sent;
-                Some(Range { log: read.key, after, rows, dead_letters, is_awaited: awaited })
+                Some(Range { log: read.key, before, after, rows, dead_letters, is_awaited: awaited })
             }
+        }
+    }
+
+    /// A range has rows of windows that the unit has closed up to `closed`: it was not taken after all, and comes again
+    /// with these rows as dead letters.
+    ///
+    /// # Errors
+    /// An outbox, whose rows are never late, has such rows.
+    pub fn take_back(&mut self, range: &Range, closed: Watermark) -> Result<()> {
+        let found = self.logs.iter_mut().find(|(_, read)| read.key == range.log);
+        match found {
+            Some((subscription, read)) if matches!(subscription.log, LogId::Split { .. }) => {
+                read.subscriber.take_back(range.before, closed);
+                read.line = Some(request(&self.hub, &self.sender, subscription, read));
+                Ok(())
+            }
+            _ => Err(RunError::Internal(format!("unit {} got rows of windows that it has closed", self.unit))),
         }
     }
 

@@ -19,6 +19,8 @@ pub struct LogKey {
 pub struct Range {
     /// Which log.
     pub log: LogKey,
+    /// The log before it.
+    pub before: LogProgress,
     /// The log after it.
     pub after: LogProgress,
     /// The rows, in the shape that the stage takes.

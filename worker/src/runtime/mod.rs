@@ -17,6 +17,7 @@ pub mod error;
 mod failures;
 mod graph;
 mod inbox;
+pub mod lag;
 pub mod layout;
 mod logs;
 pub mod lookup;
@@ -32,6 +33,7 @@ mod unit;
 mod windowed;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +62,9 @@ pub use node::{Node, split_log, unit_span};
 use ownership::Ownership;
 pub use quiet::give_back;
 pub use unit::Done;
+
+/// How often a process looks how far behind it is.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A pipeline with everything that it touches.
 pub struct Job {
@@ -169,10 +174,11 @@ async fn start_keyed(node: &Arc<Node>, stop: &CancellationToken) -> Result<JoinS
 impl Running {
     /// Waits for its end; then everything is committed.
     pub async fn end(mut self) -> Result<()> {
-        let job = self.node.job.clone();
+        let (node, job) = (self.node.clone(), self.node.job.clone());
         tokio::select! {
             ended = self.join_all() => ended?,
             never = give_back(&job.counters) => match never {},
+            never = look(&node) => match never {},
         }
         for sink in job.sinks.values().chain(&job.dead_letters) {
             sink.finish().await?;
@@ -195,6 +201,15 @@ impl Running {
                 },
             }
         }
+    }
+}
+
+/// Looks how far behind the ends of splits it is, now and then.
+async fn look(node: &Node) -> Infallible {
+    let mut rates = lag::Rates::default();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        node.figures(&mut rates).await;
     }
 }
 

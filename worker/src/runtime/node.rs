@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use futures::future::join_all;
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::sink::{Capability, Sink, WriterId};
+use thalweg_core::time::Watermark;
 use thalweg_core::unit::UnitId;
 use thalweg_exchange::hub::{Hub, Served};
 use thalweg_exchange::message::Stamp;
@@ -19,6 +21,7 @@ use super::error::{Result, RunError};
 use super::failures::Failures;
 use super::graph::{input_from, read_plan, readers_of, route};
 use super::inbox::Inbox;
+use super::lag::{Gauges, Rates, SplitFigures};
 use super::logs::{Inputs, Listing};
 use super::message::LogKey;
 use super::outbox::{Outbox, ServedOutbox};
@@ -43,6 +46,7 @@ pub struct Node {
     permits: Arc<Semaphore>,
     failures: Failures,
     sources: Vec<SourceNode>,
+    gauges: Gauges,
 }
 
 /// What the readers of one source share.
@@ -82,9 +86,14 @@ impl Node {
             Ok(SourceNode { listing: watch::Sender::default(), plan, readers, turns })
         });
         let sources = sources.collect::<Result<_>>()?;
-        let stamp = Stamp { plan: job.plan_hash.clone(), layout: LAYOUT_VERSION, incarnation: job.incarnation };
+        let stamp = Stamp {
+            plan: job.plan_hash.clone(),
+            layout: LAYOUT_VERSION,
+            incarnation: job.incarnation,
+            closed: Watermark::UNKNOWN,
+        };
         let permits = Arc::new(Semaphore::new(CHUNKS_PER_THREAD * job.parallelism));
-        Ok(Self { job, hub, stamp, permits, failures, sources })
+        Ok(Self { job, hub, stamp, permits, failures, sources, gauges: Gauges::default() })
     }
 
     /// The splits of a source that are known.
@@ -140,8 +149,31 @@ impl Node {
             counters: self.job.counters.clone(),
             failures: self.failures.clone(),
             counted: Mutex::default(),
+            gauge: Arc::default(),
         };
+        self.gauges.add(source.0, split.clone(), &log.gauge);
         self.hub.serve(split_log(&source.1.name, split), Arc::new(ServedSplit(Arc::new(log))))
+    }
+
+    /// What is known now of the splits that are read here. The pipeline's counters are told, too.
+    pub async fn figures(&self, rates: &mut Rates) -> Vec<SplitFigures> {
+        let read = self.gauges.all();
+        let figures = read.iter().map(|(gauged, gauge)| {
+            let rate = rates.of(gauged, gauge, self.job.clock.monotonic());
+            async move {
+                let source = &self.job.sources[gauged.source].source;
+                // Where nobody answers nothing is known; reading says so.
+                let bounds = source.bounds(&gauged.split).await.ok().flatten();
+                let lag = bounds.map(|bounds| gauge.lag(bounds, self.job.clock.wall_millis()));
+                let (source, split) = (gauged.source, gauged.split.clone());
+                SplitFigures { source, split, end: bounds.map(|bounds| bounds.end), lag, rate }
+            }
+        });
+        let figures = join_all(figures.collect::<Vec<_>>()).await;
+        for (source, counters) in self.job.counters.sources.iter().enumerate() {
+            counters.set_lag(figures.iter().filter(|figures| figures.source == source).map(|figures| figures.lag));
+        }
+        figures
     }
 
     /// Acquires a unit: its store, what an earlier owner left, and its writers. It reads from where that owner was.

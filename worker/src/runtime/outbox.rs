@@ -226,7 +226,7 @@ pub struct ServedOutbox(pub Arc<Outbox>);
 #[async_trait]
 impl RangeSource for ServedOutbox {
     fn serves(&self, stamp: &Stamp) -> bool {
-        *stamp == self.0.stamp
+        stamp.fits(&self.0.stamp)
     }
 
     async fn open(&self, from: LogProgress, _cuts: Vec<LogProgress>) -> CoreResult<Box<dyn RangeReader>> {

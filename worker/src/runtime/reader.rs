@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
-use thalweg_core::source::{RawChunk, Read};
+use thalweg_core::source::{Payload, RawChunk, Read};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -73,6 +73,7 @@ impl Reader {
             turn.begin(self.log.turns.as_ref()).await;
             let item = match reader.read(cuts.peek().map(|cut| cut.next)).await? {
                 Read::Chunk(chunk) => {
+                    self.log.gauge.read(chunk.to, oldest(&chunk));
                     let Ok(permit) = self.log.permits.clone().acquire_owned().await else { return Ok(()) };
                     at = chunk.to;
                     let (working, after) = self.work_on(chunk, before, permit, reader.progress());
@@ -83,7 +84,10 @@ impl Reader {
                     };
                     Item::Chunk(working)
                 }
-                Read::CaughtUp => Item::CaughtUp,
+                Read::CaughtUp => {
+                    self.log.gauge.caught_up(self.log.clock.wall_millis());
+                    Item::CaughtUp
+                }
                 Read::End => Item::End,
             };
             let (caught_up, ended) = (matches!(item, Item::CaughtUp), matches!(item, Item::End));
@@ -121,6 +125,14 @@ impl Reader {
             Ok((opened.process(&plan, log, before)?, max))
         });
         (Working { to, follows_piece, job, read, _permit: permit }, after)
+    }
+}
+
+/// The time of a chunk's first record, where its log has one.
+fn oldest(chunk: &RawChunk) -> Option<i64> {
+    match &chunk.payload {
+        Payload::Records(records) => records.timestamps.first().copied(),
+        Payload::Text(_) | Payload::Columns(_) => None,
     }
 }
 

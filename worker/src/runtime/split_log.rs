@@ -20,11 +20,12 @@ use thalweg_exchange::serve::{RangeReader, RangeSource, ReadRange};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::chunk::{Processed, ReadPlan, RouteRows};
+use super::chunk::{Kept, Processed, ReadPlan, RouteRows};
 use super::counters::{Counters, SourceCounters};
 use super::dead_letter;
 use super::error::{Result, RunError};
 use super::failures::Failures;
+use super::lag::SplitGauge;
 use super::reader::{Item, Reader, Working};
 
 /// An input of a stage that a source is read by.
@@ -74,6 +75,8 @@ pub struct SplitLog {
     pub failures: Failures,
     /// What was counted: up to here, whoever reads it.
     pub counted: Mutex<Option<Position>>,
+    /// How far its units are.
+    pub gauge: Arc<SplitGauge>,
 }
 
 impl SplitLog {
@@ -116,7 +119,11 @@ pub struct ServedSplit(pub Arc<SplitLog>);
 #[async_trait]
 impl RangeSource for ServedSplit {
     fn serves(&self, stamp: &Stamp) -> bool {
-        *stamp == self.0.stamp
+        stamp.fits(&self.0.stamp)
+    }
+
+    fn served(&self, least: Position) {
+        self.0.gauge.served(least);
     }
 
     async fn open(&self, from: LogProgress, cuts: Vec<LogProgress>) -> CoreResult<Box<dyn RangeReader>> {
@@ -195,7 +202,7 @@ impl SplitRanges {
 
     /// A range without rows: idleness, or the end.
     fn mark(&self) -> SplitRange {
-        SplitRange { log: self.log.clone(), after: self.progress, routes: Vec::new() }
+        SplitRange { log: self.log.clone(), known: self.progress, after: self.progress, routes: Vec::new(), kept: None }
     }
 
     async fn chunk(&mut self, working: Working) -> Result<SplitRange> {
@@ -204,6 +211,7 @@ impl SplitRanges {
         let (processed, max) = done.map_err(|message| RunError::Plan { stage: 0, message })?;
         let behind = |(_, delay_ms): (usize, i64)| Watermark::behind(max.max, delay_ms);
         let follows = follows_piece.then_some(self.log.plan.watermark).flatten();
+        let known = self.progress;
         self.progress = LogProgress {
             next: to,
             watermark: follows.map_or(Watermark::UNKNOWN, behind),
@@ -214,13 +222,14 @@ impl SplitRanges {
         if self.log.is_new(to) {
             self.log.source_counters().read.add(read.saturating_sub(self.read));
             self.log.count(&processed);
+            self.log.gauge.rows(processed.rows as u64);
         }
         self.read = self.read.max(read);
-        self.judged(processed).await
+        self.judged(known, processed).await
     }
 
     /// Bad records of the source itself belong to the first route.
-    async fn judged(&self, processed: Processed) -> Result<SplitRange> {
+    async fn judged(&self, known: LogProgress, processed: Processed) -> Result<SplitRange> {
         let mut bad = processed.bad;
         let mut routes = Vec::new();
         for mut rows in processed.routes {
@@ -228,15 +237,19 @@ impl SplitRanges {
             rows.bad = self.log.judge(std::mem::take(&mut bad)).await?;
             routes.push(rows);
         }
-        Ok(SplitRange { log: self.log.clone(), after: self.progress, routes })
+        let kept = processed.kept;
+        Ok(SplitRange { log: self.log.clone(), known, after: self.progress, routes, kept })
     }
 }
 
 /// A range of a split, with what each unit gets of it.
 struct SplitRange {
     log: Arc<SplitLog>,
+    /// The log before it.
+    known: LogProgress,
     after: LogProgress,
     routes: Vec<RouteRows>,
+    kept: Option<Kept>,
 }
 
 impl ReadRange for SplitRange {
@@ -244,31 +257,60 @@ impl ReadRange for SplitRange {
         self.after
     }
 
-    fn part(&mut self, subscription: &Subscription, _stamp: &Stamp) -> (Option<Rows>, Option<RecordBatch>) {
+    fn part(&mut self, subscription: &Subscription, stamp: &Stamp) -> (Option<Rows>, Option<RecordBatch>) {
         let is_it = |by: &ReadBy| (by.stage, by.input) == (subscription.unit.stage, subscription.input);
-        let Some((by, rows)) = self.log.readers.iter().zip(&mut self.routes).find(|(by, _)| is_it(by)) else {
+        let Some(route) = self.log.readers.iter().position(is_it).filter(|route| *route < self.routes.len()) else {
             return (None, None);
         };
+        if let Some(kept) = self.kept.as_ref().filter(|_| stamp.closed > self.known.watermark) {
+            return self.behind(kept, route, subscription.unit.index, stamp.closed);
+        }
+        let (by, rows) = (self.log.readers[route], &mut self.routes[route]);
         // A stateless stage has one unit a split, whatever its number.
         let index = if rows.partials.is_empty() { 0 } else { subscription.unit.index };
         let part = match rows.partials.get_mut(index as usize).and_then(Option::take) {
             Some(partial) => Some(Rows::Folded(partial.batch)),
             None => rows.batch.take().map(Rows::Plain),
         };
-        (part, self.log.dead_letters(&rows.bad, index, by.units))
+        let dead = self.routes[route].bad.iter().filter(|record| self.log.is_home(record, index, by.units));
+        (part, self.log.dead_letters(&dead.collect::<Vec<_>>()))
+    }
+}
+
+impl SplitRange {
+    /// The part of a unit that has closed windows which the log may have rows of.
+    fn behind(&self, kept: &Kept, route: usize, unit: u32, closed: Watermark) -> (Option<Rows>, Option<RecordBatch>) {
+        let (log, by) = (&self.log, self.log.readers[route]);
+        let mut rows = match kept.behind(&log.plan, &log.plan.routes[route], (log.number, unit), closed) {
+            Ok(rows) => rows,
+            Err(message) => {
+                log.failures.tell(RunError::Plan { stage: by.stage.0, message });
+                return (None, None);
+            }
+        };
+        let counters = log.source_counters();
+        counters.late.add(rows.late as u64);
+        counters.bad.of(BadClass::Late).add(rows.bad.len() as u64);
+        let part = rows.partials.get_mut(unit as usize).and_then(Option::take);
+        let mine = self.routes[route].bad.iter().filter(|record| log.is_home(record, unit, by.units));
+        // A unit that has closed their windows has its own late rows, wherever others are at home.
+        let dead: Vec<_> = mine.chain(&rows.bad).collect();
+        (part.map(|part| Rows::Folded(part.batch)), log.dead_letters(&dead))
     }
 }
 
 impl SplitLog {
-    /// The dead letters that belong to one of so many units.
-    fn dead_letters(&self, dead: &[BadRecord], index: u32, units: u32) -> Option<RecordBatch> {
-        let is_mine = |record: &&BadRecord| home(self.number, record.position) % u64::from(units) == u64::from(index);
-        let mine: Vec<_> = dead.iter().filter(is_mine).collect();
+    /// Whether a dead letter belongs to a unit, one of so many.
+    fn is_home(&self, record: &BadRecord, unit: u32, units: u32) -> bool {
+        home(self.number, record.position) % u64::from(units) == u64::from(unit)
+    }
+
+    fn dead_letters(&self, mine: &[&BadRecord]) -> Option<RecordBatch> {
         if mine.is_empty() {
             return None;
         }
         let place = |position| self.source.show(position);
-        match dead_letter::to_batch(&self.source_counters().name, self.split.as_str(), &mine, place) {
+        match dead_letter::to_batch(&self.source_counters().name, self.split.as_str(), mine, place) {
             Ok(batch) => Some(batch),
             Err(error) => {
                 self.failures.tell(RunError::Internal(error.to_string()));
@@ -356,6 +398,7 @@ mod tests {
                 watermark: None,
                 keep_late: false,
                 routes: Vec::new(),
+                may_be_closed: false,
             }),
             readers: vec![ReadBy { stage: StageId(0), input: 0, units: 2 }],
             stamp: stamp.clone(),
@@ -368,13 +411,14 @@ mod tests {
             counters: Arc::new(Counters::new(vec![SourceCounters::default()], Vec::new())),
             failures: Failures::new().0,
             counted: Mutex::default(),
+            gauge: Arc::default(),
         }
     }
 
     /// One unit may have committed that a log is idle when all are killed, and another not yet.
     #[tokio::test]
     async fn a_log_that_is_idle_for_one_subscriber_becomes_idle_for_the_others_too() {
-        let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1) };
+        let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN };
         let hub = Hub::new(RunId("run".to_owned()), Arc::new(SystemClock::new()), Duration::MAX);
         let id = LogId::Split { source: "quiet".into(), split: SplitId::new("quiet") };
         let _served = hub.serve(id.clone(), Arc::new(ServedSplit(Arc::new(log(&stamp)))));

@@ -236,7 +236,14 @@ mod tests {
         let numbers = Int64Array::from_iter_values((from..to).map(|number| number as i64));
         let rows = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).expect("a batch");
         let after = LogProgress { next: Position::at(to), watermark: Watermark(0), ..LogProgress::START };
-        Range { log: LOG, after, rows: Some(Rows::Plain(rows)), dead_letters: None, is_awaited: false }
+        Range {
+            log: LOG,
+            before: LogProgress::START,
+            after,
+            rows: Some(Rows::Plain(rows)),
+            dead_letters: None,
+            is_awaited: false,
+        }
     }
 
     /// One life of the unit, which takes some ranges and, unless it is killed, ends in peace. Gives where it began.
@@ -250,7 +257,7 @@ mod tests {
         ledger.add_log(LOG, "log".to_owned(), accepted);
         let counters = Arc::new(Counters::new(Vec::new(), vec![StageCounters::default()]));
         let clock: SharedClock = Arc::new(SystemClock::new());
-        let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1) };
+        let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN };
         let hub = Hub::new(run, clock.clone(), Duration::MAX);
         let context = UnitContext {
             id: unit,

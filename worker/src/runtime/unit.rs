@@ -174,6 +174,13 @@ impl Ledger {
         Ok(())
     }
 
+    /// A log that was idle has rows.
+    pub fn awaken(&mut self, key: LogKey) {
+        if let Some(log) = self.logs.get_mut(&key) {
+            log.progress.idle = false;
+        }
+    }
+
     /// Whether it has all of its logs to their ends.
     pub fn has_ended(&self) -> bool {
         self.logs.values().all(|log| log.progress.has_ended())

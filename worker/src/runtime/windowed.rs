@@ -188,16 +188,21 @@ impl WindowedUnit {
     }
 
     fn take(&mut self, range: Range) -> Result<()> {
+        let partial = range.rows.clone().map(|rows| self.partial(rows)).transpose()?;
+        if let Some(partial) = &partial {
+            if self.state.touches_closed(partial).map_err(|message| self.failed(message))? {
+                // Until it comes again the log holds the watermark, so that no further window closes before it.
+                self.ledger.awaken(range.log);
+                return self.context.inbox.take_back(&range, self.ledger.record.closing);
+            }
+            self.state.merge(partial).map_err(|message| self.failed(message))?;
+            self.dirty = true;
+        }
         self.ledger.take(range.log, range.after)?;
         self.is_awaited |= range.is_awaited;
         if range.after.idle {
             // Now, not with the next commit: by then others may be idle too, and the watermark would hold.
             self.ledger.record.closing = self.ledger.watermark();
-        }
-        if let Some(rows) = range.rows {
-            let merged = self.state.merge(&self.partial(rows)?).map_err(|message| self.failed(message))?;
-            stage_counters(&self.context.counters, self.context.id).late.add(merged.late_groups as u64);
-            self.dirty = true;
         }
         self.dead_letters.extend(range.dead_letters);
         stage_counters(&self.context.counters, self.context.id).set_watermark(self.ledger.watermark());

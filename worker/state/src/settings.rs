@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use slatedb::BlockCachePolicy;
 use slatedb::config::{
     CompactionWorkerOptions, CompactorOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions,
     GarbageCollectorScheduleOptions, Settings, SizeTieredCompactionSchedulerOptions,
@@ -30,9 +31,10 @@ pub const COMMIT_DEADLINE: Duration = Duration::from_secs(60);
 /// compaction; at a commit a second and a poll a second, 256 are over four minutes of compaction standing still.
 const L0_MAX_SSTS: usize = 256;
 
-/// How often compaction looks for work, and how often finished work is taken over. The default of 5 s lets tens of
-/// small tables pile up, and a scan reads each of them.
-const COMPACTION_POLL: Duration = Duration::from_secs(1);
+/// How often compaction looks for work, and how often finished work is taken over. Each look lists and reads manifests, for
+/// every unit: two each second were a third of what state costs. The longer, the more small tables pile up, and a scan
+/// reads each of them.
+const COMPACTION_POLL: Duration = Duration::from_secs(3);
 
 /// Tables of one compaction: at a commit a second, a merge each eight seconds; after a burst, up to 64 at once. The
 /// default (4 to 8) merges twice as often, and cannot follow more than eight commits a poll.
@@ -117,6 +119,11 @@ fn garbage_collection(medium: Medium) -> GarbageCollectorOptions {
         object_store_max_retries: Some(REQUEST_RETRIES),
         ..Default::default()
     }
+}
+
+/// What is written is not kept to be read: a unit reads its store once, after a restart.
+pub(crate) fn block_cache_policy() -> BlockCachePolicy {
+    BlockCachePolicy::default().with_flush_targets(&[]).with_compaction_output_targets(&[])
 }
 
 /// One cache of blocks, indexes and filters for all stores of a process.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::error::from_slate;
 use crate::root::StateRoot;
-use crate::settings::{COMMIT_DEADLINE, unit_settings};
+use crate::settings::{COMMIT_DEADLINE, block_cache_policy, unit_settings};
 
 /// Bytes that a scan asks for at once.
 const SCAN_READ_AHEAD_BYTES: usize = 256 << 10;
@@ -41,6 +41,7 @@ impl SlateStore {
         let opening = Db::builder(path.clone(), root.objects().clone())
             .with_settings(unit_settings(medium, budget_bytes))
             .with_db_cache(cache, cache_id)
+            .with_block_cache_policy(block_cache_policy())
             .build();
         let db = timeout(COMMIT_DEADLINE, opening)
             .await

@@ -89,13 +89,24 @@ fn counted(place: &Workplace) -> BTreeMap<i64, u64> {
 
 /// Waits until so many ids from `begin` on were counted, while a file stays busy: where all are idle, time stands still.
 fn wait_while_busy(place: &Workplace, child: &mut Child, file: &str, last: &str, begin: i64, count: usize) {
+    let ids = || counted(place).range(begin..).count();
+    busy_until(place, child, (file, last), count, ids);
+}
+
+fn busy_until(
+    place: &Workplace,
+    child: &mut Child,
+    (file, last): (&str, &str),
+    count: usize,
+    found: impl Fn() -> usize,
+) {
     let (started, mut written) = (Instant::now(), Duration::ZERO);
-    while counted(place).range(begin..).count() < count {
+    while found() < count {
         if started.elapsed() >= written {
             append(place, file, last);
             written += Duration::from_millis(50);
         }
-        assert!(started.elapsed() < LIMIT, "{} of {count} ids", counted(place).range(begin..).count());
+        assert!(started.elapsed() < LIMIT, "{} of {count} ids", found());
         assert_eq!(child.try_wait().expect("a child"), None, "it ended by itself");
         std::thread::yield_now();
     }
@@ -174,6 +185,53 @@ fn files_that_are_quiet_hold_no_window_open() {
     wait_while_busy(&place, &mut child, "data/quiet.json", &line(-2, 3 * HOUR_MS), begin, 500);
     stop(child);
     assert!(counted(&place).range(0..).all(|(_, count)| *count == 1));
+}
+
+/// The ids of dead letters, each as often as it is there.
+fn late_ids(place: &Workplace) -> Vec<i64> {
+    let mut ids = Vec::new();
+    for (row, times) in rows_in(&place.path("late")).into_values().flatten() {
+        let row: Value = serde_json::from_str(&row).expect("JSON");
+        assert_eq!(row["class"], "Late");
+        let raw: Value = serde_json::from_str(row["raw"].as_str().expect("text")).expect("the record");
+        ids.extend(std::iter::repeat_n(raw["id"].as_i64().expect("an id"), times));
+    }
+    ids.sort_unstable();
+    ids
+}
+
+/// Whole windows were closed while a file was quiet, and before another one appeared: what comes of them is late, row by row.
+#[test]
+fn rows_of_windows_that_closed_without_them_become_dead_letters() {
+    let place = Workplace::new();
+    let dead = "---\napiVersion: thalweg.dev/v1alpha1\nkind: StreamSink\nmetadata: { name: late }\nspec:\n  \
+                files: { url: late, roll: { every: 100ms } }\n";
+    let watermark = "column: at, delay: 0s, idleAfter: 200ms, late: DeadLetter";
+    // Ids that the statement leaves out are late nowhere.
+    let sql = COUNTS.replace(" GROUP", " WHERE MOD(id, 3) <> 0 GROUP");
+    let text = manifests(watermark, &sql).replace("  state: {", "  deadLetter: { sink: late }\n  state: {");
+    place.write("watched.yaml", &format!("{text}{dead}"));
+    let mut clicks = Clicks { next: 0 };
+    clicks.append(&place, "data/quiet.json", 1_000);
+    let mut child = place.start(&WORDS);
+    wait_while_busy(&place, &mut child, "data/busy.json", &line(-1, 9 * HOUR_MS), 0, 666);
+    let late: String = (2_000..2_300).map(|id| line(id, 500 + id % 7)).collect();
+    append(&place, "data/quiet.json", &late);
+    append(&place, "data/new.json", &late.replace("\"id\":2", "\"id\":3"));
+    let on_time: String = (5_000..5_300).map(|id| line(id, 20 * HOUR_MS)).collect();
+    append(&place, "data/new.json", &on_time);
+    append(&place, "data/quiet.json", &line(-1, 21 * HOUR_MS));
+    append(&place, "data/new.json", &line(-1, 21 * HOUR_MS));
+    let expected = (2_000..2_300).chain(3_000..3_300).filter(|id| id % 3 != 0).collect::<Vec<_>>();
+    // Nobody must be ahead of the new file before it is found.
+    let busy = line(-1, 9 * HOUR_MS);
+    busy_until(&place, &mut child, ("data/busy.json", &busy), expected.len(), || late_ids(&place).len());
+    wait_while_busy(&place, &mut child, "data/busy.json", &line(-1, 22 * HOUR_MS), 5_000, 200);
+    stop(child);
+    assert_eq!(late_ids(&place), expected);
+    let counts = counted(&place);
+    assert!((0..1_000).chain(5_000..5_300).all(|id| counts.get(&id) == (id % 3 != 0).then_some(&1)));
+    assert!(expected.iter().all(|id| !counts.contains_key(id)), "they are in no window");
 }
 
 /// Rows of windows that were closed are late, though most of such a window was not given out yet.

@@ -11,7 +11,7 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
-use thalweg_core::source::{Piece, Source, Split, SplitReader};
+use thalweg_core::source::{LogBounds, Piece, Source, Split, SplitReader};
 use tokio::sync::Mutex;
 
 use super::client::{Bounds, ClientError, Cluster, KrafkaCluster, Topic};
@@ -135,13 +135,22 @@ impl KafkaSource {
         }
     }
 
+    /// The topic, and where a partition starts. Who reads it may have heard of it from another worker, which lists.
     async fn opened(&self, partition: u32) -> Result<(Topic, u64)> {
-        let known = self.known.lock().await;
-        let start = known.starts.as_ref().and_then(|starts| starts.of.get(&partition).copied());
-        known.topic.zip(start).ok_or_else(|| {
+        if let Some(opened) = self.known(partition).await {
+            return Ok(opened);
+        }
+        self.splits().await?;
+        self.known(partition).await.ok_or_else(|| {
             let what = format!("opening partition {partition} of `{}`", self.shared.config.topic);
             Error::internal(what, "it was not listed")
         })
+    }
+
+    async fn known(&self, partition: u32) -> Option<(Topic, u64)> {
+        let known = self.known.lock().await;
+        let start = known.starts.as_ref()?.of.get(&partition).copied();
+        known.topic.zip(start)
     }
 }
 
@@ -200,6 +209,16 @@ impl Source for KafkaSource {
         self.shared.check(partition, next, bounds)?;
         let piece = Piece { name: config.topic.clone(), watermark_scope: 0, is_last_scope: true };
         Ok(Box::new(KafkaReader::new(Arc::clone(&self.shared), topic.id, partition, next, piece)))
+    }
+
+    async fn bounds(&self, split: &SplitId) -> Result<Option<LogBounds>> {
+        let partition = partition_of(split)?;
+        let (topic, start) = self.opened(partition).await?;
+        let name = &self.shared.config.topic;
+        let bounds = self.shared.cluster().await?.bounds(name, partition).await;
+        let bounds = bounds.map_err(|error| told(&format!("finding the end of `{name}`"), &error))?;
+        let at = |offset| Position::within(entry_of(topic.id), offset);
+        Ok(Some(LogBounds { start: at(start.max(bounds.start)), end: at(bounds.stable_end) }))
     }
 
     async fn describe(&self, split: &SplitId, position: Position, column: Option<usize>) -> String {

@@ -186,7 +186,7 @@ fn run_of(index: u32, epoch: Epoch) -> RunId {
 }
 
 pub fn stamp(plan: &str) -> Stamp {
-    Stamp { plan: plan.into(), layout: 1, incarnation: Incarnation(1) }
+    Stamp { plan: plan.into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN }
 }
 
 /// A worker that serves numbers until it is dropped.

@@ -74,7 +74,7 @@ pub(crate) fn split(batch: &RecordBatch, keys: &[ArrayRef], key_groups: u32) -> 
         parts[0] = Some(batch.clone());
         return Ok(parts);
     }
-    let groups: Vec<u32> = hashes(keys)?.into_iter().map(|hash| group_of(hash, key_groups)).collect();
+    let groups = groups(keys, batch.num_rows(), key_groups)?;
     let (order, bounds) = counting_sort(&groups, count);
     // One gather for all groups; each part is a slice of it.
     let sorted = take_record_batch(batch, &order)?;
@@ -83,6 +83,17 @@ pub(crate) fn split(batch: &RecordBatch, keys: &[ArrayRef], key_groups: u32) -> 
         *part = (from < to).then(|| sorted.slice(from, to - from));
     }
     Ok(parts)
+}
+
+/// The key group of each row.
+///
+/// # Errors
+/// As [`split`].
+pub(crate) fn groups(keys: &[ArrayRef], rows: usize, key_groups: u32) -> Result<Vec<u32>> {
+    if keys.is_empty() {
+        return Ok(vec![0; rows]);
+    }
+    Ok(hashes(keys)?.into_iter().map(|hash| group_of(hash, key_groups)).collect())
 }
 
 /// The key group of a hash.

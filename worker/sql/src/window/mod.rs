@@ -111,9 +111,17 @@ impl WindowedAggregate {
         late::late(&self.window, event_times, max_before, delay_ms)
     }
 
+    /// The key group of each row in the layout of `input_schema`.
+    ///
+    /// # Errors
+    /// As [`WindowedAggregate::split`].
+    pub fn groups(&self, rows: &RecordBatch, key_groups: u32) -> Result<Vec<u32>, String> {
+        let keys = rows.columns().get(..self.key_count).unwrap_or_default();
+        key_group::groups(keys, rows.num_rows(), key_groups).map_err(|error| error.to_string())
+    }
+
     /// Which rows, in the layout of `input_schema`, belong to panes that a unit has closed at its watermark; `None` where
-    /// none does. For a range that was refused as a partial and comes again as rows: these are late, the others are
-    /// folded.
+    /// none does. For a range of which the unit has refused a partial: these rows are late, the others are folded.
     ///
     /// # Errors
     /// The plan is wrong.

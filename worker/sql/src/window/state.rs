@@ -12,6 +12,7 @@ use super::closing::{CHUNK_GROUPS, Closing, Cursors, evaluate, from_sortable};
 use super::delta::Delta;
 use super::entries::Stored;
 use super::groups::Groups;
+use super::late::bounds;
 use super::layout::Layout;
 use super::open_sessions::OpenSessions;
 use super::pane::{Panes, spans};
@@ -194,12 +195,14 @@ impl UnitWindows {
     }
 
     fn take_unsaved(&mut self) -> Result<Option<RecordBatch>> {
-        let mut parts = std::mem::take(&mut self.unsaved);
-        if parts.len() < 2 {
-            return Ok(parts.pop());
+        let parts = std::mem::take(&mut self.unsaved);
+        if let [part] = &parts[..] {
+            return Ok(Some(self.open_part(part)?).filter(|open| open.num_rows() > 0));
         }
         let mut all = Groups::new(&self.layout)?;
-        parts.iter().try_for_each(|part| all.merge(part))?;
+        for part in parts {
+            all.merge(&self.open_part(&part)?)?;
+        }
         all.into_partial()
     }
 
@@ -260,10 +263,22 @@ impl UnitWindows {
         }
         self.merge_unsaved()?;
         let closed = self.close_raw(watermark)?;
-        let unsaved = std::mem::take(&mut self.unsaved);
-        let open = unsaved.iter().map(|batch| self.open_part(batch)).collect::<Result<Vec<_>>>()?;
-        self.unsaved = open.into_iter().filter(|batch| batch.num_rows() > 0).collect();
+        self.forget_over()?;
         Ok(closed)
+    }
+
+    /// Forgets unsaved batches of which nothing is open. The others are cut when they are saved.
+    fn forget_over(&mut self) -> Result<()> {
+        let mut open = Vec::with_capacity(self.unsaved.len());
+        for batch in std::mem::take(&mut self.unsaved) {
+            let last =
+                bounds(self.layout.ends(&batch)?.values()).map(|(_, last)| self.layout.spec().last_window_end(last));
+            if last.is_some_and(|last| last > self.emitted_until) {
+                open.push(batch);
+            }
+        }
+        self.unsaved = open;
+        Ok(())
     }
 
     /// Whether there may be a window to close. Sessions wait for the commit: what becomes of them in the store depends on
