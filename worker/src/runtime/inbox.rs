@@ -1,6 +1,7 @@
 //! A unit's subscriptions: what comes of its logs, once each and in order, whoever serves them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use thalweg_core::clock::SharedClock;
@@ -18,6 +19,8 @@ use tokio::sync::mpsc;
 use super::error::{Result, RunError};
 use super::message::{LogKey, Range};
 
+/// Inboxes that this process has had.
+static LIVES: AtomicU64 = AtomicU64::new(0);
 /// Ranges of one log that may be on their way to a unit.
 const WINDOW: u32 = 2;
 
@@ -25,6 +28,9 @@ const WINDOW: u32 = 2;
 pub struct Inbox {
     unit: UnitId,
     epoch: Epoch,
+    /// Which inbox of this process it is: a unit may be opened again at one epoch, and what its life before still says must
+    /// not be taken for what this one says.
+    life: u64,
     stamp: Stamp,
     hub: Hub,
     clock: SharedClock,
@@ -51,13 +57,14 @@ impl Inbox {
     /// Reads nothing yet. `stamp` says how rows must be made.
     pub fn new(unit: UnitId, epoch: Epoch, stamp: Stamp, hub: Hub, clock: SharedClock) -> Self {
         let (sender, messages) = mpsc::unbounded_channel();
-        Self { unit, epoch, stamp, hub, clock, sender, messages, logs: BTreeMap::new(), paused: 0 }
+        let life = LIVES.fetch_add(1, Ordering::Relaxed);
+        Self { unit, epoch, life, stamp, hub, clock, sender, messages, logs: BTreeMap::new(), paused: 0 }
     }
 
     /// Reads one more log, from where the unit is.
     pub fn add(&mut self, key: LogKey, log: LogId, accepted: LogProgress) {
         let subscription = Subscription { unit: self.unit, input: key.input, log };
-        let first = Attempt { epoch: self.epoch, count: 0 };
+        let first = Attempt { epoch: self.epoch, count: self.life << 32 };
         let subscriber = Subscriber::new(first, self.stamp.clone(), accepted);
         let committed = accepted.next;
         let mut read = Read { key, subscriber, committed, line: None, again_at: None };
