@@ -5,5 +5,4 @@ mod crashes;
 mod fake;
 mod harness;
 mod kubelet;
-mod mutations;
 mod spread;
