@@ -95,12 +95,11 @@ pub(super) fn raw_schema(grouped: &Grouped, folded: &[Folded]) -> SchemaRef {
     Arc::new(Schema::new(keys.chain(results).chain(windows).collect::<Vec<_>>()))
 }
 
+/// Expressions, one a column.
+type Columns = Vec<Arc<dyn PhysicalExpr>>;
+
 /// Keys, the result of each call and the window's columns, of what kernels give; `None` where they give just that.
-pub(super) fn results(
-    raw: &SchemaRef,
-    keys: usize,
-    folded: &[Folded],
-) -> Option<(Vec<Arc<dyn PhysicalExpr>>, Vec<Field>)> {
+pub(super) fn results(raw: &SchemaRef, keys: usize, folded: &[Folded]) -> Option<(Columns, Vec<Field>)> {
     if folded.iter().all(|call| call.exact.is_none()) {
         return None;
     }
