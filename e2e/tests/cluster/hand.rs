@@ -12,6 +12,8 @@ use thalweg_e2e::wait_for;
 pub const LIMIT: Duration = Duration::from_secs(90);
 /// The hash of the plan, which nothing computes here.
 const PLAN: &str = "by-hand";
+/// The source, by its name in SQL.
+const SOURCE: &str = "trips";
 /// Units of the keyed stage.
 const KEY_GROUPS: usize = 4;
 
@@ -110,20 +112,36 @@ impl ByHand<'_> {
         }})
     }
 
-    /// Publishes an assignment that gives every unit to one worker, or to nobody.
+    /// Publishes an assignment that gives every unit to one worker, or to nobody. The worker lists the splits of the
+    /// source, and then reads them.
     pub fn publish(&self, owner: Option<&Holder>, epoch: u64) {
+        self.assign(owner, epoch, &[]);
+        if let Some(owner) = owner {
+            let splits = wait_for("splits that are listed", LIMIT, || {
+                let listed = report(owner)?["listed"][0]["splits"].as_array()?.clone();
+                (!listed.is_empty()).then_some(listed)
+            });
+            self.assign(Some(owner), epoch, &splits);
+        }
+    }
+
+    fn assign(&self, owner: Option<&Holder>, epoch: u64, splits: &[Value]) {
+        let slot = owner.map(|owner| owner.slot.as_str());
         let units = (0..KEY_GROUPS).map(|index| {
             let unit = json!({"stage": 0, "index": index});
-            match owner {
-                Some(owner) => json!({"unit": unit, "epoch": epoch, "owner": owner.slot}),
+            match slot {
+                Some(slot) => json!({"unit": unit, "epoch": epoch, "owner": slot}),
                 None => json!({"unit": unit, "epoch": epoch}),
             }
         });
         let worker =
             |owner: &Holder| json!({"slot": owner.slot, "runId": owner.run_id, "address": "", "keyFingerprint": ""});
+        let split = |split: &Value| json!({"source": SOURCE, "split": split, "reader": slot});
         let assignment = json!({
             "apiVersion": "thalweg.dev/v1alpha1", "kind": "StreamAssignment", "metadata": {"name": self.pipeline},
             "spec": {"pipeline": self.pipeline, "plan": PLAN, "units": units.collect::<Vec<_>>(),
+                     "splits": splits.iter().map(split).collect::<Vec<_>>(),
+                     "enumerators": slot.iter().map(|slot| json!({"source": SOURCE, "slot": slot})).collect::<Vec<_>>(),
                      "workers": owner.iter().map(|owner| worker(owner)).collect::<Vec<_>>()},
         });
         self.namespace.apply(&assignment.to_string());
