@@ -1,5 +1,5 @@
 //! What we ask of a Kafka client: little, so that another library can stand behind it, and in words that leave no room
-//! for the traps of the one that does (`docs/design/0006-kafka-client.md`).
+//! for the traps of the one that does (`docs/design/0009-kafka-client.md`).
 
 mod krafka;
 mod krafka_error;
