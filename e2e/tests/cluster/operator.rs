@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use thalweg_e2e::cluster::faults::{Host, Partition, kill_container};
-use thalweg_e2e::cluster::kubectl::{Namespace, name};
+use thalweg_e2e::cluster::kubectl::{Namespace, is_ready, name};
 use thalweg_e2e::cluster::s3::S3;
 use thalweg_e2e::wait_for;
 
@@ -32,6 +32,14 @@ pub fn install() {
     // Another test may have applied a definition by hand.
     let values = ["--take-ownership", "--set", &repository, "--set", &tag, "--set", "image.pullPolicy=IfNotPresent"];
     helm(&[&place[..], &values[..]].concat());
+}
+
+/// A ready worker on another node than the operator's: what is lost with that node is not the operator too.
+pub fn worker_elsewhere(namespace: &Namespace, pipeline: &str) -> Option<Value> {
+    let pods: Value = serde_json::from_str(&namespace.succeed(&["get", "pods", "-A", "-o", "json"])).ok()?;
+    let is_operator = |pod: &&Value| pod["metadata"]["namespace"] == RELEASE;
+    let operator = pods["items"].as_array()?.iter().find(is_operator)?["spec"]["nodeName"].clone();
+    namespace.workers(pipeline).into_iter().find(|pod| is_ready(pod) && pod["spec"]["nodeName"] != operator)
 }
 
 /// The status of a condition of a pipeline.

@@ -9,7 +9,7 @@ use thalweg_e2e::cluster::s3::S3;
 use thalweg_e2e::wait_for;
 
 use crate::hand::LIMIT;
-use crate::operator::{condition, install};
+use crate::operator::{condition, install, worker_elsewhere};
 use crate::pipelines::Counts;
 
 /// The owners and epochs of all units, where each has been acquired.
@@ -73,7 +73,7 @@ fn from_one_worker_to_four_and_to_two_and_through_lost_pods_and_a_silent_node_no
     taken_over(&namespace, "spread", &before, deleted, "pod deleted");
 
     let before = wait_for("two workers", LIMIT, || owned(&namespace, "spread", 2));
-    let pod = wait_for("ready worker", LIMIT, || namespace.ready_worker("spread"));
+    let pod = wait_for("worker on another node than the operator", LIMIT, || worker_elsewhere(&namespace, "spread"));
     let node = pod["spec"]["nodeName"].as_str().and_then(|node| node.strip_prefix('n')).and_then(|n| n.parse().ok());
     let silent = Instant::now();
     let partition = Partition::of(Host::Node(node.expect("n1 or n2")));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::source::{Payload, RawChunk, Read};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::chunk::{MaxTime, Opened, Processed};
@@ -48,17 +48,25 @@ pub struct Reader {
     start: LogProgress,
     /// Where ranges must end, so that each subscriber's first range starts where it left off: ascending.
     cuts: Vec<LogProgress>,
+    /// Where the next range must end, as is known by now: there another cursor stands, and nothing is read ahead.
+    until: watch::Receiver<Option<Position>>,
     items: mpsc::Sender<Item>,
 }
 
 impl Reader {
     /// A reader from `start` on, which knows all of the log before it.
-    pub fn new(log: Arc<SplitLog>, start: LogProgress, cuts: Vec<LogProgress>, items: mpsc::Sender<Item>) -> Self {
-        Self { log, start, cuts, items }
+    pub fn new(
+        log: Arc<SplitLog>,
+        start: LogProgress,
+        cuts: Vec<LogProgress>,
+        until: watch::Receiver<Option<Position>>,
+        items: mpsc::Sender<Item>,
+    ) -> Self {
+        Self { log, start, cuts, until, items }
     }
 
     /// Reads until the log ends or nobody wants more.
-    pub async fn run(self) -> Result<()> {
+    pub async fn run(mut self) -> Result<()> {
         let mut at = self.start.next;
         let mut reader = self.log.source.open(&self.log.split, at).await?;
         let (mut turn, mut quiet) = (Turn::default(), 0);
@@ -71,7 +79,12 @@ impl Reader {
                 turn = Turn::default();
             }
             turn.begin(self.log.turns.as_ref()).await;
-            let item = match reader.read(cuts.peek().map(|cut| cut.next)).await? {
+            if self.until.wait_for(|until| until.is_none_or(|until| until > at)).await.is_err() {
+                return Ok(());
+            }
+            let until = *self.until.borrow();
+            let end = cuts.peek().map(|cut| cut.next).into_iter().chain(until).min();
+            let item = match reader.read(end).await? {
                 Read::Chunk(chunk) => {
                     self.log.gauge.read(chunk.to, oldest(&chunk));
                     let Ok(permit) = self.log.permits.clone().acquire_owned().await else { return Ok(()) };

@@ -17,7 +17,7 @@ use thalweg_core::unit::StageId;
 use thalweg_crds::source::OnError;
 use thalweg_exchange::message::{Rows, Stamp, Subscription};
 use thalweg_exchange::serve::{RangeReader, RangeSource, ReadRange};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::chunk::{Kept, Processed, ReadPlan, RouteRows};
@@ -128,7 +128,8 @@ impl RangeSource for ServedSplit {
 
     async fn open(&self, from: LogProgress, cuts: Vec<LogProgress>) -> CoreResult<Box<dyn RangeReader>> {
         let (items, received) = mpsc::channel(self.0.depth);
-        let reader = Reader::new(self.0.clone(), from, cuts, items);
+        let (until, wanted) = watch::channel(None);
+        let reader = Reader::new(self.0.clone(), from, cuts, wanted, items);
         let failures = self.0.failures.clone();
         let task = tokio::spawn(async move {
             match reader.run().await {
@@ -139,6 +140,7 @@ impl RangeSource for ServedSplit {
         Ok(Box::new(SplitRanges {
             log: self.0.clone(),
             items: received,
+            until,
             _task: AbortOnDropHandle::new(task),
             // The next subscriber may not have heard that the log was idle: it is said again.
             progress: LogProgress { idle: false, ..from },
@@ -152,6 +154,8 @@ impl RangeSource for ServedSplit {
 struct SplitRanges {
     log: Arc<SplitLog>,
     items: mpsc::Receiver<Item>,
+    /// Where what is read ahead must end.
+    until: watch::Sender<Option<Position>>,
     _task: AbortOnDropHandle<()>,
     progress: LogProgress,
     caught_up_since: Option<Duration>,
@@ -160,7 +164,8 @@ struct SplitRanges {
 
 #[async_trait]
 impl RangeReader for SplitRanges {
-    async fn read(&mut self, _until: Option<Position>) -> CoreResult<Box<dyn ReadRange>> {
+    async fn read(&mut self, until: Option<Position>) -> CoreResult<Box<dyn ReadRange>> {
+        self.until.send_if_modified(|known| std::mem::replace(known, until) != until);
         match self.next().await {
             Ok(range) => Ok(Box::new(range)),
             Err(error) => self.log.failures.end(error).await,

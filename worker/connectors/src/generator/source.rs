@@ -1,6 +1,7 @@
 //! The connector: records as lines of JSON, so that they take the way that every record takes.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,6 +29,8 @@ pub struct GeneratorSource {
     rows: Arc<dyn Generate>,
     config: GeneratorConfig,
     clock: SharedClock,
+    /// When each split was first opened, and where.
+    began: Mutex<BTreeMap<u32, (Duration, u64)>>,
 }
 
 impl GeneratorSource {
@@ -42,7 +45,7 @@ impl GeneratorSource {
         if config.rows_per_second == Some(0) {
             return Err(Error::user("generator.rowsPerSecond", "found 0, expected at least 1"));
         }
-        Ok(Self { rows: generate(&config.kind, config.seed)?, config, clock })
+        Ok(Self { rows: generate(&config.kind, config.seed)?, config, clock, began: Mutex::default() })
     }
 
     fn index(&self, split: &SplitId) -> Result<u32> {
@@ -56,6 +59,13 @@ impl GeneratorSource {
         let (first, step) = (u64::from(split), u64::from(self.config.splits));
         let count = self.config.rows.map(|rows| rows.saturating_sub(first).div_ceil(step));
         Deal { rows: Arc::clone(&self.rows), first, step, count }
+    }
+
+    /// When a split was first opened, and where: it grows from then on, whoever reads it. One that comes behind what has
+    /// been made meanwhile need not wait for it.
+    fn began(&self, split: u32, row: u64) -> (Duration, u64) {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        *began.entry(split).or_insert_with(|| (self.clock.monotonic(), row))
     }
 }
 
@@ -76,12 +86,12 @@ impl Source for GeneratorSource {
             Error::data_loss(format!("generator split {split}"), format!("no record starts at position {from}"))
                 .with_hint("were the seed, the kind or the number of splits changed?")
         })?;
-        let pace = self.config.rows_per_second.map(|rate| Pace {
-            clock: Arc::clone(&self.clock),
-            rows_per_second: rate as f64 / f64::from(self.config.splits),
-            start: self.clock.monotonic(),
-            first: at.row,
+        let pace = self.config.rows_per_second.map(|rate| {
+            let (start, first) = self.began(self.index(split)?, at.row);
+            let rows_per_second = rate as f64 / f64::from(self.config.splits);
+            Ok::<_, Error>(Pace { clock: Arc::clone(&self.clock), rows_per_second, start, first })
         });
+        let pace = pace.transpose()?;
         let name = Arc::from(format!("generator/{split}"));
         let piece = Piece { name, ordinal: self.index(split)?, watermark_scope: 0, is_last_scope: true };
         Ok(Box::new(GeneratorReader { deal, at, pace, piece }))
@@ -167,7 +177,7 @@ impl Deal {
 struct Pace {
     clock: SharedClock,
     rows_per_second: f64,
-    /// When the reader was opened, and where.
+    /// When the split was opened first, and where.
     start: Duration,
     first: u64,
 }
