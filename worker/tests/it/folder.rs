@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::command::{Workplace, eventually};
 
-const ROWS: usize = 40_000;
+const ROWS: usize = 150_000;
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// Killed when dropped.
@@ -26,7 +26,7 @@ fn manifest(rows_per_second: usize) -> String {
          generator: {{ taxi: {{}}, rows: {ROWS}, rowsPerSecond: {rows_per_second} }}\n  \
          schema: [{{ name: trip_id, type: BIGINT }}]\n---\n\
          apiVersion: thalweg.dev/v1alpha1\nkind: StreamSink\nmetadata: {{ name: out }}\n\
-         spec: {{ files: {{ url: out }} }}\n---\n\
+         spec: {{ files: {{ url: out, roll: {{ every: 200ms }} }} }}\n---\n\
          apiVersion: thalweg.dev/v1alpha1\nkind: StreamPipeline\nmetadata: {{ name: p }}\nspec:\n  \
          sources: [{{ name: trips }}]\n  sinks: [{{ name: out }}]\n  \
          state: {{ commitEvery: 200ms }}\n  sql: INSERT INTO out SELECT trip_id FROM trips\n"
