@@ -69,7 +69,9 @@ fn obeyed(units: &[UnitState], next: &[UnitAssignment]) -> Vec<UnitState> {
 fn converged(mut units: Vec<UnitState>, workers: &[Worker], limit: MoveLimit) -> Option<Vec<UnitState>> {
     for _ in 0..200 {
         let next = rebalance(&units, workers, limit);
-        if units.iter().zip(&next).all(|(unit, next)| unit.published == *next) {
+        let is_done =
+            |(unit, next): (&UnitState, &UnitAssignment)| unit.published == *next && unit.progress == Progress::Owned;
+        if units.iter().zip(&next).all(is_done) {
             return Some(units);
         }
         units = obeyed(&units, &next);
