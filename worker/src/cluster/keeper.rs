@@ -23,7 +23,7 @@ use super::board::Board;
 use super::table::Table;
 use super::view::View;
 use crate::runtime::ownership::Ownership;
-use crate::runtime::{Done, Node, Result, RunError, unit_span};
+use crate::runtime::{Done, Node, Result, RunError, joined, unit_span, wait};
 
 /// How long a fresh read of the assignment may take, and how soon one that failed is tried again.
 const READ: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
@@ -126,7 +126,7 @@ impl Keeper {
                     self.tenure = Tenure::Cleared { epoch };
                 }
             }
-            () = after(limit) => {}
+            () = wait(limit) => {}
         }
         Ok(())
     }
@@ -219,13 +219,15 @@ impl Keeper {
 
     /// Commits and closes. If that fails the next owner goes on from the commit before.
     async fn hand_over(&mut self) {
-        let Some(running) = self.running.take() else { return };
-        running.stop.cancel();
-        match running.task.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(unit = %self.unit, %error, "closing a unit"),
-            Err(error) => tracing::warn!(unit = %self.unit, %error, "closing a unit"),
+        if let Err(error) = self.commit_and_close().await {
+            tracing::warn!(unit = %self.unit, %error, "closing a unit");
         }
+    }
+
+    async fn commit_and_close(&mut self) -> Result<()> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        running.stop.cancel();
+        joined(running.task.await)
     }
 
     /// Ends what runs without writing.
@@ -267,13 +269,7 @@ impl Keeper {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        let ended = match self.running.take() {
-            Some(running) => {
-                running.stop.cancel();
-                running.task.await.unwrap_or(Ok(()))
-            }
-            None => Ok(()),
-        };
+        let ended = self.commit_and_close().await;
         self.close();
         match ended {
             // Its new owner has what was committed.
@@ -291,10 +287,9 @@ enum Event {
 /// What happens to what runs; nothing, where nothing does.
 async fn event(running: &mut Option<Running>) -> Event {
     let Some(running) = running else { return std::future::pending().await };
-    let internal = |error| Err(RunError::Internal(format!("a unit stopped: {error}")));
     tokio::select! {
         () = running.completed.notified() => Event::Completed,
-        ended = &mut running.task => Event::Ended(ended.unwrap_or_else(internal)),
+        ended = &mut running.task => Event::Ended(joined(ended)),
     }
 }
 
@@ -304,11 +299,4 @@ async fn answered(asked: &mut Option<BoxFuture<'static, ()>>) {
         None => return std::future::pending().await,
     }
     *asked = None;
-}
-
-async fn after(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
-        None => std::future::pending().await,
-    }
 }

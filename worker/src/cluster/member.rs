@@ -14,7 +14,7 @@ use thalweg_exchange::hub::Served;
 use thalweg_exchange::port::ReleaseRequest;
 use thalweg_sql::stages::StageOutput;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -23,7 +23,7 @@ use super::keeper::{Keeper, Shared};
 use super::view::View;
 use crate::runtime::counters::Counters;
 use crate::runtime::lag::{Rates, SplitFigures};
-use crate::runtime::{Failures, Node, Result, RunError, split_log};
+use crate::runtime::{Failures, Node, Result, RunError, joined, split_log};
 
 /// How often it is looked how far behind splits are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -127,10 +127,7 @@ impl Member {
         while let Some(ended) = self.keepers.join_next().await {
             first = first.and(joined(ended));
         }
-        let job = &self.shared.node.job;
-        for sink in job.sinks.values().chain(&job.dead_letters) {
-            sink.finish().await?;
-        }
+        self.shared.node.finish().await?;
         first
     }
 
@@ -210,10 +207,6 @@ fn report(node: &Node, figures: SplitFigures) -> SplitReport {
         lag_records: figures.lag.map(|lag| lag.records),
         lag_seconds: figures.lag.and_then(|lag| lag.seconds),
     }
-}
-
-fn joined(ended: Result<Result<()>, JoinError>) -> Result<()> {
-    ended.map_err(|error| RunError::Internal(format!("a task stopped: {error}")))?
 }
 
 /// Lists the splits of one source, and makes room for their units in the sinks.

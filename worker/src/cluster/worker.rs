@@ -25,7 +25,7 @@ use super::slot::{Choice, Watch, renew_every};
 use super::step::{Phase, Step, after, next_step};
 use super::table::{Published, Table, newer};
 use super::view::{self, View};
-use crate::runtime::RunError;
+use crate::runtime::{RunError, wait};
 
 /// How often a worker without a slot looks for one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -177,7 +177,7 @@ impl Tenure<'_> {
                     Err(error) => said.once(&error.to_string()),
                 },
                 end = ended(&mut self.job) => self.end(end),
-                () = after_some(until) => {}
+                () = wait(until) => {}
             }
         }
     }
@@ -297,13 +297,6 @@ async fn ended(job: &mut Option<Job>) -> Result<(), RunError> {
     let Some(job) = job else { return std::future::pending().await };
     let end = (&mut job.task).await;
     end.unwrap_or_else(|error| Err(RunError::Internal(format!("the job stopped: {error}"))))
-}
-
-async fn after_some(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Says a thing once, not at each try.

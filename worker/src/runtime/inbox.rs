@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::error::{Result, RunError};
 use super::message::{LogKey, Range};
+use super::wait;
 
 /// Inboxes that this process has had.
 static LIVES: AtomicU64 = AtomicU64::new(0);
@@ -84,7 +85,7 @@ impl Inbox {
             let message = tokio::select! {
                 biased;
                 message = self.messages.recv() => message,
-                () = after(pause) => {
+                () = wait(pause) => {
                     self.subscribe_again();
                     continue;
                 }
@@ -232,11 +233,4 @@ fn request(hub: &Hub, to: &mpsc::UnboundedSender<Message>, subscription: &Subscr
         line.committed(read.committed);
     }
     line
-}
-
-async fn after(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
-        None => std::future::pending().await,
-    }
 }

@@ -175,16 +175,13 @@ async fn start_keyed(node: &Arc<Node>, stop: &CancellationToken) -> Result<JoinS
 impl Running {
     /// Waits for its end; then everything is committed.
     pub async fn end(mut self) -> Result<()> {
-        let (node, job) = (self.node.clone(), self.node.job.clone());
+        let node = self.node.clone();
         tokio::select! {
             ended = self.join_all() => ended?,
-            never = give_back(&job.counters) => match never {},
+            never = give_back(&node.job.counters) => match never {},
             never = look(&node) => match never {},
         }
-        for sink in job.sinks.values().chain(&job.dead_letters) {
-            sink.finish().await?;
-        }
-        Ok(())
+        node.finish().await
     }
 
     /// Waits until every task has ended; the first error is the result, and dropping the sets ends the others.
@@ -214,8 +211,16 @@ async fn look(node: &Node) -> Infallible {
     }
 }
 
+/// Waits so long; for ever, where there is no end to it.
+pub async fn wait(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The end of a task.
-fn joined(ended: Result<Result<()>, JoinError>) -> Result<()> {
+pub fn joined(ended: Result<Result<()>, JoinError>) -> Result<()> {
     ended.map_err(|error| RunError::Internal(format!("a task stopped: {error}")))?
 }
 

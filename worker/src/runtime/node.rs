@@ -129,6 +129,14 @@ impl Node {
         Ok(())
     }
 
+    /// Nothing more is written to any sink.
+    pub async fn finish(&self) -> Result<()> {
+        for sink in self.job.sinks.values().chain(&self.job.dead_letters) {
+            sink.finish().await?;
+        }
+        Ok(())
+    }
+
     /// Reads a split for whoever subscribes, until the guard is dropped.
     pub fn read(&self, source: usize, number: u32, split: &SplitId) -> Served {
         let (node, source) = (&self.sources[source], (source, &self.job.sources[source]));
