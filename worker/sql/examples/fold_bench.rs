@@ -24,7 +24,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thalweg_core::time::Watermark;
 use thalweg_sql::transform::Transform;
-use thalweg_sql::window::{WindowSpec, WindowedAggregate};
+use thalweg_sql::window::{Merge, WindowSpec, WindowedAggregate};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -119,7 +119,7 @@ fn run(case: &Case) -> Outcome<()> {
         let start = cpu_time()?;
         for (state, part) in states.iter_mut().zip(parts) {
             if let Some(part) = part {
-                state.merge(&part)?;
+                assert_eq!(state.merge(&part)?, Merge::Done);
             }
             state.take_delta()?;
             while let Some(closed) = state.close_raw(Watermark::behind(max, DELAY_MS + case.jitter_ms))? {
@@ -157,7 +157,7 @@ fn after_exchange(plan: &Arc<WindowedAggregate>, ranges: &[Vec<RecordBatch>]) ->
             }
         }
         for (state, folder) in states.iter_mut().zip(folders) {
-            state.merge(&folder.finish()?)?;
+            assert_eq!(state.merge(&folder.finish()?)?, Merge::Done);
             state.take_delta()?;
         }
     }

@@ -19,7 +19,7 @@ use datafusion::physical_expr::aggregate::AggregateExprBuilder;
 use datafusion::physical_expr::expressions::{col, lit};
 use thalweg_core::time::Watermark;
 use thalweg_sql::transform::Transform;
-use thalweg_sql::window::{WindowSpec, WindowedAggregate};
+use thalweg_sql::window::{Merge, WindowSpec, WindowedAggregate};
 
 const BATCH: i64 = 10_000;
 const BATCHES_A_RANGE: i64 = 10;
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         for batch in 0..BATCHES_A_RANGE {
             folder.push(&rows(&plan, (range * BATCHES_A_RANGE + batch) * BATCH)?)?;
         }
-        state.merge(&folder.finish()?)?;
+        assert_eq!(state.merge(&folder.finish()?)?, Merge::Done);
         state.take_delta()?;
     }
     report("merged", state.bytes(), start)?;

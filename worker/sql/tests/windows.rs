@@ -12,7 +12,7 @@ mod unit;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{StateEntry, WindowSpec};
+use thalweg_sql::window::{Merge, StateEntry, WindowSpec};
 
 use crate::job::{Job, Settings};
 use crate::oracle::window_ends;
@@ -119,7 +119,7 @@ fn row(time: i64) -> Row {
 }
 
 #[test]
-fn what_comes_for_a_closed_pane_is_given_back() {
+fn a_partial_with_rows_of_a_closed_pane_is_refused_whole() {
     let windows = [
         (WindowSpec::Tumble { size: 1_000, offset: 0 }, 999, 1_000),
         (WindowSpec::Hop { size: 1_000, slide: 500, offset: 0 }, 499, 1_000),
@@ -133,19 +133,13 @@ fn what_comes_for_a_closed_pane_is_given_back() {
         let mut folder = plan.folder();
         folder.push(&rows).expect("folds");
         let partial = folder.finish().expect("a partial");
+        assert_eq!(plan.state().merge(&partial).expect("merges"), Merge::Done, "{window:?}: nothing is closed yet");
         let mut state = plan.state();
-        assert!(!state.touches_closed(&partial).expect("an answer"), "{window:?}");
         assert!(state.close_raw(Watermark(1_000)).expect("closes").is_none());
-        assert!(state.touches_closed(&partial).expect("an answer"), "{window:?}");
-        let outcome = state.merge(&partial).expect("merges");
-        assert_eq!(outcome.late_groups, 1, "{window:?}");
-        assert_eq!(outcome.late.map_or(0, |late| late.batch.num_rows()), 1);
+        assert_eq!(state.merge(&partial).expect("an answer"), Merge::TouchesClosed, "{window:?}");
+        assert!(state.close_raw(Watermark::END).expect("closes").is_none(), "{window:?}: nothing of it was merged");
         let closed = plan.closed(&rows, Watermark(1_000)).expect("an answer").expect("a mask");
-        let is_session = matches!(window, WindowSpec::Session { .. });
         assert_eq!((closed.value(0), closed.value(1)), (true, false), "{window:?}");
-        let left = state.close_raw(Watermark::END).expect("closes").is_some();
-        // One millisecond apart, both rows are of one session, and the row that is not late has to come again.
-        assert_eq!(left, !is_session, "{window:?}");
     }
 }
 
@@ -167,7 +161,7 @@ fn a_pane_that_stays_open_for_thousands_of_commits_keeps_a_short_log() {
             let rows: Vec<Row> = (0..5).map(|key| Row { key, time: commit, ..row(0) }).collect();
             let mut folder = plan.folder();
             folder.push(&batch(&plan.input_schema, &rows)).expect("folds");
-            state.merge(&folder.finish().expect("a partial")).expect("merges");
+            assert_eq!(state.merge(&folder.finish().expect("a partial")), Ok(Merge::Done));
             stored.extend(state.take_delta().expect("a delta"));
             let dropped = state.take_dropped();
             stored.retain(|entry| !dropped.contains(&entry.pane));
@@ -195,7 +189,7 @@ fn what_is_over_before_the_commit_is_never_stored() {
         let mut folder = plan.folder();
         folder.push(&batch(&plan.input_schema, &[row(-500), row(500), row(1_500)])).expect("folds");
         let mut state = plan.state();
-        state.merge(&folder.finish().expect("a partial")).expect("merges");
+        assert_eq!(state.merge(&folder.finish().expect("a partial")), Ok(Merge::Done));
         assert!(state.close_early_raw(Watermark(-501)).expect("closes").is_none(), "{window:?}");
         while state.close_early_raw(Watermark(1_000)).expect("closes").is_some() {}
         let stored: usize = state.take_delta().expect("a delta").iter().map(|entry| entry.batch.num_rows()).sum();
@@ -211,7 +205,7 @@ fn a_row_at_the_very_end_of_a_session_is_of_it_even_after_a_watermark_at_that_en
     for time in [0, 10] {
         let mut folder = plan.folder();
         folder.push(&batch(&plan.input_schema, &[row(time)])).expect("folds");
-        assert_eq!(state.merge(&folder.finish().expect("a partial")).expect("merges").late_groups, 0);
+        assert_eq!(state.merge(&folder.finish().expect("a partial")).expect("merges"), Merge::Done);
         assert!(state.close_raw(Watermark(10)).expect("closes").is_none());
     }
     let closed = state.close_raw(Watermark(21)).expect("closes").expect("the session");

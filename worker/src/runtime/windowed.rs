@@ -11,7 +11,7 @@ use thalweg_core::commit::WriteSet;
 use thalweg_core::time::Watermark;
 use thalweg_exchange::hub::Served;
 use thalweg_exchange::message::Rows;
-use thalweg_sql::window::{Closed, Partial, StateEntry, WindowState};
+use thalweg_sql::window::{Closed, Merge, Partial, StateEntry, WindowState};
 
 use super::backlog::{self, Backlog};
 use super::emitter::{self, Emitter, Pending, Target};
@@ -190,12 +190,11 @@ impl WindowedUnit {
     fn take(&mut self, range: Range) -> Result<()> {
         let partial = range.rows.clone().map(|rows| self.partial(rows)).transpose()?;
         if let Some(partial) = &partial {
-            if self.state.touches_closed(partial).map_err(|message| self.failed(message))? {
+            if self.state.merge(partial).map_err(|message| self.failed(message))? == Merge::TouchesClosed {
                 // Until it comes again the log holds the watermark, so that no further window closes before it.
                 self.ledger.awaken(range.log);
                 return self.context.inbox.take_back(&range, self.ledger.record.closing);
             }
-            self.state.merge(partial).map_err(|message| self.failed(message))?;
             self.dirty = true;
         }
         self.ledger.take(range.log, range.after)?;

@@ -220,12 +220,14 @@ pub struct StateEntry {
 }
 
 /// What became of a partial.
-#[derive(Clone, Debug, Default)]
-pub struct MergeOutcome {
-    /// Groups that were left out since their pane is closed.
-    pub late_groups: usize,
-    /// These groups; whoever counts late rows has to ask the reader for the rows of this range.
-    pub late: Option<Partial>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a refused partial has to come again"]
+pub enum Merge {
+    /// All of it is in the state.
+    Done,
+    /// It holds rows of closed panes, and none of it is in the state: the range has to be asked for again as rows, so that
+    /// [`WindowedAggregate::closed`] can tell which they are.
+    TouchesClosed,
 }
 
 /// What closing gives.
@@ -252,22 +254,12 @@ impl WindowState {
         self.windows.as_mut().map_err(|error| error.clone())
     }
 
-    /// Whether a partial holds rows of closed panes: such a range has to be asked for again as rows, so that
-    /// [`WindowedAggregate::closed`] can tell which they are.
-    ///
-    /// # Errors
-    /// The partial is of another plan.
-    pub fn touches_closed(&self, partial: &Partial) -> Result<bool, String> {
-        let windows = self.windows.as_ref().map_err(|error| error.clone())?;
-        windows.touches_closed(partial).map_err(|error| error.to_string())
-    }
-
-    /// Merges a partial of this unit's key group, but for groups of panes that are closed already. A group of a session
-    /// is left out if its first row is before the watermark, so rows that are not late may be in it.
+    /// Merges a partial of this unit's key group, unless a group's pane is closed already. A group of a session counts as
+    /// such if its first row is before the watermark.
     ///
     /// # Errors
     /// An aggregate failed, or the partial is of another plan. The state is undefined afterwards.
-    pub fn merge(&mut self, partial: &Partial) -> Result<MergeOutcome, String> {
+    pub fn merge(&mut self, partial: &Partial) -> Result<Merge, String> {
         self.windows()?.merge(partial).map_err(|error| error.to_string())
     }
 

@@ -17,7 +17,7 @@ use super::layout::Layout;
 use super::open_sessions::OpenSessions;
 use super::pane::{Panes, spans};
 use super::shared::SharedPanes;
-use super::{Closed, MergeOutcome, Partial, StateEntry, WindowSpec, WindowedAggregate};
+use super::{Closed, Merge, Partial, StateEntry, WindowSpec, WindowedAggregate};
 
 /// What was committed.
 enum Main {
@@ -138,35 +138,24 @@ impl UnitWindows {
         self.stored.chunk_groups = self.chunk_groups;
     }
 
-    pub(crate) fn merge(&mut self, partial: &Partial) -> Result<MergeOutcome> {
+    pub(crate) fn merge(&mut self, partial: &Partial) -> Result<Merge> {
         self.layout.check(&partial.batch)?;
-        if partial.batch.num_rows() == 0 {
-            return Ok(MergeOutcome::default());
+        if self.touches_closed(&partial.batch)? {
+            return Ok(Merge::TouchesClosed);
         }
-        let Some(is_late) = self.late(&partial.batch)? else {
+        if partial.batch.num_rows() > 0 {
             self.delta.merge(&partial.batch)?;
-            return Ok(MergeOutcome::default());
-        };
-        let late = filter_record_batch(&partial.batch, &is_late)?;
-        self.delta.merge(&filter_record_batch(&partial.batch, &arrow::compute::not(&is_late)?)?)?;
-        Ok(MergeOutcome { late_groups: late.num_rows(), late: Some(Partial { batch: late }) })
+        }
+        Ok(Merge::Done)
     }
 
-    pub(crate) fn touches_closed(&self, partial: &Partial) -> Result<bool> {
-        self.layout.check(&partial.batch)?;
-        Ok(self.late(&partial.batch)?.is_some())
-    }
-
-    /// Groups whose pane is closed; sessions that begin before the watermark, since they hold a row from before it.
-    fn late(&self, partial: &RecordBatch) -> Result<Option<BooleanArray>> {
+    /// Whether a group's pane is closed; or a session begins before the watermark, since it holds a row from before it.
+    fn touches_closed(&self, partial: &RecordBatch) -> Result<bool> {
         let (times, least) = match self.main {
             Main::Sessions(_) => (self.layout.starts(partial)?, self.closed_until),
             _ => (self.layout.ends(partial)?, self.closed_until.saturating_add(1)),
         };
-        if self.closed_until == i64::MIN || times.values().iter().all(|time| *time >= least) {
-            return Ok(None);
-        }
-        Ok(Some(times.values().iter().map(|time| Some(*time < least)).collect()))
+        Ok(self.closed_until != i64::MIN && times.values().iter().any(|time| *time < least))
     }
 
     pub(crate) fn take_delta(&mut self) -> Result<Vec<StateEntry>> {

@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{Folder, Partial, WindowSpec, WindowedAggregate};
+use thalweg_sql::window::{Folder, Merge, Partial, WindowSpec, WindowedAggregate};
 
 use crate::oracle::{expected, late_by_definition, lines};
 use crate::table::{AGGREGATES, Keys, Row, aggregate, batch};
@@ -77,7 +77,7 @@ impl Job {
         let rows = std::mem::take(&mut self.splits[0]);
         let (partial, late, _) = self.read(&rows, None);
         let mut state = self.aggregate.state();
-        state.merge(&partial).expect("merges");
+        assert_eq!(state.merge(&partial).expect("merges"), Merge::Done);
         let mut found = Vec::new();
         while let Some(closed) = state.close_raw(Watermark::END).expect("closes") {
             found.extend(lines(&closed.batch));
