@@ -27,7 +27,7 @@ use thalweg_core::source::{Read, Source, SplitReader};
 use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Chunks of a turn.
 const TURN: usize = 16;

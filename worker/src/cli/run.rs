@@ -15,9 +15,9 @@ use super::signals::stop_on_signals;
 use super::summary::Summary;
 use super::{Exit, check, print, tell};
 use crate::job::{Found, Mounted, Roots, Settings, build, plan_manifests};
+use crate::metrics;
 use crate::runtime::counters::{Counters, Watched};
 use crate::runtime::{self, Job};
-use crate::{memory, metrics};
 
 /// Threads for files and terminals. The default of 512 lets each of them hold memory after a burst.
 const BLOCKING_THREADS: usize = 32;
@@ -56,7 +56,6 @@ pub fn runtime_of(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
         .worker_threads(threads)
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(BLOCKING_KEPT)
-        .on_thread_park(memory::on_park)
         .enable_all()
         .build()
 }

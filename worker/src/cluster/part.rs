@@ -21,7 +21,7 @@ use super::launch::Launcher;
 use super::member::Member;
 use super::table::Table;
 use super::view::View;
-use crate::runtime::{Failures, Node, Result, give_back};
+use crate::runtime::{Failures, Node, Result, unmap_when_quiet};
 
 /// How long a worker that is to end waits for others to ask for its units.
 const HANDOVER: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl Part {
         let (counters, looking) = (member.counters(), member.look());
         tokio::select! {
             ended = self.follow(member, &mut views) => ended,
-            never = give_back(&counters) => match never {},
+            never = unmap_when_quiet(&counters) => match never {},
             never = looking => match never {},
             error = listening => Err(error),
         }

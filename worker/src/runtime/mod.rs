@@ -61,7 +61,7 @@ pub use error::{Result, RunError};
 pub use failures::Failures;
 pub use node::{Node, split_log, unit_span};
 use ownership::Ownership;
-pub use quiet::give_back;
+pub use quiet::unmap_when_quiet;
 pub use unit::Done;
 
 /// How often a process looks how far behind it is.
@@ -178,7 +178,7 @@ impl Running {
         let node = self.node.clone();
         tokio::select! {
             ended = self.join_all() => ended?,
-            never = give_back(&node.job.counters) => match never {},
+            never = unmap_when_quiet(&node.job.counters) => match never {},
             never = look(&node) => match never {},
         }
         node.finish().await

@@ -1,4 +1,4 @@
-//! What a pipeline does when nothing comes for a while: it gives memory back.
+//! What a pipeline does when nothing comes for a while: it lets go of its code.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,12 +8,11 @@ use crate::memory;
 
 /// How often it is looked whether anything came.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks without anything new after which memory is given back: soon, and when threads that served files have ended and
-/// stores were compacted.
-const QUIET_LOOKS: [u32; 3] = [1, 4, 16];
+/// Looks without anything new after which that is done: soon, and when stores were compacted.
+const QUIET_LOOKS: [u32; 2] = [1, 16];
 
-/// Gives memory back after each time in which rows came.
-pub async fn give_back(counters: &Counters) -> Infallible {
+/// Unmaps code after each time in which rows came.
+pub async fn unmap_when_quiet(counters: &Counters) -> Infallible {
     let (mut seen, mut quiet) = (counters.activity(), 0);
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -21,7 +20,7 @@ pub async fn give_back(counters: &Counters) -> Infallible {
         quiet = if now == seen { u32::saturating_add(quiet, 1) } else { 0 };
         seen = now;
         if QUIET_LOOKS.contains(&quiet) {
-            memory::give_back();
+            memory::unmap_code();
         }
     }
 }
