@@ -56,7 +56,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_metric_of_the_alerts_and_the_dashboard_exists() {
+fn every_metric_of_the_alerts_and_the_dashboards_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut known = named(&read("docs/reference/metrics.md"));
@@ -64,17 +64,21 @@ fn every_metric_of_the_alerts_and_the_dashboard_exists() {
         let suffixes: &[&str] = if metric.kind == Kind::Histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
         known.extend(suffixes.iter().map(|suffix| format!("{}{suffix}", metric.name)));
     }
-    for path in ["charts/thalweg/alerts.yaml", "charts/thalweg/dashboards/thalweg.json"] {
-        let used = named(&read(path));
-        assert!(used.len() >= 7, "{path} names {used:?}");
+    let dashboards = std::fs::read_dir(root.join("charts/thalweg/dashboards")).expect("dashboards");
+    let dashboards: Vec<_> = dashboards.map(|file| file.expect("a file").path()).collect();
+    assert!(dashboards.len() >= 4, "{dashboards:?}");
+    let mut uids = BTreeSet::new();
+    for path in dashboards.iter().cloned().chain([root.join("charts/thalweg/alerts.yaml")]) {
+        let text = std::fs::read_to_string(&path).expect("text");
+        let (path, used) = (path.display(), named(&text));
+        assert!(used.len() >= 4, "{path} names {used:?}");
         let unknown: Vec<_> = used.difference(&known).collect();
         assert!(unknown.is_empty(), "{path} names what nobody counts: {unknown:?}");
+        let Ok(dashboard) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
+        assert!(uids.insert(dashboard["uid"].to_string()), "{path}: another dashboard has its uid");
+        let panels = dashboard["panels"].as_array().expect("panels");
+        let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+        assert_eq!(ids.len(), panels.len(), "{path}: each panel has a number of its own");
     }
-    let dashboard: serde_json::Value =
-        serde_json::from_str(&read("charts/thalweg/dashboards/thalweg.json")).expect("JSON");
-    let mut ids: Vec<_> =
-        dashboard["panels"].as_array().expect("panels").iter().map(|panel| panel["id"].as_u64()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), dashboard["panels"].as_array().map_or(0, Vec::len), "each panel has a number of its own");
+    assert_eq!(uids.len(), dashboards.len(), "each dashboard is JSON");
 }

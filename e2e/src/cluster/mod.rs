@@ -5,5 +5,6 @@
 
 pub mod faults;
 pub mod kubectl;
+pub mod prometheus;
 pub mod s3;
 pub mod web;

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
 
 mod hand;
+mod metrics;
 mod operator;
 mod pipelines;
 mod several;

@@ -1,0 +1,118 @@
+//! What Prometheus sees of an operator and of workers, and what Grafana and the alerts make of it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::Value;
+use thalweg_e2e::cluster::kubectl::Namespace;
+use thalweg_e2e::cluster::prometheus::{Prometheus, alerts, promtool};
+use thalweg_e2e::cluster::s3::S3;
+use thalweg_e2e::cluster::web;
+use thalweg_e2e::wait_for;
+
+use crate::hand::LIMIT;
+use crate::operator::{condition, install};
+use crate::pipelines::Counts;
+
+fn repository(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The queries of the dashboards with their panels, as Grafana sends them for everything.
+fn panels() -> Vec<(String, String)> {
+    let names = ["fleet", "pipeline", "worker", "operator"];
+    names.into_iter().flat_map(panels_of).collect()
+}
+
+fn panels_of(name: &str) -> Vec<(String, String)> {
+    let text = repository(&format!("charts/thalweg/dashboards/{name}.json"));
+    let dashboard: Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().cloned().unwrap_or_default();
+    let queries = panels.iter().flat_map(|panel| {
+        let title = format!("{name}: {}", panel["title"].as_str().unwrap_or_default());
+        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+        targets.into_iter().map(move |target| {
+            let query = target["expr"].as_str().expect("a query");
+            let query = query.replace("$__rate_interval", "10s").replace("$pipeline", ".+").replace("$pod", ".+");
+            (title.clone(), query)
+        })
+    });
+    queries.collect()
+}
+
+/// Names of metrics that a text speaks of.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    words.filter(|word| word.starts_with("thalweg_")).map(str::to_owned).collect()
+}
+
+fn check_metrics(target: &Value) {
+    let pod = &target["labels"]["pod"];
+    let url = target["scrapeUrl"].as_str().expect("an URL");
+    let address: SocketAddr =
+        url.trim_start_matches("http://").split('/').next().expect("a host").parse().expect("a host");
+    let text = web::get(address, "/metrics").expect("metrics");
+    let checked = promtool(&["check", "metrics"], &text);
+    assert!(checked.status.success(), "{pod}: {}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_alerts_has_data() {
+    let namespace = Namespace::fresh("e2e-metrics");
+    let s3 = S3::start(9_104);
+    let counts = Counts { name: "measured".to_owned(), rows: 400_000, rate: 1_500 };
+    install();
+    namespace.apply(S3::secret());
+    namespace.apply(&counts.manifests(&s3));
+    let prometheus = Prometheus::start(19_090);
+    wait_for("condition Ready", LIMIT, || condition(&namespace, "measured", "Ready").filter(|status| status == "True"));
+
+    for name in ["thalweg-operator", "measured"] {
+        wait_for(&format!("target {name}"), LIMIT, || {
+            let up = prometheus.query(&format!("up{{pod=~'{name}.*'}} == 1"));
+            (!up.is_empty()).then_some(())
+        });
+    }
+    let targets = prometheus.api("targets?state=active")["data"]["activeTargets"].clone();
+    targets.as_array().expect("targets").iter().for_each(check_metrics);
+
+    let panels = panels();
+    assert!(panels.len() > 30, "{panels:?}");
+    for (panel, query) in &panels {
+        wait_for(&format!("data of panel `{panel}`: {query}"), LIMIT, || {
+            (!prometheus.query(query).is_empty()).then_some(())
+        });
+    }
+
+    let names = prometheus.api("label/__name__/values")["data"].clone();
+    let known: BTreeSet<String> =
+        names.as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    let missing: Vec<_> = named(&repository("charts/thalweg/alerts.yaml")).difference(&known).cloned().collect();
+    assert!(missing.is_empty(), "alerts speak of metrics that nobody has: {missing:?}");
+    let groups = prometheus.api("rules")["data"]["groups"].clone();
+    let rules: Vec<Value> = groups[0]["rules"].as_array().cloned().unwrap_or_default();
+    assert!(!rules.is_empty());
+    for rule in rules {
+        assert_eq!(rule["health"], "ok", "{rule}");
+        assert_ne!(rule["state"], "firing", "nothing is amiss: {rule}");
+    }
+    println!(
+        "{} targets, {} queries of dashboards, {} metrics",
+        targets.as_array().map_or(0, Vec::len),
+        panels.len(),
+        known.len()
+    );
+    namespace.succeed(&["delete", "namespace", namespace.name(), "--wait=false"]);
+}
+
+#[test]
+fn alerts_fire_on_what_they_are_for_and_on_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tests = repository("e2e/cluster/alerts.test.yaml").replace("ALERTS", &alerts().display().to_string());
+    let file = folder.path().join("alerts.test.yaml");
+    std::fs::write(&file, tests).expect("written");
+    let tested = promtool(&["test", "rules", file.to_str().expect("UTF-8")], "");
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
+}
