@@ -8,7 +8,7 @@ use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, Like, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator};
 use regex::Regex;
 
 use super::rules::schema_of;
@@ -61,7 +61,6 @@ fn check_expr(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
         {
             return plan_err!("`{}` divides by zero", expr.human_display());
         }
-        Expr::SimilarTo(Like { pattern, .. }) => check_regex("SIMILAR TO", pattern)?,
         _ => {}
     }
     Ok(TreeNodeRecursion::Continue)

@@ -1,6 +1,7 @@
 //! Flink's spellings turned into what the planner knows; windows taken out of the text.
 
 mod calls;
+mod patterns;
 
 use std::ops::ControlFlow;
 
@@ -130,7 +131,7 @@ impl VisitorMut for Rewrite<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        match calls::rewritten(expr) {
+        match calls::rewritten(expr).or_else(|| patterns::rewritten(expr)) {
             Some(Ok(rewritten)) => *expr = rewritten,
             Some(Err(problem)) => self.problems.push(problem),
             None => {}

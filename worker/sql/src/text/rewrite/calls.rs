@@ -9,7 +9,8 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::problem::{Place, SqlProblem};
 
-type Rewritten = Option<Result<Expr, SqlProblem>>;
+/// An expression in place of another, or why there is none.
+pub(super) type Rewritten = Option<Result<Expr, SqlProblem>>;
 
 /// What `expr` is to the planner; `None` if it is that already.
 pub(super) fn rewritten(expr: &Expr) -> Rewritten {
@@ -182,7 +183,7 @@ fn exactly<const N: usize>(name: &str, args: Vec<Expr>, place: Place) -> Result<
     args.try_into().map_err(|_| place.problem(format!("{} takes {N} arguments, found {found}", name.to_uppercase())))
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
@@ -200,7 +201,7 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     nested(Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) })
 }
 
-fn nested(expr: Expr) -> Expr {
+pub(super) fn nested(expr: Expr) -> Expr {
     Expr::Nested(Box::new(expr))
 }
 
@@ -218,7 +219,7 @@ fn null() -> Expr {
     Expr::Value(Value::Null.into())
 }
 
-fn text(value: &str) -> Expr {
+pub(super) fn text(value: &str) -> Expr {
     Expr::Value(Value::SingleQuotedString(value.to_owned()).into())
 }
 
