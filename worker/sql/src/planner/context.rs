@@ -13,6 +13,7 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPl
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
 
+use super::casts;
 use super::window_node::WindowPlanner;
 use crate::catalog::Catalog;
 use crate::functions;
@@ -116,7 +117,7 @@ impl ContextProvider for Context {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        functions::scalar(name)
+        if name == casts::NAMED { Some(casts::function()) } else { functions::scalar(name) }
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

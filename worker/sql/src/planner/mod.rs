@@ -1,5 +1,6 @@
 //! From text to stages.
 
+mod casts;
 mod constants;
 mod context;
 mod rules;
@@ -21,6 +22,7 @@ use crate::lower::Builder;
 use crate::problem::{Place, SqlProblem, from_planner, suggestion};
 use crate::stages::{PlannedPipeline, Stage, StageOutput};
 use crate::text::{self, Marks, Statement, StatementKind};
+pub(crate) use casts::NAMED as NAMED_CAST;
 pub(crate) use constants::why;
 pub(crate) use context::Context;
 pub(crate) use window_node::{EVENT_TIME, WINDOW_COLUMNS, WindowNode};

@@ -17,11 +17,12 @@ use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggreg
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 
-use super::constants;
+use super::{casts, constants};
 use crate::functions;
 
 /// Makes types fit.
 pub(crate) fn analyze(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+    let plan = plan.transform_up(|node| rewritten(node, casts::unnamed))?.data;
     constants::check_types(&plan)?;
     let plan = plan.transform_up(|node| rewritten(node, doubles))?.data;
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);

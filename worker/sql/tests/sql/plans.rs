@@ -51,6 +51,13 @@ plans! {
             FROM TABLE(HOP(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '2' SECOND, INTERVAL '10' SECOND))
             GROUP BY auction, window_start, window_end)
         GROUP BY window_start, window_end";
+    aggregates_of_a_value_and_of_its_casts: "
+        INSERT INTO out
+        SELECT window_start, price / 2 AS half, avg(auction) AS a, avg(CAST(auction AS DOUBLE)) AS b,
+               max(CAST(auction AS INT)) AS c, count(DISTINCT channel) AS d, count(DISTINCT TRY_CAST(channel AS BIGINT)) AS e
+        FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '10' SECOND))
+        GROUP BY window_start, window_end, price / 2, CAST(price AS DOUBLE) / 2
+        HAVING max(auction) < max(CAST(auction AS DOUBLE)) + 1";
     a_window_of_a_windowed_view: "
         CREATE TEMPORARY VIEW five AS
         SELECT window_time AS rowtime, bidder, sum(price) AS part

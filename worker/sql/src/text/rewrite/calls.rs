@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, Spanned, Value,
 };
 
+use crate::planner::NAMED_CAST;
 use crate::problem::{Place, SqlProblem};
 
 /// An expression in place of another, or why there is none.
@@ -33,7 +34,9 @@ pub(super) fn rewritten(expr: &Expr) -> Rewritten {
             Some(Ok(call("time_field", vec![text(&field.to_string()), *expr.clone()])))
         }
         Expr::Position { expr, r#in } => Some(Ok(call("locate", vec![*expr.clone(), *r#in.clone()]))),
-        Expr::Cast { kind: CastKind::Cast | CastKind::TryCast, data_type, .. } => to_length(expr, data_type),
+        Expr::Cast { kind: CastKind::Cast | CastKind::TryCast, data_type, .. } => {
+            to_length(expr, data_type).or_else(|| Some(Ok(named(expr.clone(), data_type))))
+        }
         Expr::Substring { expr, substring_from, substring_for, .. } => {
             let from = substring_from.as_deref().cloned().unwrap_or_else(|| number("1"));
             let args = [Some(*expr.clone()), Some(from), substring_for.as_deref().cloned()];
@@ -45,6 +48,11 @@ pub(super) fn rewritten(expr: &Expr) -> Rewritten {
         }
         _ => None,
     }
+}
+
+/// A cast under a name that tells its type.
+fn named(cast: Expr, data_type: &DataType) -> Expr {
+    call(NAMED_CAST, vec![cast, text(&data_type.to_string())])
 }
 
 /// `CAST(x AS VARCHAR(n))` cuts, `CAST(x AS CHAR(n))` pads too: the planner's types have no length.
