@@ -50,6 +50,10 @@ use crate::schema::Column;
     "a lookup is a static table without time: leave watermark out"
 ))]
 #[x_kube(validation = (
+    "!has(self.lookup) || !has(self.onError) || self.onError != 'DeadLetter'",
+    "a lookup is read before any row, when nothing writes dead letters yet: onError is Fail or Drop"
+))]
+#[x_kube(validation = (
     "!has(self.kafka) || !has(self.format) || !has(self.format.parquet)",
     "kafka records are json, csv or avro: parquet is a format of files"
 ))]

@@ -70,7 +70,7 @@ fn bytes(counters: &Counters) -> (u64, u64) {
 }
 
 fn line(counters: &Counters, rate: f64) -> String {
-    let rows: u64 = counters.sources.iter().map(|source| source.rows.get()).sum();
+    let rows = counters.rows_read();
     let (bad, late) = counters
         .sources
         .iter()
@@ -102,7 +102,7 @@ impl Rate {
     fn sample(&mut self, pipelines: &[Watched], now: Duration) {
         let seconds = now.saturating_sub(self.at).as_secs_f64().max(1e-3);
         for (index, pipeline) in pipelines.iter().enumerate() {
-            let rows: u64 = pipeline.counters.sources.iter().map(|source| source.rows.get()).sum();
+            let rows = pipeline.counters.rows_read();
             self.rates[index] = rows.saturating_sub(self.rows[index]) as f64 / seconds;
             self.rows[index] = rows;
         }

@@ -36,6 +36,9 @@ pub struct Summary {
 pub struct SourceSummary {
     /// The name in SQL.
     pub name: String,
+    /// Whether it is a table that was read before anything else; left out of sources that are read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lookup: bool,
     /// Rows decoded.
     pub rows: u64,
     /// Rows that came after their windows had closed.
@@ -74,6 +77,7 @@ impl Summary {
     ) -> Self {
         let sources = counters.sources.iter().map(|source| SourceSummary {
             name: source.name.clone(),
+            lookup: source.is_lookup,
             rows: source.rows.get(),
             late: source.late.get(),
             bad: BadCounters::CLASSES
@@ -109,7 +113,7 @@ impl Summary {
 
     /// For people.
     pub fn to_text(&self) -> String {
-        let rows: u64 = self.sources.iter().map(|source| source.rows).sum();
+        let rows: u64 = self.sources.iter().filter(|source| !source.lookup).map(|source| source.rows).sum();
         let late: u64 = self.sources.iter().map(|source| source.late).sum();
         // Rows between stages are no output.
         let out: u64 = self.stages.iter().filter(|stage| stage.sink.is_some()).map(|stage| stage.rows).sum();

@@ -75,19 +75,23 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
 
     let mut sources = Vec::new();
     let mut counted_sources = Vec::new();
-    let mut lookups = HashMap::new();
+    let (mut lookups, mut counted_lookups) = (HashMap::new(), Vec::new());
     for source in &resolved.sources {
         let Some(columns) = columns_read(&plan, source) else { continue };
         let job_source = job_source(source, &columns, &lists, settings)?;
-        let counted = SourceCounters { name: source.alias.clone(), ..SourceCounters::default() };
-        if source.spec.lookup.is_some() {
+        let is_lookup = source.spec.lookup.is_some();
+        let counted = SourceCounters { name: source.alias.clone(), is_lookup, ..SourceCounters::default() };
+        if is_lookup {
             lookups.insert(source.alias.clone(), stored_lookup(&job_source, &counted, &state, &plan).await?);
+            counted_lookups.push(counted);
         } else {
             sources.push(job_source);
             counted_sources.push(counted);
         }
     }
     lookup::bind(&mut plan, &lookups)?;
+    // Behind the others, whose numbers are those of the job's sources.
+    counted_sources.append(&mut counted_lookups);
     let counted_stages = plan.stages.iter().map(|stage| StageCounters::of(sink_of(stage))).collect();
     let sinks = sinks(&resolved.sinks, delivery.as_ref(), settings).await?;
     let dead_letters = match &resolved.dead_letter {

@@ -59,25 +59,29 @@ pub fn plan_declared(paths: &[PathBuf]) -> Result<Found, Problems> {
 /// [`plan_declared`] of a text that is no file.
 pub fn plan_text(text: &str) -> Result<Found, Problems> {
     let resolved = pipelines_of_text(Path::new("resources.yaml"), text)?;
-    let pipelines = plan_resolved(resolved, |_| Err("columns must be declared".to_owned()))?;
-    Ok(Found { pipelines, notes: Vec::new() })
+    let mut notes = Vec::new();
+    let pipelines = plan_resolved(resolved, |_| Err("columns must be declared".to_owned()), &mut notes)?;
+    Ok(Found { pipelines, notes })
 }
 
-/// Finds out which columns a source has that declares none.
-type Columns = Result<Vec<ResolvedColumn>, String>;
+/// The columns that a source has which declares none, and what is to be said of them.
+type Columns = Result<(Vec<ResolvedColumn>, Option<String>), String>;
 
 fn plan_with(paths: &[PathBuf], columns: impl Fn(&ResolvedSource) -> Columns) -> Result<Found, Problems> {
     let (manifests, resolved) = load_pipelines(paths)?;
-    Ok(Found { pipelines: plan_resolved(resolved, columns)?, notes: manifests.notes })
+    let mut notes = manifests.notes;
+    let pipelines = plan_resolved(resolved, columns, &mut notes)?;
+    Ok(Found { pipelines, notes })
 }
 
 fn plan_resolved(
     resolved: Vec<ResolvedPipeline>,
     columns: impl Fn(&ResolvedSource) -> Columns,
+    notes: &mut Vec<String>,
 ) -> Result<Vec<Planned>, Problems> {
     let (mut pipelines, mut problems) = (Vec::new(), Vec::new());
     for mut resolved in resolved {
-        let planned = take_columns(&mut resolved, &columns).and_then(|()| plan(&resolved));
+        let planned = take_columns(&mut resolved, &columns, notes).and_then(|()| plan(&resolved));
         match planned {
             Ok(plan) => {
                 let planned = Planned { resolved, plan };
@@ -96,11 +100,15 @@ fn plan_resolved(
 fn take_columns(
     pipeline: &mut ResolvedPipeline,
     columns: impl Fn(&ResolvedSource) -> Columns,
+    notes: &mut Vec<String>,
 ) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
     for source in pipeline.sources.iter_mut().filter(|source| source.columns.is_empty()) {
         match columns(source) {
-            Ok(columns) => source.columns = columns,
+            Ok((columns, note)) => {
+                source.columns = columns;
+                notes.extend(note);
+            }
             Err(message) => problems.push(needs_schema(source, message)),
         }
     }
@@ -116,17 +124,26 @@ fn stored_columns(source: &ResolvedSource, values: &dyn Values) -> Columns {
     if let Some(missing) = event_time.filter(|name| stored.field_with_name(name).is_err()) {
         return Err(format!("watermark.column is `{missing}`, which the first file does not have"));
     }
-    // A column of a type that SQL has not is left out: only a query that names it minds.
-    let column = |field: &Arc<Field>| {
-        Some(ResolvedColumn {
-            name: field.name().clone(),
-            data_type: column_type(field.data_type())?,
-            nullable: field.is_nullable(),
-            input: ColumnInput::Field(field.name().clone()),
+    let (mut columns, mut left_out) = (Vec::new(), Vec::new());
+    for field in stored.fields() {
+        let Some(data_type) = column_type(field.data_type()) else {
+            left_out.push(format!("`{}` ({})", field.name(), field.data_type()));
+            continue;
+        };
+        let (name, nullable) = (field.name().clone(), field.is_nullable());
+        columns.push(ResolvedColumn {
+            input: ColumnInput::Field(name.clone()),
+            name,
+            data_type,
+            nullable,
             default: None,
-        })
-    };
-    Ok(stored.fields().iter().filter_map(column).collect())
+        });
+    }
+    let note = (!left_out.is_empty()).then(|| {
+        let left_out = left_out.join(", ");
+        format!("StreamSource/{}: SQL has no type for {left_out}: left out", source.name)
+    });
+    Ok((columns, note))
 }
 
 fn plan(pipeline: &ResolvedPipeline) -> Result<PlannedPipeline, Vec<Problem>> {

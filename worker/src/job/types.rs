@@ -55,6 +55,7 @@ pub fn column_type(data_type: &DataType) -> Option<ColumnType> {
         DataType::Time32(unit) | DataType::Time64(unit) => ColumnType::Time(digits(*unit)),
         DataType::Timestamp(unit, None) => ColumnType::Timestamp(digits(*unit)),
         DataType::Timestamp(unit, Some(_)) => ColumnType::TimestampLtz(digits(*unit)),
+        DataType::Dictionary(_, values) => column_type(values)?,
         DataType::Struct(fields) => {
             let field = |field: &Arc<Field>| Some((field.name().clone(), nested(field)?));
             let fields = fields.iter().map(field).collect::<Option<Vec<_>>>()?;

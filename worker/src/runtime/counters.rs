@@ -54,6 +54,8 @@ impl Held {
 pub struct SourceCounters {
     /// The name in SQL.
     pub name: String,
+    /// Whether it is a table that was read before anything else: its rows are no part of what a pipeline reads.
+    pub is_lookup: bool,
     /// Rows decoded.
     pub rows: Counter,
     /// Units of `Split::size` read, over all splits.
@@ -239,6 +241,11 @@ impl Counters {
     pub fn units(&self) -> Vec<(UnitId, Arc<UnitCounters>)> {
         let units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
         units.iter().map(|(unit, counters)| (*unit, counters.clone())).collect()
+    }
+
+    /// Rows of all sources that are read, without lookups.
+    pub fn rows_read(&self) -> u64 {
+        self.sources.iter().filter(|source| !source.is_lookup).map(|source| source.rows.get()).sum()
     }
 
     /// Changes as long as rows come.

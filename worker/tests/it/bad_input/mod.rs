@@ -7,6 +7,7 @@ mod evaluation;
 mod files;
 mod folders;
 mod lateness;
+mod lookups;
 mod manifests;
 mod parity;
 mod pipes;
