@@ -229,7 +229,11 @@ fn link(root: &Path, shown: &str, file: &SealedFile, path: &Path) -> Result<()> 
         (Ok(_), Err(_)) => Err(write_error(shown, &file.name, &error)),
         (Err(_), Err(_)) => {
             let what = format!("publishing `{}` in `{shown}`", file.name);
-            Err(Error::data_loss(what, format!("`{}`, which holds its rows, is gone", file.staged)))
+            let lost =
+                Error::data_loss(what, format!("neither it nor `{}`, which holds its rows, is there", file.staged));
+            Err(lost.with_hint(
+                "whoever took it away after it was published puts it back until this has started; else begin anew",
+            ))
         }
     }
 }
