@@ -25,7 +25,7 @@ use thalweg_operator_plan::validate::ValidatedPipeline;
 
 use crate::context::Context;
 use crate::error::{Error, Result, is_status};
-use crate::kept::Kept;
+use crate::kept::{Kept, drop_kind};
 use crate::observe::Subject;
 
 /// An object of ours: in a namespace, readable and writable.
@@ -177,8 +177,9 @@ impl Applier<'_> {
     /// # Errors
     /// A write failed.
     pub async fn remove_plans(&mut self, kept: &BTreeSet<String>) -> Result<()> {
-        let ours =
-            |map: &Kept<ConfigMap>| map.namespace().as_ref() == Some(&self.subject.namespace) && self.subject.owns(map);
+        let ours = |map: &Kept<ConfigMap>| {
+            map.meta().namespace.as_ref() == Some(&self.subject.namespace) && self.subject.owns(map)
+        };
         let stale = self.context.world.plans.state_filter(|map| ours(map) && !kept.contains(&map.name_any()));
         for map in stale {
             let name = map.name_any();
@@ -231,7 +232,9 @@ impl Applier<'_> {
         if self.context.verified.holds(&key, &version) {
             return true;
         }
-        let same = !differs(wanted, &found.json());
+        let mut wanted = wanted.clone();
+        drop_kind(&mut wanted);
+        let same = !differs(&wanted, &found.json());
         if same {
             self.context.verified.note(key, version);
         }

@@ -26,7 +26,7 @@ impl<K: DeserializeOwned> Kept<K> {
         serde_json::from_str(&self.text).ok()
     }
 
-    /// The object as JSON.
+    /// The object as JSON, without its version and kind.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
@@ -54,12 +54,22 @@ impl<K> Serialize for Kept<K> {
 impl<'de, K> Deserialize<'de> for Kept<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
+        drop_kind(&mut value);
         if let Some(metadata) = value["metadata"].as_object_mut() {
             // Who wrote which field is a third of an object, and nobody asks for it.
             metadata.shift_remove("managedFields");
         }
         let metadata = ObjectMeta::deserialize(&value["metadata"]).map_err(D::Error::custom)?;
         Ok(Self { metadata: slim(metadata), text: value.to_string().into(), kind: PhantomData })
+    }
+}
+
+/// Takes away what an object says of its kind: watches tell it with each object, and lists do not, and it is to be the same
+/// by both ways.
+pub fn drop_kind(object: &mut Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_remove("apiVersion");
+        fields.shift_remove("kind");
     }
 }
 
@@ -115,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_kept_whole_but_for_who_wrote_it() {
+    fn an_object_is_kept_whole_but_for_who_wrote_it_and_its_kind() {
         let written = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"},
             "metadata": {
@@ -129,6 +139,10 @@ mod tests {
         assert_eq!(kept.json()["metadata"]["labels"]["l"], "1");
         assert_eq!(kept.json()["metadata"].get("managedFields"), None);
         assert_eq!(serde_json::to_value(&kept).unwrap(), kept.json());
+        // As lists have it.
+        let mut listed = written;
+        drop_kind(&mut listed);
+        assert_eq!(serde_json::from_value::<Kept<ConfigMap>>(listed).unwrap().json(), kept.json());
         assert_eq!(<Kept<ConfigMap> as Resource>::plural(&()), "configmaps");
     }
 }

@@ -142,11 +142,11 @@ impl Inner {
 
     fn list(&self, target: &Target) -> Response<Body> {
         let store = self.store.lock().expect("unpoisoned");
-        let items: Vec<&Value> = store
+        let items: Vec<Value> = store
             .objects
             .iter()
             .filter(|(key, object)| is_in(target, &key.0, &key.1) && target.selects(object))
-            .map(|(_, object)| object)
+            .map(|(_, object)| listed(object))
             .collect();
         let metadata = json!({"resourceVersion": store.version().to_string()});
         document(200, &json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
@@ -225,6 +225,15 @@ impl Inner {
         }
         done
     }
+}
+
+/// An item of a list, which does not say its kind again.
+fn listed(object: &Value) -> Value {
+    let mut object = object.clone();
+    let fields = object.as_object_mut().expect("an object");
+    fields.shift_remove("apiVersion");
+    fields.shift_remove("kind");
+    object
 }
 
 /// An event as a watch sees it: an object that is selected no longer is gone, for that watch.
