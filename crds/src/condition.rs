@@ -126,6 +126,8 @@ names! {
         WorkersUnavailable,
         /// An object of the same name belongs to somebody else.
         NameTaken,
+        /// The API server refuses an object of the pipeline.
+        Refused,
         /// A worker stopped, and says why.
         WorkerFailed,
     }

@@ -250,7 +250,7 @@ impl Applier<'_> {
                 let found = api.get_opt(&name).await.map_err(Error::api(format!("reading {} {name}", K::kind(&()))))?;
                 // Gone again already: the next look makes it.
                 let Some(found) = found else {
-                    return Err(Error::api(format!("writing {} {name}", K::kind(&())))(error));
+                    return Err(Error::write(K::kind(&()), &name, error));
                 };
                 self.must_own(&found)?;
                 self.context.overlay.wrote(&found);
@@ -276,7 +276,7 @@ impl Applier<'_> {
     }
 
     fn wrote<K: Object>(&mut self, verb: &str, name: &str, answer: kube::Result<K>) -> Result<()> {
-        let written = answer.map_err(Error::api(format!("writing {} {name}", K::kind(&()))))?;
+        let written = answer.map_err(|error| Error::write(K::kind(&()), name, error))?;
         self.count::<K>(verb);
         self.context.overlay.wrote(&written);
         Ok(())

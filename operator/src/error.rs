@@ -29,6 +29,16 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The API server does not take an object of ours: a quota, a policy, a namespace that is being deleted, or a value.
+    #[error("the API server refuses {kind} {name}: {message}")]
+    Refused {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What it said.
+        message: String,
+    },
     /// Another operator leads.
     #[error("this operator no longer leads")]
     NotLeader,
@@ -55,11 +65,22 @@ impl Error {
         move |source| Self::Api { what, source: Box::new(source) }
     }
 
+    /// A failed write of an object; one that is refused stays so until somebody acts.
+    pub fn write(kind: impl Into<String>, name: &str, source: kube::Error) -> Self {
+        let kind = kind.into();
+        match source {
+            kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
+                Self::Refused { kind, name: name.to_owned(), message: status.message.clone() }
+            }
+            source => Self::api(format!("writing {kind} {name}"))(source),
+        }
+    }
+
     /// Who has to act.
     pub fn class(&self) -> Class {
         match self {
             Self::Api { .. } | Self::NotLeader => Class::External,
-            Self::NameTaken { .. } => Class::User,
+            Self::NameTaken { .. } | Self::Refused { .. } => Class::User,
             Self::Check { .. } | Self::Internal(_) => Class::Internal,
         }
     }
@@ -76,6 +97,7 @@ impl Error {
             Self::Api { .. } => "ApiRequestFailed",
             Self::Check { .. } => "CheckFailed",
             Self::NameTaken { .. } => "NameTaken",
+            Self::Refused { .. } => "Refused",
             Self::NotLeader => "NotLeader",
             Self::Internal(_) => "Internal",
         }

@@ -1,6 +1,6 @@
 //! All reads of one look at a pipeline: caches, what was written since, and what caches do not hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kept::Kept;
 use crate::pods::{rollout, worker_pod};
+use crate::usage::Used;
 
 /// The pipeline that is looked at.
 #[derive(Clone)]
@@ -74,22 +75,34 @@ impl Subject {
 pub async fn written(subject: &Subject, context: &Context) -> Result<Written> {
     let spec = &subject.pipeline.spec;
     let namespace = &subject.namespace;
-    let sources = source_names(spec).into_iter().filter_map(|name| {
-        let found = context.world.sources.get(&ObjectRef::new(name).within(namespace))?;
-        Some((name.to_owned(), found.spec.clone()))
-    });
-    let sinks = sink_names(spec).into_iter().filter_map(|name| {
-        let found = context.world.sinks.get(&ObjectRef::new(name).within(namespace))?;
-        Some((name.to_owned(), found.spec.clone()))
-    });
+    let (mut sources, mut sinks, mut leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+    for name in source_names(spec) {
+        match context.world.sources.get(&ObjectRef::new(name).within(namespace)) {
+            Some(source) if is_leaving(&*source) => drop(leaving.insert((Used::Source.kind(), name.to_owned()))),
+            Some(source) => drop(sources.insert(name.to_owned(), source.spec.clone())),
+            None => {}
+        }
+    }
+    for name in sink_names(spec) {
+        match context.world.sinks.get(&ObjectRef::new(name).within(namespace)) {
+            Some(sink) if is_leaving(&*sink) => drop(leaving.insert((Used::Sink.kind(), name.to_owned()))),
+            Some(sink) => drop(sinks.insert(name.to_owned(), sink.spec.clone())),
+            None => {}
+        }
+    }
     Ok(Written {
         namespace: namespace.clone(),
         name: subject.owner.name.clone(),
         spec: spec.clone(),
-        sources: sources.collect(),
-        sinks: sinks.collect(),
+        sources,
+        sinks,
+        leaving,
         config_maps: sql_map(subject, context).await?,
     })
+}
+
+fn is_leaving(resource: &impl Resource) -> bool {
+    resource.meta().deletion_timestamp.is_some()
 }
 
 async fn sql_map(subject: &Subject, context: &Context) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
@@ -112,7 +125,8 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
     }
     let label = subject.names.label();
     let pods = context.world.pods.state_filter(|pod| {
-        pod.namespace().as_deref() == Some(&subject.namespace) && pod.labels().get(names::PIPELINE) == Some(&label)
+        pod.metadata.namespace.as_deref() == Some(&subject.namespace)
+            && pod.labels().get(names::PIPELINE) == Some(&label)
     });
     let deployment: Option<Arc<Kept<Deployment>>> =
         subject.known(context, &context.world.deployments, subject.names.base());

@@ -54,13 +54,18 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     };
     context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
     let mut applier = Applier { subject: &subject, context, writes: 0 };
-    match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
-        Err(error) if error.class() == Class::User => validated = Err(vec![problem(&subject, &error)]),
-        applied => applied?,
-    }
+    let refused = match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
+        Err(error) if error.class() == Class::User => {
+            validated = Err(vec![problem(&subject, &error)]);
+            true
+        }
+        applied => applied.map(|()| false)?,
+    };
     let writes = applier.writes;
     let told = tell(&subject, context, &written, &validated, &plan, &observed).await?;
-    Ok((again(&plan, &observed, &written), writes + told))
+    // What stands in the way is nothing of ours: no event tells that it is gone.
+    let action = if refused { Action::requeue(FIGURES) } else { again(&plan, &observed, &written) };
+    Ok((action, writes + told))
 }
 
 /// How often workers are asked for what they have done.
@@ -195,12 +200,14 @@ fn again(plan: &Plan, observed: &Observed, written: &Written) -> Action {
 
 /// A failure that only the user can end, as a problem of the pipeline.
 fn problem(subject: &Subject, error: &Error) -> Problem {
+    let refused = matches!(error, Error::Refused { .. });
     Problem {
-        reason: Reason::NameTaken,
+        reason: if refused { Reason::Refused } else { Reason::NameTaken },
         resource: format!("StreamPipeline/{}", subject.owner.name),
         path: String::new(),
         place: None,
         message: error.to_string(),
-        help: None,
+        help: refused
+            .then(|| "change what it names, or have it allowed; it is tried again each half minute".to_owned()),
     }
 }

@@ -167,7 +167,7 @@ fn of_users<K: Resource<DynamicType = ()>>(
     move |change| {
         let object = change.object();
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let version = (object.uid(), object.meta().generation);
+        let version = (object.uid(), object.meta().generation, object.meta().deletion_timestamp.is_some());
         let mut known = known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let key = (namespace.clone(), name.clone());
         let before = match change {

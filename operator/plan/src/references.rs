@@ -28,7 +28,7 @@ pub fn sql_map_name(spec: &PipelineSpec) -> Option<&str> {
 pub(crate) fn missing(written: &Written) -> Vec<Problem> {
     let spec = &written.spec;
     let mut problems = Vec::new();
-    let mut expect = |exists: bool, kind: &str, name: &str, path: String| {
+    let mut expect = |exists: bool, kind: &'static str, name: &str, path: String| {
         if !exists {
             problems.push(problem(written, kind, name, path));
         }
@@ -52,13 +52,17 @@ pub(crate) fn missing(written: &Written) -> Vec<Problem> {
     problems
 }
 
-fn problem(written: &Written, kind: &str, name: &str, path: String) -> Problem {
+fn problem(written: &Written, kind: &'static str, name: &str, path: String) -> Problem {
+    let leaves = written.leaving.contains(&(kind, name.to_owned()));
     Problem {
         reason: Reason::ReferenceNotFound,
         resource: format!("StreamPipeline/{}", written.name),
         path,
         place: None,
-        message: format!("there is no {kind} `{name}` in namespace {}", written.namespace),
+        message: match leaves {
+            true => format!("{kind} `{name}` in namespace {} is being deleted", written.namespace),
+            false => format!("there is no {kind} `{name}` in namespace {}", written.namespace),
+        },
         help: Some(format!(
             "apply it there, or name another one (kubectl get {} -n {})",
             plural(kind),

@@ -1,6 +1,6 @@
 //! The text of a plan: the resources that workers read, without what may change while they run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -24,6 +24,8 @@ pub struct Written {
     pub sources: BTreeMap<String, SourceSpec>,
     /// Sinks that it names and that exist, by name.
     pub sinks: BTreeMap<String, SinkSpec>,
+    /// Sources and sinks that it names and that are being deleted, by kind and name; they are not among those above.
+    pub leaving: BTreeSet<(&'static str, String)>,
     /// ConfigMaps that it takes SQL from and that exist, by name.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
 }

@@ -1,5 +1,7 @@
 //! From nothing to running, and on from there.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::fake::FakeApi;
@@ -8,8 +10,8 @@ use crate::harness::{
 };
 use crate::kubelet::{self, ASSIGNMENTS, DEPLOYMENTS, PODS, kill};
 
-fn assignment(cluster: &Cluster) -> Value {
-    cluster.api.store().objects.get(&key(ASSIGNMENTS, "fares")).cloned().unwrap_or(Value::Null)
+fn assignment(cluster: &Cluster) -> Arc<Value> {
+    cluster.api.store().objects.get(&key(ASSIGNMENTS, "fares")).cloned().unwrap_or_default()
 }
 
 fn edit_spec(cluster: &Cluster, edit: impl FnOnce(&mut Value)) {
@@ -239,9 +241,9 @@ async fn splits_that_appear_later_become_units_that_somebody_owns() {
     assert_eq!(owners(&cluster)[0].1, 1, "the first one stayed where it was");
 }
 
-fn resource(cluster: &Cluster, kind: &str, name: &str) -> Value {
+fn resource(cluster: &Cluster, kind: &str, name: &str) -> Arc<Value> {
     let key = key(&format!("thalweg.dev/v1alpha1/{kind}"), name);
-    cluster.api.store().objects.get(&key).cloned().unwrap_or(Value::Null)
+    cluster.api.store().objects.get(&key).cloned().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,4 +268,34 @@ async fn sources_and_sinks_say_who_uses_them_and_what_is_amiss() {
     cluster.api.changed();
     cluster.until("unused", |_| condition(&resource(&cluster, "streamsources", "trips"), "Ready") == "Unknown").await;
     assert_eq!(message(&resource(&cluster, "streamsources", "trips"), "Ready"), "no StreamPipeline names it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_being_deleted_is_told_and_what_runs_goes_on() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    let running = assignment(&cluster);
+    let source = key("thalweg.dev/v1alpha1/streamsources", "trips");
+    cluster.api.store().edit(&source, |o| o["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into());
+    cluster.api.changed();
+    let told = cluster.until("told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    let said = message(&told, "ConfigValid");
+    assert!(said.contains("spec.sources[0].name: StreamSource `trips` in namespace shop is being deleted"), "{said}");
+    assert_eq!((condition(&told, "Ready"), condition(&told, "Stalled")), ("True", "True"));
+    assert_eq!(assignment(&cluster)["spec"], running["spec"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_the_api_server_refuses_is_told_in_its_words() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.deny(DEPLOYMENTS, (403, "exceeded quota: count/deployments.apps"));
+    resources(&cluster.api);
+    let told = cluster.until("told", |pipeline| condition(pipeline, "Stalled") == "True").await;
+    let said = message(&told, "Stalled");
+    assert!(said.contains("the API server refuses Deployment fares: exceeded quota: count/deployments.apps"), "{said}");
+    assert_eq!(told["status"]["conditions"][2]["reason"], "Refused");
+    cluster.api.allow();
+    cluster.looks(1).await;
+    cluster.until_running(SQL).await;
 }

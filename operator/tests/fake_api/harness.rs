@@ -86,7 +86,7 @@ fn plan(sql: &str) -> PlanText {
         spec,
         sources: [("trips".to_owned(), source)].into(),
         sinks: [("out".to_owned(), sink)].into(),
-        config_maps: BTreeMap::new(),
+        ..Written::default()
     };
     PlanText::new(&written, 8)
 }
@@ -134,6 +134,13 @@ impl Cluster {
         Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, others: JoinSet::new(), metrics, api }
     }
 
+    /// The operator dies, with all that it was about to do.
+    pub async fn stop_operator(&mut self) {
+        self.operator.abort();
+        // Cancelled, which is what was asked for.
+        let _ = (&mut self.operator).await;
+    }
+
     /// The operator dies and another one starts, which knows nothing.
     pub fn restart_operator(&mut self) {
         self.operator.abort();
@@ -146,7 +153,7 @@ impl Cluster {
     }
 
     /// Waits until the pipeline is so.
-    pub async fn until(&self, what: &str, test: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&self, what: &str, test: impl Fn(&Value) -> bool) -> Arc<Value> {
         let found = timeout(PATIENCE, async {
             loop {
                 let change = self.api.change();
@@ -163,8 +170,8 @@ impl Cluster {
         found.unwrap_or_else(|_| panic!("never {what}: {:#}\n{:#?}", self.pipeline(), self.api.writes()))
     }
 
-    pub fn pipeline(&self) -> Value {
-        self.api.store().objects.get(&pipeline_key()).cloned().unwrap_or(Value::Null)
+    pub fn pipeline(&self) -> Arc<Value> {
+        self.api.store().objects.get(&pipeline_key()).cloned().unwrap_or_default()
     }
 
     /// Waits until it runs the plan of some SQL, and nothing is left of another one.
@@ -233,7 +240,7 @@ impl Cluster {
     pub fn end_state(&self) -> BTreeMap<String, String> {
         let store = self.api.store();
         let ours = store.objects.iter().filter(|(key, _)| key.0 != kubelet::PODS);
-        ours.map(|(key, object)| (format!("{}/{}", key.0, key.2), settled(object.clone()))).collect()
+        ours.map(|(key, object)| (format!("{}/{}", key.0, key.2), settled((**object).clone()))).collect()
     }
 
     /// How often each object was written, its status left out: that follows what the operator happens to see.
@@ -274,6 +281,9 @@ fn settled(mut object: Value) -> String {
         condition["observedGeneration"] = Value::Null;
     }
     object["status"]["observedGeneration"] = Value::Null;
+    object["spec"]["renewTime"] = Value::Null;
+    // A field that was gone for a while stands at the end.
+    object.sort_all_objects();
     let text = format!("{object:#}");
     let mut parts = text.split("uid-");
     let first = parts.next().unwrap_or_default().to_owned();

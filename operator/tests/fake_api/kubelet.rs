@@ -3,7 +3,9 @@
 //! Workers here do no work; what they say about units follows from the assignment. What is tested is the operator.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::routing::get;
@@ -27,14 +29,39 @@ fn address() -> Ipv4Addr {
     Ipv4Addr::from(0x7f00_0000 | ((64 + process % 128) << 16) | (number & 0xffff))
 }
 
+/// How often workers renew their Leases: an operator gives up a worker that does not for 15 s.
+const RENEWAL: Duration = Duration::from_secs(3);
+
 /// Runs the cluster for as long as it is awaited.
 pub async fn run(api: FakeApi) {
+    tokio::join!(keep_pods(api.clone()), renew_leases(api));
+}
+
+async fn renew_leases(api: FakeApi) {
+    let mut ticks = tokio::time::interval(RENEWAL);
+    for count in 0_u64.. {
+        ticks.tick().await;
+        let now = format!("2026-01-01T{:02}:{:02}:{:02}.000000Z", count / 3600 % 24, count / 60 % 60, count % 60);
+        let is_held = |lease: &&Arc<Value>| lease["spec"]["holderIdentity"].is_string();
+        for lease in of_kind(&api, LEASES).iter().filter(is_held) {
+            let renewed = |lease: &mut Value| {
+                if lease["spec"]["holderIdentity"].is_string() {
+                    lease["spec"]["renewTime"] = now.as_str().into();
+                }
+            };
+            api.store().edit(&key(LEASES, lease), renewed);
+        }
+        api.changed();
+    }
+}
+
+async fn keep_pods(api: FakeApi) {
     let mut workers = JoinSet::new();
     loop {
         let change = api.change();
         tokio::pin!(change);
         change.as_mut().enable();
-        let mut changed = false;
+        let mut changed = collect(&api);
         for deployment in of_kind(&api, DEPLOYMENTS) {
             changed |= scale(&api, &deployment, &mut workers).await;
         }
@@ -51,7 +78,7 @@ pub async fn run(api: FakeApi) {
     }
 }
 
-pub fn of_kind(api: &FakeApi, kind: &str) -> Vec<Value> {
+pub fn of_kind(api: &FakeApi, kind: &str) -> Vec<Arc<Value>> {
     let store = api.store();
     store.objects.iter().filter(|(key, _)| key.0 == kind).map(|(_, object)| object.clone()).collect()
 }
@@ -65,13 +92,22 @@ fn template(object: &Value) -> String {
     hash(object["spec"]["template"].to_string().as_bytes())
 }
 
-fn pods_of(api: &FakeApi, deployment: &Value) -> Vec<Value> {
+fn pods_of(api: &FakeApi, deployment: &Value) -> Vec<Arc<Value>> {
     let uid = &deployment["metadata"]["uid"];
     of_kind(api, PODS).into_iter().filter(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == *uid).collect()
 }
 
 fn is_ready(pod: &Value) -> bool {
     pod["status"]["conditions"][0]["status"] == "True"
+}
+
+/// Removes pods whose Deployment was deleted while they were made.
+fn collect(api: &FakeApi) -> bool {
+    let uids: Vec<Value> = of_kind(api, DEPLOYMENTS).iter().map(|object| object["metadata"]["uid"].clone()).collect();
+    let is_orphan = |pod: &Arc<Value>| !uids.contains(&pod["metadata"]["ownerReferences"][0]["uid"]);
+    let orphans: Vec<_> = of_kind(api, PODS).into_iter().filter(is_orphan).collect();
+    orphans.iter().for_each(|pod| drop(api.store().delete(&key(PODS, pod), &Value::Null)));
+    !orphans.is_empty()
 }
 
 /// Makes missing pods of the newest template; once they are ready, removes the others.
@@ -84,13 +120,13 @@ async fn scale(api: &FakeApi, deployment: &Value, workers: &mut JoinSet<()>) -> 
         pods.into_iter().partition(|pod| pod["metadata"]["labels"][TEMPLATE] == *template);
     // Those that are not ready are stopped first.
     new.sort_by_key(|pod| !is_ready(pod));
-    old.sort_by_key(is_ready);
+    old.sort_by_key(|pod| is_ready(pod));
     if new.len() < wanted && total <= wanted {
         make(api, deployment, &template, workers).await;
         return true;
     }
     let ready = new.iter().chain(&old).filter(|pod| is_ready(pod)).count();
-    let spare = |pod: &&Value| wanted == 0 || !is_ready(pod) || ready > wanted;
+    let spare = |pod: &&Arc<Value>| wanted == 0 || !is_ready(pod) || ready > wanted;
     let surplus = match new.get(wanted) {
         Some(_) => new.last(),
         None => old.first().filter(spare),
@@ -138,7 +174,7 @@ fn run_id(pod: &Value) -> String {
     format!("{}/0", pod["metadata"]["uid"].as_str().unwrap_or_default())
 }
 
-fn lease_of(api: &FakeApi, pod: &Value) -> Option<Value> {
+fn lease_of(api: &FakeApi, pod: &Value) -> Option<Arc<Value>> {
     of_kind(api, LEASES).into_iter().find(|lease| lease["spec"]["holderIdentity"] == run_id(pod))
 }
 
@@ -148,8 +184,9 @@ fn claim(api: &FakeApi, pod: &Value) -> bool {
         return false;
     }
     let label = &pod["metadata"]["labels"][PIPELINE];
-    let is_free =
-        |lease: &&Value| lease["metadata"]["labels"][PIPELINE] == *label && lease["spec"]["holderIdentity"].is_null();
+    let is_free = |lease: &&Arc<Value>| {
+        lease["metadata"]["labels"][PIPELINE] == *label && lease["spec"]["holderIdentity"].is_null()
+    };
     let leases = of_kind(api, LEASES);
     let Some(lease) = leases.iter().find(is_free) else { return false };
     api.store().edit(&key(LEASES, lease), |lease| {
@@ -164,7 +201,7 @@ fn units(api: &FakeApi, pod: &Value) -> (Value, Vec<Value>) {
     let Some(lease) = lease_of(api, pod) else { return (Value::Null, Vec::new()) };
     let slot = lease["metadata"]["name"].clone();
     let plan = &pod["metadata"]["annotations"][PLAN];
-    let mine = |assignment: &Value| {
+    let mine = |assignment: &Arc<Value>| {
         let workers = assignment["spec"]["workers"].as_array();
         let is_me = |worker: &Value| worker["slot"] == slot && worker["runId"] == run_id(pod);
         assignment["spec"]["plan"] == *plan && workers.is_some_and(|workers| workers.iter().any(is_me))
@@ -175,7 +212,7 @@ fn units(api: &FakeApi, pod: &Value) -> (Value, Vec<Value>) {
     (slot.clone(), owned.map(|unit| json!({"unit": unit["unit"], "epoch": unit["epoch"]})).collect())
 }
 
-async fn report(State((api, pod)): State<(FakeApi, Value)>) -> String {
+async fn report(State((api, pod)): State<(FakeApi, Arc<Value>)>) -> String {
     let (slot, units) = units(&api, &pod);
     let state = if units.is_empty() { "Waiting" } else { "Running" };
     let plan = &pod["metadata"]["annotations"][PLAN];

@@ -3,7 +3,6 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -51,7 +50,7 @@ pub fn written() -> Written {
         spec: spec(pipeline),
         sources: [("taxi-trips".to_owned(), spec(source))].into(),
         sinks: [("pickups".to_owned(), spec(json!({"kafka": {"brokers": ["kafka:9092"], "topic": "pickups"}})))].into(),
-        config_maps: BTreeMap::new(),
+        ..Written::default()
     }
 }
 

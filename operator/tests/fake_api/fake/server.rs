@@ -40,6 +40,8 @@ struct Inner {
     weather: Weather,
     /// Splits of each source beyond the first.
     more_splits: AtomicUsize,
+    /// A kind that nobody may write, and what is said about it.
+    denied: Mutex<Option<(&'static str, Refusal)>>,
 }
 
 /// What is wrong with watches.
@@ -49,14 +51,31 @@ pub struct Weather {
     pub lag: Duration,
     /// After so many events a watch says that its version is too old.
     pub expires_after: Option<usize>,
+    /// It tells nothing for so long before it says so: what happens meanwhile is in no event.
+    pub silent_for: Duration,
 }
 
 impl FakeApi {
     /// An API server that does this to its write of this number.
     pub fn with_fault(number: usize, fault: Fault) -> Self {
         let api = Self::default();
-        api.inner.faults.lock().expect("unpoisoned").insert(number, fault);
+        api.add_fault(number, fault);
         api
+    }
+
+    /// This happens to the write of this number.
+    pub fn add_fault(&self, number: usize, fault: Fault) {
+        self.inner.faults.lock().expect("unpoisoned").insert(number, fault);
+    }
+
+    /// Refuses all writes of a kind, as a quota or a policy does.
+    pub fn deny(&self, kind: &'static str, said: Refusal) {
+        *self.inner.denied.lock().expect("unpoisoned") = Some((kind, said));
+    }
+
+    /// Refuses nothing any more.
+    pub fn allow(&self) {
+        *self.inner.denied.lock().expect("unpoisoned") = None;
     }
 
     /// How many splits a worker finds in each source.
@@ -160,7 +179,8 @@ impl Inner {
                 return None;
             }
             let (event, version) = inner.next_event(&target, from).await;
-            tokio::time::sleep(inner.weather.lag).await;
+            let silence = if count == limit { inner.weather.silent_for } else { Duration::ZERO };
+            tokio::time::sleep(inner.weather.lag + silence).await;
             let expired = json!({"type": "ERROR", "object": refusal((410, "Expired"))});
             Some((if count == limit { expired } else { event }, (inner, target, version, count + 1)))
         });
@@ -184,6 +204,10 @@ impl Inner {
     }
 
     async fn write(&self, method: &Method, target: &Target, body: Value) -> Response<Body> {
+        let denied = *self.denied.lock().expect("unpoisoned");
+        if let Some((_, said)) = denied.filter(|(kind, _)| target.kind == *kind) {
+            return document(said.0, &refusal(said));
+        }
         let number = self.asked.fetch_add(1, Ordering::SeqCst);
         let fault = self.faults.lock().expect("unpoisoned").remove(&number);
         if fault.is_none_or(Fault::commits) {
@@ -207,7 +231,7 @@ impl Inner {
     }
 
     /// Does a write, and notes it if it changed something.
-    fn commit(&self, method: &Method, target: &Target, body: Value) -> Result<Value, Refusal> {
+    fn commit(&self, method: &Method, target: &Target, body: Value) -> Result<Arc<Value>, Refusal> {
         let mut store = self.store.lock().expect("unpoisoned");
         let named = body["metadata"]["name"].as_str().map(str::to_owned);
         let target = Target { name: target.name.clone().or(named), ..target.clone() };

@@ -1,6 +1,7 @@
 //! Objects, their versions, and what happened to them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -30,9 +31,9 @@ pub struct Event {
     /// `ADDED`, `MODIFIED` or `DELETED`.
     pub what: &'static str,
     /// The object before; null where there was none.
-    pub before: Value,
+    pub before: Arc<Value>,
     /// The object afterwards.
-    pub object: Value,
+    pub object: Arc<Value>,
 }
 
 /// Why a write was refused: an HTTP status and a reason.
@@ -42,7 +43,7 @@ pub type Refusal = (u16, &'static str);
 #[derive(Default)]
 pub struct Store {
     /// Objects.
-    pub objects: BTreeMap<Key, Value>,
+    pub objects: BTreeMap<Key, Arc<Value>>,
     /// Everything that happened.
     pub events: Vec<Event>,
     /// What each object was last applied as.
@@ -57,7 +58,7 @@ impl Store {
     }
 
     /// Makes an object that is not there.
-    pub fn create(&mut self, key: Key, mut object: Value) -> Result<Value, Refusal> {
+    pub fn create(&mut self, key: Key, mut object: Value) -> Result<Arc<Value>, Refusal> {
         if self.objects.contains_key(&key) {
             return Err((409, "AlreadyExists"));
         }
@@ -74,7 +75,7 @@ impl Store {
     }
 
     /// Replaces all of an object but its status, at the version that it carries.
-    pub fn update(&mut self, key: Key, mut object: Value) -> Result<Value, Refusal> {
+    pub fn update(&mut self, key: Key, mut object: Value) -> Result<Arc<Value>, Refusal> {
         let Some(old) = self.objects.get(&key) else { return Err((404, "NotFound")) };
         let version = &object["metadata"]["resourceVersion"];
         if !version.is_null() && *version != old["metadata"]["resourceVersion"] {
@@ -87,7 +88,7 @@ impl Store {
     }
 
     /// Server-side apply by the one manager that there is.
-    pub fn apply(&mut self, key: Key, desired: Value, of_status: bool) -> Result<Value, Refusal> {
+    pub fn apply(&mut self, key: Key, desired: Value, of_status: bool) -> Result<Arc<Value>, Refusal> {
         let Some(old) = self.objects.get(&key).cloned() else {
             if of_status {
                 return Err((404, "NotFound"));
@@ -99,7 +100,7 @@ impl Store {
         if !uid.is_null() && *uid != old["metadata"]["uid"] {
             return Err((409, "Conflict"));
         }
-        let mut next = old;
+        let mut next = (*old).clone();
         let before = self.applied.insert((key.clone(), of_status), desired.clone()).unwrap_or(Value::Null);
         if of_status {
             prune(&mut next["status"], &before["status"], &desired["status"]);
@@ -112,7 +113,7 @@ impl Store {
     }
 
     /// Removes an object and all that it owns.
-    pub fn delete(&mut self, key: &Key, options: &Value) -> Result<Value, Refusal> {
+    pub fn delete(&mut self, key: &Key, options: &Value) -> Result<Arc<Value>, Refusal> {
         let Some(old) = self.objects.get(key).cloned() else { return Err((404, "NotFound")) };
         for field in ["uid", "resourceVersion"] {
             let wanted = &options["preconditions"][field];
@@ -120,7 +121,7 @@ impl Store {
                 return Err((409, "Conflict"));
             }
         }
-        self.remove(key, old.clone());
+        self.remove(key, (*old).clone());
         let uid = old["metadata"]["uid"].clone();
         let is_owned = |object: &Value| {
             object["metadata"]["ownerReferences"]
@@ -135,17 +136,18 @@ impl Store {
 
     /// Writes as somebody else: no request, no fault, but an event; nothing where the object was deleted meanwhile.
     pub fn edit(&mut self, key: &Key, edit: impl FnOnce(&mut Value)) {
-        let Some(mut object) = self.objects.get(key).cloned() else { return };
+        let Some(object) = self.objects.get(key) else { return };
+        let mut object = (**object).clone();
         edit(&mut object);
         self.change(key.clone(), object);
     }
 
-    fn change(&mut self, key: Key, mut next: Value) -> Value {
+    fn change(&mut self, key: Key, mut next: Value) -> Arc<Value> {
         let old = &self.objects[&key];
         next["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         drop_nulls(&mut next);
-        if next == *old {
-            return next;
+        if next == **old {
+            return Arc::clone(old);
         }
         if next.get("spec") != old.get("spec") {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
@@ -154,12 +156,13 @@ impl Store {
         self.put(key, next, "MODIFIED")
     }
 
-    fn put(&mut self, key: Key, mut object: Value, what: &'static str) -> Value {
+    fn put(&mut self, key: Key, mut object: Value, what: &'static str) -> Arc<Value> {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         drop_nulls(&mut object);
-        let before = self.objects.insert(key.clone(), object.clone()).unwrap_or_default();
-        self.events.push(Event { version: self.version, kind: key.0, what, before, object: object.clone() });
+        let object = Arc::new(object);
+        let before = self.objects.insert(key.clone(), Arc::clone(&object)).unwrap_or_default();
+        self.events.push(Event { version: self.version, kind: key.0, what, before, object: Arc::clone(&object) });
         object
     }
 
@@ -168,7 +171,13 @@ impl Store {
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         let before = self.objects.remove(key).unwrap_or_default();
         self.applied.retain(|(applied, _), _| applied != key);
-        self.events.push(Event { version: self.version, kind: key.0.clone(), what: "DELETED", before, object });
+        self.events.push(Event {
+            version: self.version,
+            kind: key.0.clone(),
+            what: "DELETED",
+            before,
+            object: Arc::new(object),
+        });
     }
 }
 
