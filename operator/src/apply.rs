@@ -12,12 +12,12 @@ use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 use thalweg_crds::ids::{RunId, Slot};
 use thalweg_operator_plan::applied::{differs, stamp};
 use thalweg_operator_plan::held::moves;
-use thalweg_operator_plan::names::{APPLIED, MANAGER, PIPELINE};
+use thalweg_operator_plan::names::{APPLIED, MANAGED_BY, MANAGER, PIPELINE};
 use thalweg_operator_plan::objects::{self, Objects};
 use thalweg_operator_plan::observed::pod_uid;
 use thalweg_operator_plan::plan::Plan;
@@ -241,7 +241,8 @@ impl Applier<'_> {
         same
     }
 
-    /// Makes an object that is not there. One that is there after all is ours already, or somebody else's.
+    /// Makes an object that is not there. One that is there after all is ours already, perhaps unseen because somebody took
+    /// away its labels or its owner, or it is somebody else's.
     async fn create<K: Object>(&mut self, object: K) -> Result<()> {
         let name = object.name_any();
         let api: Api<K> = self.api()?;
@@ -254,14 +255,39 @@ impl Applier<'_> {
                 };
                 self.must_own(&found)?;
                 self.context.overlay.wrote(&found);
-                Ok(())
+                self.mark(&object, &found).await
             }
             answer => self.wrote("create", &name, answer),
         }
     }
 
+    /// Gives an object of ours back the labels and the owner that it was made with.
+    async fn mark<K: Object>(&mut self, made: &K, found: &K) -> Result<()> {
+        let has_labels = made.labels().iter().all(|(key, value)| found.labels().get(key) == Some(value));
+        if has_labels && self.subject.owns(found) {
+            return Ok(());
+        }
+        let name = made.name_any();
+        let marks = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": name, "labels": made.labels(), "ownerReferences": made.owner_references()},
+        });
+        let api: Api<K> = self.api()?;
+        let answer = api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&marks)).await;
+        self.wrote("apply", &name, answer)
+    }
+
+    /// Whether an object is ours to write: the pipeline owns it, or nobody does and it bears our labels, as after somebody
+    /// took its owner away.
     fn must_own<K: Object>(&self, found: &K) -> Result<()> {
-        match self.subject.owns(found) {
+        let is_disowned = || {
+            let json = serde_json::to_value(found).unwrap_or_default();
+            let labels = &json["metadata"]["labels"];
+            let has_owner = found.owner_references().iter().any(|owner| owner.controller == Some(true));
+            !has_owner && labels[MANAGED_BY] == MANAGER && labels[PIPELINE] == self.subject.names.label()
+        };
+        match self.subject.owns(found) || is_disowned() {
             true => Ok(()),
             false => Err(Error::NameTaken { kind: K::kind(&()).into_owned(), name: found.name_any() }),
         }

@@ -118,7 +118,16 @@ impl Started {
                 };
                 forget(gone, Arc::clone(&context))
             });
-        tokio::join!(looks, self.poller.run());
+        tokio::join!(looks, self.poller.run(), tell_unused(&context));
+    }
+}
+
+/// Once after a start, and until it has gone well.
+async fn tell_unused(context: &Context) {
+    const KEY: &str = "sources and sinks that nobody names";
+    while let Err(error) = verdicts::tell_unused(context).await {
+        warn!(%error, "telling {KEY}");
+        tokio::time::sleep(context.backoff.failed(KEY)).await;
     }
 }
 

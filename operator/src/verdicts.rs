@@ -79,23 +79,50 @@ pub async fn forget(namespace: &str, pipeline: &str, context: &Context) -> Resul
     Ok(())
 }
 
+/// Tells sources and sinks that are named by nobody and say otherwise: whoever named them was deleted while no operator
+/// watched.
+///
+/// # Errors
+/// A write failed.
+pub async fn tell_unused(context: &Context) -> Result<()> {
+    let world = &context.world;
+    let sources = world.sources.state_filter(|source| source.status.is_some());
+    let sinks = world.sinks.state_filter(|sink| sink.status.is_some());
+    let sources = sources.iter().map(|source| (Used::Source, source.namespace(), source.name_any()));
+    let sinks = sinks.iter().map(|sink| (Used::Sink, sink.namespace(), sink.name_any()));
+    let said = verdict::of_all(&BTreeMap::new());
+    for (used, namespace, name) in sources.chain(sinks) {
+        let key = (used, namespace.unwrap_or_default(), name);
+        if world.usage.users(&key).is_empty() {
+            write_said(&key, context, &said, None).await?;
+        }
+    }
+    Ok(())
+}
+
 /// `read` is what was looked at. What has changed since is not spoken of: the look that this brings about does.
 async fn write(key: &UsedKey, context: &Context, read: Option<&Written>) -> Result<u32> {
-    let Some(said) = context.verdicts.of(key, context.world.usage.users(key)) else { return Ok(0) };
+    match context.verdicts.of(key, context.world.usage.users(key)) {
+        Some(said) => write_said(key, context, &said, read).await,
+        None => Ok(0),
+    }
+}
+
+async fn write_said(key: &UsedKey, context: &Context, said: &Verdict, read: Option<&Written>) -> Result<u32> {
     match key.0 {
         Used::Source => {
             let known = |source: &StreamSource| read.is_none_or(|read| read.sources.get(&key.2) == Some(&source.spec));
             let before = |source: &StreamSource| {
                 known(source).then(|| source.status.clone().map(|status| status.conditions).unwrap_or_default())
             };
-            write_in(&context.world.sources, key, &said, before, context).await
+            write_in(&context.world.sources, key, said, before, context).await
         }
         Used::Sink => {
             let known = |sink: &StreamSink| read.is_none_or(|read| read.sinks.get(&key.2) == Some(&sink.spec));
             let before = |sink: &StreamSink| {
                 known(sink).then(|| sink.status.clone().map(|status| status.conditions).unwrap_or_default())
             };
-            write_in(&context.world.sinks, key, &said, before, context).await
+            write_in(&context.world.sinks, key, said, before, context).await
         }
     }
 }

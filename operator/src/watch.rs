@@ -86,6 +86,7 @@ impl Watches {
             cache: store.clone(),
             writer,
             pending: Vec::new(),
+            before: Vec::new(),
             triggers: self.triggers.clone(),
             overlay: Arc::clone(&self.overlay),
             pipelines: Arc::clone(&self.pipelines),
@@ -96,8 +97,9 @@ impl Watches {
                 seen(&event);
                 match event {
                     Ok(event) => {
-                        keeper.take(&event);
-                        change(&event).into_iter().flat_map(&affected).for_each(|pipeline| keeper.trigger(pipeline));
+                        let gone = keeper.take(&event);
+                        let changes = gone.iter().map(|gone| Change::Was(&**gone)).chain(change(&event));
+                        changes.flat_map(&affected).for_each(|pipeline| keeper.trigger(pipeline));
                     }
                     Err(error) => warn!(kind = %K::kind(&()), %error, "watching"),
                 }
@@ -113,23 +115,33 @@ struct Keeper<K: Resource<DynamicType = ()> + Clone + 'static> {
     writer: Writer<K>,
     /// What was written when the list began that is being read.
     pending: Vec<Pending>,
+    /// What was cached when it began.
+    before: Vec<Arc<K>>,
     triggers: Triggers,
     overlay: Arc<Overlay>,
     pipelines: Arc<OnceLock<Store<StreamPipeline>>>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Keeper<K> {
-    fn take(&mut self, event: &Event<K>) {
+    /// Brings the cache up to date. Gives what is gone and of which no event told.
+    fn take(&mut self, event: &Event<K>) -> Vec<Arc<K>> {
+        if let Event::Apply(object) = event {
+            self.tell_disowned(object);
+        }
         self.writer.apply_watcher_event(event);
         match event {
-            Event::Init => self.pending = self.overlay.pending::<K>(),
-            Event::InitDone => self.listed(),
+            Event::Init => {
+                self.pending = self.overlay.pending::<K>();
+                self.before = self.cache.state();
+            }
+            Event::InitDone => return self.listed(),
             Event::Delete(object) => self.overlay.deleted(object),
             Event::Apply(_) | Event::InitApply(_) => {}
         }
+        Vec::new()
     }
 
-    fn listed(&mut self) {
+    fn listed(&mut self) -> Vec<Arc<K>> {
         for key in self.pending.drain(..) {
             if self.cache.get(&ObjectRef::new(&key.1).within(&key.0)).is_none() {
                 self.overlay.not_listed::<K>(&key);
@@ -137,6 +149,18 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Keeper<K> {
         }
         let all = self.pipelines.get().map(Store::state).unwrap_or_default();
         all.iter().for_each(|pipeline| self.trigger(ObjectRef::from_obj(&**pipeline)));
+        let mut gone = std::mem::take(&mut self.before);
+        gone.retain(|before| self.cache.get(&ObjectRef::from_obj(&**before)).is_none());
+        gone
+    }
+
+    /// An object whose owner somebody took away is still of interest to it.
+    fn tell_disowned(&self, object: &K) {
+        let before = self.cache.get(&ObjectRef::from_obj(object)).and_then(|before| owner(&*before));
+        before
+            .filter(|before| owner(object).as_ref() != Some(before))
+            .into_iter()
+            .for_each(|owner| self.trigger(owner));
     }
 
     fn trigger(&self, pipeline: ObjectRef<StreamPipeline>) {

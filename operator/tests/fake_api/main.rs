@@ -5,4 +5,5 @@ mod crashes;
 mod fake;
 mod harness;
 mod kubelet;
+mod plans;
 mod spread;

@@ -4,16 +4,17 @@
 //! `THALWEG_FAULT=KillAfter@17` runs one of the plans again.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use crate::fake::{FakeApi, Fault};
 use crate::harness::{Cluster, OTHER_SQL, SQL, condition, pipeline_key, resources};
 use crate::kubelet::{self, ASSIGNMENTS, LEASES};
+use crate::plans::run_all;
 
 /// Runs at once: most of each is waiting for reports.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 24;
 const SPLITS: usize = 6;
 
 /// What a user does, one after the other.
@@ -110,26 +111,25 @@ fn check_end(cluster: &Cluster, what: &str) {
     }
 }
 
-fn replayed() -> Option<(usize, Fault)> {
-    let text = std::env::var("THALWEG_FAULT").ok()?;
-    let (name, number) = text.split_once('@').expect("FAULT@NUMBER");
-    let fault = Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name).expect("a fault");
-    Some((number.parse().expect("a number"), fault))
+/// What happens to the write of a number.
+#[derive(Clone, Copy)]
+struct FaultPlan(Fault, usize);
+
+impl fmt::Display for FaultPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}@{}", self.0, self.1)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_workers_end_owning_everything_whatever_write_meets_whatever_fault() {
-    if let Some((number, fault)) = replayed() {
-        run(FakeApi::with_fault(number, fault), &format!("{fault:?}@{number}")).await;
-        return;
-    }
     let asked = run(FakeApi::default(), "undisturbed").await;
-    let plans = (0..asked).flat_map(|number| Fault::ALL.into_iter().map(move |fault| (number, fault)));
+    let plans = (0..asked).flat_map(|number| Fault::ALL.into_iter().map(move |fault| FaultPlan(fault, number)));
     let plans: Vec<_> = plans.collect();
-    println!("{asked} writes in an undisturbed run, {} fault plans", plans.len());
-    assert!(plans.len() >= 360, "{} fault plans: with those of one worker they are to be 500", plans.len());
-    let runs = plans.into_iter().map(|(number, fault)| async move {
-        run(FakeApi::with_fault(number, fault), &format!("{fault:?}@{number}")).await
-    });
-    stream::iter(runs).buffer_unordered(AT_ONCE).for_each(|_| std::future::ready(())).await;
+    println!("{asked} writes in an undisturbed run");
+    assert!(plans.len() >= 360, "{} fault plans are too few to mean anything", plans.len());
+    let checked = |plan: FaultPlan| async move {
+        run(FakeApi::with_fault(plan.1, plan.0), &plan.to_string()).await;
+    };
+    run_all("several_workers", plans, AT_ONCE, checked).await;
 }
