@@ -1,13 +1,13 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test e2e e2e-cluster soak lint generate bench clean
+.PHONY: help setup setup-kafka demo test e2e e2e-cluster soak lint generate bench bench-operator clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
 BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 
 help: ## Show this
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: ## Install the linker that the build uses, where it is missing (Debian, Ubuntu)
 	@scripts/setup
@@ -51,6 +51,9 @@ generate: setup ## Write what is generated: the resource definitions of the char
 
 bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json
 	$(BENCH_ENV) scripts/bench
+
+bench-operator: setup ## 2,000 pipelines on a real API server: time, memory, writes, as JSON (builds Kubernetes once)
+	@scripts/bench-operator
 
 clean: ## Remove what was built
 	$(CARGO) clean
