@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
 
+mod chart;
 mod hand;
 mod metrics;
 mod operator;
