@@ -66,6 +66,31 @@ fn a_user_who_names_an_account_keeps_it_and_the_role_goes_to_it() {
     assert_eq!(json(&objects.deployment)["spec"]["template"]["spec"]["serviceAccountName"], "pod-identity");
 }
 
+/// What decides whether a worker on EKS gets its role: its account, what binds rights to it, and what its pod says.
+fn identity(worker: Value) -> Value {
+    let mut written = written();
+    written.spec.worker = serde_json::from_value(worker).expect("a worker");
+    let objects = objects_of(&written);
+    let pod = json(&objects.deployment)["spec"]["template"]["spec"].clone();
+    json!({
+        "serviceAccount": json(&objects.service_account),
+        "roleBinding": json(&objects.role_binding),
+        "pod": {
+            "serviceAccountName": pod["serviceAccountName"],
+            "automountServiceAccountToken": pod["automountServiceAccountToken"],
+            "securityContext": pod["securityContext"],
+            "env": pod["containers"][0]["env"],
+        },
+    })
+}
+
+#[test]
+fn on_eks_a_worker_gets_its_role_by_an_annotation_or_by_an_account_that_is_associated_with_one() {
+    let role = json!({"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/rides"});
+    insta::assert_json_snapshot!("eks_irsa", identity(json!({"serviceAccountAnnotations": role})));
+    insta::assert_json_snapshot!("eks_pod_identity", identity(json!({"serviceAccountName": "rides"})));
+}
+
 #[test]
 fn every_object_belongs_to_the_pipeline_and_no_rule_names_secrets() {
     let objects = objects_of(&written());
