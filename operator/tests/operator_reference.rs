@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::CommandFactory;
+use thalweg_crds::condition::{ConditionType, Reason};
 use thalweg_operator::metrics::{ALL, Kind};
 use thalweg_operator::settings::Settings;
 
@@ -81,4 +82,16 @@ fn every_metric_of_the_alerts_and_the_dashboards_exists() {
         assert_eq!(ids.len(), panels.len(), "{path}: each panel has a number of its own");
     }
     assert_eq!(uids.len(), dashboards.len(), "each dashboard is JSON");
+}
+
+#[test]
+fn the_guide_says_of_every_condition_and_reason_what_to_do() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide/operate-pipelines.md");
+    let guide = std::fs::read_to_string(&path).expect("the guide");
+    let rows: BTreeSet<_> = guide.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).collect();
+    let is_told = |name: &str| rows.iter().any(|row| row.split(", ").any(|told| told == format!("`{name}`")));
+    let conditions = ConditionType::ALL.iter().map(|condition| condition.as_str());
+    let untold: Vec<_> =
+        conditions.chain(Reason::ALL.iter().map(|reason| reason.as_str())).filter(|name| !is_told(name)).collect();
+    assert!(untold.is_empty(), "docs/guide/operate-pipelines.md says nothing of {untold:?}");
 }
