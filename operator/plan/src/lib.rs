@@ -9,6 +9,7 @@
 //! | A newcomer asks | and finds it in |
 //! |---|---|
 //! | What is the rebalance rule? | [`assignment`]; its laws in `tests/assignment.rs` |
+//! | How many workers does it need? | [`autoscale`]; its laws in `tests/autoscale.rs` |
 //! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
 //! | Why is it not Ready? | [`status`] |
@@ -16,6 +17,7 @@
 
 pub mod applied;
 pub mod assignment;
+pub mod autoscale;
 pub mod carried;
 pub mod check;
 mod fleet;
