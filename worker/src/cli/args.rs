@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use thalweg_crds::duration::Duration;
+use thalweg_simulator::{Kind, Stall};
 
 /// Stream pipelines: SQL over logs, exactly once, in one process or on Kubernetes.
 #[derive(Debug, Parser)]
@@ -41,6 +44,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Write the data that examples and benchmarks read
     Generate(GenerateArgs),
+    /// Show how a pipeline would be scaled on a load of the past, and how others would scale it
+    SimulateScaling(SimulateArgs),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  thalweg completions bash > /etc/bash_completion.d/thalweg")]
     Completions {
@@ -303,6 +308,82 @@ pub struct GenerateArgs {
     /// Part of the rows that are broken, 0 to 1 (taxi, json)
     #[arg(long, value_name = "RATE", default_value_t = 0.0, value_parser = rate)]
     pub broken: f64,
+}
+
+/// `thalweg simulate-scaling`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg simulate-scaling --trace history.csv --capacity 5000 --max 12
+  thalweg simulate-scaling --trace history.csv --stall 3600-4200 --svg scaling.svg
+  thalweg simulate-scaling --made walk --seed 7 --compare        against KEDA, Numaflow and Flink
+  thalweg simulate-scaling --made daily --write daily.csv        a load to look at
+  thalweg simulate-scaling --table                               every figure of docs/design/0011-autoscaler.md
+
+A trace is CSV: a header `second,split_0,split_1,…`, then rows with the records that come into each split a second. A row
+counts until the next one's second. The autoscaler's code is the operator's; workers are a model, see the same document.")]
+pub struct SimulateArgs {
+    /// The load, as CSV
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["made", "table"])]
+    pub trace: Option<PathBuf>,
+    /// A load that is made, with what is assumed of its sink and its least workers
+    #[arg(long, value_name = "KIND", conflicts_with = "trace", value_parser = kind())]
+    pub made: Option<Kind>,
+    /// Another seed gives another load
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Write the load as CSV
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Records a second that a worker does
+    #[arg(long, value_name = "R", default_value_t = 1_000.0, value_parser = capacity)]
+    pub capacity: f64,
+    /// From asking for a worker until it serves
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub start_seconds: u32,
+    /// For how long a split stands still that moves
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub pause_seconds: u32,
+    /// Seconds in which the sink takes nothing; may be given several times
+    #[arg(long, value_name = "FROM-TO")]
+    pub stall: Vec<Stall>,
+    /// `scaling.targetLag`
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub target_lag: Duration,
+    /// `scaling.catchUp`
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    pub catch_up: Duration,
+    /// `scaling.zeroAfter`
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub zero_after: Duration,
+    /// `scaling.minWorkers`; by default 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub min: Option<u16>,
+    /// `scaling.maxWorkers`; by default the number of splits
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max: Option<u16>,
+    /// Run the rules of KEDA, Numaflow and Flink, and schedules that know what comes
+    #[arg(long)]
+    pub compare: bool,
+    /// Compare on each kind of load at seeds 1 to 3; some minutes
+    #[arg(long, conflicts_with_all = ["trace", "made", "write", "svg", "compare"])]
+    pub table: bool,
+    /// How figures are written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Draw arrivals, workers and lag
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+fn kind() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::name))
+        .try_map(|name| Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("no such load"))
+}
+
+fn capacity(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "expected records a second, above 0".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -10,6 +10,7 @@ mod progress;
 mod reference;
 mod run;
 mod signals;
+mod simulate;
 mod summary;
 mod worker;
 
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Generate(args) => generate::generate(&args),
+        Command::SimulateScaling(args) => simulate::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "thalweg", &mut script);
