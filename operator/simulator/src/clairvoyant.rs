@@ -104,7 +104,7 @@ impl Rule for Clairvoyant<'_> {
     }
 
     fn look(&mut self, view: &View) -> Option<Answer> {
-        if view.second % LOOK_SECONDS != 0 {
+        if !view.second.is_multiple_of(LOOK_SECONDS) {
             return None;
         }
         let workers = self.workers.get(view.second as usize).copied().unwrap_or(view.wanted);

@@ -92,7 +92,7 @@ mod tests {
     fn bars_show_the_most_of_their_time() {
         assert_eq!(
             terminal(&outcome(), 10),
-            "arrivals/s ▁▂▃▄▅▅▆▇██ 99\n   workers ▄▄▄▄▄█████ 2\n    lag, s            0\n"
+            "arrivals/s ▁▂▃▄▄▅▆▇██ 99\n   workers ▄▄▄▄▄█████ 2\n    lag, s            0\n"
         );
     }
 

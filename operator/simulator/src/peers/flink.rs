@@ -151,7 +151,7 @@ impl Rule for Flink {
         if busy > 0.0 {
             self.true_rate.push(view.done() / busy * view.workers.len() as f64);
         }
-        if view.second % LOOK_SECONDS != 0 || !self.incoming.is_full() {
+        if !view.second.is_multiple_of(LOOK_SECONDS) || !self.incoming.is_full() {
             return None;
         }
         let reason = format!("{:.0}/s in, {:.0}/s at most", self.incoming.mean(), self.true_rate.mean());

@@ -63,16 +63,16 @@ impl Rule for Keda {
     fn look(&mut self, view: &View) -> Option<Answer> {
         let lag = view.lag();
         let answer = |workers| Some(Answer { workers, reason: format!("lag {lag:.0} records"), places: None });
-        if view.second % POLL_SECONDS == 0 && lag > 0.0 {
+        if view.second.is_multiple_of(POLL_SECONDS) && lag > 0.0 {
             self.active = view.second;
         }
         if view.wanted == 0 {
-            return answer(1).filter(|_| view.second % POLL_SECONDS == 0 && lag > 0.0);
+            return answer(1).filter(|_| view.second.is_multiple_of(POLL_SECONDS) && lag > 0.0);
         }
         if self.least == 0 && view.second >= self.active + COOLDOWN_SECONDS {
             self.recommended.clear();
             return answer(0);
         }
-        if view.second % SYNC_SECONDS == 0 { answer(self.desired(view)) } else { None }
+        if view.second.is_multiple_of(SYNC_SECONDS) { answer(self.desired(view)) } else { None }
     }
 }

@@ -63,7 +63,7 @@ impl Rule for Numaflow {
         let (pending, rate) = (self.pending.mean(), self.rate.mean());
         let rests = view.second - self.scaled;
         let workers = match () {
-            () if view.second % LOOK_SECONDS != 0 || rests < COOLDOWN_SECONDS => return None,
+            () if !view.second.is_multiple_of(LOOK_SECONDS) || rests < COOLDOWN_SECONDS => return None,
             () if view.wanted == 0 => usize::from(rests >= SLEEP_SECONDS),
             () if view.workers.len() != view.wanted => return None,
             () => self.desired(view.workers.len()).clamp(view.wanted.saturating_sub(STEP), view.wanted + STEP),
