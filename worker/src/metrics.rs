@@ -64,6 +64,8 @@ const LAG_SECONDS: Metric = Metric {
     kind: Kind::Gauge,
 };
 const OUT: Metric = counter("thalweg_stage_rows_total", "Rows emitted.", STAGE);
+const REJECTED: Metric =
+    counter("thalweg_stage_rejected_rows_total", "Emitted rows that the sink would not take.", STAGE);
 const DEAD: Metric = counter("thalweg_stage_dead_letters_total", "Dead letters written.", STAGE);
 const COMMITS: Metric = counter("thalweg_stage_commits_total", "Commits of units.", STAGE);
 const WATERMARK: Metric = Metric {
@@ -76,7 +78,7 @@ const WATERMARK: Metric = Metric {
 
 /// Every metric.
 #[cfg(test)]
-pub const ALL: [Metric; 9] = [ROWS, LATE, BAD, LAG, LAG_SECONDS, OUT, DEAD, COMMITS, WATERMARK];
+pub const ALL: [Metric; 10] = [ROWS, LATE, BAD, LAG, LAG_SECONDS, OUT, REJECTED, DEAD, COMMITS, WATERMARK];
 
 const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
     Metric { name, help, labels, kind: Kind::Counter }
@@ -109,7 +111,7 @@ impl Collector for Counted {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let (rows, late, bad) = (ROWS.counters(), LATE.counters(), BAD.counters());
-        let (out, dead, commits) = (OUT.counters(), DEAD.counters(), COMMITS.counters());
+        let (out, rejected, dead, commits) = (OUT.counters(), REJECTED.counters(), DEAD.counters(), COMMITS.counters());
         let (watermark, lag, lag_seconds) = (WATERMARK.gauges(), LAG.gauges(), LAG_SECONDS.gauges());
         for pipeline in &(self.pipelines)() {
             for source in &pipeline.counters.sources {
@@ -131,6 +133,7 @@ impl Collector for Counted {
                 let index = index.to_string();
                 let labels = [pipeline.name.as_str(), index.as_str()];
                 out.with_label_values(&labels).inc_by(stage.rows_out.get());
+                rejected.with_label_values(&labels).inc_by(stage.rejected.get());
                 dead.with_label_values(&labels).inc_by(stage.dead_letters.get());
                 commits.with_label_values(&labels).inc_by(stage.commits.get());
                 if !matches!(stage.watermark(), Watermark::UNKNOWN | Watermark::END) {
@@ -138,7 +141,8 @@ impl Collector for Counted {
                 }
             }
         }
-        let counters = [rows, late, bad, out, dead, commits].into_iter().flat_map(|counter| counter.collect());
+        let counters =
+            [rows, late, bad, out, rejected, dead, commits].into_iter().flat_map(|counter| counter.collect());
         let gauges = [watermark, lag, lag_seconds].into_iter().flat_map(|gauge| gauge.collect());
         counters.chain(gauges).filter(|family| !family.get_metric().is_empty()).collect()
     }

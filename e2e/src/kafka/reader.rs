@@ -20,6 +20,13 @@ pub struct Seen {
     pub value: Option<String>,
 }
 
+impl Seen {
+    /// Its value, which must be JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(self.value.as_deref().expect("a value")).expect("json")
+    }
+}
+
 /// How long a consumer waits for more before it ends, where the caller looks again.
 const QUIET_MILLIS: u64 = 6_000;
 /// The same, where what it has not heard counts as lost: on busy cores it may take long to begin.
@@ -64,7 +71,7 @@ impl Kafka {
     fn console(&self, topic: &str) -> Command {
         let mut command = self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
         command
-            .args(["--bootstrap-server", &self.address(), "--topic", topic, "--from-beginning"])
+            .args(["--bootstrap-server", &self.addresses().join(","), "--topic", topic, "--from-beginning"])
             .args(["--isolation-level", "read_committed"])
             .args(["--formatter-property", "print.partition=true", "--formatter-property", "print.offset=true"])
             .args(["--formatter-property", "print.timestamp=true"])

@@ -3,9 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
 
 mod bad_input;
+mod corrupt;
 mod etl;
 mod events;
 mod kills;
+mod permissions;
 mod place;
+mod rejected;
 mod security;
+mod starts;
 mod windows;

@@ -33,8 +33,14 @@ impl Authority {
     }
 
     fn sign(&self, name: &str) -> Identity {
+        self.sign_until(name, 4_096)
+    }
+
+    /// A certificate that is valid up to the beginning of a year.
+    fn sign_until(&self, name: &str, year: i32) -> Identity {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).expect("signed").pem();
         Identity { certificate, key: key.serialize_pem() }
     }
@@ -51,10 +57,13 @@ impl Secured {
     async fn start() -> Self {
         let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
         let broker = authority.sign("localhost");
-        let (store, trusted) = (folder.path().join("broker.pem"), folder.path().join("ca.pem"));
-        std::fs::write(&store, format!("{}{}", broker.key, broker.certificate)).expect("written");
+        let old = authority.sign_until("localhost", 2_020);
+        let trusted = folder.path().join("ca.pem");
         std::fs::write(&trusted, &authority.certificate).expect("written");
         let tls = |name: &str| {
+            let (store, identity) =
+                (folder.path().join(format!("{name}.pem")), if name == "old" { &old } else { &broker });
+            std::fs::write(&store, format!("{}{}", identity.key, identity.certificate)).expect("written");
             format!(
                 "listener.name.{name}.ssl.keystore.type=PEM\nlistener.name.{name}.ssl.keystore.location={}\n\
                  listener.name.{name}.ssl.truststore.type=PEM\nlistener.name.{name}.ssl.truststore.location={}\n",
@@ -77,6 +86,7 @@ impl Secured {
                 properties: format!("{}listener.name.tls.ssl.client.auth=required\n", tls("tls")),
             },
             Listener { name: "SASL", protocol: "SASL_SSL", properties: sasl },
+            Listener { name: "OLD", protocol: "SSL", properties: tls("old") },
         ];
         let users = ["--add-scram", "SCRAM-SHA-512=[name=app,password=s3cret]"];
         let more = ["--add-scram", "SCRAM-SHA-256=[name=app,password=s3cret]"];
@@ -162,6 +172,13 @@ async fn certificates_and_passwords_are_checked_by_both_sides() {
     let words = ["--secrets", "secrets"];
     let said = secured.place("TLS", TRUST, &[ca]).run(&words).fails(LIMIT);
     assert!(said.contains("check `tls` and `sasl`"), "without a certificate of its own: {said}");
+
+    let said = secured.place("OLD", TRUST, &[ca]).run(&words).fails(LIMIT);
+    assert!(said.contains("expired") && said.contains("check `tls` and `sasl`"), "the broker's has expired: {said}");
+    let old = secured.authority.sign_until("client", 2_020);
+    let expired = [ca, ("client/tls.crt", old.certificate.as_str()), ("client/tls.key", old.key.as_str())];
+    let said = secured.place("TLS", MUTUAL, &expired).run(&words).fails(LIMIT);
+    assert!(said.contains("check `tls` and `sasl`"), "its own certificate has expired: {said}");
 
     let other = Authority::new();
     let untrusted =

@@ -166,22 +166,19 @@ fn files_source(files: &connector::FilesSource, request: &SourceRequest<'_>) -> 
 
 fn kafka_source(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> Result<OpenedSource> {
     let most = usize::try_from(request.source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
-    let decoder = kafka_decoder(kafka, request)?;
+    let decoder = kafka_decoder(request)?;
     let config = SourceConfig::resolve(kafka, most, format::wanted(request), request.values)?;
     let list = (request.lists)(&format!("{}/kafka", request.source.alias));
     Ok(OpenedSource { source: Arc::new(KafkaSource::new(config, list, request.clock.clone())), decoder })
 }
 
-fn kafka_decoder(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
+fn kafka_decoder(request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
     let format::Reading { decoder, .. } = format::reading(request)?;
     if let Format::Csv(csv) = request.source.spec.format()
         && csv.header
     {
         let found = "found true: a record of kafka has no header";
         return Err(Error::user("`format.csv.header`", found).with_hint("say header: false"));
-    }
-    if kafka.commit_to_group.is_some() {
-        return Err(unsupported("kafka.commitToGroup"));
     }
     Ok(decoder)
 }

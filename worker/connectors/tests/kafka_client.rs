@@ -144,6 +144,7 @@ async fn what_a_log_does_not_hold_is_said() {
     assert_eq!(cluster.topic("nothing").await.expect("an answer"), None);
     assert!(matches!(cluster.bounds("t", 7).await, Err(ClientError::NoTopic | ClientError::Away(_))));
     assert!(!cluster.create_topic(&again("t")).await.expect("an answer"), "it is there already");
+    assert_eq!(cluster.most_bytes("t").await.expect("an answer"), Some(1_048_588), "Kafka's default");
     assert!(cluster.offset_at("t", 0, i64::MAX / 2).await.expect("an answer").is_none(), "no record is that new");
 }
 
@@ -179,6 +180,51 @@ async fn a_key_goes_where_the_producer_of_java_sends_it() {
         let first = partitions.entry(record.key.clone()).or_insert(record.partition);
         assert_eq!(*first, record.partition, "{:?}", record.key);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_java_compresses_is_read_and_what_is_compressed_here_is_read_by_java() {
+    const CODECS: [(KafkaCompression, &str); 5] = [
+        (KafkaCompression::None, "none"),
+        (KafkaCompression::Gzip, "gzip"),
+        (KafkaCompression::Snappy, "snappy"),
+        (KafkaCompression::Lz4, "lz4"),
+        (KafkaCompression::Zstd, "zstd"),
+    ];
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let cluster = cluster(&kafka).await;
+    let text = |who: &str, codec: &str| format!("{who} {codec} {}", "x".repeat(500));
+    for (compression, codec) in CODECS {
+        let how = Producing { compression, ..producing(Duration::from_secs(60)) };
+        let mut producer = cluster.producer(&how).await.expect("a producer");
+        producer.send(outgoing(&text("ours", codec))).await.expect("sent");
+        producer.acknowledge().await.expect("acknowledged");
+    }
+    for (_, codec) in CODECS {
+        let mut console = kafka
+            .tool("org.apache.kafka.tools.ConsoleProducer")
+            .args(["--bootstrap-server", &kafka.address(), "--topic", "t", "--compression-codec", codec])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("java starts");
+        let line = text("java", codec);
+        std::io::Write::write_all(&mut console.stdin.take().expect("piped"), line.as_bytes()).expect("written");
+        assert!(console.wait().expect("ended").success());
+    }
+    let wanted: Vec<_> = ["ours", "java"].iter().flat_map(|who| CODECS.map(|(_, codec)| text(who, codec))).collect();
+    assert_eq!(read(&cluster, 0, 10).await, wanted);
+    let shown: Vec<_> = kafka.committed("t").into_iter().filter_map(|seen| seen.value).collect();
+    assert_eq!(shown, wanted);
+    // The broker keeps batches as they came: their attributes name the codec.
+    let segment = std::fs::read(kafka.folder().join("data/t-0/00000000000000000000.log")).expect("a segment");
+    let mut codecs = Vec::new();
+    let mut rest = &segment[..];
+    while let Some(length) = rest.get(8..12).map(|bytes| u32::from_be_bytes(bytes.try_into().expect("four bytes"))) {
+        codecs.push(rest[22] & 7);
+        rest = &rest[12 + length as usize..];
+    }
+    assert_eq!(codecs, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,6 +345,30 @@ async fn a_unit_is_written_at_the_epoch_that_was_assigned_and_by_one_process_of_
     let end = cluster.bounds("t", 0).await.expect("bounds").stable_end;
     let rows = read(&cluster, 0, end).await;
     assert_eq!(rows, [1, 2, 3, 4, 5].map(|number| format!("{{\"n\":{number}}}")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_transaction_that_the_broker_aborted_are_sent_again_and_show_once() {
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let (_delivery, sink) = process(&kafka, Some(1)).await;
+    let mut writer = acquire(&sink, 1, "a", Some(1)).await.expect("it is free");
+    write(&mut *writer, 1).await.expect("written");
+    write(&mut *writer, 2).await.expect("written");
+    let cluster = cluster(&kafka).await;
+    // The broker's patience is a minute; the marker of its abort stands behind the rows.
+    let aborted = async {
+        while cluster.bounds("t", 0).await.expect("bounds").stable_end < 3 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(150), aborted).await.expect("aborted");
+    write(&mut *writer, 3).await.expect("written");
+    deliver(&mut *writer, 3).await.expect("delivered");
+    write(&mut *writer, 4).await.expect("written");
+    deliver(&mut *writer, 4).await.expect("delivered");
+    let shown: Vec<_> = kafka.committed("t").into_iter().filter_map(|seen| seen.value).collect();
+    assert_eq!(shown, [1, 2, 3, 4].map(|number| format!("{{\"n\":{number}}}")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -71,6 +72,12 @@ pub trait SinkWriter: Send {
     /// Takes rows. Memory is bounded: large output spills to where it will be published from.
     async fn write(&mut self, rows: &RecordBatch) -> Result<()>;
 
+    /// Rows of the last [`SinkWriter::write`] that the system would not take, in their order. They are not on their way: the
+    /// sink's `onError` says what becomes of them. Whether a row is taken depends on the row alone.
+    fn rejected(&mut self) -> Vec<Rejected> {
+        Vec::new()
+    }
+
     /// Whether what was written since the last seal should be sealed: by its size, or its `age`.
     fn wants_seal(&self, age: Duration) -> bool;
 
@@ -93,6 +100,17 @@ pub trait SinkWriter: Send {
     /// The last label that this unit published directly ([`Capability::SealAndPublish`] with `direct`) or delivered
     /// ([`Capability::Transactional`]), from the sink itself.
     async fn last_published(&mut self) -> Result<Option<Label>>;
+}
+
+/// A row that the system would not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its number among the rows that were written together.
+    pub row: usize,
+    /// The row as it would have been written, cut at [`BadRecord::MAX_RAW`](crate::decode::BadRecord::MAX_RAW).
+    pub raw: Bytes,
+    /// What was found and what is expected.
+    pub message: String,
 }
 
 /// What a sealed piece of output holds.

@@ -59,6 +59,12 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
+    /// Shows those outside who look for it how far splits were taken. It decides nothing, and where it fails that is told and
+    /// nothing else follows.
+    async fn show_taken(&self, taken: &[(SplitId, Position)]) {
+        let _ = taken;
+    }
+
     /// Opens a split so that the first chunk starts at `from`, or at the first record after it.
     ///
     /// # Errors

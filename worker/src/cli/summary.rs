@@ -56,6 +56,8 @@ pub struct StageSummary {
     pub sink: Option<String>,
     /// Rows emitted; where the pipeline failed, those of them that can be seen in the sink.
     pub rows: u64,
+    /// Rows that the sink would not take.
+    pub rejected: u64,
     /// Dead letters.
     pub dead_letters: u64,
     /// Commits.
@@ -96,6 +98,7 @@ impl Summary {
             } else {
                 stage.rows_out.get()
             },
+            rejected: stage.rejected.get(),
             dead_letters: stage.dead_letters.get(),
             commits: stage.commits.get(),
             commit_seconds: stage.commit_micros.get() as f64 / 1e6,

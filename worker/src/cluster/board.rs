@@ -202,7 +202,7 @@ fn oldest_commit(units: &[(UnitId, Arc<UnitCounters>)]) -> Option<CommitReport> 
 
 fn failure(error: &RunError) -> Failure {
     let resource = match error {
-        RunError::BadRecord { resource, .. } => Some(resource.clone()),
+        RunError::BadRecord { resource, .. } | RunError::RejectedRow { resource, .. } => Some(resource.clone()),
         _ => None,
     };
     Failure { reason: reason(error).as_str().to_owned(), resource, message: error.to_string() }
@@ -212,6 +212,7 @@ fn failure(error: &RunError) -> Failure {
 fn reason(error: &RunError) -> Reason {
     match (error, error.kind()) {
         (RunError::BadRecord { .. }, _) => Reason::BadRecord,
+        (RunError::RejectedRow { .. }, _) => Reason::RowsRejected,
         (_, ErrorKind::DataLoss) => Reason::DataLoss,
         (_, ErrorKind::Fenced) => Reason::UnitsMoving,
         (_, ErrorKind::User) => Reason::InvalidSpec,

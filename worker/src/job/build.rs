@@ -10,7 +10,6 @@ use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::UnitStore;
-use thalweg_core::sink::Sink;
 use thalweg_core::unit::{Incarnation, RunId, UnitId};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::source::Late;
@@ -25,7 +24,7 @@ use super::planned::{Planned, schema};
 use super::secrets::Mounted;
 use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
 use crate::runtime::outbox::{decode_rows, encode_rows};
-use crate::runtime::{Job, JobSource, Result, Stores, layout, lookup};
+use crate::runtime::{Job, JobSink, JobSource, Result, Stores, layout, lookup};
 
 /// Memory for entries of one unit that are not flushed yet.
 const UNIT_BUDGET_BYTES: usize = 64 << 20;
@@ -240,7 +239,7 @@ async fn sinks(
     sinks: &[ResolvedSink],
     delivery: Option<&Arc<Delivery>>,
     settings: &Settings,
-) -> Result<HashMap<String, Arc<dyn Sink>>> {
+) -> Result<HashMap<String, JobSink>> {
     let mut opened = HashMap::new();
     for sink in sinks {
         opened.insert(sink.alias.clone(), open_sink(sink, delivery, settings).await?);
@@ -248,15 +247,12 @@ async fn sinks(
     Ok(opened)
 }
 
-async fn open_sink(
-    sink: &ResolvedSink,
-    delivery: Option<&Arc<Delivery>>,
-    settings: &Settings,
-) -> Result<Arc<dyn Sink>> {
+async fn open_sink(sink: &ResolvedSink, delivery: Option<&Arc<Delivery>>, settings: &Settings) -> Result<JobSink> {
     let (values, clock) = (&settings.secrets, settings.clock.clone());
     let opened = registry::sink(SinkRequest { sink, delivery, values, clock })?;
     opened.check().await?;
-    Ok(opened)
+    let (name, resource) = (sink.alias.clone(), format!("StreamSink/{}", sink.name));
+    Ok(JobSink { name, resource, sink: opened, on_error: sink.spec.on_error })
 }
 
 /// The stores of a pipeline's units.

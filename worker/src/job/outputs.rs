@@ -8,6 +8,7 @@ use thalweg_core::error::Error;
 use thalweg_core::unit::StageId;
 use thalweg_crds::connector::SinkConnector;
 use thalweg_crds::manifest::{ResolvedPipeline, ResolvedSink};
+use thalweg_crds::source::OnError;
 use thalweg_sql::stages::{PlannedPipeline, Stage, StageKind, StageOutput};
 use thalweg_state::{PipelineState, StateRoot};
 
@@ -27,9 +28,16 @@ pub struct Outputs<'a> {
 impl Outputs<'_> {
     /// Refuses what no commit could hold together.
     pub fn check(&self) -> thalweg_core::error::Result<()> {
-        for stage in self.plan.stages.iter().filter(|stage| matches!(stage.kind, StageKind::Stateless)) {
+        for stage in &self.plan.stages {
             let Some((main, dead_letters)) = self.of(stage).zip(self.resolved.dead_letter.as_ref()) else { continue };
-            if is_kafka(main) != is_kafka(dead_letters) {
+            if is_kafka(main) && !is_kafka(dead_letters) && main.spec.on_error == OnError::DeadLetter {
+                let what = format!("{}: `onError: DeadLetter` of StreamSink/{}", self.resolved.resource(), main.name);
+                let detail = "a row that kafka does not take becomes a dead letter in the transaction of the others, and the \
+                              sink of dead letters is not kafka";
+                let hint = "let both be topics of one cluster, or set its onError to Fail or Drop";
+                return Err(Error::user(what, detail).with_hint(hint));
+            }
+            if matches!(stage.kind, StageKind::Stateless) && is_kafka(main) != is_kafka(dead_letters) {
                 let what = format!("{}: `INSERT INTO {}`", self.resolved.resource(), main.alias);
                 let detail = "rows and dead letters of a query without windows are committed together, and one of their \
                               two sinks is kafka";

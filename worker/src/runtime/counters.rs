@@ -129,6 +129,8 @@ pub struct StageCounters {
     pub rows_out: Counter,
     /// Rows that can be seen in the sink.
     pub rows_shown: Counter,
+    /// Rows that the sink would not take.
+    pub rejected: Counter,
     /// Dead letters written.
     pub dead_letters: Counter,
     /// Commits.
@@ -146,6 +148,7 @@ impl Default for StageCounters {
             sink: None,
             rows_out: Counter::default(),
             rows_shown: Counter::default(),
+            rejected: Counter::default(),
             dead_letters: Counter::default(),
             commits: Counter::default(),
             commit_micros: Counter::default(),

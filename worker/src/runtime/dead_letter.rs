@@ -9,11 +9,14 @@ use arrow::record_batch::RecordBatch;
 use thalweg_core::decode::{BadClass, BadRecord};
 use thalweg_core::position::Position;
 
+/// The column of the record's bytes.
+pub const RAW: &str = "raw";
+
 /// `raw` is the record's text; bytes that are not UTF-8 are written as `\xNN`.
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     Arc::new(Schema::new(vec![
-        text("raw"),
+        text(RAW),
         text("source"),
         text("split"),
         text("position"),

@@ -6,13 +6,14 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::position::Position;
-use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
+use thalweg_core::sink::{Capability, Label, Rejected, Sealed, SinkWriter, WriterId};
 use thalweg_core::unit::UnitId;
+use thalweg_crds::source::OnError;
 
 use super::counters::Counters;
 use super::error::{Result, RunError};
-use super::layout;
 use super::unit::stage_counters;
+use super::{JobSink, layout, rejected};
 
 /// Which of a unit's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +38,17 @@ impl Target {
 
 /// The writers of one unit.
 pub struct Emitter {
+    unit: UnitId,
     outputs: Vec<Output>,
     shown: Option<(Arc<Counters>, UnitId)>,
 }
 
 struct Output {
     target: Target,
+    /// The name in SQL, and the resource.
+    name: String,
+    resource: String,
+    on_error: OnError,
     writer: Box<dyn SinkWriter>,
     capability: Capability,
     /// When the first row since the last seal was written.
@@ -65,10 +71,11 @@ pub struct Pending {
 
 impl Emitter {
     /// Opens the writers of a unit.
-    pub async fn open(id: &WriterId, main: Option<&dyn Sink>, dead_letters: Option<&dyn Sink>) -> Result<Self> {
+    pub async fn open(id: &WriterId, main: Option<&JobSink>, dead_letters: Option<&JobSink>) -> Result<Self> {
         let mut outputs = Vec::new();
-        for (target, sink) in [(Target::Main, main), (Target::DeadLetters, dead_letters)] {
-            if let Some(sink) = sink {
+        for (target, job) in [(Target::Main, main), (Target::DeadLetters, dead_letters)] {
+            if let Some(job) = job {
+                let sink = &job.sink;
                 let writer = sink.writer(id).await.map_err(|error| RunError::acquiring(id.unit, error));
                 let (mut writer, capability) = (writer?, sink.capability());
                 let delivered = match capability {
@@ -77,6 +84,9 @@ impl Emitter {
                 };
                 outputs.push(Output {
                     target,
+                    name: job.name.clone(),
+                    resource: job.resource.clone(),
+                    on_error: job.on_error,
                     writer,
                     capability,
                     since: None,
@@ -86,7 +96,7 @@ impl Emitter {
                 });
             }
         }
-        Ok(Self { outputs, shown: None })
+        Ok(Self { unit: id.unit, outputs, shown: None })
     }
 
     /// The same, but counts the rows that can be seen in the unit's sink.
@@ -141,18 +151,42 @@ impl Emitter {
         }
     }
 
-    /// Writes rows to one output.
-    pub async fn write(&mut self, target: Target, rows: &RecordBatch, now: Duration) -> Result<()> {
+    /// Writes rows to one output. What its system would not take becomes dead letters, or an error, or nothing, as the sink
+    /// says; how many dead letters.
+    pub async fn write(&mut self, target: Target, rows: &RecordBatch, now: Duration) -> Result<u64> {
+        let mut refused = self.put(target, rows, now).await?;
+        if target == Target::DeadLetters && !refused.is_empty() {
+            // A letter holds much of a long record: where the system does not take that, it takes the beginning.
+            refused = self.put(target, &rejected::shortened(rows, &refused)?, now).await?;
+        }
+        let Some(first) = refused.first() else { return Ok(0) };
+        let (unit, output) = (self.unit, self.output(target)?);
+        let letters = match output.on_error {
+            OnError::Fail => return Err(RunError::rejected_row(&output.resource, first)),
+            OnError::Drop => None,
+            OnError::DeadLetter => Some(rejected::letters(&output.name, unit, &refused)?),
+        };
+        if let Some((counters, unit)) = &self.shown {
+            stage_counters(counters, *unit).rejected.add(refused.len() as u64);
+        }
+        let Some(letters) = letters else { return Ok(0) };
+        // Those who take dead letters make none.
+        Box::pin(self.write(Target::DeadLetters, &letters, now)).await?;
+        Ok(letters.num_rows() as u64)
+    }
+
+    async fn put(&mut self, target: Target, rows: &RecordBatch, now: Duration) -> Result<Vec<Rejected>> {
         let output = self.output(target)?;
         output.since.get_or_insert(now);
         output.writer.write(rows).await?;
-        let rows = rows.num_rows() as u64;
+        let refused = output.writer.rejected();
+        let rows = (rows.num_rows() - refused.len()) as u64;
         if output.capability == Capability::Volatile {
             self.count(target, rows);
         } else {
             output.rows += rows;
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Whether some output is large or old enough to be sealed.

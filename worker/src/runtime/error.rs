@@ -3,6 +3,7 @@
 use thalweg_core::decode::BadRecord;
 use thalweg_core::error::{Error as CoreError, ErrorKind};
 use thalweg_core::ownership::Superseded;
+use thalweg_core::sink::Rejected;
 use thalweg_core::unit::{Epoch, UnitId};
 
 use super::dead_letter::readable;
@@ -42,6 +43,18 @@ pub enum RunError {
         /// Which sources decide.
         resources: String,
     },
+    /// A row that the sink would not take, and the sink says `onError: Fail`.
+    #[error(
+        "{resource}: {message}\n  found: {raw}\n  help: write shorter rows, or set `onError: Drop` or `DeadLetter` on {resource}"
+    )]
+    RejectedRow {
+        /// The sink's resource.
+        resource: String,
+        /// What was found and what was expected.
+        message: String,
+        /// The start of the row.
+        raw: String,
+    },
     /// A connector or the store failed.
     #[error(transparent)]
     Connector(#[from] CoreError),
@@ -75,7 +88,7 @@ impl RunError {
     /// What follows from it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::BadRecord { .. } | Self::FailedGroup { .. } => ErrorKind::User,
+            Self::BadRecord { .. } | Self::FailedGroup { .. } | Self::RejectedRow { .. } => ErrorKind::User,
             Self::Connector(error) => error.kind,
             Self::Superseded { .. } => ErrorKind::Fenced,
             Self::Plan { .. } | Self::Internal(_) => ErrorKind::Internal,
@@ -92,13 +105,24 @@ impl RunError {
 
     /// A record that may not be skipped.
     pub fn bad_record(resource: &str, place: String, record: &BadRecord) -> Self {
-        /// Characters, and the bytes that one can have.
-        const SHOWN: usize = 200;
-        const MOST_BYTES: usize = 4;
-        let raw = record.raw[..record.raw.len().min(SHOWN * MOST_BYTES)].trim_ascii_end();
-        let raw = readable(raw).chars().take(SHOWN).collect();
-        Self::BadRecord { resource: resource.to_owned(), place, message: record.message.clone(), raw }
+        let (message, raw) = (record.message.clone(), start_of(&record.raw));
+        Self::BadRecord { resource: resource.to_owned(), place, message, raw }
     }
+
+    /// A row that the sink would not take and that may not be skipped.
+    pub fn rejected_row(resource: &str, row: &Rejected) -> Self {
+        let (message, raw) = (row.message.clone(), start_of(&row.raw));
+        Self::RejectedRow { resource: resource.to_owned(), message, raw }
+    }
+}
+
+/// The start of a record, for people.
+fn start_of(raw: &[u8]) -> String {
+    /// Characters, and the bytes that one can have.
+    const SHOWN: usize = 200;
+    const MOST_BYTES: usize = 4;
+    let raw = raw[..raw.len().min(SHOWN * MOST_BYTES)].trim_ascii_end();
+    readable(raw).chars().take(SHOWN).collect()
 }
 
 /// The result of a part of a run.

@@ -64,6 +64,11 @@ impl SplitGauge {
         }
     }
 
+    /// The least position that every subscriber was sent, once it is known.
+    pub fn accepted(&self) -> Option<Position> {
+        self.seen().accepted
+    }
+
     /// Rows were decoded.
     pub fn rows(&self, count: u64) {
         self.seen().rows += count;

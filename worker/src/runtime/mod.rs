@@ -28,6 +28,7 @@ pub mod outbox;
 pub mod ownership;
 mod quiet;
 mod reader;
+mod rejected;
 mod split_log;
 mod stateless;
 mod unit;
@@ -78,9 +79,9 @@ pub struct Job {
     /// The sources that the plan reads, in the order of [`Counters::sources`].
     pub sources: Vec<JobSource>,
     /// The sinks by SQL name.
-    pub sinks: HashMap<String, Arc<dyn Sink>>,
+    pub sinks: HashMap<String, JobSink>,
     /// Where dead letters go.
-    pub dead_letters: Option<Arc<dyn Sink>>,
+    pub dead_letters: Option<JobSink>,
     /// The start from scratch that this run belongs to.
     pub incarnation: Incarnation,
     /// Whether a restart goes on where this run was: there is a state URL, or sinks keep all that is to be kept.
@@ -118,6 +119,18 @@ pub struct JobSource {
     /// Whether late rows become dead letters.
     pub keep_late: bool,
     /// What bad records do.
+    pub on_error: OnError,
+}
+
+/// A sink of a job.
+pub struct JobSink {
+    /// The name in SQL.
+    pub name: String,
+    /// The resource, as messages name it: `StreamSink/out`.
+    pub resource: String,
+    /// What is written.
+    pub sink: Arc<dyn Sink>,
+    /// What rows do that the system would not take.
     pub on_error: OnError,
 }
 

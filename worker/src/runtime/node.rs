@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
 use thalweg_core::log::{LogId, SplitId};
-use thalweg_core::sink::{Capability, Sink, WriterId};
+use thalweg_core::sink::{Capability, WriterId};
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::UnitId;
 use thalweg_exchange::hub::{Hub, Served};
@@ -14,7 +14,6 @@ use thalweg_sql::window::LAYOUT_VERSION;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Job;
 use super::chunk::ReadPlan;
 use super::emitter::Emitter;
 use super::error::{Result, RunError};
@@ -31,6 +30,7 @@ use super::split_log::{ReadBy, ServedSplit, SplitLog};
 use super::stateless::{StatelessUnit, taken};
 use super::unit::{Done, Ledger, UnitContext};
 use super::windowed::{Downstream, WindowedUnit};
+use super::{Job, JobSink};
 
 /// Chunks that wait or are in work, for each that is in work.
 const CHUNKS_PER_THREAD: usize = 3;
@@ -123,7 +123,7 @@ impl Node {
 
     /// Makes room for units in every sink.
     pub async fn prepare(&self, units: &[UnitId]) -> Result<()> {
-        for sink in self.job.sinks.values().chain(&self.job.dead_letters) {
+        for JobSink { sink, .. } in self.job.sinks.values().chain(&self.job.dead_letters) {
             sink.prepare(units).await?;
         }
         Ok(())
@@ -131,7 +131,7 @@ impl Node {
 
     /// Nothing more is written to any sink.
     pub async fn finish(&self) -> Result<()> {
-        for sink in self.job.sinks.values().chain(&self.job.dead_letters) {
+        for JobSink { sink, .. } in self.job.sinks.values().chain(&self.job.dead_letters) {
             sink.finish().await?;
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Node {
         self.hub.serve(split_log(&source.1.name, split), Arc::new(ServedSplit(Arc::new(log))))
     }
 
-    /// What is known now of the splits that are read here. The pipeline's counters are told, too.
+    /// What is known now of the splits that are read here. The pipeline's counters are told, and whom sources show it.
     pub async fn figures(&self, rates: &mut Rates) -> Vec<SplitFigures> {
         let read = self.gauges.all();
         let figures = read.iter().map(|(gauged, gauge)| {
@@ -181,6 +181,11 @@ impl Node {
         let figures = join_all(figures.collect::<Vec<_>>()).await;
         for (source, counters) in self.job.counters.sources.iter().enumerate() {
             counters.set_lag(figures.iter().filter(|figures| figures.source == source).map(|figures| figures.lag));
+        }
+        for (index, source) in self.job.sources.iter().enumerate() {
+            let of_source = read.iter().filter(|(gauged, _)| gauged.source == index);
+            let taken = of_source.filter_map(|(gauged, gauge)| Some((gauged.split.clone(), gauge.accepted()?)));
+            source.source.show_taken(&taken.collect::<Vec<_>>()).await;
         }
         figures
     }
@@ -227,12 +232,12 @@ impl Node {
             StageOutput::Stage(_) => None,
         };
         // Where the transactions of a sink are the commits there is nothing to store.
-        let mut sinks = main.into_iter().chain(job.dead_letters.as_deref());
+        let mut sinks = main.into_iter().chain(&job.dead_letters).map(|sink| &sink.sink);
         let is_direct = matches!(stage.kind, StageKind::Stateless)
             && sinks.all(|sink| sink.capability() == Capability::Transactional);
         let store = if is_direct { None } else { job.stores.open(id).await? };
         let (mut ledger, sealed) = Ledger::acquire(id, store, &job.run_id, ownership).await?;
-        let emitter = Emitter::open(&writer, main, job.dead_letters.as_deref()).await?;
+        let emitter = Emitter::open(&writer, main, job.dead_letters.as_ref()).await?;
         let mut emitter = emitter.counting(job.counters.clone(), id);
         // Before any row is written: the first seal clears what nobody sealed.
         ledger.publish(&mut emitter, sealed).await?;
@@ -304,10 +309,9 @@ impl Node {
         self.job.sources.iter().position(|source| source.name == name)
     }
 
-    fn sink(&self, name: &str) -> Result<&dyn Sink> {
+    fn sink(&self, name: &str) -> Result<&JobSink> {
         let sink = self.job.sinks.get(name);
-        let sink = sink.ok_or_else(|| RunError::Internal(format!("the plan names unknown sink {name}")))?;
-        Ok(&**sink)
+        sink.ok_or_else(|| RunError::Internal(format!("the plan names unknown sink {name}")))
     }
 }
 

@@ -76,19 +76,17 @@ impl StatelessUnit {
     async fn take(&mut self, range: Range) -> Result<()> {
         self.ledger.take(range.log, range.after)?;
         let now = self.context.clock.monotonic();
-        let counters = stage_counters(&self.context.counters, self.context.id);
         if let Some(Rows::Plain(rows)) = &range.rows {
-            counters.rows_out.add(rows.num_rows() as u64);
+            stage_counters(&self.context.counters, self.context.id).rows_out.add(rows.num_rows() as u64);
             self.ledger.record.counts.rows_out += rows.num_rows() as u64;
-            self.emitter.write(Target::Main, rows, now).await?;
+            let refused = self.emitter.write(Target::Main, rows, now).await?;
+            self.context.count_dead_letters(&mut self.ledger, refused);
         }
         if let Some(rows) = &range.dead_letters {
-            counters.dead_letters.add(rows.num_rows() as u64);
-            self.context.counted.dead_letters.add(rows.num_rows() as u64);
-            self.ledger.record.counts.dead_letters += rows.num_rows() as u64;
+            self.context.count_dead_letters(&mut self.ledger, rows.num_rows() as u64);
             self.emitter.write(Target::DeadLetters, rows, now).await?;
         }
-        counters.set_watermark(range.after.watermark);
+        stage_counters(&self.context.counters, self.context.id).set_watermark(range.after.watermark);
         Ok(())
     }
 
@@ -158,11 +156,13 @@ mod tests {
     use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
     use thalweg_core::time::Watermark;
     use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
+    use thalweg_crds::source::OnError;
     use thalweg_exchange::hub::Hub;
     use thalweg_exchange::message::Stamp;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::runtime::JobSink;
     use crate::runtime::counters::{Counters, StageCounters};
     use crate::runtime::groups::GroupPolicy;
     use crate::runtime::inbox::Inbox;
@@ -182,6 +182,13 @@ mod tests {
     struct Writer {
         folder: Folder,
         rows: Vec<i64>,
+    }
+
+    impl Folder {
+        fn job(&self) -> JobSink {
+            let (name, resource) = ("out".to_owned(), "StreamSink/out".to_owned());
+            JobSink { name, resource, sink: Arc::new(self.clone()), on_error: OnError::Fail }
+        }
     }
 
     #[async_trait]
@@ -255,7 +262,7 @@ mod tests {
         let owner = Owner::own(run.clone());
         let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit, owner };
         let (mut ledger, _) = Ledger::acquire(unit, None, &run, Ownership::Own).await.expect("acquired");
-        let mut emitter = Emitter::open(&writer, Some(folder), None).await.expect("opened");
+        let mut emitter = Emitter::open(&writer, Some(&folder.job()), None).await.expect("opened");
         let accepted = taken(&mut ledger, &mut emitter, 0, "log").await.expect("known");
         ledger.add_log(LOG, "log".to_owned(), accepted);
         let counters = Arc::new(Counters::new(Vec::new(), vec![StageCounters::default()]));

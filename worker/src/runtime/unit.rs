@@ -90,6 +90,13 @@ impl UnitContext {
         }
     }
 
+    /// Counts dead letters of the unit.
+    pub fn count_dead_letters(&self, ledger: &mut Ledger, count: u64) {
+        stage_counters(&self.counters, self.id).dead_letters.add(count);
+        self.counted.dead_letters.add(count);
+        ledger.record.counts.dead_letters += count;
+    }
+
     /// Whether all that ever comes was taken.
     pub fn has_all(&self, ledger: &Ledger) -> bool {
         let is_whole = |(number, input): (u16, &watch::Receiver<Listing>)| {

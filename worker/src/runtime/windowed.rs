@@ -404,16 +404,13 @@ impl WindowedUnit {
     }
 
     fn count(&mut self, target: Target, rows: &RecordBatch) {
-        let (counters, rows) = (stage_counters(&self.context.counters, self.context.id), rows.num_rows() as u64);
-        let counts = &mut self.ledger.record.counts;
-        let (live, durable) = match target {
-            Target::Main => (&counters.rows_out, &mut counts.rows_out),
-            Target::DeadLetters => (&counters.dead_letters, &mut counts.dead_letters),
-        };
-        live.add(rows);
-        *durable += rows;
-        if target == Target::DeadLetters {
-            self.context.counted.dead_letters.add(rows);
+        let rows = rows.num_rows() as u64;
+        match target {
+            Target::Main => {
+                stage_counters(&self.context.counters, self.context.id).rows_out.add(rows);
+                self.ledger.record.counts.rows_out += rows;
+            }
+            Target::DeadLetters => self.context.count_dead_letters(&mut self.ledger, rows),
         }
     }
 
@@ -452,7 +449,8 @@ impl WindowedUnit {
             let to_sink = matches!(self.downstream, Downstream::Sink) || entry.target == Target::DeadLetters;
             let needed = to_sink && self.emitter.needs(entry.target, entry.seq, self.ledger.record.sealed_through);
             if let Some(rows) = entry.rows.as_ref().filter(|_| needed) {
-                self.emitter.write(entry.target, rows, now).await?;
+                let refused = self.emitter.write(entry.target, rows, now).await?;
+                self.context.count_dead_letters(&mut self.ledger, refused);
             }
             self.written = entry.seq + 1;
             if let Downstream::Stage(outbox, _) = &self.downstream {

@@ -159,6 +159,8 @@ pub struct SourceConfig {
     pub most_bytes: usize,
     /// What the query reads beside values.
     pub wanted: Wanted,
+    /// The consumer group that is shown how far partitions were taken.
+    pub group: Option<String>,
 }
 
 /// Where partitions start.
@@ -201,7 +203,8 @@ impl SourceConfig {
             }
         }
         let start_at = StartAt::resolve(&kafka.start_at)?;
-        Ok(Self { connection, topic: kafka.topic.as_str().into(), start_at, most_bytes, wanted })
+        let (topic, group) = (kafka.topic.as_str().into(), kafka.commit_to_group.clone());
+        Ok(Self { connection, topic, start_at, most_bytes, wanted, group })
     }
 }
 

@@ -1,7 +1,7 @@
 //! How far each unit has come, kept in the cluster that it writes to: the progress topic of a pipeline.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct Delivery {
     pub(super) clock: SharedClock,
     incarnation: Incarnation,
     partitions: AtomicU32,
+    /// Bytes of a batch that every topic takes which is written.
+    batch_bytes: AtomicUsize,
     home: Arc<Home>,
     units: Mutex<HashMap<UnitId, Weak<SharedTransaction>>>,
 }
@@ -105,6 +107,7 @@ impl Delivery {
             clock,
             incarnation,
             partitions: AtomicU32::new(partitions),
+            batch_bytes: AtomicUsize::new(usize::MAX),
             home: Arc::new(home),
             units: Mutex::default(),
         }))
@@ -113,6 +116,17 @@ impl Delivery {
     /// The start from scratch that progress belongs to.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// Writes no longer batches from now on: a unit's records of all topics go through one producer.
+    pub(super) fn fit_batches(&self, bytes: usize) {
+        self.batch_bytes.fetch_min(bytes, Ordering::Relaxed);
+    }
+
+    /// How a unit's records are written.
+    pub(super) fn producing(&self, config: &SinkConfig) -> Producing {
+        let how = producing(&self.about, Some(config));
+        Producing { batch_bytes: how.batch_bytes.min(self.batch_bytes.load(Ordering::Relaxed)), ..how }
     }
 
     /// A list that is kept in the topic, for pipelines without other state.

@@ -5,7 +5,7 @@
 //! | [`config`] | what a resource says, with its secrets read |
 //! | [`client`] | what we ask of a client library, and the one that answers |
 //! | `source`, `starts`, `reader`, `watchdog` | partitions as splits: found, started, read, watched |
-//! | `sink`, `writer`, `encode` | rows as records |
+//! | `sink`, `writer`, `encode`, `fit` | rows as records, and those that are too long |
 //! | `transaction` | one unit's rows, sent again where a broker gives them up |
 //! | [`delivery`], `progress`, `home` | how far each unit has come, kept in the cluster that it writes to |
 
@@ -14,6 +14,7 @@ pub mod config;
 pub mod delivery;
 
 mod encode;
+mod fit;
 mod home;
 mod patience;
 mod progress;

@@ -19,6 +19,9 @@ const WAIT: Duration = Duration::from_millis(500);
 /// Silence that is looked into. At a log's end the broker itself says that there is nothing.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// A batch that cannot be read so often in a row is lost.
+const CORRUPT: u32 = 5;
+
 /// Reads one partition.
 pub(super) struct KafkaReader {
     shared: Arc<Shared>,
@@ -31,13 +34,15 @@ pub(super) struct KafkaReader {
     next: u64,
     read: u64,
     silent_since: Option<Duration>,
+    /// How often in a row a batch could not be read.
+    corrupt: u32,
 }
 
 impl KafkaReader {
     /// A reader from an offset on that the log holds.
     pub(super) fn new(shared: Arc<Shared>, topic_id: u128, partition: u32, next: u64, piece: Piece) -> Self {
         let (reader, held, silent_since) = (None, None, None);
-        Self { shared, topic_id, partition, piece, reader, held, next, read: 0, silent_since }
+        Self { shared, topic_id, partition, piece, reader, held, next, read: 0, silent_since, corrupt: 0 }
     }
 
     async fn poll(&mut self) -> ClientResult<Polled> {
@@ -64,6 +69,7 @@ impl KafkaReader {
         let from = std::mem::replace(&mut self.next, to);
         self.read += polled.records.offsets.len() as u64;
         self.silent_since = None;
+        self.corrupt = 0;
         let at = |offset| Position::within(entry_of(self.topic_id), offset);
         let bad = too_long(&mut polled.records, self.shared.config.most_bytes, at);
         RawChunk {
@@ -73,6 +79,18 @@ impl KafkaReader {
             payload: Payload::Records(Box::new(polled.records)),
             bad,
         }
+    }
+
+    /// A batch that cannot be read is asked for again: the network may have done it, or another broker leads meanwhile.
+    async fn is_corrupt(&mut self, detail: String) -> Result<()> {
+        self.corrupt += 1;
+        if self.corrupt >= CORRUPT {
+            return Err(self.shared.corrupt(self.partition, self.next, &detail));
+        }
+        tracing::warn!("{}: {detail}; asking again", self.shared.place(self.partition));
+        self.reader = None;
+        tokio::time::sleep(WAIT).await;
+        Ok(())
     }
 
     /// Looks into a silence that has lasted.
@@ -150,7 +168,8 @@ impl SplitReader for KafkaReader {
                     return Ok(Read::CaughtUp);
                 }
                 Ok(_) => self.look(None).await?,
-                Err(error @ (ClientError::Corrupt(_) | ClientError::Refused(_))) => {
+                Err(ClientError::Corrupt(detail)) => self.is_corrupt(detail).await?,
+                Err(error @ ClientError::Refused(_)) => {
                     let what = format!("reading topic `{}`, partition {}", self.shared.config.topic, self.partition);
                     return Err(told(&what, &error));
                 }

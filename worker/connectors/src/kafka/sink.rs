@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
 use thalweg_core::unit::UnitId;
+use tokio::sync::OnceCell;
 
 use super::client::{ClientError, NewTopic};
 use super::config::SinkConfig;
 use super::delivery::{Delivery, visible};
-use super::patience::persist;
+use super::fit::Fit;
+use super::patience::{persist, told};
 use super::writer::KafkaWriter;
 
 /// How long a topic may be missing that somebody else is about to make.
@@ -21,12 +23,27 @@ const MISSING_LIMIT: Duration = Duration::from_secs(10);
 pub struct KafkaSink {
     config: Arc<SinkConfig>,
     delivery: Arc<Delivery>,
+    fit: OnceCell<Option<Fit>>,
 }
 
 impl KafkaSink {
     /// A sink whose units' progress is kept in `delivery`.
     pub fn new(config: SinkConfig, delivery: Arc<Delivery>) -> Self {
-        Self { config: Arc::new(config), delivery }
+        Self { config: Arc::new(config), delivery, fit: OnceCell::new() }
+    }
+
+    /// How long rows may be, asked once; a topic that is given a lower limit refuses them until the next start.
+    async fn fit(&self) -> Result<Option<Fit>> {
+        let (name, clock) = (&self.config.topic, &self.delivery.clock);
+        let ask = || async {
+            let doing = format!("asking how long records of topic `{name}` may be");
+            let most = persist(clock, MISSING_LIMIT, &doing, || self.delivery.cluster.most_bytes(name)).await?;
+            if most.is_none() {
+                tracing::info!("the user may not describe topic `{name}`: rows that it does not take are errors");
+            }
+            Ok(most.map(|most| Fit::new(most, self.config.compression)))
+        };
+        self.fit.get_or_try_init(ask).await.copied()
     }
 
     async fn create(&self) -> Result<()> {
@@ -60,11 +77,18 @@ impl Sink for KafkaSink {
             found.ok_or_else(|| ClientError::Away(format!("there is no topic `{name}`")))
         };
         let found = persist(&self.delivery.clock, MISSING_LIMIT, &format!("writing to topic `{name}`"), look).await;
-        found.map(drop).map_err(|error| match error.detail.starts_with("there is no topic") {
+        let found = found.map_err(|error| match error.detail.starts_with("there is no topic") {
             true => Error::user(error.what, error.detail)
                 .with_hint("create it, correct `kafka.topic`, or say `kafka.createTopic: { partitions: N }`"),
             false => error,
-        })
+        })?;
+        if !found.may_write {
+            let denied = ClientError::Refused("TopicAuthorizationFailed: the user may not write to it".to_owned());
+            return Err(told(&format!("writing to topic `{name}`"), &denied));
+        }
+        let fit = self.fit().await?;
+        fit.into_iter().for_each(|fit| self.delivery.fit_batches(fit.batch(self.config.batch_bytes)));
+        Ok(())
     }
 
     async fn prepare(&self, units: &[UnitId]) -> Result<()> {
@@ -74,7 +98,7 @@ impl Sink for KafkaSink {
     async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>> {
         let transaction = self.delivery.unit(id.unit, &id.owner, &self.config).await?;
         let commit_every = self.delivery.about.commit_every;
-        Ok(Box::new(KafkaWriter::new(Arc::clone(&self.config), transaction, commit_every)))
+        Ok(Box::new(KafkaWriter::new(Arc::clone(&self.config), transaction, commit_every, self.fit().await?)))
     }
 
     async fn finish(&self) -> Result<()> {

@@ -30,6 +30,9 @@ pub struct KafkaSource {
     shared: Arc<Shared>,
     list: Arc<dyn AppendLog>,
     known: Mutex<Known>,
+    /// What the consumer group was shown, where one is named.
+    shown: Mutex<Vec<(u32, u64)>>,
+    is_shown: AtomicBool,
 }
 
 /// What the source and its readers share.
@@ -52,7 +55,8 @@ impl KafkaSource {
     /// A source that keeps in `list` where partitions start.
     pub fn new(config: SourceConfig, list: Arc<dyn AppendLog>, clock: SharedClock) -> Self {
         let shared = Shared { config, clock, cluster: Mutex::new(None), is_away: AtomicBool::new(false) };
-        Self { shared: Arc::new(shared), list, known: Mutex::new(Known::default()) }
+        let (known, shown, is_shown) = (Mutex::default(), Mutex::default(), AtomicBool::new(true));
+        Self { shared: Arc::new(shared), list, known, shown, is_shown }
     }
 
     /// The topic at the start: it may be about to be made.
@@ -68,6 +72,16 @@ impl KafkaSource {
             true => Error::user(error.what, error.detail).with_hint("create it, or correct `kafka.topic`"),
             false => error,
         })
+        .and_then(|topic| self.readable(topic))
+    }
+
+    /// The topic, if this user may read it.
+    fn readable(&self, topic: Topic) -> Result<Topic> {
+        if topic.may_read {
+            return Ok(topic);
+        }
+        let denied = ClientError::Refused("TopicAuthorizationFailed: the user may not read it".to_owned());
+        Err(told(&format!("reading topic `{}`", self.shared.config.topic), &denied))
     }
 
     /// The topic later on. While nobody answers, it is as it was.
@@ -76,7 +90,7 @@ impl KafkaSource {
             Ok(Some(topic)) => {
                 self.shared.is_back();
                 known.missing = 0;
-                Ok(topic)
+                self.readable(topic)
             }
             Ok(None) => {
                 known.missing += 1;
@@ -147,6 +161,12 @@ impl KafkaSource {
         })
     }
 
+    async fn write_to_group(&self, group: &str, offsets: &[(u32, u64)]) -> Result<()> {
+        let topic = &self.shared.config.topic;
+        let written = self.shared.cluster().await?.write_to_group(group, topic, offsets).await;
+        written.map_err(|error| told(&format!("writing positions of `{topic}` to the group `{group}`"), &error))
+    }
+
     async fn known(&self, partition: u32) -> Option<(Topic, u64)> {
         let known = self.known.lock().await;
         let start = known.starts.as_ref()?.of.get(&partition).copied();
@@ -187,6 +207,26 @@ impl Source for KafkaSource {
 
     fn show(&self, position: Position) -> String {
         position.offset.to_string()
+    }
+
+    async fn show_taken(&self, taken: &[(SplitId, Position)]) {
+        let Some(group) = &self.shared.config.group else { return };
+        let Some(topic) = self.known.lock().await.topic else { return };
+        let is_of_topic = |(_, at): &&(SplitId, Position)| at.entry == entry_of(topic.id);
+        let offset = |(split, at): &(SplitId, Position)| partition_of(split).ok().zip(u64::try_from(at.offset).ok());
+        let offsets: Vec<_> = taken.iter().filter(is_of_topic).filter_map(offset).collect();
+        let mut shown = self.shown.lock().await;
+        if *shown == offsets {
+            return;
+        }
+        let written = self.write_to_group(group, &offsets).await;
+        let was_shown = self.is_shown.swap(written.is_ok(), Ordering::Relaxed);
+        match written {
+            Ok(()) => *shown = offsets,
+            // Told once; tools see that it stands still.
+            Err(error) if was_shown => tracing::warn!("{error}"),
+            Err(_) => {}
+        }
     }
 
     async fn open(&self, split: &SplitId, from: Position) -> Result<Box<dyn SplitReader>> {
@@ -274,6 +314,14 @@ impl Shared {
         Ok(())
     }
 
+    /// A batch that holds what is wanted cannot be read.
+    pub(super) fn corrupt(&self, partition: u32, next: u64, detail: &str) -> Error {
+        let detail = format!("offset {next} is wanted, and {detail}");
+        let hint = "nothing is skipped: if another replica is whole, let it lead the partition; else start anew behind the \
+                    batch, with --fresh and `startAt: { position: Offsets }`";
+        Error::data_loss(self.place(partition), detail).with_hint(hint)
+    }
+
     /// The topic is not there any more.
     pub(super) fn gone(&self) -> Error {
         Error::data_loss(format!("topic `{}`", self.config.topic), "it was deleted while it was read")
@@ -286,7 +334,7 @@ impl Shared {
         Error::data_loss(format!("topic `{}`", self.config.topic), detail).with_hint(START_ANEW)
     }
 
-    fn place(&self, partition: u32) -> String {
+    pub(super) fn place(&self, partition: u32) -> String {
         format!("topic `{}`, partition {partition}", self.config.topic)
     }
 }

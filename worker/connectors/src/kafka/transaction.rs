@@ -12,7 +12,7 @@ use thalweg_crds::pipeline::Delivery as Promise;
 
 use super::client::{ClientError, Outgoing, Producer, Producing, Result as ClientResult, Transactions};
 use super::config::SinkConfig;
-use super::delivery::{Delivery, Until, patience, producing};
+use super::delivery::{Delivery, Until, patience};
 use super::patience::{persist, told};
 use super::progress::Progress;
 
@@ -95,7 +95,7 @@ impl UnitTransaction {
         // Whoever comes too late must not end the transactions of the one who has the unit.
         let stored = delivery.last(unit, partition, Until::Committed).await?;
         epoch(owner, stored.as_ref(), delivery.incarnation(), &doing)?;
-        let how = producing(&delivery.about, Some(config));
+        let how = delivery.producing(config);
         let id = delivery.transactional_id(unit);
         let open = || delivery.cluster.transactions(&id, &how);
         let producer = persist(&delivery.clock, ACQUIRE_LIMIT, &doing, open).await?;

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     fn said(id: u128, start: u64, stable_end: u64, end: u64) -> Said {
-        let topic = Some(Topic { id, partitions: 1 });
+        let topic = Some(Topic { id, partitions: 1, may_read: true, may_write: true });
         Said { topic, bounds: Some(Bounds { start, stable_end, end }) }
     }
 

@@ -32,7 +32,7 @@ pub fn try_source(resolved: &ResolvedSource, schema: SchemaRef, columns: &BTreeS
     let request = SourceRequest { source: resolved, schema, columns, lists: &lists, values: &Unread, clock };
     match resolved.spec.connector() {
         // Its certificates and keys are parsed with its settings.
-        Some(SourceConnector::Kafka(kafka)) => kafka_decoder(kafka, &request).map(drop),
+        Some(SourceConnector::Kafka(_)) => kafka_decoder(&request).map(drop),
         _ => source(request).map(drop),
     }
 }

@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use krafka::admin::{
-    AdminClient, CreatePartitionsOptions, CreateTopicsOptions, DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec,
-    TopicPartition,
+    AclOperation, AdminClient, AlterConsumerGroupOffsetsOptions, ConfigResource, CreatePartitionsOptions,
+    CreateTopicsOptions, DescribeConfigsOptions, DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec, TopicPartition,
 };
 use krafka::error::ErrorCode;
 use krafka::{Kafka, KrafkaError};
 
 use super::krafka_error::from;
-use super::krafka_producer::{KrafkaProducer, KrafkaTransactions};
+use super::krafka_producer::{BUFFERED_BYTES, KrafkaProducer, KrafkaTransactions};
 use super::krafka_reader::KrafkaReader;
 use super::{
     Bounds, ClientError, Cluster, NewTopic, PartitionReader, Producer, Producing, Result, Topic, Transactions, Wanted,
 };
 use crate::kafka::config::Connection;
 
+/// The setting of a topic that limits its batches.
+const MOST_BYTES: &str = "max.message.bytes";
 /// How long one question about topics may take, attempts included.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -76,7 +78,16 @@ impl Cluster for KrafkaCluster {
         match found.remove(name) {
             Some(Ok(topic)) => {
                 let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
-                Ok(Some(Topic { id: u128::from_be_bytes(topic.topic_id), partitions }))
+                let may = |operation: AclOperation| {
+                    // A bit for each operation (KIP-430); brokers that do not tell refuse later.
+                    topic.authorized_operations.is_none_or(|allowed| allowed & (1 << operation.to_i8()) != 0)
+                };
+                Ok(Some(Topic {
+                    id: u128::from_be_bytes(topic.topic_id),
+                    partitions,
+                    may_read: may(AclOperation::Read),
+                    may_write: may(AclOperation::Write),
+                }))
             }
             Some(Err(error)) => match from(&error) {
                 ClientError::NoTopic => Ok(None),
@@ -110,6 +121,25 @@ impl Cluster for KrafkaCluster {
         grown.into_values().try_for_each(|grown| grown.map_err(|error| from(&error)))
     }
 
+    async fn most_bytes(&self, topic: &str) -> Result<Option<usize>> {
+        let resource = ConfigResource::topic(topic);
+        let options = DescribeConfigsOptions::default().config_names(vec![MOST_BYTES.to_owned()]);
+        let found = self.admin().describe_configs([resource], options).await.map_err(|error| from(&error));
+        match found.map(|found| found.into_values().next()) {
+            Ok(Some(Ok(entries))) => {
+                let entry = entries.into_iter().find(|entry| entry.name == MOST_BYTES);
+                let most: Option<usize> = entry.and_then(|entry| entry.value?.parse().ok());
+                Ok(most.map(|most| most.min(BUFFERED_BYTES)))
+            }
+            Ok(Some(Err(error))) => match from(&error) {
+                ClientError::Refused(_) => Ok(None),
+                error => Err(error),
+            },
+            Err(ClientError::Refused(_)) | Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds> {
         let some = |offset: Option<u64>| offset.ok_or_else(|| ClientError::Away("no offset was given".to_owned()));
         Ok(Bounds {
@@ -121,6 +151,15 @@ impl Cluster for KrafkaCluster {
 
     async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>> {
         self.offset(topic, partition, OffsetSpec::Timestamp(millis), true).await
+    }
+
+    async fn write_to_group(&self, group: &str, topic: &str, offsets: &[(u32, u64)]) -> Result<()> {
+        let offset =
+            |(partition, offset): &(u32, u64)| (TopicPartition::new(topic, number(*partition)), offset.cast_signed());
+        let options = AlterConsumerGroupOffsetsOptions::default();
+        let written = self.admin().alter_consumer_group_offsets(group, offsets.iter().map(offset), options).await;
+        let written = written.map_err(|error| from(&error))?;
+        written.into_values().try_for_each(|written| written.map_err(|error| from(&error)))
     }
 
     async fn reader(&self, topic: &str, partition: u32, from: u64, wanted: Wanted) -> Result<Box<dyn PartitionReader>> {

@@ -14,6 +14,8 @@ pub(super) fn from(error: &KrafkaError) -> ClientError {
         KrafkaError::NoOffset { .. } => ClientError::OutOfRange,
         KrafkaError::Broker { code, .. } => from_code(*code, text),
         _ if error.requires_abort() => abortable(text),
+        // A batch that cannot be decompressed comes as an answer that is malformed, which would be worth another attempt.
+        KrafkaError::Protocol { .. } if text.contains(UNDECODABLE) => ClientError::Corrupt(undecodable(&text)),
         KrafkaError::Auth { .. } | KrafkaError::Config { .. } => ClientError::Refused(text),
         KrafkaError::Protocol { .. } | KrafkaError::Compression { .. } if !error.is_retriable() => {
             ClientError::Corrupt(text)
@@ -22,6 +24,15 @@ pub(super) fn from(error: &KrafkaError) -> ClientError {
         _ if is_tls_refusal(&text) => ClientError::Refused(text),
         _ => ClientError::Away(text),
     }
+}
+
+/// How the library begins when a batch that it was given makes no records.
+const UNDECODABLE: &str = "undecodable record batch";
+
+/// What is wrong with the batch; the rest of the text is advice for those who call the library.
+fn undecodable(text: &str) -> String {
+    let cause = text.split_once("Underlying error: ").map_or(text, |(_, cause)| cause);
+    format!("a batch cannot be read: {cause}")
 }
 
 fn from_code(code: ErrorCode, text: String) -> ClientError {
@@ -61,6 +72,8 @@ fn is_tls_refusal(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use krafka::error::ProtocolErrorKind;
+
     use super::*;
 
     #[test]
@@ -75,6 +88,16 @@ mod tests {
         assert!(matches!(from(&KrafkaError::timeout("commit")), ClientError::Away(_)));
         let alert = std::io::Error::other("received fatal alert: BadCertificate");
         assert!(matches!(from(&KrafkaError::network(alert)), ClientError::Refused(_)));
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_read_is_corrupt_whatever_is_wrong_with_it() {
+        let told =
+            "undecodable record batch at t-0 offset 7; seek(t-0) past it. Underlying error: compression error: bad";
+        for kind in [ProtocolErrorKind::Malformed, ProtocolErrorKind::CrcMismatch] {
+            let found = from(&KrafkaError::protocol_kind(kind, told));
+            assert_eq!(found, ClientError::Corrupt("a batch cannot be read: compression error: bad".to_owned()));
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::krafka::number;
 use super::krafka_error::from;
 use super::{ClientError, Outgoing, Producer, Producing, Result, Transactions};
 
-/// Bytes that wait to be sent, a producer.
-const BUFFERED_BYTES: usize = 32 << 20;
+/// Bytes that wait to be sent, a producer; no record is longer.
+pub(super) const BUFFERED_BYTES: usize = 32 << 20;
 /// A record that is not acknowledged within this time fails.
 const DELIVERY: Duration = Duration::from_secs(45);
 /// Acknowledgements that are awaited before more is sent.

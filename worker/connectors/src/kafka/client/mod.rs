@@ -61,6 +61,10 @@ pub struct Topic {
     pub id: u128,
     /// How many partitions it has; their numbers start at zero.
     pub partitions: u32,
+    /// Whether this user may read it: to one who may not, the library says nothing, for ever.
+    pub may_read: bool,
+    /// Whether this user may write to it.
+    pub may_write: bool,
 }
 
 /// A topic to be made.
@@ -147,11 +151,17 @@ pub trait Cluster: Send + Sync {
     /// Gives a topic so many partitions in all.
     async fn grow_topic(&self, name: &str, partitions: u32) -> Result<()>;
 
+    /// Bytes of a batch that the brokers take for a topic at the most; `None` where they do not tell this user.
+    async fn most_bytes(&self, topic: &str) -> Result<Option<usize>>;
+
     /// Where a partition starts and ends, now.
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds>;
 
     /// The first offset whose timestamp is at or after `millis`; `None` where no record is that new.
     async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>>;
+
+    /// Writes offsets of a topic's partitions to a consumer group that has no members.
+    async fn write_to_group(&self, group: &str, topic: &str, offsets: &[(u32, u64)]) -> Result<()>;
 
     /// A reader of one partition's committed records from an offset on, with a connection of its own: brokers answer
     /// one request a connection at a time, and a reader's may wait.
