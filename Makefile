@@ -1,6 +1,6 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test e2e e2e-cluster soak lint generate bench bench-operator clean
+.PHONY: help setup setup-kafka demo test e2e e2e-cluster soak lint generate bench bench-operator bench-kafka clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
@@ -54,6 +54,9 @@ bench: setup ## Measure against Flink and against ourselves; prints and writes t
 
 bench-operator: setup ## 2,000 pipelines on a real API server: time, memory, writes, as JSON (builds Kubernetes once)
 	@scripts/bench-operator
+
+bench-kafka: setup setup-kafka ## Measure against Kafka Streams on a real broker; prints and writes target/bench-kafka.json
+	$(BENCH_ENV) scripts/bench-kafka
 
 clean: ## Remove what was built
 	$(CARGO) clean
