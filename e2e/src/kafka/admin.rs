@@ -12,22 +12,36 @@ use krafka::{Kafka as Client, Record};
 
 use super::Kafka;
 
+/// How long brokers may take to hear of a topic.
+const SEEN_LIMIT: Duration = Duration::from_secs(60);
 /// Records on their way that a filler waits for before it sends more.
 const ON_THEIR_WAY: usize = 20_000;
 
 impl Kafka {
     /// A client of the plain listener.
     pub async fn client(&self) -> Client {
-        Client::builder(self.address()).client_id("bed").connect().await.expect("the broker answers")
+        Client::builder(self.addresses().join(",")).client_id("bed").connect().await.expect("the broker answers")
     }
 
-    /// Makes a topic, with settings such as `("cleanup.policy", "compact")`.
+    /// Makes a topic, of which each broker has a copy, with settings such as `("cleanup.policy", "compact")`.
     pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let topic = NewTopic::new(name, partitions, 1).expect("a topic's name");
+        let topic = NewTopic::new(name, partitions, self.count() as i16).expect("a topic's name");
         let topic = settings.iter().fold(topic, |topic, (key, value)| topic.with_config(*key, *value));
         let admin = self.client().await.admin();
         let made = admin.create_topics([topic], CreateTopicsOptions::default()).await.expect("an answer");
         made.into_values().for_each(|made| made.expect("made"));
+        // Brokers hear of it one after the other.
+        let asked = || (0..partitions).map(|partition| (TopicPartition::new(name, partition), OffsetSpec::Latest));
+        let there = async {
+            loop {
+                let ends = admin.list_offsets(asked(), ListOffsetsOptions::default()).await;
+                if ends.is_ok_and(|ends| ends.into_values().all(|end| end.is_ok())) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(SEEN_LIMIT, there).await.expect("a topic that every broker knows");
     }
 
     /// Deletes a topic.

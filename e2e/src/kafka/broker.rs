@@ -1,4 +1,4 @@
-//! A broker's process, its settings and its ports.
+//! Brokers' processes, their settings and their ports.
 
 use std::fs;
 use std::io::Write;
@@ -23,11 +23,16 @@ pub struct Listener {
     pub properties: String,
 }
 
-/// One broker that is its own controller, on free ports of loopback, with data in a temporary folder. It ends when this
-/// is dropped, and also when the process that holds this is killed.
+/// Brokers that are their own controllers, on free ports of loopback, with data in a temporary folder: one, unless more are
+/// asked for. They end when this is dropped, and also when the process that holds this is killed.
 pub struct Kafka {
-    folder: TempDir,
+    _folder: TempDir,
     jars: PathBuf,
+    brokers: Vec<Broker>,
+}
+
+struct Broker {
+    folder: PathBuf,
     port: u16,
     ports: Vec<(&'static str, u16)>,
     format: Vec<String>,
@@ -39,6 +44,12 @@ struct Process {
     orders: ChildStdin,
 }
 
+/// Ports of one broker.
+struct Ports {
+    plain: u16,
+    controller: u16,
+}
+
 impl Kafka {
     /// Starts a broker, and waits until it answers.
     pub fn start() -> Self {
@@ -47,65 +58,95 @@ impl Kafka {
 
     /// Starts a broker with further listeners, and arguments of the tool that formats its storage (SCRAM users).
     pub fn start_with(listeners: &[Listener], format: &[&str]) -> Self {
+        Self::start_brokers(1, listeners, format)
+    }
+
+    /// Starts a cluster of three brokers, which keep each record three times and acknowledge it when two have it.
+    pub fn start_three() -> Self {
+        Self::start_brokers(3, &[], &[])
+    }
+
+    fn start_brokers(count: usize, listeners: &[Listener], format: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (port, controller) = (free_port(), free_port());
-        let ports: Vec<_> = listeners.iter().map(|listener| (listener.name, free_port())).collect();
-        let settings = settings(folder.path(), port, controller, listeners, &ports);
-        fs::write(folder.path().join("server.properties"), settings).expect("written");
-        fs::write(folder.path().join("cluster-id"), "dGhhbHdlZy1lMmUtYmVkMQ").expect("written");
-        let format = format.iter().map(|word| (*word).to_owned()).collect();
-        let mut kafka = Self { folder, jars: jars(), port, ports, format, process: None };
+        let ports: Vec<_> = (0..count).map(|_| Ports { plain: free_port(), controller: free_port() }).collect();
+        let broker = |node: usize| {
+            let folder = folder.path().join(node.to_string());
+            fs::create_dir(&folder).expect("a folder");
+            let further: Vec<_> = listeners.iter().map(|listener| (listener.name, free_port())).collect();
+            let settings = settings(&folder, node, &ports, listeners, &further);
+            fs::write(folder.join("server.properties"), settings).expect("written");
+            fs::write(folder.join("cluster-id"), "dGhhbHdlZy1lMmUtYmVkMQ").expect("written");
+            let format = format.iter().map(|word| (*word).to_owned()).collect();
+            Broker { folder, port: ports[node].plain, ports: further, format, process: None }
+        };
+        let brokers = (0..count).map(broker).collect();
+        let mut kafka = Self { jars: jars(), brokers, _folder: folder };
         kafka.resume();
         kafka
     }
 
-    /// `host:port` of the plain listener.
+    /// How many brokers there are.
+    pub fn count(&self) -> usize {
+        self.brokers.len()
+    }
+
+    /// `host:port` of the first broker's plain listener.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.brokers[0].address()
+    }
+
+    /// `host:port` of every broker's plain listener.
+    pub fn addresses(&self) -> Vec<String> {
+        self.brokers.iter().map(Broker::address).collect()
     }
 
     /// `localhost:port` of a further listener.
     pub fn address_of(&self, listener: &str) -> String {
-        let port = self.ports.iter().find(|(name, _)| *name == listener).expect("a listener that was asked for").1;
+        let port =
+            self.brokers[0].ports.iter().find(|(name, _)| *name == listener).expect("a listener that was asked for").1;
         format!("localhost:{port}")
     }
 
-    /// The folder of the broker's settings and logs.
+    /// The folder of the first broker's settings and logs.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.brokers[0].folder
     }
 
-    /// Starts the broker again, with the data that it had.
+    /// Starts the brokers again, with the data that they had.
     pub fn resume(&mut self) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/broker");
-        let mut child = Command::new(script)
-            .arg(&self.jars)
-            .arg(self.folder.path())
-            .args(&self.format)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("bash starts");
-        let orders = child.stdin.take().expect("piped");
-        self.process = Some(Process { child, orders });
-        self.wait_until_it_answers();
+        self.brokers.iter_mut().for_each(|broker| broker.start(&self.jars));
+        self.brokers.iter_mut().for_each(Broker::wait_until_it_answers);
     }
 
-    /// Ends the broker in order; its data stay.
+    /// Starts one broker again, with the data that it had.
+    pub fn resume_one(&mut self, broker: usize) {
+        self.brokers[broker].start(&self.jars);
+        self.brokers[broker].wait_until_it_answers();
+    }
+
+    /// Ends the brokers in order; their data stay.
     pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            writeln!(process.orders, "stop").expect("the script listens");
-            process.child.wait().expect("it ends");
-        }
+        self.brokers.iter_mut().for_each(Broker::stop);
     }
 
-    /// Kills the broker; its data stay.
+    /// Kills the brokers; their data stay.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // The script kills the broker when its input ends.
-            drop(process.orders);
-            let _ = process.child.wait();
-        }
+        self.brokers.iter_mut().for_each(Broker::kill);
+    }
+
+    /// Kills one broker; its data stay.
+    pub fn kill_one(&mut self, broker: usize) {
+        self.brokers[broker].kill();
+    }
+
+    /// Has one broker stand still, with all its connections open, until it is told to go on.
+    pub fn freeze_one(&self, broker: usize) {
+        self.brokers[broker].signal("-STOP");
+    }
+
+    /// Has a broker go on that stands still.
+    pub fn thaw_one(&self, broker: usize) {
+        self.brokers[broker].signal("-CONT");
     }
 
     /// A command with Kafka's classes: `["org.apache.kafka.tools.TopicCommand", …]`.
@@ -121,6 +162,47 @@ impl Kafka {
             .stdin(Stdio::null());
         command
     }
+}
+
+impl Broker {
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn start(&mut self, jars: &Path) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/broker");
+        let mut child = Command::new(script)
+            .arg(jars)
+            .arg(&self.folder)
+            .args(&self.format)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("bash starts");
+        let orders = child.stdin.take().expect("piped");
+        self.process = Some(Process { child, orders });
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            writeln!(process.orders, "stop").expect("the script listens");
+            process.child.wait().expect("it ends");
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = fs::read_to_string(self.folder.join("pid")).expect("the script writes it");
+        let sent = Command::new("kill").args([signal, pid.trim()]).status().expect("kill runs");
+        assert!(sent.success(), "no process {pid}");
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // The script kills the broker when its input ends.
+            drop(process.orders);
+            let _ = process.child.wait();
+        }
+    }
 
     fn wait_until_it_answers(&mut self) {
         let started = Instant::now();
@@ -129,8 +211,8 @@ impl Kafka {
                 return;
             }
             let ended = self.process.as_mut().and_then(|process| process.child.try_wait().ok().flatten());
-            let log = || fs::read_to_string(self.folder.path().join("broker.log")).unwrap_or_default();
-            let formatted = || fs::read_to_string(self.folder.path().join("format.log")).unwrap_or_default();
+            let log = || fs::read_to_string(self.folder.join("broker.log")).unwrap_or_default();
+            let formatted = || fs::read_to_string(self.folder.join("format.log")).unwrap_or_default();
             assert!(ended.is_none(), "the broker ended: {}\n{}", formatted(), log());
             assert!(started.elapsed() < START_LIMIT, "no answer after {START_LIMIT:?}: {}", log());
             std::thread::sleep(Duration::from_millis(50));
@@ -159,8 +241,8 @@ fn free_port() -> u16 {
 
 fn settings(
     folder: &Path,
-    port: u16,
-    controller: u16,
+    node: usize,
+    brokers: &[Ports],
     listeners: &[Listener],
     ports: &[(&'static str, u16)],
 ) -> String {
@@ -170,22 +252,29 @@ fn settings(
     let protocols = join(listeners.iter().map(|one| format!("{}:{}", one.name, one.protocol)).collect());
     let more: String = listeners.iter().map(|listener| listener.properties.as_str()).collect();
     let data = folder.join("data");
+    let Ports { plain: port, controller } = brokers[node];
+    let voter = |(node, ports): (usize, &Ports)| format!("{node}@127.0.0.1:{}", ports.controller);
+    let voters: Vec<_> = brokers.iter().enumerate().map(voter).collect();
+    let voters = voters.join(",");
+    // Of three copies two suffice.
+    let (replicas, in_sync) = (brokers.len(), brokers.len().div_ceil(2));
     format!(
         "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{bound}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}
 log.dirs={}
-offsets.topic.replication.factor=1
+default.replication.factor={replicas}
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
-min.insync.replicas=1
+min.insync.replicas={in_sync}
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 auto.create.topics.enable=false

@@ -46,6 +46,15 @@ impl Kafka {
         self.read(topic, PATIENT_MILLIS, see);
     }
 
+    /// Whether so many committed records of a topic show; it ends with the last of them.
+    pub fn committed_at_least(&self, topic: &str, count: usize) -> bool {
+        let most = count.to_string();
+        let mut console = self.console(topic);
+        console.args(["--max-messages", &most, "--timeout-ms", &QUIET_MILLIS.to_string()]);
+        let shown = console.output().expect("java starts").stdout;
+        shown.iter().filter(|byte| **byte == b'\n').count() >= count
+    }
+
     fn read(&self, topic: &str, quiet_millis: u64, mut see: impl FnMut(Seen)) {
         let mut child =
             self.console(topic).args(["--timeout-ms", &quiet_millis.to_string()]).spawn().expect("java starts");

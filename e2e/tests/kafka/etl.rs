@@ -13,8 +13,8 @@ use crate::place::Place;
 /// How long output may take to be complete.
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn manifest(kafka: &Kafka, start_at: &str, pipeline: &str) -> String {
-    let broker = kafka.address();
+pub fn manifest(kafka: &Kafka, start_at: &str, pipeline: &str) -> String {
+    let broker = kafka.addresses().join(r#"", ""#);
     format!(
         r#"
 apiVersion: thalweg.dev/v1alpha1
@@ -45,7 +45,7 @@ spec:
     )
 }
 
-fn wait_for(kafka: &Kafka, topic: &str, count: usize) -> Vec<Seen> {
+pub fn wait_for(kafka: &Kafka, topic: &str, count: usize) -> Vec<Seen> {
     let mut before = 0;
     thalweg_e2e::wait_for("complete output", LIMIT, || {
         let seen = kafka.committed(topic);

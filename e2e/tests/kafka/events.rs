@@ -18,7 +18,11 @@ pub fn event(number: u64) -> (String, Value) {
 
 /// Sends events `from..to` to a topic, so many a second.
 pub async fn fill(kafka: &Kafka, topic: &str, numbers: std::ops::Range<u64>, per_second: u64) {
-    let mut filler = Filler::new(kafka).await;
+    fill_with(Filler::new(kafka).await, topic, numbers, per_second).await;
+}
+
+/// [`fill`], by a filler that is there already.
+pub async fn fill_with(mut filler: Filler, topic: &str, numbers: std::ops::Range<u64>, per_second: u64) {
     let started = tokio::time::Instant::now();
     let first = numbers.start;
     for number in numbers {

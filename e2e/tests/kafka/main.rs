@@ -2,11 +2,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
 
+mod at_least_once;
 mod bad_input;
 mod corrupt;
 mod etl;
 mod events;
 mod kills;
+mod leaders;
 mod permissions;
 mod place;
 mod rejected;
