@@ -5,6 +5,8 @@ mod check;
 mod coordinator;
 mod explain;
 mod generate;
+#[cfg(test)]
+mod guarantees;
 mod progress;
 #[cfg(test)]
 mod reference;
