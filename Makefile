@@ -1,6 +1,6 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test e2e e2e-cluster soak lint generate bench bench-operator bench-kafka clean
+.PHONY: help setup setup-kafka demo test e2e e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
@@ -41,7 +41,7 @@ soak: setup setup-kafka ## Workers under fire for MINUTES=10, faults drawn from 
 lint: setup ## Formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --workspace --test kafka --test kafka_client --test cluster --test workers --test soak -- -D warnings
+	$(CARGO) clippy --workspace --test kafka --test kafka_client --test cluster --test workers --test soak --test handoff -- -D warnings
 
 generate: setup ## Write what is generated: the resource definitions of the chart, docs/reference
 	$(CARGO) test --workspace --test generated --no-run
@@ -57,6 +57,11 @@ bench-operator: setup ## 2,000 pipelines on a real API server: time, memory, wri
 
 bench-kafka: setup setup-kafka ## Measure against Kafka Streams on a real broker; prints and writes target/bench-kafka.json
 	$(BENCH_ENV) scripts/bench-kafka
+
+bench-handoff: setup ## How long a unit with 150 MB of state pauses while it is handed over (HANDOFF_STATE=s3: in a bucket)
+	@scripts/s3-server install
+	@$(CARGO) test --workspace --all-targets --no-run
+	@E2E_HOST=127.0.0.1 $(CARGO) test --workspace --test handoff
 
 clean: ## Remove what was built
 	$(CARGO) clean

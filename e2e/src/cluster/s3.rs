@@ -1,6 +1,6 @@
 //! An S3 server that pods reach: moto, see `scripts/s3-server`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -38,6 +38,17 @@ impl S3 {
             web::request(address, "PUT", "/bucket").filter(|(status, _)| *status == 200)
         });
         s3
+    }
+
+    /// [`S3::start`] at a port that is free.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn anywhere() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+        Self::start(port)
     }
 
     /// Where it is.

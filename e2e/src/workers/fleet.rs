@@ -95,6 +95,24 @@ impl Fleet {
         }
     }
 
+    /// Coordinates by another manifest: everybody ends in order, and begins again.
+    ///
+    /// # Panics
+    /// The manifest is not accepted.
+    pub fn restart_with(&mut self, manifest: &str) {
+        assert!(self.workers.iter_mut().all(Worker::terminate), "{}", self.said());
+        self.kill_coordinator();
+        std::fs::write(self.folder.path().join("p.yaml"), manifest).expect("written");
+        let plan = |pipeline: &str, of: &Path| std::fs::read_link(of.join(pipeline).join("plan")).ok();
+        let run = self.folder.path().join("run").join(NAMESPACE);
+        let before: Vec<_> = self.workers.iter().map(|worker| plan(&worker.pipeline, &run)).collect();
+        self.start_coordinator();
+        for (worker, before) in self.workers.iter_mut().zip(before) {
+            wait_for("plan", START, || (plan(&worker.pipeline, &run) != before).then_some(()));
+            worker.start();
+        }
+    }
+
     /// Kills the coordinator.
     pub fn kill_coordinator(&mut self) {
         self.coordinator = None;
@@ -158,6 +176,19 @@ impl Fleet {
             said += &format!("worker {number} of {}:\n{}\n", worker.pipeline, tail(&worker.said()));
         }
         said
+    }
+
+    /// Copies what everybody said into a folder.
+    ///
+    /// # Panics
+    /// The folder cannot be written.
+    pub fn keep_logs(&self, folder: &Path) {
+        std::fs::create_dir_all(folder).expect("a folder");
+        for file in std::fs::read_dir(self.path()).expect("a folder").flatten() {
+            if file.path().extension().is_some_and(|extension| extension == "log") {
+                std::fs::copy(file.path(), folder.join(file.file_name())).expect("copied");
+            }
+        }
     }
 
     fn lease_of(&self, worker: usize) -> Option<Value> {

@@ -1,8 +1,5 @@
 //! Everything that a soak starts.
 
-use std::net::TcpListener;
-use std::path::Path;
-
 use thalweg_e2e::bank::{COPIES, Pipelines, SUMS, State};
 use thalweg_e2e::cluster::s3::S3;
 use thalweg_e2e::kafka::Kafka;
@@ -33,7 +30,7 @@ impl Bed {
     pub async fn start(settings: &Settings) -> Self {
         let kafka = Kafka::start();
         kafka.make_bank(PARTITIONS).await;
-        let s3 = (!settings.in_folder).then(|| S3::start(free_port()));
+        let s3 = (!settings.in_folder).then(|| S3::anywhere());
         let store = s3.as_ref().map(|s3| Proxy::to(s3.address()));
         let state = match (&s3, &store) {
             (Some(s3), Some(proxy)) => State::Bucket(s3.settings_through(proxy.address())),
@@ -56,19 +53,4 @@ impl Bed {
             }
         }
     }
-
-    /// Copies what everybody said into a folder.
-    pub fn keep_logs(&self, folder: &Path) {
-        std::fs::create_dir_all(folder).expect("a folder");
-        for file in std::fs::read_dir(self.fleet.path()).expect("a folder").flatten() {
-            if file.path().extension().is_some_and(|extension| extension == "log") {
-                std::fs::copy(file.path(), folder.join(file.file_name())).expect("copied");
-            }
-        }
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }

@@ -105,7 +105,7 @@ async fn soak(settings: &Settings) -> bool {
     });
     println!("{}", serde_json::to_string_pretty(&report).expect("JSON"));
     if let Some(folder) = &settings.keep {
-        bed.keep_logs(folder);
+        bed.fleet.keep_logs(folder);
     }
     if !verdict.is_clean() {
         eprintln!("{}", bed.fleet.said());

@@ -116,7 +116,7 @@ impl StatelessUnit {
         emitter::record(&pending, &mut writes);
         self.ledger.write(writes).await?;
         self.ledger.publish(&mut self.emitter, pending).await?;
-        self.committed(started);
+        self.last_commit = self.context.has_committed(started, 0);
         Ok(())
     }
 
@@ -128,17 +128,8 @@ impl StatelessUnit {
         self.emitter.deliver(self.ledger.record.seal_next, position).await?;
         self.ledger.record.seal_next += 1;
         self.ledger.write(WriteSet::default()).await?;
-        self.committed(started);
+        self.last_commit = self.context.has_committed(started, 0);
         Ok(())
-    }
-
-    fn committed(&mut self, started: Duration) {
-        self.last_commit = self.context.clock.monotonic();
-        let counters = stage_counters(&self.context.counters, self.context.id);
-        let took = self.last_commit - started;
-        counters.commits.add(1);
-        counters.commit_micros.add(took.as_micros() as u64);
-        self.context.counted.committed(self.context.clock.wall_millis(), took);
     }
 }
 

@@ -29,6 +29,9 @@ const SCAN: usize = 1_024;
 /// Entries read at once that may have some hundred kilobytes each: those of panes, and of an outbox.
 const PAGE: usize = 32;
 
+/// What tells each commit of each unit, for whoever measures: `--log thalweg::commits=debug`.
+const COMMITS: &str = "thalweg::commits";
+
 /// What a unit needs from outside.
 pub struct UnitContext {
     /// Which unit.
@@ -75,6 +78,20 @@ impl UnitContext {
                 self.inbox.add(key, id.clone(), progress);
             }
         }
+    }
+
+    /// Counts and tells a commit that began at `started`, of a unit whose windows hold so many bytes. Gives the moment at
+    /// which it was durable: now.
+    pub fn has_committed(&self, started: Duration, state_bytes: usize) -> Duration {
+        let (now, counters) = (self.clock.monotonic(), stage_counters(&self.counters, self.id));
+        let (took, wall_millis) = (now - started, self.clock.wall_millis());
+        let micros = took.as_micros() as u64;
+        counters.commits.add(1);
+        counters.commit_micros.add(micros);
+        self.counted.committed(wall_millis, took);
+        let (unit, epoch) = (self.id, self.counted.epoch.0);
+        tracing::debug!(target: COMMITS, %unit, epoch, wall_millis, micros, state_bytes, "committed");
+        now
     }
 
     /// All its input was read and delivered.

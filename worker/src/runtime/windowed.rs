@@ -426,15 +426,11 @@ impl WindowedUnit {
     }
 
     fn committed(&mut self, started: Duration) {
-        self.last_commit = self.context.clock.monotonic();
+        let held = self.state.bytes();
+        self.last_commit = self.context.has_committed(started, held);
         self.last_close = self.last_commit;
         let counters = stage_counters(&self.context.counters, self.context.id);
-        let took = self.last_commit - started;
-        counters.commits.add(1);
-        counters.commit_micros.add(took.as_micros() as u64);
-        self.context.counted.committed(self.context.clock.wall_millis(), took);
-        let held = self.state.bytes() as u64;
-        counters.state.change(std::mem::replace(&mut self.state_bytes, held), held);
+        counters.state.change(std::mem::replace(&mut self.state_bytes, held as u64), held as u64);
         self.is_awaited = false;
         self.context.inbox.committed();
         if let Downstream::Stage(outbox, _) = &self.downstream {

@@ -1,0 +1,170 @@
+//! Two workers, one pipeline, and a unit that has much to carry.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use thalweg_e2e::cluster::s3::S3;
+use thalweg_e2e::wait_for;
+use thalweg_e2e::workers::Fleet;
+
+use crate::told::{Commit, commits};
+
+/// The unit that is handed over, as workers tell it.
+pub const MOVED: &str = "0-0";
+/// The same, as an order names it.
+const MOVED_ORDER: &str = "0/0";
+const PIPELINE: &str = "counts";
+/// Bytes of a unit's windows before anything is moved.
+const STATE_BYTES: u64 = 150_000_000;
+/// How long anything may take on two busy cores.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Commits of a unit at one place before it is handed over again.
+const COMMITS_BETWEEN: usize = 3;
+
+/// What is asked of the bench, from the environment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often the unit is handed over.
+    pub moves: usize,
+    /// Rows a second while it is measured.
+    pub rows_per_second: u64,
+    /// How often units commit.
+    pub commit_every_ms: u64,
+    /// Where logs are copied to.
+    pub keep: Option<PathBuf>,
+    in_bucket: bool,
+}
+
+impl Settings {
+    /// Defaults where nothing is set.
+    ///
+    /// # Panics
+    /// A variable holds what it cannot.
+    pub fn from_environment() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let number = |name: &str, default: u64| {
+            variable(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}: not a number")))
+        };
+        Self {
+            moves: number("HANDOFF_MOVES", 40) as usize,
+            rows_per_second: number("HANDOFF_ROWS", 2_000),
+            commit_every_ms: number("HANDOFF_COMMIT_MS", 1_000),
+            keep: variable("HANDOFF_KEEP").map(PathBuf::from),
+            in_bucket: variable("HANDOFF_STATE").is_some_and(|state| state == "s3"),
+        }
+    }
+
+    /// Where state is.
+    pub fn state_name(&self) -> &'static str {
+        if self.in_bucket { "s3" } else { "folder" }
+    }
+
+    /// A window that does not end, over a million keys that are long; two units share them.
+    fn manifest(&self, s3: Option<&S3>, rows_per_second: Option<u64>) -> String {
+        let pace = rows_per_second.map(|rows| format!(", rowsPerSecond: {rows}")).unwrap_or_default();
+        let state = match s3 {
+            Some(s3) => format!("url: 's3://bucket/state', s3: {}", s3.settings()),
+            None => "url: ./state".to_owned(),
+        };
+        let (pad, commit_every) = ("x".repeat(200), self.commit_every_ms);
+        format!(
+            r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: {{ name: events }}
+spec:
+  generator: {{ schema: {{}}, splits: 2{pace} }}
+  schema:
+    - {{ name: id, type: BIGINT }}
+    - {{ name: amount, type: INT }}
+    - {{ name: at, type: TIMESTAMP(3) }}
+  watermark: {{ column: at, delay: 1s }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: {PIPELINE} }}
+spec:
+  blackhole: {{}}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: {{ name: {PIPELINE} }}
+spec:
+  sources: [{{ name: events }}]
+  sinks: [{{ name: {PIPELINE} }}]
+  sql: |
+    CREATE TEMPORARY VIEW padded AS SELECT CONCAT('{pad}', CAST(id AS STRING)) AS k, amount, at FROM events;
+    INSERT INTO {PIPELINE} SELECT k, window_start, count(*) AS n, sum(amount) AS total, max(amount) AS most
+    FROM TABLE(TUMBLE(TABLE padded, DESCRIPTOR(at), INTERVAL '365' DAY))
+    GROUP BY window_start, window_end, k
+  state: {{ commitEvery: {commit_every}ms, keyGroups: 2, {state} }}
+"#
+        )
+    }
+}
+
+/// Store, coordinator, workers.
+pub struct Bed {
+    fleet: Fleet,
+    _s3: Option<S3>,
+}
+
+impl Bed {
+    /// Starts everything, and fills the units' windows.
+    pub fn start(settings: &Settings) -> Self {
+        let s3 = settings.in_bucket.then(S3::anywhere);
+        let mut fleet = Fleet::new(&settings.manifest(s3.as_ref(), None), &["--workers", "2"]);
+        let secrets = fleet.path().join("secrets");
+        S3::write_secret(&secrets);
+        let secrets = secrets.to_string_lossy().into_owned();
+        for _ in 0..2 {
+            fleet.add_worker(PIPELINE, &["--secrets", &secrets, "--log", "info,krafka=off,thalweg::commits=debug"]);
+        }
+        let mut bed = Self { fleet, _s3: s3 };
+        let is_full = |unit: &str, commits: &[Commit]| {
+            commits.iter().rev().find(|commit| commit.unit == unit).is_some_and(|last| last.state_bytes >= STATE_BYTES)
+        };
+        bed.until("state", |commits| is_full("0-0", commits) && is_full("0-1", commits));
+        bed.fleet.restart_with(&settings.manifest(bed._s3.as_ref(), Some(settings.rows_per_second)));
+        let is_steady = |unit: &str, commits: &[Commit], from: usize| {
+            commits[from..].iter().filter(|commit| commit.unit == unit).count() > 2 * COMMITS_BETWEEN
+        };
+        let before = bed.commits().len();
+        bed.until("a steady pace", |commits| is_steady("0-0", commits, before) && is_steady("0-1", commits, before));
+        // Nobody moves anything but this bench.
+        bed.fleet.kill_coordinator();
+        bed
+    }
+
+    /// Hands the unit to the other worker, and waits until that one has committed a few times.
+    pub fn hand_over(&mut self) {
+        let assignment = self.fleet.assignment(PIPELINE);
+        let units = assignment["spec"]["units"].as_array().cloned().unwrap_or_default();
+        let owner = units[0]["owner"].as_str().expect("an owner").to_owned();
+        let slots = (0..2).map(|worker| wait_for("a slot", LIMIT, || self.fleet.slot_of(worker)));
+        let other = slots.into_iter().find(|slot| *slot != owner).expect("another worker");
+        let epoch = units[0]["epoch"].as_u64().expect("an epoch");
+        let order = format!("{MOVED_ORDER}={other}");
+        assert!(self.fleet.order(PIPELINE, &["--move", &order]), "{}", self.fleet.said());
+        let is_new = |commit: &&Commit| commit.unit == MOVED && commit.epoch > epoch;
+        self.until("a new owner", |commits| commits.iter().filter(is_new).count() >= COMMITS_BETWEEN);
+    }
+
+    /// All commits so far, in the order of time.
+    pub fn commits(&mut self) -> Vec<Commit> {
+        commits(self.fleet.workers().iter().map(|worker| worker.said()))
+    }
+
+    /// Copies what everybody said into a folder.
+    pub fn keep_logs(&self, folder: &std::path::Path) {
+        self.fleet.keep_logs(folder);
+    }
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&[Commit]) -> bool) {
+        let started = Instant::now();
+        while !is_so(&self.commits()) {
+            assert!(started.elapsed() < LIMIT, "no {what} within {LIMIT:?}\n{}", self.fleet.said());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `make bench-handoff`: how long a unit with much state pauses while it is handed from one worker to the other, and what
+//! its neighbour notices of it. Prints one JSON object.
+//!
+//! | Variable | Default | |
+//! |---|---|---|
+//! | `HANDOFF_MOVES` | 40 | how often the unit is handed over |
+//! | `HANDOFF_STATE` | `folder` | `s3`: state in a bucket of `scripts/s3-server` |
+//! | `HANDOFF_ROWS` | 2000 | rows a second while it is measured |
+//! | `HANDOFF_COMMIT_MS` | 1000 | how often units commit |
+//! | `HANDOFF_KEEP` | none | a folder into which logs are copied |
+
+#![expect(clippy::disallowed_methods, reason = "real processes take real time")]
+#![expect(clippy::print_stderr, reason = "what happens meanwhile is told beside the one object of JSON")]
+
+mod bed;
+mod told;
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use thalweg_e2e::bank::commits::quantile;
+
+use bed::{Bed, Settings};
+use told::{handoffs, rhythm};
+
+/// How long the undisturbed rhythm of commits is watched.
+const UNDISTURBED: Duration = Duration::from_secs(30);
+
+fn main() {
+    let settings = Settings::from_environment();
+    let mut bed = Bed::start(&settings);
+    let quiet = SystemTime::now();
+    std::thread::sleep(UNDISTURBED);
+    let moves = SystemTime::now();
+    for number in 0..settings.moves {
+        bed.hand_over();
+        eprintln!("move {} of {}", number + 1, settings.moves);
+    }
+    let ended = SystemTime::now();
+    let commits = bed.commits();
+    let (moved, neighbour): (Vec<_>, Vec<_>) = commits.iter().partition(|commit| commit.unit == bed::MOVED);
+    let changes = handoffs(&moved, moves);
+    let every = i64::try_from(settings.commit_every_ms).expect("small");
+    let mut gaps: Vec<_> = changes.iter().map(|change| change.gap_ms).collect();
+    let mut pauses: Vec<_> = gaps.iter().map(|gap| (gap - every).max(0)).collect();
+    let report = json!({
+        "state": settings.state_name(),
+        "stateBytes": changes.iter().map(|change| change.state_bytes).min(),
+        "commitEveryMillis": every,
+        "moves": changes.len(),
+        "gapMillis": spread(&mut gaps),
+        "pauseMillis": spread(&mut pauses),
+        "neighbour": {
+            "undisturbedGapMillis": spread(&mut rhythm(&neighbour, quiet, moves)),
+            "gapMillis": spread(&mut rhythm(&neighbour, moves, ended)),
+        },
+    });
+    println!("{}", serde_json::to_string_pretty(&report).expect("JSON"));
+    if let Some(folder) = &settings.keep {
+        bed.keep_logs(folder);
+    }
+    assert!(changes.len() >= settings.moves, "{} of {} moves seen", changes.len(), settings.moves);
+}
+
+fn spread(millis: &mut [i64]) -> Value {
+    json!({ "p50": quantile(millis, 0.5), "p99": quantile(millis, 0.99), "most": quantile(millis, 1.0) })
+}

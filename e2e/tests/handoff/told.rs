@@ -1,0 +1,64 @@
+//! What workers tell of commits: `--log thalweg::commits=debug`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+/// A commit of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// When it was durable, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Whose.
+    pub unit: String,
+    /// By which owner.
+    pub epoch: u64,
+    /// What the unit's windows held.
+    pub state_bytes: u64,
+}
+
+/// A change of owner.
+pub struct Handoff {
+    /// From the last commit of the owner before to the first one of the new owner, in milliseconds.
+    pub gap_ms: i64,
+    /// What the unit's windows held then.
+    pub state_bytes: u64,
+}
+
+/// The commits that some logs tell, in the order of time.
+pub fn commits(logs: impl Iterator<Item = String>) -> Vec<Commit> {
+    let mut commits: Vec<_> = logs.flat_map(|log| log.lines().filter_map(commit).collect::<Vec<_>>()).collect();
+    commits.sort_by_key(|commit| commit.at_ms);
+    commits
+}
+
+fn commit(line: &str) -> Option<Commit> {
+    if !line.contains("thalweg::commits") {
+        return None;
+    }
+    let told: Value = serde_json::from_str(line).ok()?;
+    Some(Commit {
+        at_ms: told["wall_millis"].as_i64()?,
+        unit: told["unit"].as_str()?.to_owned(),
+        epoch: told["epoch"].as_u64()?,
+        state_bytes: told["state_bytes"].as_u64()?,
+    })
+}
+
+/// The changes of owner since a moment among the commits of one unit.
+pub fn handoffs(commits: &[&Commit], since: SystemTime) -> Vec<Handoff> {
+    let since = millis(since);
+    let changed = commits.windows(2).filter(|pair| pair[1].at_ms >= since && pair[1].epoch > pair[0].epoch);
+    changed.map(|pair| Handoff { gap_ms: pair[1].at_ms - pair[0].at_ms, state_bytes: pair[0].state_bytes }).collect()
+}
+
+/// The gaps between commits of one unit in a time, in milliseconds.
+pub fn rhythm(commits: &[&Commit], from: SystemTime, to: SystemTime) -> Vec<i64> {
+    let (from, to) = (millis(from), millis(to));
+    let within = commits.windows(2).filter(|pair| pair[0].at_ms >= from && pair[1].at_ms <= to);
+    within.map(|pair| pair[1].at_ms - pair[0].at_ms).collect()
+}
+
+fn millis(time: SystemTime) -> i64 {
+    i64::try_from(time.duration_since(UNIX_EPOCH).expect("after 1970").as_millis()).expect("not so long")
+}
