@@ -47,21 +47,25 @@ impl IntoIterator for WriteSet {
     }
 }
 
-/// A unit's durable state: an ordered map of bytes with one writer.
+/// What a unit's durable state holds: an ordered map of bytes.
 #[async_trait]
-pub trait UnitStore: Send + Sync {
+pub trait UnitEntries: Send + Sync {
+    /// One value.
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
+
+    /// Up to `limit` entries whose key starts with `prefix` and is greater than `after`, in key order.
+    async fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>>;
+}
+
+/// A unit's durable state, open for its one writer.
+#[async_trait]
+pub trait UnitStore: UnitEntries {
     /// Writes all of the set and waits until it is durable.
     ///
     /// # Errors
     /// `Fenced` where a later writer has opened the store; nothing of the set is visible then. After any other error
     /// it is unknown whether the set was written: reopen and read.
     async fn commit(&self, writes: WriteSet) -> Result<()>;
-
-    /// One value.
-    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
-
-    /// Up to `limit` entries whose key starts with `prefix` and is greater than `after`, in key order.
-    async fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>>;
 
     /// Gives the store up without writing anything more.
     async fn close(&self) -> Result<()>;

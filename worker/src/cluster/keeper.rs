@@ -23,10 +23,13 @@ use super::board::Board;
 use super::table::Table;
 use super::view::View;
 use crate::runtime::ownership::Ownership;
-use crate::runtime::{Done, Node, Result, RunError, joined, unit_span, wait};
+use crate::runtime::{Done, Node, Restored, Result, RunError, joined, unit_span, wait};
 
 /// How long a fresh read of the assignment may take, and how soon one that failed is tried again.
 const READ: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(1));
+
+/// How long a unit's state may be read before its owner is asked for it anyway.
+const WARMING_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the keepers of one worker share.
 #[derive(Clone)]
@@ -59,6 +62,17 @@ pub struct Keeper {
     running: Option<Running>,
     /// The answer of the owner before, where it was asked.
     asked: Option<BoxFuture<'static, ()>>,
+    warmth: Warmth,
+}
+
+/// What is known of the unit's state before it is owned: the owner before works on while it is read.
+enum Warmth {
+    /// Nothing.
+    Cold,
+    /// It is being read for the sake of this epoch.
+    Warming(Epoch, AbortOnDropHandle<Option<Restored>>),
+    /// It was read, or cannot be.
+    Warm(Epoch, Option<Box<Restored>>),
 }
 
 struct Running {
@@ -78,7 +92,18 @@ impl Keeper {
         stop: CancellationToken,
     ) -> Self {
         let uid = view.borrow().uid.clone();
-        Self { shared, unit, view, requests, stop, tenure: Tenure::Free, uid, running: None, asked: None }
+        Self {
+            shared,
+            unit,
+            view,
+            requests,
+            stop,
+            tenure: Tenure::Free,
+            uid,
+            running: None,
+            asked: None,
+            warmth: Warmth::Cold,
+        }
     }
 
     /// Keeps the unit until it is told to stop.
@@ -94,9 +119,12 @@ impl Keeper {
                 (self.uid, self.tenure) = (view.uid.clone(), Tenure::Free);
             }
             let (row, now) = (view.row(self.unit), self.shared.clock.monotonic());
+            if row.owner != Some(self.shared.me) {
+                self.warmth = Warmth::Cold;
+            }
             match step(self.tenure, row, self.shared.me, now) {
-                Step::Wait => self.wait(now).await?,
-                Step::Ask(previous) => self.ask(&view, previous, row.epoch, now),
+                Step::Ask(previous) if self.is_warm(row.epoch) => self.ask(&view, previous, row.epoch, now),
+                Step::Wait | Step::Ask(_) => self.wait(now).await?,
                 Step::Open(epoch) => self.open(epoch).await?,
                 Step::Release => {
                     self.close();
@@ -126,9 +154,23 @@ impl Keeper {
                     self.tenure = Tenure::Cleared { epoch };
                 }
             }
+            () = warmed(&mut self.warmth) => {}
             () = wait(limit) => {}
         }
         Ok(())
+    }
+
+    /// Whether the unit's state was read as far as it can be before it is owned; begins to read it.
+    fn is_warm(&mut self, epoch: Epoch) -> bool {
+        match &self.warmth {
+            Warmth::Warm(of, _) if *of == epoch => return true,
+            Warmth::Warming(of, _) if *of == epoch => return false,
+            _ => {}
+        }
+        let warming = warm(self.shared.node.clone(), self.unit);
+        let task = tokio::spawn(warming.instrument(unit_span(&self.shared.node.job, self.unit)));
+        self.warmth = Warmth::Warming(epoch, AbortOnDropHandle::new(task));
+        false
     }
 
     fn ask(&mut self, view: &View, previous: Slot, epoch: Epoch, now: Duration) {
@@ -145,8 +187,12 @@ impl Keeper {
         self.close();
         let (stop, node) = (CancellationToken::new(), self.shared.node.clone());
         let completed = Arc::new(Notify::new());
-        let acquiring =
-            node.acquire(self.unit, Ownership::Assigned(epoch), (stop.clone(), Done::Stay(completed.clone())));
+        let warmed = match std::mem::replace(&mut self.warmth, Warmth::Cold) {
+            Warmth::Warm(_, restored) => restored.map(|restored| *restored),
+            Warmth::Cold | Warmth::Warming(..) => None,
+        };
+        let end = (stop.clone(), Done::Stay(completed.clone()));
+        let acquiring = node.acquire(self.unit, Ownership::Assigned(epoch), warmed, end);
         tokio::pin!(acquiring);
         let acquired = loop {
             tokio::select! {
@@ -291,6 +337,28 @@ async fn event(running: &mut Option<Running>) -> Event {
         () = running.completed.notified() => Event::Completed,
         ended = &mut running.task => Event::Ended(joined(ended)),
     }
+}
+
+/// Reads a unit's state ahead. What keeps it from being read shows again, and counts, once the unit is opened.
+async fn warm(node: Arc<Node>, unit: UnitId) -> Option<Restored> {
+    match tokio::time::timeout(WARMING_LIMIT, node.warm(unit)).await {
+        Ok(Ok(restored)) => restored,
+        Ok(Err(error)) => {
+            tracing::info!(%unit, %error, "not read ahead");
+            None
+        }
+        Err(_) => {
+            tracing::info!(%unit, seconds = WARMING_LIMIT.as_secs(), "not read ahead within");
+            None
+        }
+    }
+}
+
+/// The end of reading ahead; never, where nothing is read.
+async fn warmed(warmth: &mut Warmth) {
+    let Warmth::Warming(epoch, task) = warmth else { return std::future::pending().await };
+    // A task that has stopped has said why.
+    *warmth = Warmth::Warm(*epoch, task.await.ok().flatten().map(Box::new));
 }
 
 async fn answered(asked: &mut Option<BoxFuture<'static, ()>>) {

@@ -9,7 +9,7 @@ use thalweg_connectors::kafka::Delivery;
 use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
-use thalweg_core::commit::UnitStore;
+use thalweg_core::commit::{UnitEntries, UnitStore};
 use thalweg_core::unit::{Incarnation, RunId, UnitId};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::source::Late;
@@ -265,5 +265,9 @@ struct UnitStores {
 impl Stores for UnitStores {
     async fn open(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitStore>>> {
         if self.durable { self.state.unit_store(unit, UNIT_BUDGET_BYTES).await.map(Some) } else { Ok(None) }
+    }
+
+    async fn view(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitEntries>>> {
+        if self.durable { self.state.unit_view(unit).await } else { Ok(None) }
     }
 }

@@ -114,7 +114,7 @@ impl Enumerator {
 
     async fn start(&mut self, unit: UnitId) -> Result<()> {
         let span = unit_span(&self.node.job, unit);
-        let acquired = self.node.acquire(unit, Ownership::Own, (self.stop.units.clone(), Done::End)).await?;
+        let acquired = self.node.acquire(unit, Ownership::Own, None, (self.stop.units.clone(), Done::End)).await?;
         self.units.spawn(acquired.run().instrument(span));
         Ok(())
     }

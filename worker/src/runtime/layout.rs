@@ -6,7 +6,7 @@ use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, RunId};
 
 /// Version of keys and values; part of `pipeline.json`.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The unit's own record, [`UnitRecord`].
 pub const UNIT: &[u8] = b"u";
@@ -89,19 +89,22 @@ pub fn parse_progress_key(key: &[u8]) -> Option<(u16, &str)> {
     Some((u16::from_be_bytes(*input), std::str::from_utf8(log).ok()?))
 }
 
-/// Key of a pane entry: sorts by pane, then by age.
-pub fn pane_key(pane: &[u8], seq: u64) -> Bytes {
-    let mut key = BytesMut::with_capacity(PANES.len() + pane.len() + 8);
-    key.put_slice(PANES);
+/// Key of a pane entry: sorts by age, so that whoever follows a store reads what is new and nothing else.
+pub fn pane_key(seq: u64, pane: &[u8]) -> Bytes {
+    let mut key = BytesMut::with_capacity(PANES.len() + 8 + pane.len());
+    key.put_slice(&panes_before(seq));
     key.put_slice(pane);
-    key.put_u64(seq);
     key.freeze()
+}
+
+/// A key behind those of all pane entries below `seq`, and before those of all others.
+pub fn panes_before(seq: u64) -> Bytes {
+    numbered(PANES, seq)
 }
 
 /// The pane of a [`pane_key`].
 pub fn parse_pane_key(key: &[u8]) -> Option<&[u8]> {
-    let rest = key.strip_prefix(PANES)?;
-    rest.len().checked_sub(8).map(|end| &rest[..end])
+    Some(key.strip_prefix(PANES)?.split_first_chunk::<8>()?.1)
 }
 
 /// Key of an outbox entry.
@@ -136,15 +139,15 @@ mod tests {
     #[test]
     fn keys_give_back_what_they_were_made_of() {
         assert_eq!(parse_progress_key(&progress_key(3, "trips/lane-0")), Some((3, "trips/lane-0")));
-        assert_eq!(parse_pane_key(&pane_key(b"pane", 9)), Some(&b"pane"[..]));
+        assert_eq!(parse_pane_key(&pane_key(9, b"pane")), Some(&b"pane"[..]));
         assert_eq!(parse_numbered(OUTBOX, &outbox_key(7)), Some((7, None)));
         assert_eq!(parse_numbered(SEALED, &sealed_key(7, 1)), Some((7, Some(1))));
         assert_eq!(parse_numbered(OUTBOX, b"o/short"), None);
     }
 
     #[test]
-    fn entries_of_one_pane_sort_by_age() {
-        assert!(pane_key(b"a", 255) < pane_key(b"a", 256));
-        assert!(pane_key(b"a", u64::MAX) < pane_key(b"b", 0));
+    fn pane_entries_sort_by_age() {
+        assert!(pane_key(255, b"b") < panes_before(256) && panes_before(256) < pane_key(256, b"a"));
+        assert!(pane_key(255, b"b") < pane_key(256, b"a"));
     }
 }

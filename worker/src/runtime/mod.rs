@@ -29,6 +29,7 @@ pub mod ownership;
 mod quiet;
 mod reader;
 mod rejected;
+mod restored;
 mod split_log;
 mod stateless;
 mod unit;
@@ -42,7 +43,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use thalweg_core::clock::SharedClock;
-use thalweg_core::commit::UnitStore;
+use thalweg_core::commit::{UnitEntries, UnitStore};
 use thalweg_core::decode::Decoder;
 use thalweg_core::sink::Sink;
 use thalweg_core::source::Source;
@@ -63,6 +64,7 @@ pub use failures::Failures;
 pub use node::{Node, split_log, unit_span};
 use ownership::Ownership;
 pub use quiet::unmap_when_quiet;
+pub use restored::Restored;
 pub use unit::Done;
 
 /// How often a process looks how far behind it is.
@@ -139,6 +141,9 @@ pub struct JobSink {
 pub trait Stores: Send + Sync {
     /// Opens a unit's store as its writer; `None` where state lives in memory only.
     async fn open(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitStore>>>;
+
+    /// A unit's store as it is now, whoever writes it; `None` where nobody but the writer can read it.
+    async fn view(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitEntries>>>;
 }
 
 /// A job whose keyed units are acquired and whose tasks run. Dropped, they end where they stand.
@@ -176,7 +181,7 @@ async fn start_keyed(node: &Arc<Node>, stop: &CancellationToken) -> Result<JoinS
     let keyed = node.keyed();
     node.prepare(&keyed).await?;
     // Side by side: opening a store waits for the disk several times.
-    let acquired = keyed.iter().map(|unit| node.acquire(*unit, Ownership::Own, (stop.clone(), Done::End)));
+    let acquired = keyed.iter().map(|unit| node.acquire(*unit, Ownership::Own, None, (stop.clone(), Done::End)));
     let acquired = try_join_all(acquired).await?;
     let mut units = JoinSet::new();
     for (unit, acquired) in keyed.iter().zip(acquired) {

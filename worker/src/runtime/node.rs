@@ -1,6 +1,7 @@
 //! What the units and readers of a job share in one process, and how one of each starts.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::join_all;
 use thalweg_core::log::{LogId, SplitId};
@@ -10,7 +11,7 @@ use thalweg_core::unit::UnitId;
 use thalweg_exchange::hub::{Hub, Served};
 use thalweg_exchange::message::Stamp;
 use thalweg_sql::stages::{InputFrom, Stage, StageKind, StageOutput};
-use thalweg_sql::window::LAYOUT_VERSION;
+use thalweg_sql::window::{LAYOUT_VERSION, WindowSpec};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -26,9 +27,10 @@ use super::logs::{Inputs, Listing};
 use super::message::LogKey;
 use super::outbox::{Judge, Outbox, ServedOutbox};
 use super::ownership::Ownership;
+use super::restored::Restored;
 use super::split_log::{ReadBy, ServedSplit, SplitLog};
 use super::stateless::{StatelessUnit, taken};
-use super::unit::{Done, Ledger, UnitContext};
+use super::unit::{Done, Ledger, UnitContext, record};
 use super::windowed::{Downstream, WindowedUnit};
 use super::{Job, JobSink};
 
@@ -36,6 +38,13 @@ use super::{Job, JobSink};
 const CHUNKS_PER_THREAD: usize = 3;
 /// Splits of a growing source that are read at once: there may be thousands of files.
 const TURNS: usize = 16;
+
+/// Units whose state is read at once before they are owned.
+const WARMING: usize = 2;
+/// A unit is warm once what was committed meanwhile took no longer to be read than this.
+const WARM: Duration = Duration::from_millis(100);
+/// How often it is looked what was committed meanwhile: a unit that commits faster than it is followed is taken as it is.
+const LOOKS: usize = 10;
 
 /// What the units and readers of a job share.
 pub struct Node {
@@ -45,6 +54,8 @@ pub struct Node {
     hub: Hub,
     stamp: Stamp,
     permits: Arc<Semaphore>,
+    /// Bounds the units whose state is read before they are owned.
+    warming: Semaphore,
     failures: Failures,
     sources: Vec<SourceNode>,
     gauges: Gauges,
@@ -94,7 +105,8 @@ impl Node {
             closed: Watermark::UNKNOWN,
         };
         let permits = Arc::new(Semaphore::new(CHUNKS_PER_THREAD * job.parallelism));
-        Ok(Self { job, hub, stamp, permits, failures, sources, gauges: Gauges::default() })
+        let warming = Semaphore::new(WARMING);
+        Ok(Self { job, hub, stamp, permits, warming, failures, sources, gauges: Gauges::default() })
     }
 
     /// The splits of a source that are known.
@@ -190,11 +202,37 @@ impl Node {
         figures
     }
 
+    /// Reads the windows of a unit that another worker owns, which works on meanwhile; `None` where there are none to read.
+    ///
+    /// # Errors
+    /// They cannot be read, or not yet.
+    pub async fn warm(&self, id: UnitId) -> Result<Option<Restored>> {
+        let StageKind::Windowed(windows) = &self.stage(id)?.kind else { return Ok(None) };
+        if matches!(windows.window, WindowSpec::Session { .. }) {
+            // They cannot be followed.
+            return Ok(None);
+        }
+        let Ok(_permit) = self.warming.acquire().await else { return Ok(None) };
+        let mut restored = Restored::nothing(id.stage, windows);
+        for _ in 0..LOOKS {
+            let started = self.job.clock.monotonic();
+            let Some(view) = self.job.stores.view(id).await? else { return Ok(None) };
+            let Some(record) = record(&*view).await? else { return Ok(None) };
+            restored.catch_up(&*view, &record).await?;
+            if self.job.clock.monotonic() - started <= WARM {
+                break;
+            }
+        }
+        Ok(Some(restored))
+    }
+
     /// Acquires a unit: its store, what an earlier owner left, and its writers. It reads from where that owner was.
+    /// `warmed` is what [`Node::warm`] gave.
     pub async fn acquire(
         &self,
         id: UnitId,
         ownership: Ownership,
+        warmed: Option<Restored>,
         (stop, done): (CancellationToken, Done),
     ) -> Result<Unit> {
         let stage = self.stage(id)?;
@@ -217,7 +255,8 @@ impl Node {
             StageKind::Windowed(windows) => {
                 let context = UnitContext { inputs: self.inputs(stage)?, ..context };
                 let downstream = self.downstream(stage, id, &ledger)?;
-                let unit = WindowedUnit::open(context, ledger, windows.state(), emitter, downstream).await?;
+                let windows = warmed.unwrap_or_else(|| Restored::nothing(id.stage, windows));
+                let unit = WindowedUnit::open(context, ledger, windows, emitter, downstream).await?;
                 Ok(Unit::Windowed(Box::new(unit)))
             }
         }

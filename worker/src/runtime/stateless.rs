@@ -23,6 +23,7 @@ pub struct StatelessUnit {
     context: UnitContext,
     ledger: Ledger,
     emitter: Emitter,
+    /// At first so long ago that what comes first is committed at once: its rows have waited for a new owner.
     last_commit: Duration,
 }
 
@@ -42,7 +43,7 @@ pub async fn taken(ledger: &mut Ledger, emitter: &mut Emitter, input: u16, log: 
 impl StatelessUnit {
     /// A unit that continues where `ledger` stands.
     pub fn new(context: UnitContext, ledger: Ledger, emitter: Emitter) -> Self {
-        let last_commit = context.clock.monotonic();
+        let last_commit = context.clock.monotonic().saturating_sub(context.commit_every);
         Self { context, ledger, emitter, last_commit }
     }
 

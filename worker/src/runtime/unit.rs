@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::try_join;
 use thalweg_core::clock::SharedClock;
-use thalweg_core::commit::{UnitStore, WriteSet};
+use thalweg_core::commit::{UnitEntries, UnitStore, WriteSet};
 use thalweg_core::ownership::Stored;
 use thalweg_core::progress::{LogProgress, unit_watermark};
 use thalweg_core::time::Watermark;
@@ -164,18 +165,19 @@ impl Ledger {
             published: Vec::new(),
         };
         let Some(store) = ledger.store.clone() else { return Ok((ledger, Vec::new())) };
-        if let Some(record) = store.get(layout::UNIT).await? {
-            let record: UnitRecord = serde_json::from_slice(&record).map_err(unreadable)?;
+        if let Some(record) = record(&*store).await? {
             let stored = Stored { epoch: record.epoch, run_id: record.run_id };
             let epoch = ownership.epoch(id, Some(&stored), run_id)?;
             ledger.record = UnitRecord { epoch, run_id: run_id.clone(), ..record };
         }
-        ledger.write(WriteSet::default()).await?;
-        for (key, value) in scan_all(&*store, layout::PROGRESS).await? {
+        // Nobody else writes it any more, so it is read while the marker is on its way.
+        let marked = ledger.write(WriteSet::default());
+        let read = |prefix| scan_all(&*store, prefix);
+        let ((), progress, sealed) = try_join!(marked, read(layout::PROGRESS), read(layout::SEALED))?;
+        for (key, value) in progress {
             let (input, log) = layout::parse_progress_key(&key).ok_or_else(|| unreadable("a progress key"))?;
             ledger.stored.insert((input, log.to_owned()), serde_json::from_slice(&value).map_err(unreadable)?);
         }
-        let sealed = scan_all(&*store, layout::SEALED).await?;
         let sealed = sealed
             .iter()
             .map(|(key, value)| emitter::recorded(key, value).ok_or_else(|| unreadable("a record of sealed output")));
@@ -261,8 +263,14 @@ impl Ledger {
     }
 }
 
+/// What a unit's store says of the unit; nothing where it never ran.
+pub async fn record(store: &dyn UnitEntries) -> Result<Option<UnitRecord>> {
+    let found = store.get(layout::UNIT).await?;
+    found.map(|record| serde_json::from_slice(&record).map_err(unreadable)).transpose()
+}
+
 /// Every entry under a prefix.
-async fn scan_all(store: &dyn UnitStore, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>> {
+async fn scan_all(store: &dyn UnitEntries, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>> {
     let mut entries: Vec<(Bytes, Bytes)> = Vec::new();
     loop {
         let after = entries.last().map(|(key, _)| key.clone());
@@ -276,7 +284,11 @@ async fn scan_all(store: &dyn UnitStore, prefix: &[u8]) -> Result<Vec<(Bytes, By
 }
 
 /// The entries under a prefix behind `last`, which moves on; none at the end.
-pub async fn scan_page(store: &dyn UnitStore, prefix: &[u8], last: &mut Option<Bytes>) -> Result<Vec<(Bytes, Bytes)>> {
+pub async fn scan_page(
+    store: &dyn UnitEntries,
+    prefix: &[u8],
+    last: &mut Option<Bytes>,
+) -> Result<Vec<(Bytes, Bytes)>> {
     let page = store.scan(prefix, last.as_deref(), PAGE).await?;
     if let Some((key, _)) = page.last() {
         *last = Some(key.clone());

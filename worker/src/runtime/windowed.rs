@@ -1,7 +1,7 @@
 //! A keyed unit: merges partial aggregates into panes, closes windows behind its watermark, and commits state, `V` and
 //! outbox as one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use thalweg_core::commit::WriteSet;
 use thalweg_core::time::Watermark;
 use thalweg_exchange::hub::Served;
 use thalweg_exchange::message::Rows;
-use thalweg_sql::window::{Closed, Merge, Partial, StateEntry, WindowState};
+use thalweg_sql::window::{Closed, Merge, Partial, StateEntry};
 
 use super::backlog::{self, Backlog};
 use super::emitter::{self, Emitter, Pending, Target};
@@ -19,7 +19,8 @@ use super::error::{Result, RunError};
 use super::layout;
 use super::logs;
 use super::message::Range;
-use super::outbox::{Entry, Outbox, decode_rows, encode_rows};
+use super::outbox::{Entry, Outbox, encode_rows};
+use super::restored::Restored;
 use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
 
 /// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
@@ -49,11 +50,9 @@ pub enum Downstream {
 pub struct WindowedUnit {
     context: UnitContext,
     ledger: Ledger,
-    state: WindowState,
+    windows: Restored,
     emitter: Emitter,
     downstream: Downstream,
-    /// Keys of stored entries by pane, to delete them when the pane goes.
-    panes: HashMap<Vec<u8>, Vec<Bytes>>,
     /// Outbox entries in the store.
     backlog: Backlog,
     /// Entries below this were written to the sink's writers.
@@ -70,61 +69,45 @@ pub struct WindowedUnit {
     is_awaited: bool,
     /// Bytes that its windows held when it last said so.
     state_bytes: u64,
+    /// At first so long ago that what comes first is committed at once: its rows have waited for a new owner.
     last_commit: Duration,
 }
 
 impl WindowedUnit {
-    /// Restores the unit's windows and emits again what its outbox holds.
+    /// Restores what is not restored yet of the unit's windows, and emits again what its outbox holds.
     pub async fn open(
         context: UnitContext,
         ledger: Ledger,
-        state: WindowState,
+        mut windows: Restored,
         emitter: Emitter,
         downstream: Downstream,
     ) -> Result<Self> {
-        let (last_commit, next) = (context.clock.monotonic(), ledger.record.outbox_next);
+        if let Some(store) = &ledger.store {
+            windows.catch_up(&**store, &ledger.record).await?;
+        }
+        let (now, next) = (context.clock.monotonic(), ledger.record.outbox_next);
+        let due_at_once = now.saturating_sub(context.commit_every);
         let limit = if ledger.store.is_some() { backlog::STORED_BYTES } else { backlog::MEMORY_BYTES };
         let mut unit = Self {
             context,
             ledger,
-            state,
+            windows,
             emitter,
             downstream,
-            panes: HashMap::new(),
             backlog: Backlog::new(next, limit),
             written: next,
             closed: Vec::new(),
             closed_bytes: 0,
-            last_close: last_commit,
+            last_close: now,
             dead_letters: Vec::new(),
             dirty: false,
             is_awaited: false,
             state_bytes: 0,
-            last_commit,
+            last_commit: due_at_once,
         };
-        unit.restore_panes().await?;
         unit.restore_outbox().await?;
         unit.context.add_logs(&mut unit.ledger);
         Ok(unit)
-    }
-
-    async fn restore_panes(&mut self) -> Result<()> {
-        let Some(store) = self.ledger.store.clone() else { return Ok(()) };
-        let record = &self.ledger.record;
-        self.state.resume(record.cursor.as_deref(), record.closing).map_err(|message| self.failed(message))?;
-        let mut last = None;
-        loop {
-            let page = scan_page(&*store, layout::PANES, &mut last).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            for (key, value) in page {
-                let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
-                let entry = StateEntry { pane, batch: decode_rows(&value)? };
-                self.state.restore(&entry).map_err(|message| self.failed(message))?;
-                self.panes.entry(entry.pane).or_default().push(key);
-            }
-        }
     }
 
     async fn restore_outbox(&mut self) -> Result<()> {
@@ -190,7 +173,7 @@ impl WindowedUnit {
     fn take(&mut self, range: Range) -> Result<()> {
         let partial = range.rows.clone().map(|rows| self.partial(rows)).transpose()?;
         if let Some(partial) = &partial {
-            if self.state.merge(partial).map_err(|message| self.failed(message))? == Merge::TouchesClosed {
+            if self.windows.state.merge(partial).map_err(|message| self.failed(message))? == Merge::TouchesClosed {
                 // Until it comes again the log holds the watermark, so that no further window closes before it.
                 self.ledger.awaken(range.log);
                 return self.context.inbox.take_back(&range, self.ledger.record.closing);
@@ -221,7 +204,7 @@ impl WindowedUnit {
         let since = self.context.clock.monotonic() - self.last_commit;
         let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
-        let large = self.state.delta_bytes() >= DELTA_BYTES || self.closed_bytes >= EMIT_BYTES;
+        let large = self.windows.state.delta_bytes() >= DELTA_BYTES || self.closed_bytes >= EMIT_BYTES;
         let full = large || self.backlog.is_full() || self.is_awaited;
         quiet || full || (since >= every && self.has_work())
     }
@@ -288,26 +271,26 @@ impl WindowedUnit {
     fn take_delta(&mut self) -> Result<Vec<StateEntry>> {
         self.dirty = false;
         if self.ledger.store.is_none() {
-            self.state.absorb_delta().map_err(|message| self.failed(message))?;
+            self.windows.state.absorb_delta().map_err(|message| self.failed(message))?;
             return Ok(Vec::new());
         }
-        self.state.take_delta().map_err(|message| self.failed(message))
+        self.windows.state.take_delta().map_err(|message| self.failed(message))
     }
 
     /// Stores what changed, and takes out what is over. A pane that came and went within one commit is never written:
     /// on catching up, a second holds many of them.
     fn put_panes(&mut self, changed: Vec<StateEntry>, writes: &mut WriteSet) -> Result<()> {
-        let dropped: HashSet<_> = self.state.take_dropped().into_iter().collect();
+        let dropped: HashSet<_> = self.windows.state.take_dropped().into_iter().collect();
         for pane in &dropped {
-            self.panes.remove(pane).unwrap_or_default().into_iter().for_each(|key| writes.delete(key));
+            self.windows.panes.remove(pane).unwrap_or_default().into_iter().for_each(|key| writes.delete(key));
         }
         for entry in changed.into_iter().filter(|entry| !dropped.contains(&entry.pane)) {
-            let key = layout::pane_key(&entry.pane, self.ledger.record.pane_next);
+            let key = layout::pane_key(self.ledger.record.pane_next, &entry.pane);
             self.ledger.record.pane_next += 1;
             let mut value = Vec::new();
             encode_rows(&entry.batch, &mut value)?;
             writes.put(key.clone(), value);
-            self.panes.entry(entry.pane).or_default().push(key);
+            self.windows.panes.entry(entry.pane).or_default().push(key);
         }
         Ok(())
     }
@@ -322,7 +305,7 @@ impl WindowedUnit {
         let watermark = self.ledger.watermark();
         self.ledger.record.closing = watermark;
         while self.closed_bytes < EMIT_BYTES {
-            let closed = self.state.close_early(watermark).map_err(|message| self.failed(message))?;
+            let closed = self.windows.state.close_early(watermark).map_err(|message| self.failed(message))?;
             let Some(closed) = closed else { break };
             self.append_closed(closed)?;
         }
@@ -343,7 +326,9 @@ impl WindowedUnit {
             if self.closed_bytes >= EMIT_BYTES {
                 break false;
             }
-            let Some(closed) = self.state.close(watermark).map_err(|message| self.failed(message))? else { break true };
+            let Some(closed) = self.windows.state.close(watermark).map_err(|message| self.failed(message))? else {
+                break true;
+            };
             self.append_closed(closed)?;
         };
         if done && watermark > self.ledger.record.watermark {
@@ -426,7 +411,7 @@ impl WindowedUnit {
     }
 
     fn committed(&mut self, started: Duration) {
-        let held = self.state.bytes();
+        let held = self.windows.state.bytes();
         self.last_commit = self.context.has_committed(started, held);
         self.last_close = self.last_commit;
         let counters = stage_counters(&self.context.counters, self.context.id);

@@ -17,6 +17,7 @@
 //! | [`pipeline`] | one incarnation of a pipeline, opened |
 //! | [`list`] | append-only lists by conditional create |
 //! | [`store`] | a unit's store, durable |
+//! | [`view`] | a unit's store as it stands, read while another process writes it |
 //! | [`memory`] | a unit's store for runs that keep nothing |
 //! | [`settings`] | how SlateDB is set up, with the figures behind it |
 
@@ -30,6 +31,7 @@ pub mod pipeline;
 pub mod root;
 pub mod settings;
 pub mod store;
+pub mod view;
 
 pub use layout::{Expected, StageLayout};
 pub use pipeline::PipelineState;

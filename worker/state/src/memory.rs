@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use thalweg_core::commit::{UnitStore, WriteSet};
+use thalweg_core::commit::{UnitEntries, UnitStore, WriteSet};
 use thalweg_core::error::{Error, ErrorKind, Result};
 
 /// Entries that outlive the stores opened on them, and the number of the latest writer.
@@ -74,6 +74,13 @@ impl UnitStore for MemoryStore {
         Ok(())
     }
 
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl UnitEntries for MemoryStore {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         Ok(self.map.lock().entries.get(key).cloned())
     }
@@ -87,9 +94,5 @@ impl UnitStore for MemoryStore {
         let entries = contents.entries.range::<[u8], _>((start, Bound::Unbounded));
         let wanted = entries.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
         Ok(wanted.map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use thalweg_core::append_log::{AppendLog, Appended};
-use thalweg_core::commit::UnitStore;
+use thalweg_core::commit::{UnitEntries, UnitStore};
 use thalweg_core::error::{Error, Result};
 use thalweg_core::ownership::claim::{Adopt, Claim, Expected as Before, StateOwner, claim};
 use thalweg_core::unit::{Incarnation, UnitId};
@@ -19,6 +19,7 @@ use crate::memory::MemoryStore;
 use crate::objects;
 use crate::root::StateRoot;
 use crate::store::SlateStore;
+use crate::view::StoreView;
 
 /// Name of the object that says what an incarnation was made for.
 const PIPELINE: &str = "pipeline.json";
@@ -82,12 +83,27 @@ impl PipelineState {
     /// Opens a unit's store as its one writer, which fences every earlier one. It may hold `budget_bytes` of entries
     /// that are not flushed yet.
     pub async fn unit_store(&self, unit: UnitId, budget_bytes: usize) -> Result<Arc<dyn UnitStore>> {
-        let path = self.path.clone().join("units").join(unit.to_string());
+        let path = self.unit(unit);
         if self.root.is_durable() {
             Ok(Arc::new(SlateStore::open(&self.root, path, budget_bytes).await?))
         } else {
             Ok(Arc::new(MemoryStore::open(self.root.memory_map(path))))
         }
+    }
+
+    /// A unit's store as it is now, whoever writes it; `None` in memory, which only its writer reads.
+    ///
+    /// # Errors
+    /// There is none yet, or it cannot be read.
+    pub async fn unit_view(&self, unit: UnitId) -> Result<Option<Arc<dyn UnitEntries>>> {
+        if !self.root.is_durable() {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(StoreView::open(&self.root, self.unit(unit)).await?)))
+    }
+
+    fn unit(&self, unit: UnitId) -> Path {
+        self.path.clone().join("units").join(unit.to_string())
     }
 
     /// The append-only list of this name, which may have several parts: `trips/lane-3`.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -110,8 +109,16 @@ struct Shared {
 
 /// What units' stores are made of.
 enum Stores {
-    Slate { medium: Medium, cache: Arc<dyn DbCache>, next_cache_id: AtomicU64 },
+    Slate { medium: Medium, cache: Arc<dyn DbCache>, cache_ids: Mutex<HashMap<Path, u64>> },
     Memory { first: Incarnation, maps: Mutex<HashMap<Path, SharedMap>> },
+}
+
+/// What a SlateDB is opened with.
+pub(crate) struct Slate {
+    pub medium: Medium,
+    pub cache: Arc<dyn DbCache>,
+    /// Under which its blocks are cached. Tables never change, so whoever opens a store again finds what was read of it.
+    pub cache_id: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,7 +154,7 @@ impl StateRoot {
             None => installation_beside(objects.as_ref(), &prefix).await?,
         };
         let cache = block_cache(options.block_cache_bytes);
-        let stores = Stores::Slate { medium, cache, next_cache_id: AtomicU64::new(0) };
+        let stores = Stores::Slate { medium, cache, cache_ids: Mutex::default() };
         let shared = Shared { url: url.to_owned(), objects, prefix, installation, stores, _lock: lock };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -197,14 +204,13 @@ impl StateRoot {
         }
     }
 
-    /// What a SlateDB is opened with, and a number under which its blocks are cached; `None` in memory.
-    pub(crate) fn slate(&self) -> Option<(Medium, Arc<dyn DbCache>, u64)> {
-        match &self.shared.stores {
-            Stores::Slate { medium, cache, next_cache_id } => {
-                Some((*medium, Arc::clone(cache), next_cache_id.fetch_add(1, Ordering::Relaxed)))
-            }
-            Stores::Memory { .. } => None,
-        }
+    /// What the SlateDB at a path is opened with; `None` in memory.
+    pub(crate) fn slate(&self, path: &Path) -> Option<Slate> {
+        let Stores::Slate { medium, cache, cache_ids } = &self.shared.stores else { return None };
+        let mut ids = cache_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = ids.len() as u64;
+        let cache_id = *ids.entry(path.clone()).or_insert(next);
+        Some(Slate { medium: *medium, cache: Arc::clone(cache), cache_id })
     }
 
     /// The map of a unit's store in memory.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use slatedb::BlockCachePolicy;
 use slatedb::config::{
-    CompactionWorkerOptions, CompactorOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions,
-    GarbageCollectorScheduleOptions, Settings, SizeTieredCompactionSchedulerOptions,
+    CompactionWorkerOptions, CompactorOptions, DbReaderOptions, GarbageCollectorDirectoryOptions,
+    GarbageCollectorOptions, GarbageCollectorScheduleOptions, Settings, SizeTieredCompactionSchedulerOptions,
 };
 use slatedb::db_cache::DbCache;
 use slatedb::db_cache::moka::{MokaCache, MokaCacheOptions};
@@ -77,6 +77,17 @@ pub(crate) fn unit_settings(medium: Medium, budget_bytes: usize) -> Settings {
         garbage_collector_options: Some(garbage_collection(medium)),
         object_store_max_retries: Some(REQUEST_RETRIES),
         ..Settings::default()
+    }
+}
+
+/// Settings of a view, which stays where it was opened.
+pub(crate) fn view_options() -> DbReaderOptions {
+    DbReaderOptions {
+        // It does not follow: whoever wants the next commits opens another view.
+        manifest_poll_interval: Duration::from_hours(24),
+        skip_wal_replay: true,
+        object_store_max_retries: Some(REQUEST_RETRIES),
+        ..DbReaderOptions::default()
     }
 }
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use object_store::path::Path;
 use slatedb::config::{CloseOptions, FlushOptions, FlushType, ScanOptions};
-use slatedb::{CloseReason, Db, WriteBatch};
-use thalweg_core::commit::{UnitStore, WriteSet};
+use slatedb::{CloseReason, Db, DbReadOps, WriteBatch};
+use thalweg_core::commit::{UnitEntries, UnitStore, WriteSet};
 use thalweg_core::error::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -36,11 +36,10 @@ impl SlateStore {
     /// Opens the store at `path` and fences every earlier writer.
     pub(crate) async fn open(root: &StateRoot, path: Path, budget_bytes: usize) -> Result<Self> {
         let what = || format!("opening the store `{path}` in `{}`", root.url());
-        let (medium, cache, cache_id) =
-            root.slate().ok_or_else(|| Error::internal(what(), "this root keeps state in memory"))?;
+        let slate = root.slate(&path).ok_or_else(|| Error::internal(what(), "this root keeps state in memory"))?;
         let opening = Db::builder(path.clone(), root.objects().clone())
-            .with_settings(unit_settings(medium, budget_bytes))
-            .with_db_cache(cache, cache_id)
+            .with_settings(unit_settings(slate.medium, budget_bytes))
+            .with_db_cache(slate.cache, slate.cache_id)
             .with_block_cache_policy(block_cache_policy())
             .build();
         let db = timeout(COMMIT_DEADLINE, opening)
@@ -106,26 +105,38 @@ impl UnitStore for SlateStore {
         outcome.known.clone()
     }
 
+    async fn close(&self) -> Result<()> {
+        close_unflushed(&self.db).await.map_err(|error| from_slate(self.what("closing"), &error))
+    }
+}
+
+#[async_trait]
+impl UnitEntries for SlateStore {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         self.db.get(key).await.map_err(|error| self.error("reading", &error))
     }
 
     async fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
-        let Some(range) = scan_range(prefix, after) else { return Ok(Vec::new()) };
-        let options = ScanOptions::new().with_read_ahead_bytes(SCAN_READ_AHEAD_BYTES);
-        let failed = |error: slatedb::Error| self.error("scanning", &error);
-        let mut entries = self.db.scan_with_options(range, &options).await.map_err(failed)?;
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let Some(entry) = entries.next().await.map_err(failed)? else { break };
-            found.push((entry.key, entry.value));
-        }
-        Ok(found)
+        scan(&self.db, prefix, after, limit).await.map_err(|error| self.error("scanning", &error))
     }
+}
 
-    async fn close(&self) -> Result<()> {
-        close_unflushed(&self.db).await.map_err(|error| from_slate(self.what("closing"), &error))
+/// Up to `limit` entries whose key starts with `prefix` and is greater than `after`, in key order.
+pub(crate) async fn scan(
+    db: &impl DbReadOps,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<(Bytes, Bytes)>, slatedb::Error> {
+    let Some(range) = scan_range(prefix, after) else { return Ok(Vec::new()) };
+    let options = ScanOptions::new().with_read_ahead_bytes(SCAN_READ_AHEAD_BYTES);
+    let mut entries = db.scan_with_options(range, &options).await?;
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(entry) = entries.next().await? else { break };
+        found.push((entry.key, entry.value));
     }
+    Ok(found)
 }
 
 /// A store that is dropped must stop its compaction, too, which would fence nobody but cost for ever.

@@ -81,6 +81,13 @@ impl Stored {
         Ok(())
     }
 
+    /// Whether an entry begins a generation after one of which this knows entries: those are in the store no more.
+    pub(crate) fn supersedes(&self, entry: &StateEntry) -> Result<bool> {
+        let name = Name::from_bytes(&entry.pane)?;
+        let log = self.logs.get(&self.spans.ceil(name.pane));
+        Ok(log.is_some_and(|log| !log.names.is_empty() && name.generation > log.generation))
+    }
+
     /// Makes entries of a delta, and notes them.
     pub(crate) fn entries(&mut self, layout: &Layout, delta: &RecordBatch) -> Result<Vec<StateEntry>> {
         let sorted = sorted_by_pane(layout, delta)?;

@@ -296,6 +296,17 @@ impl WindowState {
         self.windows()?.restore(entry).map_err(|error| error.to_string())
     }
 
+    /// Whether an entry that was stored after all that was restored takes the place of some of that. Who follows a store
+    /// calls [`WindowState::resume`] with what is committed now, and restores what is new, or begins anew where this holds of
+    /// it. Sessions cannot be followed.
+    ///
+    /// # Errors
+    /// No entry of this module's.
+    pub fn supersedes(&self, entry: &StateEntry) -> Result<bool, String> {
+        let windows = self.windows.as_ref().map_err(|error| error.clone())?;
+        windows.supersedes(entry).map_err(|error| error.to_string())
+    }
+
     /// The next rows of windows that end at or before the watermark, and `None` when there are none left.
     ///
     /// # Errors

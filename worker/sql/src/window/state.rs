@@ -237,6 +237,14 @@ impl UnitWindows {
         self.main.merge(&open)
     }
 
+    pub(crate) fn supersedes(&self, entry: &StateEntry) -> Result<bool> {
+        match self.main {
+            // What becomes of sessions depends on all that was open: they are not followed.
+            Main::Sessions(_) => Ok(true),
+            Main::Single(_) | Main::Shared(_) => self.stored.supersedes(entry),
+        }
+    }
+
     /// The groups of panes that are not over.
     fn open_part(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let spec = self.layout.spec();

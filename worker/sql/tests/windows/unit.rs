@@ -1,4 +1,4 @@
-//! One unit with its store: it merges, commits and is killed.
+//! One unit with its store: it merges, commits, is killed, and is handed to whoever followed its store.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{Closed, Merge, Partial, StateEntry, WindowState, WindowedAggregate};
+use thalweg_sql::window::{Closed, Merge, Partial, StateEntry, WindowSpec, WindowState, WindowedAggregate};
 
 use crate::oracle::{lines, window_ends};
 
@@ -22,11 +22,20 @@ pub struct Range {
 /// What the last commit made durable.
 #[derive(Clone)]
 struct Committed {
-    entries: Vec<StateEntry>,
+    /// By number.
+    entries: Vec<(u64, StateEntry)>,
+    next: u64,
     taken: usize,
     watermark: Watermark,
     cursor: Option<Vec<u8>>,
     output: Vec<RecordBatch>,
+}
+
+/// Who reads the store while the unit works, to go on in its place.
+struct Follower {
+    state: WindowState,
+    /// Entries below this were read.
+    next: u64,
 }
 
 pub struct Unit {
@@ -39,25 +48,34 @@ pub struct Unit {
     closed: Vec<Closed>,
     chunk: usize,
     has_store: bool,
+    follower: Follower,
     pub kills: usize,
 }
 
 impl Unit {
     pub fn new(aggregate: &Arc<WindowedAggregate>, log: Vec<Range>, chunk: usize, has_store: bool) -> Self {
-        let committed =
-            Committed { entries: vec![], taken: 0, watermark: Watermark::UNKNOWN, cursor: None, output: vec![] };
+        let committed = Committed {
+            entries: vec![],
+            next: 0,
+            taken: 0,
+            watermark: Watermark::UNKNOWN,
+            cursor: None,
+            output: vec![],
+        };
         let state = aggregate.state().with_chunks_of(chunk);
+        let follower = Follower { state: aggregate.state().with_chunks_of(chunk), next: 0 };
         let aggregate = Arc::clone(aggregate);
-        Self { aggregate, state, log, taken: 0, committed, closed: vec![], chunk, has_store, kills: 0 }
+        Self { aggregate, state, log, taken: 0, committed, closed: vec![], chunk, has_store, follower, kills: 0 }
     }
 
     /// Random steps to the end of the log; what it gave out, and the keys of the store that are left.
     pub fn run(mut self, rng: &mut ChaCha8Rng) -> Self {
         while self.taken < self.log.len() {
-            match rng.random_range(0..12) {
+            match rng.random_range(0..14) {
                 0..6 => self.take_range(),
                 6..9 => self.commit(rng.random_range(0..4)),
                 9..11 if self.has_store => self.close_early(rng.random_range(0..4)),
+                11..13 if self.can_be_followed() => self.follow(),
                 _ if self.has_store && self.kills < 20 => self.kill(rng),
                 _ => {}
             }
@@ -93,7 +111,8 @@ impl Unit {
     fn commit(&mut self, room: usize) {
         if self.has_store {
             let entries = self.state.take_delta().expect("a delta");
-            self.committed.entries.extend(entries);
+            self.committed.entries.extend((self.committed.next..).zip(entries.clone()));
+            self.committed.next += entries.len() as u64;
         }
         let watermark = self.watermark();
         for _ in 0..room {
@@ -105,7 +124,7 @@ impl Unit {
             self.committed.output.push(closed.batch);
         }
         let dropped = self.state.take_dropped();
-        self.committed.entries.retain(|entry| !dropped.contains(&entry.pane));
+        self.committed.entries.retain(|(_, entry)| !dropped.contains(&entry.pane));
         self.committed.taken = self.taken;
         self.committed.watermark = watermark;
     }
@@ -128,14 +147,43 @@ impl Unit {
     fn kill(&mut self, rng: &mut ChaCha8Rng) {
         self.kills += 1;
         self.closed.clear();
-        self.state = self.aggregate.state().with_chunks_of(self.chunk);
+        self.taken = self.committed.taken;
+        if self.can_be_followed() && rng.random_bool(0.5) {
+            self.follow();
+            let next = Follower { state: self.fresh(), next: 0 };
+            self.state = std::mem::replace(&mut self.follower, next).state;
+            return;
+        }
+        self.state = self.fresh();
         self.state.resume(self.committed.cursor.as_deref(), self.committed.watermark).expect("resumes");
         let mut entries = self.committed.entries.clone();
         entries.shuffle(rng);
-        for entry in &entries {
+        for (_, entry) in &entries {
             self.state.restore(entry).expect("restores");
         }
-        self.taken = self.committed.taken;
+    }
+
+    fn fresh(&self) -> WindowState {
+        self.aggregate.state().with_chunks_of(self.chunk)
+    }
+
+    fn can_be_followed(&self) -> bool {
+        self.has_store && !matches!(self.aggregate.window, WindowSpec::Session { .. })
+    }
+
+    /// As the runtime does: what is new, or all where that takes the place of something.
+    fn follow(&mut self) {
+        let (committed, Follower { state, next }) = (&self.committed, &mut self.follower);
+        state.resume(committed.cursor.as_deref(), committed.watermark).expect("resumes");
+        let is_first = *next == 0;
+        for (_, entry) in committed.entries.iter().filter(|(number, _)| number >= next) {
+            if !is_first && state.supersedes(entry).expect("an entry") {
+                self.follower = Follower { state: self.fresh(), next: 0 };
+                return self.follow();
+            }
+            state.restore(entry).expect("restores");
+        }
+        *next = committed.next;
     }
 
     /// Rows given out, as text, without `window_time`.

@@ -56,6 +56,23 @@ async fn a_later_opener_fences_the_earlier_one_and_sees_all_that_it_committed() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_shows_what_was_committed_before_it_and_disturbs_nobody() {
+    let (_folder, [durable, memory]) = states().await;
+    assert!(memory.unit_view(UNIT).await.expect("no view").is_none());
+    assert!(durable.unit_view(UNIT).await.is_err(), "there is no store yet");
+    let store = durable.unit_store(UNIT, BUDGET).await.expect("a store");
+    store.commit(put("a", "1")).await.expect("commits");
+    let view = durable.unit_view(UNIT).await.expect("opens").expect("a view");
+    store.commit(put("a", "2")).await.expect("nobody has fenced it");
+    store.commit(put("b", "2")).await.expect("nobody has fenced it");
+    assert_eq!(view.get(b"a").await.expect("reads"), Some(Bytes::from_static(b"1")));
+    assert_eq!(view.scan(b"", None, 9).await.expect("scans"), [(Bytes::from("a"), Bytes::from("1"))]);
+    let later = durable.unit_view(UNIT).await.expect("opens").expect("a view");
+    assert_eq!(later.scan(b"", Some(b"a"), 9).await.expect("scans"), [(Bytes::from("b"), Bytes::from("2"))]);
+    store.close().await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_was_given_up_refuses_the_next_ones() {
     let (_folder, [durable, _]) = states().await;
     let store = durable.unit_store(UNIT, BUDGET).await.expect("a store");
