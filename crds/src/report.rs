@@ -19,7 +19,7 @@ pub struct Report {
     pub plan: String,
     /// What it is doing.
     pub state: WorkerState,
-    /// Why it stands still, with `state: Failed` and while it tries again.
+    /// Why it, or a part of it, stands still, with `state: Failed` and while that is tried again.
     pub failure: Option<Failure>,
     /// Share of time spent working, 0 to 1.
     pub busy_share: f64,
@@ -45,7 +45,7 @@ pub enum WorkerState {
     Running,
     /// All input of its units was read and delivered.
     Completed,
-    /// It stands still, see [`Report::failure`].
+    /// It stands still, or a unit or a split of it does while the others go on, see [`Report::failure`].
     Failed,
 }
 

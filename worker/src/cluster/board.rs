@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use thalweg_core::error::ErrorKind;
-use thalweg_core::log::SplitId;
+use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::unit::{Epoch, RunId, UnitId};
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::{self, Slot};
@@ -31,6 +31,10 @@ struct Now {
     held: BTreeMap<UnitId, Held>,
     /// Units that could not be taken.
     refused: BTreeMap<UnitId, Refused>,
+    /// Units that were closed because something failed, at which epoch.
+    stopped: BTreeMap<UnitId, (Epoch, Failure)>,
+    /// Splits that cannot be read on.
+    unread: BTreeMap<LogId, Failure>,
     splits: Vec<SplitReport>,
     listed: BTreeMap<String, ListedSource>,
 }
@@ -74,6 +78,7 @@ impl Board {
     pub fn owns(&self, unit: UnitId) {
         let mut now = self.now();
         now.refused.remove(&unit);
+        now.stopped.remove(&unit);
         now.held.insert(unit, Held::Running);
     }
 
@@ -87,11 +92,27 @@ impl Board {
         self.now().refused.insert(unit, Refused { assigned, stored, error });
     }
 
+    /// Something failed of a unit that was assigned at this epoch: it stands still, and is tried again.
+    pub fn has_stopped(&self, unit: UnitId, epoch: Epoch, error: &RunError) {
+        self.now().stopped.insert(unit, (epoch, failure(error)));
+    }
+
+    /// A split is read, or is no longer to be.
+    pub fn reads_on(&self, log: &LogId) {
+        self.now().unread.remove(log);
+    }
+
+    /// A split cannot be read on: what needs it waits, and it is tried again.
+    pub fn cannot_read(&self, log: LogId, error: &RunError) {
+        self.now().unread.insert(log, failure(error));
+    }
+
     /// It has closed a unit, or has none of it.
     pub fn let_go(&self, unit: UnitId) {
         let mut now = self.now();
         now.held.remove(&unit);
         now.refused.remove(&unit);
+        now.stopped.remove(&unit);
     }
 
     /// Whether it has no unit.
@@ -147,12 +168,18 @@ impl Board {
             error: Some(refused.error.clone()),
             ..UnitReport::default()
         }));
+        units.extend(now.stopped.iter().map(|(unit, (epoch, failure))| UnitReport {
+            unit: written(*unit),
+            epoch: written_epoch(*epoch),
+            error: Some(failure.message.clone()),
+            ..UnitReport::default()
+        }));
         Report {
             run_id: self.run_id.clone(),
             slot: now.slot.clone(),
             plan: self.plan.clone(),
             state: now.state(),
-            failure: now.failure.clone(),
+            failure: now.failure().cloned(),
             splits: now.splits.clone(),
             units,
             listed: now.listed.values().cloned().collect(),
@@ -163,9 +190,15 @@ impl Board {
 }
 
 impl Now {
+    /// Why it, or a part of it, stands still: the first that is known.
+    fn failure(&self) -> Option<&Failure> {
+        let of_units = self.stopped.values().map(|(_, failure)| failure);
+        self.failure.iter().chain(self.unread.values()).chain(of_units).next()
+    }
+
     fn state(&self) -> WorkerState {
         match () {
-            () if self.failure.is_some() => WorkerState::Failed,
+            () if self.failure().is_some() => WorkerState::Failed,
             () if self.held.is_empty() => WorkerState::Waiting,
             () if self.held.values().all(|held| *held == Held::Completed) => WorkerState::Completed,
             () => WorkerState::Running,
@@ -275,6 +308,30 @@ mod tests {
         board.waits();
         assert_eq!(board.report().units, []);
         assert!(board.report().slot.is_some());
+    }
+
+    #[test]
+    fn a_worker_of_which_a_part_stands_still_says_so_and_reports_the_others() {
+        let (board, counters) = (board(), Arc::new(Counters::default()));
+        let other = UnitId { index: 3, ..UNIT };
+        [UNIT, other].into_iter().for_each(|unit| drop(counters.acquired(unit, Epoch(4))));
+        board.runs("a.p".to_owned(), counters);
+        [UNIT, other].into_iter().for_each(|unit| board.owns(unit));
+        board.let_go(UNIT);
+        board.has_stopped(UNIT, Epoch(4), &Error::data_loss("its log", "gone").into());
+        let report = board.report();
+        assert_eq!(report.state, WorkerState::Failed);
+        assert_eq!(report.failure.expect("told").reason, "DataLoss");
+        let units: Vec<_> =
+            report.units.iter().map(|unit| (unit.unit.index, unit.epoch.0, unit.error.is_some())).collect();
+        assert_eq!(units, [(3, 4, false), (2, 4, true)]);
+        board.owns(UNIT);
+        assert_eq!((board.report().state, board.report().failure), (WorkerState::Running, None));
+        let log = LogId::Split { source: "trips".into(), split: SplitId::new("0") };
+        board.cannot_read(log.clone(), &Error::external("broker", "away").into());
+        assert_eq!((board.report().state, board.report().units.len()), (WorkerState::Failed, 2));
+        board.reads_on(&log);
+        assert_eq!(board.report().state, WorkerState::Running);
     }
 
     #[test]

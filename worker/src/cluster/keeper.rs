@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use super::backoff::Backoff;
 use super::board::Board;
 use super::table::Table;
 use super::view::View;
@@ -48,18 +49,27 @@ pub struct Shared {
     pub clock: SharedClock,
 }
 
-/// Keeps one unit.
+/// What a keeper is told.
+pub enum Told {
+    /// Another worker asks for the unit.
+    Release(ReleaseRequest),
+    /// The unit cannot go on, though its task has not ended.
+    Failed(RunError),
+}
+
+/// Keeps one unit. What fails of it is reported and tried again, and stops no other.
 pub struct Keeper {
     shared: Shared,
     unit: UnitId,
     view: watch::Receiver<Arc<View>>,
-    requests: mpsc::UnboundedReceiver<ReleaseRequest>,
+    told: mpsc::UnboundedReceiver<Told>,
     /// Ends it in order: what runs commits and closes.
     stop: CancellationToken,
     tenure: Tenure,
     /// The assignment that the tenure belongs to.
     uid: String,
     running: Option<Running>,
+    failures: Backoff,
     /// The answer of the owner before, where it was asked.
     asked: Option<BoxFuture<'static, ()>>,
     warmth: Warmth,
@@ -79,6 +89,7 @@ struct Running {
     stop: CancellationToken,
     /// All its input was read and delivered.
     completed: Arc<Notify>,
+    since: Duration,
     task: AbortOnDropHandle<Result<()>>,
 }
 
@@ -88,7 +99,7 @@ impl Keeper {
         shared: Shared,
         unit: UnitId,
         view: watch::Receiver<Arc<View>>,
-        requests: mpsc::UnboundedReceiver<ReleaseRequest>,
+        told: mpsc::UnboundedReceiver<Told>,
         stop: CancellationToken,
     ) -> Self {
         let uid = view.borrow().uid.clone();
@@ -96,11 +107,12 @@ impl Keeper {
             shared,
             unit,
             view,
-            requests,
+            told,
             stop,
             tenure: Tenure::Free,
             uid,
             running: None,
+            failures: Backoff::default(),
             asked: None,
             warmth: Warmth::Cold,
         }
@@ -109,7 +121,7 @@ impl Keeper {
     /// Keeps the unit until it is told to stop.
     ///
     /// # Errors
-    /// What only a new start of the whole job, or a person, can mend.
+    /// What only a new start of the whole job can mend, or a person.
     pub async fn run(mut self) -> Result<()> {
         while !self.stop.is_cancelled() {
             let view = self.view.borrow_and_update().clone();
@@ -139,12 +151,16 @@ impl Keeper {
     async fn wait(&mut self, now: Duration) -> Result<()> {
         let limit = match self.tenure {
             Tenure::Asked { at, .. } => Some((at + HANDOFF_LIMIT).saturating_sub(now)),
+            Tenure::Failed { until, .. } => Some(until.saturating_sub(now)),
             _ => None,
         };
         tokio::select! {
             () = self.stop.cancelled() => {}
             Ok(()) = self.view.changed() => {}
-            Some(request) = self.requests.recv() => self.answer(request).await,
+            Some(told) = self.told.recv() => match told {
+                Told::Release(request) => self.answer(request).await,
+                Told::Failed(error) => self.ended(Err(error))?,
+            },
             event = event(&mut self.running) => match event {
                 Event::Completed => self.shared.board.has_completed(self.unit),
                 Event::Ended(ended) => self.ended(ended)?,
@@ -211,7 +227,8 @@ impl Keeper {
                 self.shared.board.owns(self.unit);
                 let span = unit_span(&node.job, self.unit);
                 let task = AbortOnDropHandle::new(tokio::spawn(unit.run().instrument(span)));
-                self.running = Some(Running { stop, completed, task });
+                let since = self.shared.clock.monotonic();
+                self.running = Some(Running { stop, completed, since, task });
                 Ok(())
             }
             Err(error) => self.lost(epoch, error),
@@ -219,31 +236,35 @@ impl Keeper {
     }
 
     fn lost(&mut self, epoch: Epoch, error: RunError) -> Result<()> {
+        let now = self.shared.clock.monotonic();
+        let ran = self.running.as_ref().map_or(Duration::ZERO, |running| now.saturating_sub(running.since));
         self.close();
         match &error {
             RunError::Superseded { stored, .. } => {
                 tracing::warn!(unit = %self.unit, %error, "not taken");
                 self.shared.board.was_refused(self.unit, epoch, *stored, error.to_string());
                 self.tenure = Tenure::Refused { epoch };
-                Ok(())
             }
             _ if error.kind() == ErrorKind::Fenced => {
                 tracing::info!(unit = %self.unit, %error, "another owner came, or seemed to");
                 self.tenure = Tenure::Lost { epoch };
-                Ok(())
             }
-            _ => Err(error),
+            _ if error.is_local() => {
+                let pause = self.failures.failed(ran);
+                tracing::error!(unit = %self.unit, %error, seconds = pause.as_secs(), "stands still; tried again after");
+                self.shared.board.has_stopped(self.unit, epoch, &error);
+                self.tenure = Tenure::Failed { epoch, until: now + pause };
+            }
+            _ => return Err(error),
         }
+        Ok(())
     }
 
-    /// What runs has ended by itself.
+    /// What runs has ended by itself, or cannot go on. What is told of a life before means nothing.
     fn ended(&mut self, ended: Result<()>) -> Result<()> {
-        self.running = None;
-        match (ended, self.tenure.epoch()) {
-            (Ok(()), _) => Err(RunError::Internal(format!("unit {} ended untold", self.unit))),
-            (Err(error), Some(epoch)) => self.lost(epoch, error),
-            (Err(error), None) => Err(error),
-        }
+        let Tenure::Open { epoch } = self.tenure else { return Ok(()) };
+        let untold = || RunError::Internal(format!("unit {} ended untold", self.unit));
+        self.lost(epoch, ended.err().unwrap_or_else(untold))
     }
 
     /// Another worker asks for the unit.

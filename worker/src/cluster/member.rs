@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use super::keeper::{Keeper, Shared};
+use super::backoff::Backoff;
+use super::keeper::{Keeper, Shared, Told};
 use super::view::View;
 use crate::runtime::counters::Counters;
 use crate::runtime::lag::{Rates, SplitFigures};
-use crate::runtime::{Failures, Node, Result, RunError, joined, split_log};
+use crate::runtime::{Failed, Failures, Node, Result, RunError, joined, split_log, wait};
 
 /// How often it is looked how far behind splits are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -37,20 +38,33 @@ pub struct Member {
     feeding: BTreeSet<StageId>,
     view: watch::Sender<Arc<View>>,
     keepers: JoinSet<Result<()>>,
-    asked: HashMap<UnitId, mpsc::UnboundedSender<ReleaseRequest>>,
+    told_of: HashMap<UnitId, mpsc::UnboundedSender<Told>>,
     release_requests: mpsc::UnboundedReceiver<ReleaseRequest>,
-    reading: BTreeMap<LogId, Served>,
+    reading: BTreeMap<LogId, Reading>,
     listing: BTreeMap<usize, AbortOnDropHandle<()>>,
-    /// What keeps it from going on.
-    failures: mpsc::UnboundedReceiver<RunError>,
+    /// What cannot go on.
+    failures: mpsc::UnboundedReceiver<Failed>,
     told: Failures,
     /// Ends the keepers in order.
     stop: CancellationToken,
 }
 
+/// A split that this worker is to read.
+struct Reading {
+    failures: Backoff,
+    now: Now,
+}
+
+enum Now {
+    /// It is served since then.
+    Served { since: Duration, _guard: Served },
+    /// It has failed, and is tried again then.
+    Rests { until: Duration },
+}
+
 impl Member {
     /// A member that has nothing yet. `failures` is where the node tells what ends the job.
-    pub fn new(shared: Shared, told: Failures, failures: mpsc::UnboundedReceiver<RunError>) -> Self {
+    pub fn new(shared: Shared, told: Failures, failures: mpsc::UnboundedReceiver<Failed>) -> Self {
         let stages = shared.node.job.plan.stages.iter();
         let feeding = stages.filter(|stage| matches!(stage.output, StageOutput::Stage(_))).map(|stage| stage.id);
         Self {
@@ -59,7 +73,7 @@ impl Member {
             shared,
             view: watch::Sender::default(),
             keepers: JoinSet::new(),
-            asked: HashMap::new(),
+            told_of: HashMap::new(),
             reading: BTreeMap::new(),
             listing: BTreeMap::new(),
             failures,
@@ -79,11 +93,21 @@ impl Member {
         }
     }
 
-    /// Works until something fails.
+    /// Works until something fails without which nothing goes on. What fails of a unit or a split stops that alone.
     pub async fn failed(&mut self) -> RunError {
         loop {
+            let rests = self.rests_for();
             tokio::select! {
-                Some(error) = self.failures.recv() => return error,
+                Some(Failed { log, error }) = self.failures.recv() => match log {
+                    _ if !error.is_local() => return error,
+                    Some(LogId::Outbox(unit)) => self.tell(unit, Told::Failed(error)),
+                    Some(log) => self.cannot_read(log, &error),
+                    None => return error,
+                },
+                () = wait(rests) => {
+                    let view = self.view.borrow().clone();
+                    self.read(&view);
+                }
                 Some(ended) = self.keepers.join_next() => match joined(ended) {
                     // Only when all are told to.
                     Ok(()) => {}
@@ -157,6 +181,28 @@ impl Member {
         }
     }
 
+    /// A split cannot be read on. Its units wait for it where they are.
+    fn cannot_read(&mut self, log: LogId, error: &RunError) {
+        let now = self.shared.clock.monotonic();
+        // What was told of a reader before, or twice, means nothing.
+        let Some(Reading { failures, now: state }) = self.reading.get_mut(&log) else { return };
+        let Now::Served { since, .. } = state else { return };
+        let pause = failures.failed(now.saturating_sub(*since));
+        tracing::error!(%log, %error, seconds = pause.as_secs(), "cannot be read on; tried again after");
+        *state = Now::Rests { until: now + pause };
+        self.shared.board.cannot_read(log, error);
+    }
+
+    /// How long until a split is tried again.
+    fn rests_for(&self) -> Option<Duration> {
+        let until = |reading: &Reading| match reading.now {
+            Now::Rests { until } => Some(until),
+            Now::Served { .. } => None,
+        };
+        let now = self.shared.clock.monotonic();
+        self.reading.values().filter_map(until).min().map(|until| until.saturating_sub(now))
+    }
+
     /// The splits that this worker reads.
     fn read(&mut self, view: &View) {
         let mut mine = BTreeMap::new();
@@ -167,33 +213,44 @@ impl Member {
                 read.map(|(number, (split, _))| (split_log(&source.name, split), (index, number, split.clone()))),
             );
         }
-        self.reading.retain(|log, _| mine.contains_key(log));
+        let Shared { node, board, clock, .. } = &self.shared;
+        for (log, _) in self.reading.extract_if(.., |log, _| !mine.contains_key(log)) {
+            board.reads_on(&log);
+        }
+        let now = clock.monotonic();
         for (log, (source, number, split)) in mine {
-            let node = &self.shared.node;
-            self.reading.entry(log).or_insert_with(|| node.read(source, number, &split));
+            let first = || Reading { failures: Backoff::default(), now: Now::Rests { until: now } };
+            let reading = self.reading.entry(log.clone()).or_insert_with(first);
+            if matches!(reading.now, Now::Rests { until } if until <= now) {
+                reading.now = Now::Served { since: now, _guard: node.read(source, number, &split) };
+                board.reads_on(&log);
+            }
         }
     }
 
     fn keep(&mut self, unit: UnitId) {
-        if self.asked.contains_key(&unit) {
+        if self.told_of.contains_key(&unit) {
             return;
         }
-        let (sender, requests) = mpsc::unbounded_channel();
-        let keeper = Keeper::new(self.shared.clone(), unit, self.view.subscribe(), requests, self.stop.clone());
+        let (sender, told) = mpsc::unbounded_channel();
+        let keeper = Keeper::new(self.shared.clone(), unit, self.view.subscribe(), told, self.stop.clone());
         self.keepers.spawn(keeper.run().in_current_span());
-        self.asked.insert(unit, sender);
+        self.told_of.insert(unit, sender);
     }
 
     /// Passes a request on. Of a unit that was never here nothing is held.
     fn pass(&mut self, request: ReleaseRequest) {
-        match self.asked.get(&request.unit) {
-            Some(keeper) => {
-                // A keeper that has ended has failed, and ends the job.
-                let _ = keeper.send(request);
-            }
-            None => {
-                let _ = request.answer.send(());
-            }
+        if self.told_of.contains_key(&request.unit) {
+            self.tell(request.unit, Told::Release(request));
+        } else {
+            let _ = request.answer.send(());
+        }
+    }
+
+    fn tell(&self, unit: UnitId, told: Told) {
+        if let Some(keeper) = self.told_of.get(&unit) {
+            // A keeper that has ended was told to.
+            let _ = keeper.send(told);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | which slot a worker takes, and when it has lost it (pure) | [`slot`] |
 //! | what an assignment asks of a worker (pure) | [`duty`], [`view`] |
-//! | what a worker does next (pure) | [`step`] |
+//! | what a worker does next, and how long it leaves alone what failed (pure) | [`step`], [`backoff`] |
 //! | Leases and the assignment, in the API server or in a folder | [`lease`], [`table`], [`folder`] |
 //! | from the mounted plan to a job | [`launch`] |
 //! | a worker's part of a job, from its start to its end | [`part`], [`member`] |
@@ -15,6 +15,7 @@
 //! Nothing here is needed for correctness of what is written: ownership is decided by epochs in each unit's state
 //! (`docs/architecture.md`, ownership protocol).
 
+mod backoff;
 mod board;
 mod duty;
 mod error;

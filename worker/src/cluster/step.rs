@@ -3,13 +3,9 @@
 
 use std::time::Duration;
 
+use super::backoff::Backoff;
 use super::duty::Duty;
 use crate::runtime::RunError;
-
-/// How long a job that failed is left alone, at first and at the most.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// A job that ran this long before it failed is as good as new.
-const SOUND: Duration = Duration::from_mins(2);
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +14,8 @@ pub enum Phase {
     Idle,
     /// A job runs.
     Running {
-        /// Failures before it, one after the other.
-        failures: u32,
+        /// Failures before it.
+        failures: Backoff,
         /// Since when.
         since: Duration,
     },
@@ -27,8 +23,8 @@ pub enum Phase {
     Stopping,
     /// It failed.
     Failed {
-        /// Failures, one after the other.
-        failures: u32,
+        /// With those before.
+        failures: Backoff,
         /// When it may be tried again.
         retry_at: Duration,
     },
@@ -60,17 +56,12 @@ pub fn next_step(phase: Phase, duty: &Duty, now: Duration) -> Step {
 /// What a worker is doing once its job has ended.
 pub fn after(phase: Phase, end: &Result<(), RunError>, now: Duration) -> Phase {
     match (phase, end) {
-        (Phase::Running { failures, since }, Err(_)) => {
-            let failures = if now.saturating_sub(since) >= SOUND { 0 } else { failures };
-            Phase::Failed { failures: failures.saturating_add(1), retry_at: now + pause(failures) }
+        (Phase::Running { mut failures, since }, Err(_)) => {
+            let pause = failures.failed(now.saturating_sub(since));
+            Phase::Failed { failures, retry_at: now + pause }
         }
         _ => Phase::Idle,
     }
-}
-
-/// Twice as long after each failure.
-fn pause(failures: u32) -> Duration {
-    PAUSE.0.saturating_mul(1 << failures.min(16)).min(PAUSE.1)
 }
 
 #[cfg(test)]
@@ -81,7 +72,10 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const RUNNING: Phase = Phase::Running { failures: 0, since: Duration::ZERO };
+
+    fn running() -> Phase {
+        Phase::Running { failures: Backoff::default(), since: Duration::ZERO }
+    }
 
     fn failed() -> Result<(), RunError> {
         Err(RunError::Connector(Error::external("writing", "it failed")))
@@ -91,24 +85,22 @@ mod tests {
     fn a_job_runs_while_the_worker_is_named_and_stops_when_that_changes() {
         let step = |phase, duty: &Duty| next_step(phase, duty, Duration::ZERO);
         assert_eq!(step(Phase::Idle, &Duty::Serve), Step::Start);
-        assert_eq!(step(RUNNING, &Duty::Serve), Step::Wait);
-        assert_eq!(step(RUNNING, &Duty::Rest(Why::NoAssignment)), Step::Stop);
+        assert_eq!(step(running(), &Duty::Serve), Step::Wait);
+        assert_eq!(step(running(), &Duty::Rest(Why::NoAssignment)), Step::Stop);
         assert_eq!(step(Phase::Stopping, &Duty::Serve), Step::Wait);
         assert_eq!(step(Phase::Idle, &Duty::Rest(Why::NotEntered)), Step::Wait);
     }
 
     #[test]
     fn a_job_that_fails_is_tried_again_after_longer_and_longer_pauses() {
-        let (mut phase, mut pauses) = (RUNNING, Vec::new());
-        for _ in 0..8 {
+        let (mut phase, mut pauses) = (running(), Vec::new());
+        for _ in 0..3 {
             let Phase::Failed { failures, retry_at } = after(phase, &failed(), SECOND) else { panic!("it failed") };
             pauses.push((retry_at - SECOND).as_secs());
             phase = Phase::Running { failures, since: SECOND };
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        let sound = after(phase, &failed(), SECOND + SOUND);
-        assert!(matches!(sound, Phase::Failed { failures: 1, .. }), "{sound:?}");
-        let failed = after(RUNNING, &failed(), SECOND);
+        assert_eq!(pauses, [1, 2, 4]);
+        let failed = after(running(), &failed(), SECOND);
         assert_eq!(next_step(failed, &Duty::Serve, Duration::ZERO), Step::WaitUntil(2 * SECOND));
         assert_eq!(next_step(failed, &Duty::Serve, 2 * SECOND), Step::Start);
     }

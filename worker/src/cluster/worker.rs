@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::Data;
+use super::backoff::Backoff;
 use super::board::Board;
 use super::duty::{Duty, Me, Why, duty};
 use super::error::ClusterError;
@@ -211,7 +212,7 @@ impl Tenure<'_> {
     fn start(&mut self) {
         let failures = match self.phase {
             Phase::Failed { failures, .. } => failures,
-            _ => 0,
+            _ => Backoff::default(),
         };
         self.phase = Phase::Running { failures, since: self.worker.clock.monotonic() };
         let (Some(heard), Some(slot)) = (&self.heard, view::slot(&self.me.slot)) else { return };

@@ -95,6 +95,13 @@ impl RunError {
         }
     }
 
+    /// Whether it is about what one unit or one log holds: rows, state, or a bug that they meet. Others can go on then.
+    /// Otherwise something outside stands in the way, and connectors are made anew with what is mounted now.
+    pub fn is_local(&self) -> bool {
+        let is_of_rows = matches!(self, Self::BadRecord { .. } | Self::FailedGroup { .. });
+        is_of_rows || matches!(self.kind(), ErrorKind::DataLoss | ErrorKind::Internal)
+    }
+
     /// A unit could not be acquired in a sink.
     pub fn acquiring(unit: UnitId, error: CoreError) -> Self {
         match error.superseded {

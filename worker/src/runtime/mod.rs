@@ -60,7 +60,7 @@ use tracing::Instrument;
 use counters::Counters;
 use enumerator::{Enumerator, Stop};
 pub use error::{Result, RunError};
-pub use failures::Failures;
+pub use failures::{Failed, Failures};
 pub use node::{Node, split_log, unit_span};
 use ownership::Ownership;
 pub use quiet::unmap_when_quiet;
@@ -152,7 +152,7 @@ pub struct Running {
     /// Keyed units.
     units: JoinSet<Result<()>>,
     enumerators: JoinSet<Result<()>>,
-    failures: mpsc::UnboundedReceiver<RunError>,
+    failures: mpsc::UnboundedReceiver<Failed>,
     /// No keyed unit needs what enumerators serve.
     done: CancellationToken,
 }
@@ -209,7 +209,7 @@ impl Running {
                 self.done.cancel();
             }
             tokio::select! {
-                Some(error) = self.failures.recv() => return Err(error),
+                Some(failed) = self.failures.recv() => return Err(failed.error),
                 Some(ended) = self.units.join_next() => joined(ended)?,
                 ended = self.enumerators.join_next() => match ended {
                     Some(ended) => joined(ended)?,

@@ -152,6 +152,7 @@ impl Node {
     /// Reads a split for whoever subscribes, until the guard is dropped.
     pub fn read(&self, source: usize, number: u32, split: &SplitId) -> Served {
         let (node, source) = (&self.sources[source], (source, &self.job.sources[source]));
+        let id = split_log(&source.1.name, split);
         let log = SplitLog {
             source: source.1.source.clone(),
             resource: source.1.resource.clone(),
@@ -168,12 +169,12 @@ impl Node {
             depth: self.job.parallelism + 1,
             clock: self.job.clock.clone(),
             counters: self.job.counters.clone(),
-            failures: self.failures.clone(),
+            failures: self.failures.about(id.clone()),
             counted: Mutex::default(),
             gauge: Arc::default(),
         };
         self.gauges.add(source.0, split.clone(), &log.gauge);
-        self.hub.serve(split_log(&source.1.name, split), Arc::new(ServedSplit(Arc::new(log))))
+        self.hub.serve(id, Arc::new(ServedSplit(Arc::new(log))))
     }
 
     /// What is known now of the splits that are read here. The pipeline's counters are told, and whom sources show it.
@@ -333,7 +334,7 @@ impl Node {
         let size = (ledger.record.outbox_next, self.job.key_groups);
         let made_by = (route, self.stamp.clone());
         let judge = Judge { groups: GroupPolicy::of(&self.job, reader), counters: self.job.counters.clone() };
-        let told = (self.failures.clone(), judge);
+        let told = (self.failures.about(LogId::Outbox(id)), judge);
         let outbox = Arc::new(Outbox::new(id, made_by, ledger.store.clone(), told, size));
         let served = self.hub.serve(LogId::Outbox(id), Arc::new(ServedOutbox(outbox.clone())));
         Ok(Downstream::Stage(outbox, served))

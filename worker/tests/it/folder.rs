@@ -1,5 +1,7 @@
 //! Several workers of one pipeline that share a folder, without Kubernetes.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Child;
 use std::time::Duration;
 
@@ -88,6 +90,77 @@ fn each_row_counts_once_while_units_move_and_workers_and_the_coordinator_are_kil
     rows.sort();
     rows.dedup();
     assert_eq!(rows.len(), ROWS);
+}
+
+/// What the worker of slot `p-0` reports.
+fn report(place: &Workplace) -> Option<Value> {
+    let lease: Value = serde_json::from_slice(&std::fs::read(place.path("run/default/p/slots/p-0.json")).ok()?).ok()?;
+    let address = lease["metadata"]["annotations"]["thalweg.dev/report"].as_str()?;
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET /report HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+}
+
+/// The commits of the unit of a stage; nothing where it is not among those that run.
+fn commits(report: &Value, stage: u64) -> Option<u64> {
+    let mut units = report["units"].as_array()?.iter();
+    let unit = units.find(|unit| unit["unit"]["stage"] == stage && unit["error"].is_null())?;
+    unit["commits"].as_u64()
+}
+
+const TWO_SOURCES: &str = "
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: { name: broken }
+spec:
+  generator: { taxi: { brokenRate: 0.01 }, rowsPerSecond: 1000 }
+  schema: [{ name: trip_id, type: BIGINT }]
+  onError: Fail
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: { name: sound }
+spec:
+  generator: { taxi: {}, rowsPerSecond: 1000 }
+  schema: [{ name: trip_id, type: BIGINT }]
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: { name: out }
+spec: { files: { url: out, roll: { every: 200ms } } }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: { name: p }
+spec:
+  sources: [{ name: broken }, { name: sound }]
+  sinks: [{ name: out }]
+  state: { commitEvery: 200ms }
+  sql: INSERT INTO out SELECT trip_id FROM broken; INSERT INTO out SELECT trip_id FROM sound
+";
+
+#[test]
+fn a_source_that_cannot_be_read_on_stops_its_own_units_and_is_reported_while_others_go_on() {
+    let place = Workplace::new();
+    place.write("p.yaml", TWO_SOURCES);
+    let _coordinator = coordinator(&place);
+    let _worker = worker(&place);
+    let fails = || {
+        let failure = &report(&place).unwrap_or_default()["failure"];
+        (failure["resource"].as_str(), failure["reason"].as_str()) == (Some("StreamSource/broken"), Some("BadRecord"))
+    };
+    eventually("failure", LIMIT, fails);
+    let mut before = 0;
+    eventually("commits of the others", LIMIT, || {
+        let report = report(&place).expect("it answers");
+        let commits = commits(&report, 1).expect("the unit runs, and did not begin anew");
+        assert!(commits >= before, "it began anew: {commits} commits after {before}");
+        before = commits;
+        commits >= 20
+    });
+    eventually("failure, still", LIMIT, fails);
 }
 
 #[test]

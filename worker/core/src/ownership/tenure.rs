@@ -40,6 +40,13 @@ pub enum Tenure {
         /// The epoch that it was assigned.
         epoch: Epoch,
     },
+    /// What ran, or the opening, failed for another reason; the state is closed, and left alone for a while.
+    Failed {
+        /// The epoch that it was assigned.
+        epoch: Epoch,
+        /// When it is tried again, on its monotonic clock.
+        until: Duration,
+    },
     /// The state held an epoch that is not below its own; it reports this, the state is closed.
     Refused {
         /// The epoch that it was assigned.
@@ -61,6 +68,7 @@ impl Tenure {
             | Self::Cleared { epoch }
             | Self::Open { epoch }
             | Self::Lost { epoch }
+            | Self::Failed { epoch, .. }
             | Self::Refused { epoch }
             | Self::Released { epoch } => Some(epoch),
         }
@@ -103,7 +111,8 @@ pub fn step(tenure: Tenure, seen: UnitAssignment, me: Slot, now: Duration) -> St
         }
         Tenure::Cleared { epoch } if epoch == seen.epoch => Step::Open(epoch),
         Tenure::Open { epoch } | Tenure::Refused { epoch } if epoch == seen.epoch => Step::Wait,
-        Tenure::Lost { epoch } if epoch == seen.epoch => Step::ReadAnew,
+        Tenure::Failed { epoch, until } if epoch == seen.epoch && now < until => Step::Wait,
+        Tenure::Lost { epoch } | Tenure::Failed { epoch, .. } if epoch == seen.epoch => Step::ReadAnew,
         _ => match seen.previous {
             Some(previous) if previous != me => Step::Ask(previous),
             _ => Step::Open(seen.epoch),
@@ -178,7 +187,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(100);
 
     fn tenures() -> impl Strategy<Value = Tenure> {
-        (0..7u8, 0..4u64, 95..101u64).prop_map(|(kind, epoch, at)| {
+        (0..8u8, 0..4u64, 95..106u64).prop_map(|(kind, epoch, at)| {
             let epoch = Epoch(epoch);
             match kind {
                 0 => Tenure::Free,
@@ -187,6 +196,7 @@ mod tests {
                 3 => Tenure::Open { epoch },
                 4 => Tenure::Lost { epoch },
                 5 => Tenure::Released { epoch },
+                6 => Tenure::Failed { epoch, until: Duration::from_secs(at) },
                 _ => Tenure::Refused { epoch },
             }
         })
@@ -244,6 +254,16 @@ mod tests {
         assert_eq!(step(held, seen, Slot(0), NOW), Step::Wait);
         assert_eq!(step(held, UnitAssignment { previous: None, ..seen }, Slot(0), NOW), Step::Release);
         assert_eq!(asked_to_release(held, Epoch(2), Basis::SameAssignment), Answer::CommitThenRelease);
+    }
+
+    #[test]
+    fn what_failed_is_left_alone_for_a_while_and_then_opened_only_after_a_fresh_read() {
+        let seen = UnitAssignment { owner: Some(Slot(0)), epoch: Epoch(1), previous: None };
+        let failed = Tenure::Failed { epoch: Epoch(1), until: NOW };
+        assert_eq!(step(failed, seen, Slot(0), NOW - Duration::from_millis(1)), Step::Wait);
+        assert_eq!(step(failed, seen, Slot(0), NOW), Step::ReadAnew);
+        assert_eq!(step(failed, UnitAssignment { owner: Some(Slot(1)), ..seen }, Slot(0), NOW), Step::Release);
+        assert_eq!(asked_to_release(failed, Epoch(2), Basis::SameAssignment), Answer::Released);
     }
 
     #[test]
