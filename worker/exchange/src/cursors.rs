@@ -3,7 +3,7 @@
 //!
 //! Who is level with the main cursor is served by it. Whoever has no credit when a range comes is detached: the main
 //! cursor goes on, and the subscriber returns through the catch-up cursor, which merges once it is level. A third
-//! position waits for the merge. Ranges end where a subscriber's accepted position lies, because a range that was
+//! position waits for the merge, but for one that comes right after the catch-up cursor has begun: that one goes back. Ranges end where a subscriber's accepted position lies, because a range that was
 //! aggregated cannot be cut.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,10 @@ use thalweg_core::progress::LogProgress;
 /// How long, by default, the main cursor waits for a level subscriber without credit before it goes on without it: to
 /// read again for a short pause costs more than the pause.
 pub const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long a catch-up cursor, once begun, goes back for whoever comes behind it: where a worker was lost, others take all
+/// of its units at about the same time, and two cursors over a backlog do not meet before its end.
+pub const GATHERING: Duration = Duration::from_millis(200);
 
 /// One of the two cursors of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +53,10 @@ pub struct Cursors<S> {
     patience: Duration,
     main: Option<LogProgress>,
     catch_up: Option<LogProgress>,
+    /// When the catch-up cursor began.
+    began: Duration,
+    /// The last moment that is known.
+    now: Duration,
     subscribers: BTreeMap<S, Subscriber>,
 }
 
@@ -67,11 +75,19 @@ impl<S: Ord + Clone> Cursors<S> {
     /// A log without subscribers. A level subscriber without credit is waited for while `patience` lasts; for ever, where
     /// it is [`Duration::MAX`].
     pub fn new(patience: Duration) -> Self {
-        Self { patience, main: None, catch_up: None, subscribers: BTreeMap::new() }
+        Self {
+            patience,
+            main: None,
+            catch_up: None,
+            began: Duration::ZERO,
+            now: Duration::ZERO,
+            subscribers: BTreeMap::new(),
+        }
     }
 
     /// A subscriber comes, or comes again: what it has accepted counts, not what it was sent.
     pub fn subscribe(&mut self, id: S, accepted: LogProgress, credit: u32, now: Duration) {
+        self.now = now;
         let without_since = (credit == 0).then_some(now);
         self.subscribers.insert(id, Subscriber { accepted, credit, without_since, at: None });
         self.settle();
@@ -118,6 +134,7 @@ impl<S: Ord + Clone> Cursors<S> {
             // The cursor was moved while it read: nobody waits for this range.
             return Vec::new();
         }
+        self.now = now;
         let mut served = Vec::new();
         for (id, subscriber) in self.subscribers.iter_mut().filter(|(_, subscriber)| subscriber.at == Some(which)) {
             match subscriber.take(from, after, now) {
@@ -213,7 +230,20 @@ impl<S: Ord + Clone> Cursors<S> {
         self.start(Which::Main);
         self.join(Which::Main);
         self.start(Which::CatchUp);
+        self.go_back();
         self.join(Which::CatchUp);
+    }
+
+    /// A catch-up cursor that has just begun goes back for those behind it. Its other subscribers are served again from
+    /// where they are.
+    fn go_back(&mut self) {
+        let is_young = self.now.saturating_sub(self.began) < GATHERING;
+        if let Some(cursor) = self.catch_up.filter(|_| is_young)
+            && let Some(least) = self.least_waiting()
+            && least.next < cursor.next
+        {
+            self.catch_up = Some(LogProgress { idle: false, ..least });
+        }
     }
 
     /// A catch-up cursor whose subscribers have no credit stands in the way of those that have some and wait.
@@ -237,11 +267,18 @@ impl<S: Ord + Clone> Cursors<S> {
         if self.cursor(which).is_some() {
             return;
         }
+        // Whoever comes may not know yet that the log is idle: it is said again.
+        *self.cursor_mut(which) = self.least_waiting().map(|from| LogProgress { idle: false, ..from });
+        if which == Which::CatchUp {
+            self.began = self.now;
+        }
+    }
+
+    /// Where that one is of the waiting subscribers with credit that has the least.
+    fn least_waiting(&self) -> Option<LogProgress> {
         let waiting = self.subscribers.values().filter(|subscriber| subscriber.is_waiting());
         let least = cursor_start(waiting.clone().map(|subscriber| subscriber.accepted.next));
-        let from = waiting.map(|subscriber| subscriber.accepted).find(|accepted| Some(accepted.next) == least);
-        // Whoever comes may not know yet that the log is idle: it is said again.
-        *self.cursor_mut(which) = from.map(|from| LogProgress { idle: false, ..from });
+        waiting.map(|subscriber| subscriber.accepted).find(|accepted| Some(accepted.next) == least)
     }
 
     /// Waiting subscribers with credit join a cursor that has not passed them.

@@ -53,8 +53,8 @@ impl Default for Log {
 
 impl Log {
     fn apply(&mut self, event: Event) {
-        // Each event comes long after the one before: patience is over.
-        self.now += 1;
+        // Each range is read long after the one before, so patience is over; units come at about the same time.
+        self.now += u64::from(matches!(event, Event::Serve { .. }));
         let now = seconds(self.now);
         match event {
             Event::Subscribe { id, accepted, credit } => {
@@ -174,11 +174,47 @@ fn a_third_position_waits_for_the_merge() {
     let mut cursors = Cursors::new(PATIENCE);
     cursors.subscribe(0, at(8), 9, seconds(0));
     cursors.subscribe(1, at(4), 9, seconds(0));
-    cursors.subscribe(2, at(1), 9, seconds(0));
-    assert_eq!(cursors.want(Which::Main, seconds(0)), Want::Read { from: at(8), until: None });
-    assert_eq!(cursors.want(Which::CatchUp, seconds(0)), Want::Read { from: at(4), until: Some(Position::at(8)) });
-    assert_eq!(cursors.served(Which::CatchUp, Position::at(4), at(8), seconds(0)), [1]);
-    assert_eq!(cursors.want(Which::CatchUp, seconds(0)), Want::Read { from: at(1), until: Some(Position::at(8)) });
+    cursors.subscribe(2, at(1), 9, seconds(1));
+    assert_eq!(cursors.want(Which::Main, seconds(1)), Want::Read { from: at(8), until: None });
+    assert_eq!(cursors.want(Which::CatchUp, seconds(1)), Want::Read { from: at(4), until: Some(Position::at(8)) });
+    assert_eq!(cursors.served(Which::CatchUp, Position::at(4), at(8), seconds(1)), [1]);
+    assert_eq!(cursors.want(Which::CatchUp, seconds(1)), Want::Read { from: at(1), until: Some(Position::at(8)) });
+}
+
+/// Over a backlog both cursors advance alike, so a third position would wait for the end of it.
+#[test]
+fn units_that_come_together_are_served_together_wherever_each_of_them_is() {
+    const UNITS: u64 = 16;
+    let mut cursors = Cursors::new(PATIENCE);
+    let mut accepted: BTreeMap<u64, LogProgress> = BTreeMap::new();
+    let mut reads = 0;
+    let mut read = |cursors: &mut Cursors<u64>, accepted: &mut BTreeMap<u64, LogProgress>, now| {
+        for which in [Which::CatchUp, Which::Main] {
+            let Want::Read { from, until } = cursors.want(which, now) else { continue };
+            reads += 1;
+            let next = Position::at(u64::try_from(from.next.offset).expect("short") + 3);
+            let after = LogProgress { next: until.map_or(next, |until| until.min(next)), ..from };
+            for id in cursors.served(which, from.next, after, now) {
+                accepted.insert(id, after);
+                cursors.grant(&id, 1);
+            }
+        }
+    };
+    // Each is behind the one before, and comes when that one was served already.
+    for unit in 0..UNITS {
+        let (from, now) = (at(2 * (UNITS - unit)), Duration::from_millis(10 * unit));
+        accepted.insert(unit, from);
+        cursors.subscribe(unit, from, 2, now);
+        read(&mut cursors, &mut accepted, now);
+    }
+    let last = accepted[&(UNITS - 1)];
+    read(&mut cursors, &mut accepted, seconds(1));
+    assert!(accepted[&(UNITS - 1)].next > last.next, "the last one need not wait for the others");
+    for _ in 0..UNITS {
+        read(&mut cursors, &mut accepted, seconds(1));
+    }
+    let behind = accepted.values().filter(|accepted| accepted.next <= at(2 * UNITS).next).count();
+    assert_eq!(behind, 0, "after {reads} reads: {accepted:?}");
 }
 
 #[test]
