@@ -7,7 +7,7 @@ use thalweg_e2e::cluster::s3::S3;
 use thalweg_e2e::wait_for;
 use thalweg_e2e::workers::Fleet;
 
-use crate::told::{Commit, commits};
+use crate::told::{Commit, commits, millis};
 
 /// The unit that is handed over, as workers tell it.
 pub const MOVED: &str = "0-0";
@@ -26,6 +26,8 @@ const COMMITS_BETWEEN: usize = 3;
 pub struct Settings {
     /// How often the unit is handed over.
     pub moves: usize,
+    /// How often its owner is killed.
+    pub kills: usize,
     /// Rows a second while it is measured.
     pub rows_per_second: u64,
     /// How often units commit.
@@ -47,6 +49,7 @@ impl Settings {
         };
         Self {
             moves: number("HANDOFF_MOVES", 40) as usize,
+            kills: number("HANDOFF_KILLS", 10) as usize,
             rows_per_second: number("HANDOFF_ROWS", 2_000),
             commit_every_ms: number("HANDOFF_COMMIT_MS", 1_000),
             keep: variable("HANDOFF_KEEP").map(PathBuf::from),
@@ -113,7 +116,7 @@ impl Bed {
     /// Starts everything, and fills the units' windows.
     pub fn start(settings: &Settings) -> Self {
         let s3 = settings.in_bucket.then(S3::anywhere);
-        let mut fleet = Fleet::new(&settings.manifest(s3.as_ref(), None), &["--workers", "2"]);
+        let mut fleet = Fleet::new(&settings.manifest(s3.as_ref(), None), &["--workers", "2", "--silence", "3"]);
         let secrets = fleet.path().join("secrets");
         S3::write_secret(&secrets);
         let secrets = secrets.to_string_lossy().into_owned();
@@ -138,16 +141,49 @@ impl Bed {
 
     /// Hands the unit to the other worker, and waits until that one has committed a few times.
     pub fn hand_over(&mut self) {
-        let assignment = self.fleet.assignment(PIPELINE);
-        let units = assignment["spec"]["units"].as_array().cloned().unwrap_or_default();
-        let owner = units[0]["owner"].as_str().expect("an owner").to_owned();
+        let (owner, epoch) = self.moved();
         let slots = (0..2).map(|worker| wait_for("a slot", LIMIT, || self.fleet.slot_of(worker)));
         let other = slots.into_iter().find(|slot| *slot != owner).expect("another worker");
-        let epoch = units[0]["epoch"].as_u64().expect("an epoch");
         let order = format!("{MOVED_ORDER}={other}");
         assert!(self.fleet.order(PIPELINE, &["--move", &order]), "{}", self.fleet.said());
         let is_new = |commit: &&Commit| commit.unit == MOVED && commit.epoch > epoch;
         self.until("a new owner", |commits| commits.iter().filter(is_new).count() >= COMMITS_BETWEEN);
+    }
+
+    /// Lets the coordinator decide again.
+    pub fn coordinate(&mut self) {
+        self.fleet.start_coordinator();
+    }
+
+    /// Kills the worker that owns the unit, and waits until the other one has taken over and the killed one is back. Gives
+    /// the time from the change of the assignment to the first commit of the new owner, in milliseconds.
+    pub fn kill_owner(&mut self) -> i64 {
+        let (owner, epoch) = self.moved();
+        let victim = (0..2).find(|worker| self.fleet.slot_of(*worker).as_ref() == Some(&owner)).expect("it has a slot");
+        self.fleet.workers()[victim].kill();
+        let assigned = wait_for("takeover", LIMIT, || {
+            (self.moved().1 > epoch).then(|| self.fleet.assigned_at(PIPELINE).expect("it is there"))
+        });
+        let is_new = |commit: &&Commit| commit.unit == MOVED && commit.epoch > epoch;
+        self.until("a new owner", |commits| commits.iter().filter(is_new).count() >= COMMITS_BETWEEN);
+        let first = self.commits().iter().find(is_new).map(|commit| commit.at_ms).expect("there are some");
+        self.fleet.workers()[victim].start();
+        wait_for("a slot", LIMIT, || self.fleet.slot_of(victim));
+        // Units are shared out again before the next one.
+        wait_for("both workers with units", LIMIT, || (self.fleet.owners(PIPELINE).len() == 2).then_some(()));
+        let epochs = self.fleet.assignment(PIPELINE)["spec"]["units"].clone();
+        let is_settled = |commits: &[Commit]| {
+            let last = |unit: &str| commits.iter().rev().find(|commit| commit.unit == unit).map(|commit| commit.epoch);
+            (0..2).all(|index| last(&format!("0-{index}")) == epochs[index]["epoch"].as_u64())
+        };
+        self.until("a commit of each owner", is_settled);
+        first - millis(assigned)
+    }
+
+    /// The owner and the epoch of the unit.
+    fn moved(&self) -> (String, u64) {
+        let unit = &self.fleet.assignment(PIPELINE)["spec"]["units"][0];
+        (unit["owner"].as_str().unwrap_or_default().to_owned(), unit["epoch"].as_u64().unwrap_or_default())
     }
 
     /// All commits so far, in the order of time.

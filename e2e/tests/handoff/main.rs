@@ -1,9 +1,10 @@
-//! `make bench-handoff`: how long a unit with much state pauses while it is handed from one worker to the other, and what
-//! its neighbour notices of it. Prints one JSON object.
+//! `make bench-handoff`: how long a unit with much state pauses while it is handed from one worker to the other, what its
+//! neighbour notices of it, and how soon another worker has taken over once its owner was killed. Prints one JSON object.
 //!
 //! | Variable | Default | |
 //! |---|---|---|
 //! | `HANDOFF_MOVES` | 40 | how often the unit is handed over |
+//! | `HANDOFF_KILLS` | 10 | how often its owner is killed after that |
 //! | `HANDOFF_STATE` | `folder` | `s3`: state in a bucket of `scripts/s3-server` |
 //! | `HANDOFF_ROWS` | 2000 | rows a second while it is measured |
 //! | `HANDOFF_COMMIT_MS` | 1000 | how often units commit |
@@ -37,9 +38,15 @@ fn main() {
         eprintln!("move {} of {}", number + 1, settings.moves);
     }
     let ended = SystemTime::now();
+    bed.coordinate();
+    let mut recoveries = Vec::new();
+    for number in 0..settings.kills {
+        recoveries.push(bed.kill_owner());
+        eprintln!("kill {} of {}", number + 1, settings.kills);
+    }
     let commits = bed.commits();
     let (moved, neighbour): (Vec<_>, Vec<_>) = commits.iter().partition(|commit| commit.unit == bed::MOVED);
-    let changes = handoffs(&moved, moves);
+    let changes = handoffs(&moved, moves, ended);
     let every = i64::try_from(settings.commit_every_ms).expect("small");
     let mut gaps: Vec<_> = changes.iter().map(|change| change.gap_ms).collect();
     let mut pauses: Vec<_> = gaps.iter().map(|gap| (gap - every).max(0)).collect();
@@ -50,6 +57,8 @@ fn main() {
         "moves": changes.len(),
         "gapMillis": spread(&mut gaps),
         "pauseMillis": spread(&mut pauses),
+        "kills": recoveries.len(),
+        "assignmentToCommitMillis": spread(&mut recoveries),
         "neighbour": {
             "undisturbedGapMillis": spread(&mut rhythm(&neighbour, quiet, moves)),
             "gapMillis": spread(&mut rhythm(&neighbour, moves, ended)),

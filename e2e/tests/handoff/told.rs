@@ -45,10 +45,11 @@ fn commit(line: &str) -> Option<Commit> {
     })
 }
 
-/// The changes of owner since a moment among the commits of one unit.
-pub fn handoffs(commits: &[&Commit], since: SystemTime) -> Vec<Handoff> {
-    let since = millis(since);
-    let changed = commits.windows(2).filter(|pair| pair[1].at_ms >= since && pair[1].epoch > pair[0].epoch);
+/// The changes of owner in a time among the commits of one unit.
+pub fn handoffs(commits: &[&Commit], from: SystemTime, to: SystemTime) -> Vec<Handoff> {
+    let (from, to) = (millis(from), millis(to));
+    let within = commits.windows(2).filter(|pair| pair[1].at_ms >= from && pair[1].at_ms <= to);
+    let changed = within.filter(|pair| pair[1].epoch > pair[0].epoch);
     changed.map(|pair| Handoff { gap_ms: pair[1].at_ms - pair[0].at_ms, state_bytes: pair[0].state_bytes }).collect()
 }
 
@@ -59,6 +60,7 @@ pub fn rhythm(commits: &[&Commit], from: SystemTime, to: SystemTime) -> Vec<i64>
     within.map(|pair| pair[1].at_ms - pair[0].at_ms).collect()
 }
 
-fn millis(time: SystemTime) -> i64 {
+/// Milliseconds since 1970.
+pub fn millis(time: SystemTime) -> i64 {
     i64::try_from(time.duration_since(UNIX_EPOCH).expect("after 1970").as_millis()).expect("not so long")
 }
