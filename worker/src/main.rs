@@ -1,5 +1,6 @@
 //! `thalweg`: stream pipelines in one process, and the workers that run them on Kubernetes or on one machine.
 
+mod budget;
 mod cli;
 mod cluster;
 mod coordinator;

@@ -96,6 +96,9 @@ pub struct RunArgs {
     /// Threads that decode and aggregate; by default one a core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Memory that it may use, in bytes; by default what its control group allows. It bounds the rows on their way
+    #[arg(long, env = "THALWEG_MEMORY_BYTES", value_name = "BYTES", hide_env_values = true)]
+    pub memory_bytes: Option<u64>,
 }
 
 /// `thalweg worker`
@@ -164,6 +167,9 @@ pub struct WorkerArgs {
     /// Threads that decode and aggregate; by default one a core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Memory that it may use, in bytes; by default what its control group allows. It bounds the rows on their way
+    #[arg(long, env = "THALWEG_MEMORY_BYTES", value_name = "BYTES", hide_env_values = true)]
+    pub memory_bytes: Option<u64>,
 }
 
 /// `thalweg dev-coordinator`

@@ -14,6 +14,7 @@ use super::progress::show;
 use super::signals::stop_on_signals;
 use super::summary::Summary;
 use super::{Exit, check, print, tell};
+use crate::budget::Budget;
 use crate::job::{Found, Mounted, Roots, Settings, build, plan_manifests};
 use crate::metrics;
 use crate::runtime::counters::{Counters, Watched};
@@ -73,6 +74,7 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
         fresh: args.fresh,
         secrets: Mounted::together(args.secrets),
         threads,
+        budget: Budget::new(args.memory_bytes).among(found.pipelines.len()),
         plan_hash: "run".into(),
         run_id: RunId(uuid::Uuid::new_v4().to_string()),
         clock: clock.clone(),

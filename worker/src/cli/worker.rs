@@ -11,6 +11,7 @@ use super::args::WorkerArgs;
 use super::run::{cores, runtime_of, survive_file_size_limits};
 use super::signals::stop_on_signals;
 use super::{Exit, tell};
+use crate::budget::Budget;
 use crate::cluster::folder::PipelineFolder;
 use crate::cluster::{self, Place, Settings};
 use crate::job::Mounted;
@@ -68,6 +69,7 @@ fn settings(args: WorkerArgs, threads: usize) -> Settings {
         report_port: port(args.report_port, 8081),
         data_port: port(args.data_port, 8443),
         threads,
+        budget: Budget::new(args.memory_bytes),
         place: folder.map_or(Place::Cluster, Place::Folder),
     }
 }

@@ -10,6 +10,7 @@ use thalweg_state::Sharing;
 use tokio::sync::Mutex;
 
 use super::error::ClusterError;
+use crate::budget::Budget;
 use crate::job::{self, Mounted, Planned, Roots, build, plan_manifests};
 use crate::runtime::{Job, RunError};
 
@@ -27,6 +28,7 @@ pub struct Launcher {
     state: Option<String>,
     mounted: Mounted,
     threads: usize,
+    budget: Budget,
     run_id: RunId,
     clock: SharedClock,
     /// Kept from job to job, so that state in memory outlives a job that failed.
@@ -53,6 +55,7 @@ impl Launcher {
             state: settings.state.clone(),
             mounted: settings.mounted.clone(),
             threads: settings.threads,
+            budget: settings.budget,
             run_id,
             clock,
             roots: Mutex::default(),
@@ -83,6 +86,7 @@ impl Launcher {
             fresh: false,
             secrets: self.mounted.clone(),
             threads: self.threads,
+            budget: self.budget,
             plan_hash: self.hash.as_str().into(),
             run_id: self.run_id.clone(),
             clock: self.clock.clone(),

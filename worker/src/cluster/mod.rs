@@ -46,6 +46,7 @@ use thalweg_exchange::hub::Hub;
 use thalweg_exchange::identity::Identity;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Budget;
 use crate::job::Mounted;
 use board::Board;
 pub use error::ClusterError;
@@ -95,6 +96,8 @@ pub struct Settings {
     pub data_port: u16,
     /// Threads that decode and aggregate.
     pub threads: usize,
+    /// Memory that it may use.
+    pub budget: Budget,
 }
 
 /// Works until `terminate` is cancelled; then everything is committed and the slot is free.

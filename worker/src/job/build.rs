@@ -22,6 +22,7 @@ use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, Sharing,
 use super::outputs::Outputs;
 use super::planned::{Planned, schema};
 use super::secrets::Mounted;
+use crate::budget::Budget;
 use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
 use crate::runtime::outbox::{decode_rows, encode_rows};
 use crate::runtime::{Job, JobSink, JobSource, Result, Stores, layout, lookup};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub secrets: Mounted,
     /// Threads that decode and aggregate.
     pub threads: usize,
+    /// Memory that the process may use.
+    pub budget: Budget,
     /// The hash of the plan, or what stands for it where there is one process.
     pub plan_hash: Arc<str>,
     /// This process.
@@ -111,6 +114,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         commit_every: state_spec.commit_every.as_std(),
         stores: Arc::new(UnitStores { state, durable }),
         parallelism: settings.threads,
+        budget: settings.budget,
         clock: settings.clock.clone(),
         counters: Arc::new(Counters::new(counted_sources, counted_stages)),
     })

@@ -11,6 +11,7 @@ use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, UnitId};
+use thalweg_exchange::budget::{Budget, Share};
 use thalweg_exchange::hub::{Hub, Line, Request};
 use thalweg_exchange::message::{Attempt, Message, Range as Sent, Refusal, Stamp, Subscription};
 use thalweg_exchange::subscriber::{OnRange, OnRefusal, Subscriber};
@@ -22,8 +23,6 @@ use super::wait;
 
 /// Inboxes that this process has had.
 static LIVES: AtomicU64 = AtomicU64::new(0);
-/// Ranges of one log that may be on their way to a unit.
-const WINDOW: u32 = 2;
 
 /// What a unit reads.
 pub struct Inbox {
@@ -35,6 +34,8 @@ pub struct Inbox {
     stamp: Stamp,
     hub: Hub,
     clock: SharedClock,
+    /// Says how many ranges may come.
+    ranges: Budget,
     sender: mpsc::UnboundedSender<Message>,
     messages: mpsc::UnboundedReceiver<Message>,
     logs: BTreeMap<Subscription, Read>,
@@ -48,6 +49,8 @@ struct Read {
     subscriber: Subscriber,
     /// What the unit has committed of it.
     committed: Position,
+    /// Ranges that may be on their way.
+    share: Share,
     /// `None` while it is not subscribed to: it failed and is tried again, or has ended.
     line: Option<Line>,
     /// When it is subscribed to again.
@@ -56,10 +59,10 @@ struct Read {
 
 impl Inbox {
     /// Reads nothing yet. `stamp` says how rows must be made.
-    pub fn new(unit: UnitId, epoch: Epoch, stamp: Stamp, hub: Hub, clock: SharedClock) -> Self {
+    pub fn new(unit: UnitId, epoch: Epoch, stamp: Stamp, hub: Hub, clock: SharedClock, ranges: Budget) -> Self {
         let (sender, messages) = mpsc::unbounded_channel();
         let life = LIVES.fetch_add(1, Ordering::Relaxed);
-        Self { unit, epoch, life, stamp, hub, clock, sender, messages, logs: BTreeMap::new(), paused: 0 }
+        Self { unit, epoch, life, stamp, hub, clock, ranges, sender, messages, logs: BTreeMap::new(), paused: 0 }
     }
 
     /// Reads one more log, from where the unit is.
@@ -68,7 +71,8 @@ impl Inbox {
         let first = Attempt { epoch: self.epoch, count: self.life << 32 };
         let subscriber = Subscriber::new(first, self.stamp.clone(), accepted);
         let committed = accepted.next;
-        let mut read = Read { key, subscriber, committed, line: None, again_at: None };
+        let share = self.ranges.share();
+        let mut read = Read { key, subscriber, committed, share, line: None, again_at: None };
         if !read.is_over(&subscription.log) {
             read.line = Some(request(&self.hub, &self.sender, &subscription, &read));
         }
@@ -142,7 +146,7 @@ impl Inbox {
             }
             OnRange::Take => {
                 match &read.line {
-                    Some(line) if !sent.after.has_ended() => line.grant(1),
+                    Some(line) if !sent.after.has_ended() => grant(line, &read.share),
                     _ if read.is_over(&sent.subscription.log) => read.line = None,
                     _ => {}
                 }
@@ -218,6 +222,14 @@ impl Read {
     }
 }
 
+/// A range was taken: others may come.
+fn grant(line: &Line, share: &Share) {
+    match share.taken() {
+        0 => {}
+        ranges => line.grant(ranges),
+    }
+}
+
 /// Subscribes. An outbox is told what need not be kept: whoever serves it now may not know.
 fn request(hub: &Hub, to: &mpsc::UnboundedSender<Message>, subscription: &Subscription, read: &Read) -> Line {
     let unit = &read.subscriber;
@@ -226,7 +238,7 @@ fn request(hub: &Hub, to: &mpsc::UnboundedSender<Message>, subscription: &Subscr
         attempt: unit.attempt(),
         stamp: unit.stamp().clone(),
         accepted: unit.accepted(),
-        credit: WINDOW,
+        credit: read.share.opened(),
     };
     let line = hub.subscribe(request, to.clone());
     if matches!(subscription.log, LogId::Outbox(_)) {

@@ -57,6 +57,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::budget::Budget;
 use counters::Counters;
 use enumerator::{Enumerator, Stop};
 pub use error::{Result, RunError};
@@ -98,6 +99,8 @@ pub struct Job {
     pub stores: Arc<dyn Stores>,
     /// Chunks in work at once.
     pub parallelism: usize,
+    /// Memory that the process may use.
+    pub budget: Budget,
     /// Where time comes from.
     pub clock: SharedClock,
     /// What is counted.

@@ -8,6 +8,7 @@ use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::sink::{Capability, WriterId};
 use thalweg_core::time::Watermark;
 use thalweg_core::unit::UnitId;
+use thalweg_exchange::budget::Budget;
 use thalweg_exchange::hub::{Hub, Served};
 use thalweg_exchange::message::Stamp;
 use thalweg_sql::stages::{InputFrom, Stage, StageKind, StageOutput};
@@ -33,12 +34,15 @@ use super::stateless::{StatelessUnit, taken};
 use super::unit::{Done, Ledger, UnitContext, record};
 use super::windowed::{Downstream, WindowedUnit};
 use super::{Job, JobSink};
+use crate::budget::RANGE_BYTES;
 
 /// Chunks that wait or are in work, for each that is in work.
 const CHUNKS_PER_THREAD: usize = 3;
 /// Splits of a growing source that are read at once: there may be thousands of files.
 const TURNS: usize = 16;
 
+/// Ranges of one log that may be on their way to a unit.
+const WINDOW: u32 = 2;
 /// Units whose state is read at once before they are owned.
 const WARMING: usize = 2;
 /// A unit is warm once what was committed meanwhile took no longer to be read than this.
@@ -54,6 +58,8 @@ pub struct Node {
     hub: Hub,
     stamp: Stamp,
     permits: Arc<Semaphore>,
+    /// Bounds the ranges that wait for units.
+    ranges: Budget,
     /// Bounds the units whose state is read before they are owned.
     warming: Semaphore,
     failures: Failures,
@@ -104,9 +110,10 @@ impl Node {
             incarnation: job.incarnation,
             closed: Watermark::UNKNOWN,
         };
-        let permits = Arc::new(Semaphore::new(CHUNKS_PER_THREAD * job.parallelism));
+        let permits = Arc::new(Semaphore::new(job.budget.chunks(CHUNKS_PER_THREAD * job.parallelism)));
+        let ranges = Budget::new(job.budget.exchange_bytes(), RANGE_BYTES, WINDOW);
         let warming = Semaphore::new(WARMING);
-        Ok(Self { job, hub, stamp, permits, warming, failures, sources, gauges: Gauges::default() })
+        Ok(Self { job, hub, stamp, permits, ranges, warming, failures, sources, gauges: Gauges::default() })
     }
 
     /// The splits of a source that are known.
@@ -238,7 +245,14 @@ impl Node {
     ) -> Result<Unit> {
         let stage = self.stage(id)?;
         let (ledger, emitter) = self.open(stage, id, ownership).await?;
-        let inbox = Inbox::new(id, ledger.record.epoch, self.stamp.clone(), self.hub.clone(), self.job.clock.clone());
+        let inbox = Inbox::new(
+            id,
+            ledger.record.epoch,
+            self.stamp.clone(),
+            self.hub.clone(),
+            self.job.clock.clone(),
+            self.ranges.clone(),
+        );
         let context = UnitContext {
             id,
             commit_every: self.job.commit_every,

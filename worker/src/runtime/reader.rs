@@ -51,6 +51,8 @@ pub struct Reader {
     /// Where the next range must end, as is known by now: there another cursor stands, and nothing is read ahead.
     until: watch::Receiver<Option<Position>>,
     items: mpsc::Sender<Item>,
+    /// One chunk is never waited for: others may hold all that there are, and wait for a sink that stands still.
+    own: Arc<Semaphore>,
 }
 
 impl Reader {
@@ -62,7 +64,7 @@ impl Reader {
         until: watch::Receiver<Option<Position>>,
         items: mpsc::Sender<Item>,
     ) -> Self {
-        Self { log, start, cuts, until, items }
+        Self { log, start, cuts, until, items, own: Arc::new(Semaphore::new(1)) }
     }
 
     /// Reads until the log ends or nobody wants more.
@@ -87,7 +89,7 @@ impl Reader {
             let item = match reader.read(end).await? {
                 Read::Chunk(chunk) => {
                     self.log.gauge.read(chunk.to, oldest(&chunk));
-                    let Ok(permit) = self.log.permits.clone().acquire_owned().await else { return Ok(()) };
+                    let Some(permit) = self.permit().await else { return Ok(()) };
                     at = chunk.to;
                     let (working, after) = self.work_on(chunk, before, permit, reader.progress());
                     // What a subscriber knows of the prefix is exact; what this run has seen of it may be less.
@@ -116,6 +118,15 @@ impl Reader {
             } else {
                 (turn.chunks, quiet) = (turn.chunks + 1, 0);
             }
+        }
+    }
+
+    /// Waits until one more chunk may be in work; never does `None` come.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            own = self.own.clone().acquire_owned() => own.ok(),
+            shared = self.log.permits.clone().acquire_owned() => shared.ok(),
         }
     }
 

@@ -61,7 +61,7 @@ pub struct SplitLog {
     pub on_error: OnError,
     /// How long a reader stands at its log's end before the log counts as idle.
     pub idle_after: Option<Duration>,
-    /// Bounds the chunks in work over all splits.
+    /// Bounds the chunks in work over all splits, beside the one that each reader always has.
     pub permits: Arc<Semaphore>,
     /// Where there may be very many splits: bounds those that are being read, as each holds what it has read ahead.
     pub turns: Option<Arc<Semaphore>>,

@@ -149,6 +149,7 @@ mod tests {
     use thalweg_core::time::Watermark;
     use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
     use thalweg_crds::source::OnError;
+    use thalweg_exchange::budget::Budget;
     use thalweg_exchange::hub::Hub;
     use thalweg_exchange::message::Stamp;
     use tokio_util::sync::CancellationToken;
@@ -268,7 +269,7 @@ mod tests {
             counters,
             groups: GroupPolicy::default(),
             inputs: Inputs::new(),
-            inbox: Inbox::new(unit, Epoch(1), stamp, hub, clock.clone()),
+            inbox: Inbox::new(unit, Epoch(1), stamp, hub, clock.clone(), Budget::new(usize::MAX, 1, 1)),
             clock,
             stop: CancellationToken::new(),
             done: Done::End,

@@ -14,5 +14,6 @@ mod output;
 mod parquet;
 mod resume;
 mod s3;
+mod stalled;
 mod watch;
 mod windows;
