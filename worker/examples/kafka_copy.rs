@@ -10,7 +10,7 @@ use thalweg_core::clock::{Clock, SystemClock};
 use thalweg_crds::connector::KafkaCompression;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 

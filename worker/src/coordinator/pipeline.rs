@@ -1,6 +1,6 @@
 //! From manifests to pipelines that can be assigned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use thalweg_crds::manifest::{ConfigMap, Item, Manifests, load_pipelines};
@@ -60,7 +60,9 @@ fn written(item: &Item<PipelineSpec>, manifests: &Manifests, ask: &Ask) -> Writt
         named(&manifests.sources, item, |name| source_names(&spec).contains(name));
     let sinks: BTreeMap<String, SinkSpec> = named(&manifests.sinks, item, |name| sink_names(&spec).contains(name));
     let config_maps = named(&manifests.config_maps, item, |name| sql_map_name(&spec) == Some(name));
-    Written { namespace: item.namespace.clone(), name: item.name.clone(), spec, sources, sinks, config_maps }
+    // A file that is gone is deleted.
+    let leaving = BTreeSet::new();
+    Written { namespace: item.namespace.clone(), name: item.name.clone(), spec, sources, sinks, leaving, config_maps }
 }
 
 fn named<T: Clone + Placed>(
