@@ -47,6 +47,10 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
             "a lookup is a static table without time: leave watermark out",
         ),
         source(
+            "files: { url: a }\nlookup: {}\nonError: DeadLetter",
+            "a lookup is read before any row, when nothing writes dead letters yet: onError is Fail or Drop",
+        ),
+        source(
             &format!("{kafka} }}\nformat: {{ parquet: {{}} }}"),
             "kafka records are json, csv or avro: parquet is a format of files",
         ),

@@ -38,7 +38,7 @@ enum Hardship {
 }
 
 impl Hardship {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::LateWatches,
         Self::HiddenEvents,
         Self::ExpiredWatches,
@@ -46,6 +46,7 @@ impl Hardship {
         Self::Then(Fault::Refuse(409)),
         Self::Then(Fault::Refuse(429)),
         Self::Then(Fault::Refuse(500)),
+        Self::Then(Fault::Refuse(503)),
         Self::Then(Fault::LoseAnswer),
         Self::ForeignEdit,
         Self::Deletion,
@@ -188,7 +189,7 @@ fn foreign_edit(api: &FakeApi, number: usize) {
         ("v1/services", |o| o["spec"]["selector"] = json!({"app.kubernetes.io/name": "another"})),
         ("policy/v1/poddisruptionbudgets", |o| o["metadata"]["ownerReferences"] = json!([])),
         ("v1/serviceaccounts", |o| o["metadata"]["labels"] = json!({})),
-        ("v1/configmaps", |o| o["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "somebody"})),
+        ("v1/configmaps", |o| o["metadata"]["annotations"] = json!({})),
         (LEASES, |o| o["metadata"]["labels"] = json!({})),
     ];
     let present = edits.iter().filter_map(|(kind, edit)| {

@@ -51,13 +51,18 @@ impl Restored {
         // not have come to that.
         let resumed = self.state.resume(record.cursor.as_deref(), record.closing);
         resumed.map_err(|message| self.failed(message))?;
+        // A store that somebody writes may have moved on since its record was read: what is younger comes with the next look.
+        let end = layout::panes_before(record.pane_next);
         let (mut last, mut read) = (Some(layout::panes_before(self.next)), 0);
-        loop {
+        'read: loop {
             let page = scan_page(store, layout::PANES, &mut last).await?;
             if page.is_empty() {
                 break;
             }
             for (key, value) in page {
+                if key >= end {
+                    break 'read;
+                }
                 let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
                 let entry = StateEntry { pane, batch: decode_rows(&value)? };
                 if !is_first && self.state.supersedes(&entry).map_err(|message| self.failed(message))? {

@@ -83,7 +83,7 @@ pub(crate) fn unit_settings(medium: Medium, budget_bytes: usize) -> Settings {
 /// Settings of a view, which stays where it was opened.
 pub(crate) fn view_options() -> DbReaderOptions {
     DbReaderOptions {
-        // It does not follow: whoever wants the next commits opens another view.
+        // It looks once more, and then no longer: whoever wants the next commits opens another view.
         manifest_poll_interval: Duration::from_hours(24),
         skip_wal_replay: true,
         object_store_max_retries: Some(REQUEST_RETRIES),

@@ -1,4 +1,4 @@
-//! A unit's store as it stands at one moment, read while another process writes it.
+//! A unit's store, read while another process writes it.
 
 use std::sync::Arc;
 
@@ -16,8 +16,9 @@ use crate::root::StateRoot;
 use crate::settings::{COMMIT_DEADLINE, view_options};
 use crate::store::scan;
 
-/// What a store holds after some commit. It fences nobody and writes nothing: what it reads stays because garbage must have
-/// an age (an hour at least), so it is for a moment.
+/// What a store holds: all that was committed before this was opened, and perhaps some of what was since, for SlateDB looks
+/// once more right after. It fences nobody and writes nothing: what it reads stays because garbage must have an age (an hour
+/// at least), so it is for a moment.
 pub struct StoreView {
     reader: Arc<DbReader>,
     path: Path,
