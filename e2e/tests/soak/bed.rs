@@ -30,7 +30,7 @@ impl Bed {
     pub async fn start(settings: &Settings) -> Self {
         let kafka = Kafka::start();
         kafka.make_bank(PARTITIONS).await;
-        let s3 = (!settings.in_folder).then(|| S3::anywhere());
+        let s3 = (!settings.in_folder).then(S3::anywhere);
         let store = s3.as_ref().map(|s3| Proxy::to(s3.address()));
         let state = match (&s3, &store) {
             (Some(s3), Some(proxy)) => State::Bucket(s3.settings_through(proxy.address())),

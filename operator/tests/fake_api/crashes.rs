@@ -179,9 +179,12 @@ async fn until_gone(cluster: &Cluster) {
     cluster.until("gone", is_gone).await;
 }
 
+/// What somebody else does to an object.
+type Edit = fn(&mut Value);
+
 /// One of the objects of the pipeline that are there gets another's hand on it: a field, a label, or its owner.
 fn foreign_edit(api: &FakeApi, number: usize) {
-    let edits: [(&str, fn(&mut Value)); 9] = [
+    let edits: [(&str, Edit); 9] = [
         (DEPLOYMENTS, |o| o["spec"]["revisionHistoryLimit"] = 9.into()),
         ("rbac.authorization.k8s.io/v1/roles", |o| o["rules"] = json!([])),
         ("rbac.authorization.k8s.io/v1/rolebindings", |o| o["subjects"] = json!([])),
