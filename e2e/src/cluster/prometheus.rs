@@ -1,49 +1,41 @@
-//! A real Prometheus that finds pods as a PodMonitor tells it to.
+//! A real Prometheus. Debian's cannot ask Kubernetes for pods, so that is done here, as the chart's PodMonitor says.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::kubectl::Namespace;
 use super::web;
 use crate::wait_for;
 
 const START: Duration = Duration::from_secs(60);
+const TARGETS: &str = "targets.json";
+/// What the PodMonitor selects, by `app.kubernetes.io/name`.
+const SELECTED: [&str; 2] = ["thalweg-operator", "thalweg-worker"];
 
 /// A server; it ends with this value.
 #[derive(Debug)]
 pub struct Prometheus {
     server: Child,
     address: SocketAddr,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Prometheus {
-    /// Starts one that scrapes each second the pods that the chart's PodMonitor selects, in the cluster of `KUBECONFIG`, and
-    /// follows the chart's alerts.
+    /// Starts one that scrapes each second what [`Prometheus::find`] finds, and follows the chart's alerts.
     ///
     /// # Panics
     /// It does not start.
     pub fn start(port: u16) -> Self {
         let data = tempfile::tempdir().expect("a folder");
-        let kubeconfig = std::env::var("KUBECONFIG").expect("KUBECONFIG");
         let config = format!(
-            r#"
-global: {{ scrape_interval: 1s, evaluation_interval: 1s }}
-rule_files: ['{rules}']
-scrape_configs:
-  - job_name: thalweg
-    kubernetes_sd_configs: [{{ role: pod, kubeconfig_file: '{kubeconfig}' }}]
-    relabel_configs:
-      - {{ source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_name], regex: thalweg-(operator|worker), action: keep }}
-      - {{ source_labels: [__meta_kubernetes_pod_container_port_name], regex: http, action: keep }}
-      - {{ source_labels: [__meta_kubernetes_namespace], target_label: namespace }}
-      - {{ source_labels: [__meta_kubernetes_pod_name], target_label: pod }}
-      - {{ source_labels: [__meta_kubernetes_pod_container_name], target_label: container }}
-"#,
-            rules = alerts().display(),
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: ['{}']\nscrape_configs: [{{ job_name: \
+             thalweg, file_sd_configs: [{{ files: ['{}'], refresh_interval: 1s }}] }}]\n",
+            alerts().display(),
+            data.path().join(TARGETS).display(),
         );
         let file = data.path().join("prometheus.yaml");
         std::fs::write(&file, config).expect("written");
@@ -55,13 +47,26 @@ scrape_configs:
         command.arg(format!("--storage.tsdb.path={}", data.path().join("data").display()));
         command.arg(format!("--web.listen-address={address}"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut prometheus = Self { server: command.spawn().expect("prometheus is on the PATH"), address, _data: data };
+        let mut prometheus = Self { server: command.spawn().expect("prometheus is on the PATH"), address, data };
         wait_for("Prometheus", START, || {
             let ended = prometheus.server.try_wait().expect("a child");
             assert!(ended.is_none(), "prometheus ended: {ended:?}");
             web::get(address, "/-/ready")
         });
         prometheus
+    }
+
+    /// Finds the pods that run now.
+    ///
+    /// # Panics
+    /// The cluster does not answer.
+    pub fn find(&self, namespace: &Namespace) {
+        let pods: Value = serde_json::from_str(&namespace.succeed(&["get", "pods", "-A", "-o", "json"])).expect("JSON");
+        let targets: Vec<_> = pods["items"].as_array().into_iter().flatten().filter_map(target).collect();
+        let file = self.data.path().join(TARGETS);
+        let half = file.with_extension("part");
+        std::fs::write(&half, Value::from(targets).to_string()).expect("written");
+        std::fs::rename(half, file).expect("renamed");
     }
 
     /// What a query gives now: its series with their values.
@@ -91,6 +96,17 @@ impl Drop for Prometheus {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// The port named `http` of a pod that is selected, with the labels that a PodMonitor gives it.
+fn target(pod: &Value) -> Option<Value> {
+    let (about, ip) = (&pod["metadata"], pod["status"]["podIP"].as_str()?);
+    let name = about["labels"]["app.kubernetes.io/name"].as_str()?;
+    let containers = pod["spec"]["containers"].as_array().filter(|_| SELECTED.contains(&name))?;
+    let http = |container: &Value| container["ports"].as_array()?.iter().find(|port| port["name"] == "http").cloned();
+    let (container, port) = containers.iter().find_map(|container| Some((&container["name"], http(container)?)))?;
+    let labels = json!({"namespace": about["namespace"], "pod": about["name"], "container": container});
+    Some(json!({"targets": [format!("{ip}:{}", port["containerPort"])], "labels": labels}))
 }
 
 /// The chart's alerts.
