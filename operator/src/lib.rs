@@ -24,7 +24,6 @@ pub mod error;
 pub mod kept;
 pub mod leader;
 pub mod limits;
-pub mod memory;
 pub mod metrics;
 pub mod observe;
 pub mod overlay;

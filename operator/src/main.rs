@@ -1,5 +1,7 @@
 //! The operator's process: settings, logs, leader election, and the end by a signal.
 
+mod memory;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +13,6 @@ use rand::{Rng, SeedableRng};
 use thalweg_operator::checks::Checks;
 use thalweg_operator::controller::{Parts, Started};
 use thalweg_operator::leader::{Elector, Leadership};
-use thalweg_operator::memory::give_back;
 use thalweg_operator::metrics::Metrics;
 use thalweg_operator::server::{Shown, serve};
 use thalweg_operator::settings::Settings;
@@ -79,11 +80,8 @@ async fn lead(
     let controllers = async {
         let started = join_all(parts.into_iter().map(Started::new)).await;
         let started = started.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let run = select_all(started.into_iter().map(|started| Box::pin(started.run())));
-        tokio::select! {
-            _ = run => Ok(()),
-            () = give_back() => Ok(()),
-        }
+        select_all(started.into_iter().map(|started| Box::pin(started.run()))).await;
+        Ok(())
     };
     let result = tokio::select! {
         () = elector.keep() => Err(Fatal::from("another replica leads")),
