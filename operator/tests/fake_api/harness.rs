@@ -1,7 +1,9 @@
 //! A cluster with an operator in it: made from resources, looked at until it is as expected.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -106,7 +108,19 @@ fn checks(metrics: &Arc<Metrics>) -> Checks {
     checks
 }
 
-async fn operate(api: FakeApi, metrics: Arc<Metrics>) {
+/// A program that answers every check alike.
+fn answering(answer: &'static str) -> PathBuf {
+    static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
+    let write = || {
+        let path = std::env::temp_dir().join(format!("thalweg-check-{}", std::process::id()));
+        std::fs::write(&path, format!("#!/bin/sh\ncat > /dev/null\nprintf '%s' '{answer}'\n")).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
+        path
+    };
+    SCRIPT.get_or_init(write).clone()
+}
+
+async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) {
     let parts = Parts {
         client: api.client(),
         namespace: None,
@@ -115,7 +129,7 @@ async fn operate(api: FakeApi, metrics: Arc<Metrics>) {
             image_pull_policy: None,
             operator_namespace: "thalweg".to_owned(),
         },
-        checks: Arc::new(checks(&metrics)),
+        checks: Arc::new(checks),
         metrics,
         tally: Arc::new(Tally::default()),
         leadership: Leadership::uncontested(),
@@ -130,7 +144,19 @@ impl Cluster {
     /// Starts a cluster.
     pub fn start(api: FakeApi) -> Self {
         let metrics = Arc::new(Metrics::new().expect("metrics"));
-        let operator = tokio::spawn(operate(api.clone(), Arc::clone(&metrics)));
+        let checks = checks(&metrics);
+        Self::with(api, checks, metrics)
+    }
+
+    /// Starts a cluster in which the check of any SQL gives this answer.
+    pub fn start_with(api: FakeApi, answer: &'static str) -> Self {
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let checks = Checks::new(answering(answer), Arc::clone(&metrics));
+        Self::with(api, checks, metrics)
+    }
+
+    fn with(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) -> Self {
+        let operator = tokio::spawn(operate(api.clone(), checks, Arc::clone(&metrics)));
         Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, others: JoinSet::new(), metrics, api }
     }
 
@@ -144,12 +170,12 @@ impl Cluster {
     /// The operator dies and another one starts, which knows nothing.
     pub fn restart_operator(&mut self) {
         self.operator.abort();
-        self.operator = tokio::spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
+        self.operator = tokio::spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics)));
     }
 
     /// A second operator works at the same time: what an election that went wrong would be.
     pub fn add_operator(&mut self) {
-        self.others.spawn(operate(self.api.clone(), Arc::clone(&self.metrics)));
+        self.others.spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics)));
     }
 
     /// Waits until the pipeline is so.

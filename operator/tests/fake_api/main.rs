@@ -5,5 +5,7 @@ mod crashes;
 mod fake;
 mod harness;
 mod kubelet;
+mod mutations;
 mod plans;
+mod specs;
 mod spread;
