@@ -7,7 +7,9 @@ pub mod cluster;
 pub mod kafka;
 pub mod workers;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Waits until something is there.
@@ -23,6 +25,13 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option
         assert!(started.elapsed() < limit, "no {what} within {limit:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A command whose process ends with the thread that starts it, however that ends.
+pub fn bound(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).stdin(Stdio::null());
+    command
 }
 
 /// The binary, beside the folder of the tests.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::kubectl::Namespace;
 use super::web;
-use crate::wait_for;
+use crate::{bound, wait_for};
 
 const START: Duration = Duration::from_secs(60);
 const TARGETS: &str = "targets.json";
@@ -40,13 +40,11 @@ impl Prometheus {
         let file = data.path().join("prometheus.yaml");
         std::fs::write(&file, config).expect("written");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        // It ends with this process, however that ends.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", "prometheus"]);
+        let mut command = bound("prometheus");
         command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.tsdb.path={}", data.path().join("data").display()));
         command.arg(format!("--web.listen-address={address}"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut prometheus = Self { server: command.spawn().expect("prometheus is on the PATH"), address, data };
         wait_for("Prometheus", START, || {
             let ended = prometheus.server.try_wait().expect("a child");

@@ -2,11 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use super::web;
-use crate::wait_for;
+use crate::{bound, wait_for};
 
 /// The host between the nodes; `E2E_HOST` names another one that pods of another cluster reach.
 const HOST: &str = "172.30.77.1";
@@ -27,10 +27,8 @@ impl S3 {
     pub fn start(port: u16) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/s3-server");
         let host = std::env::var("E2E_HOST").unwrap_or_else(|_| HOST.to_owned());
-        // It ends with this process, however that ends.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(script);
-        command.args([&port.to_string(), &host]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = bound(script);
+        command.args([&port.to_string(), &host]).stdout(Stdio::null()).stderr(Stdio::null());
         let address = SocketAddr::new(host.parse().expect("an address"), port);
         let mut s3 = Self { server: command.spawn().expect("scripts/s3-server"), address };
         wait_for("S3 server", START, || {

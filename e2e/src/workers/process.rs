@@ -18,12 +18,9 @@ impl Process {
     /// There is no binary.
     pub fn start(folder: &Path, words: &[&str], log: &Path) -> Self {
         let said = File::options().create(true).append(true).open(log).expect("a log");
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(crate::binary())
+        let child = crate::bound(crate::binary())
             .args(words)
             .current_dir(folder)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(said)
             .spawn()

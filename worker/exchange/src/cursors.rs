@@ -3,8 +3,8 @@
 //!
 //! Who is level with the main cursor is served by it. Whoever has no credit when a range comes is detached: the main
 //! cursor goes on, and the subscriber returns through the catch-up cursor, which merges once it is level. A third
-//! position waits for the merge, but for one that comes right after the catch-up cursor has begun: that one goes back. Ranges end where a subscriber's accepted position lies, because a range that was
-//! aggregated cannot be cut.
+//! position waits for the merge, unless it comes right after the catch-up cursor has begun: that one then goes back.
+//! Ranges end where a subscriber's accepted position lies, because a range that was aggregated cannot be cut.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
