@@ -144,6 +144,18 @@ impl Fleet {
         std::fs::metadata(path).and_then(|file| file.modified()).ok()
     }
 
+    /// The units of a pipeline's first stage, as the assignment has them.
+    pub fn units(&self, pipeline: &str) -> Vec<Unit> {
+        let assignment = self.assignment(pipeline);
+        let units = assignment["spec"]["units"].as_array().cloned().unwrap_or_default();
+        let first = units.iter().filter(|unit| unit["unit"]["stage"] == 0);
+        let read = |unit: &Value| {
+            let index = u32::try_from(unit["unit"]["index"].as_u64()?).ok()?;
+            Some(Unit { index, owner: unit["owner"].as_str()?.to_owned(), epoch: unit["epoch"].as_u64()? })
+        };
+        first.filter_map(read).collect()
+    }
+
     /// The slot that a worker holds, by what the Leases say of its address.
     pub fn slot_of(&self, worker: usize) -> Option<String> {
         let lease = self.lease_of(worker)?;
@@ -207,6 +219,17 @@ impl Fleet {
     fn of(&self, pipeline: &str) -> PathBuf {
         self.folder.path().join("run").join(NAMESPACE).join(pipeline)
     }
+}
+
+/// A unit that has an owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Its number within its stage.
+    pub index: u32,
+    /// The slot of its owner.
+    pub owner: String,
+    /// Its ownership number.
+    pub epoch: u64,
 }
 
 impl Worker {

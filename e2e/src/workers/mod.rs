@@ -12,7 +12,7 @@ pub mod network;
 pub mod process;
 pub mod proxy;
 
-pub use fleet::{Fleet, Worker};
+pub use fleet::{Fleet, Unit, Worker};
 pub use network::CutOff;
 pub use process::Process;
 pub use proxy::{Fault, Proxy};
