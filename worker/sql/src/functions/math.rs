@@ -138,6 +138,23 @@ impl Mode {
         }
     }
 
+    /// `value` cut to so many digits after the point, by the digits that it is written with (`BigDecimal.valueOf`).
+    fn decimal(self, value: f64, digits: i64) -> f64 {
+        let text = format!("{value:e}");
+        let Some((mantissa, exponent)) = text.trim_start_matches('-').split_once('e') else { return value };
+        let (all, Ok(exponent)) = (mantissa.replace('.', ""), exponent.parse::<i64>()) else { return value };
+        // Digits of the value that stay: those before the point, and so many after it.
+        let kept = exponent + 1 + digits;
+        let Ok(kept) = usize::try_from(kept) else { return 0.0_f64.copysign(value) };
+        if kept >= all.len() {
+            return value;
+        }
+        let up = matches!(self, Self::HalfUp) && all.as_bytes()[kept] >= b'5';
+        // At most 17 digits.
+        let whole = all[..kept].parse::<u64>().unwrap_or(0) + u64::from(up);
+        format!("{whole}e{}", -digits).parse::<f64>().map_or(value, |cut| cut.copysign(value))
+    }
+
     fn float(self, value: f64) -> f64 {
         match self {
             Self::HalfUp => value.round(),
@@ -194,9 +211,7 @@ fn to_digits(args: &[ArrayRef], mode: Mode) -> Result<ArrayRef> {
                 if digits == 0 {
                     return Some(mode.float(value));
                 }
-                let unit = 10_f64.powi(digits.abs() as i32);
-                let cut = if digits > 0 { mode.float(value * unit) / unit } else { mode.float(value / unit) * unit };
-                Some(if cut.is_finite() { cut } else { value })
+                Some(mode.decimal(value, digits))
             });
             Ok(Arc::new(rows.collect::<Float64Array>()))
         }

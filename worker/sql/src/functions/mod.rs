@@ -4,6 +4,9 @@
 //! arguments give equal results, on every worker and at every time.
 
 mod avg;
+mod casts;
+mod codes;
+mod decimal;
 mod geo;
 mod java_time;
 mod json;
@@ -23,10 +26,8 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 /// Functions of the planner under their own names.
 const BORROWED: &[&str] = &[
-    "ascii",
     "btrim",
     "character_length",
-    "chr",
     "coalesce",
     "concat_ws",
     "contains",
@@ -43,11 +44,8 @@ const BORROWED: &[&str] = &[
     "named_struct",
     "nullif",
     "octet_length",
-    "overlay",
     "regexp_count",
     "regexp_like",
-    "regexp_replace",
-    "replace",
     "reverse",
     "rtrim",
     "split_part",
@@ -110,7 +108,6 @@ const REWRITTEN: &[&str] = &[
     "startswith",
     "timestampadd",
     "timestampdiff",
-    "to_base64",
     "week",
     "year",
 ];
@@ -134,6 +131,9 @@ fn scalars() -> BTreeMap<String, Arc<ScalarUDF>> {
     let borrowed = BORROWED.iter().map(|name| (*name, *name)).chain(RENAMED.iter().copied());
     let borrowed = borrowed.filter_map(|(ours, theirs)| Some((ours.to_owned(), Arc::clone(planner.get(theirs)?))));
     let own = [
+        casts::functions(),
+        codes::functions(),
+        decimal::functions(),
         geo::functions(),
         json::functions(),
         math::functions(),
@@ -182,7 +182,13 @@ pub(crate) fn is_known(name: &str) -> bool {
 
 /// The known function that a wrong name probably meant.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
-    let hidden = |known: &&str| !known.ends_with("_of") && !known.ends_with("_bytes") && !known.ends_with("_unit");
+    let hidden = |known: &&str| {
+        !known.ends_with("_of")
+            && !known.ends_with("_bytes")
+            && !known.ends_with("_unit")
+            && !known.starts_with("text_of_")
+            && *known != "decimal_divide"
+    };
     let known = SCALARS.keys().chain(AGGREGATE_MAP.keys()).map(String::as_str).filter(hidden);
     crate::problem::nearest(name, known.chain(REWRITTEN.iter().copied()))
 }

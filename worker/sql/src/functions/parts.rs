@@ -115,7 +115,7 @@ fn each(args: &[ArrayRef], run: impl for<'a> Fn(&'a str, &[i64]) -> Result<Optio
     Ok(out.finish())
 }
 
-fn collected<'a>(rows: impl Iterator<Item = Result<Option<Cow<'a, str>>>>) -> Result<ArrayRef> {
+pub(super) fn collected<'a>(rows: impl Iterator<Item = Result<Option<Cow<'a, str>>>>) -> Result<ArrayRef> {
     let mut out = Texts::new(0);
     for row in rows {
         out.push(row?)?;
@@ -149,24 +149,24 @@ impl Texts {
     }
 }
 
-fn within(name: &str, asked: usize, bytes: usize) -> Result<usize> {
+pub(super) fn within(name: &str, asked: usize, bytes: usize) -> Result<usize> {
     if bytes > MOST_BYTES {
         return exec_err!("{name} to {asked} makes a text of more than {MOST_BYTES} bytes");
     }
     Ok(asked)
 }
 
-fn count(number: i64) -> usize {
+pub(super) fn count(number: i64) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
 
 /// A text without its first characters.
-fn skip(text: &str, characters: usize) -> &str {
+pub(super) fn skip(text: &str, characters: usize) -> &str {
     &text[byte_of(text, characters)..]
 }
 
 /// The first characters of a text.
-fn first(text: &str, characters: usize) -> &str {
+pub(super) fn first(text: &str, characters: usize) -> &str {
     &text[..byte_of(text, characters)]
 }
 

@@ -17,6 +17,12 @@ pub(super) enum Kind {
     Int,
     /// `Float64`
     Double,
+    /// `Float32`
+    Float,
+    /// `Boolean`
+    Boolean,
+    /// `Utf8`, or `Int64`
+    TextOrInt,
     /// `Timestamp(Millisecond)`, of a timestamp or a date
     Time,
     /// Any number, as it is
@@ -32,6 +38,10 @@ impl Kind {
             Self::Text => text.then_some(T::Utf8),
             Self::Int => (found.is_integer() || found.is_null()).then_some(T::Int64),
             Self::Double => (found.is_numeric() || found.is_null()).then_some(T::Float64),
+            Self::Float => matches!(found, T::Float32 | T::Null).then_some(T::Float32),
+            Self::TextOrInt if text => Some(T::Utf8),
+            Self::TextOrInt => found.is_integer().then_some(T::Int64),
+            Self::Boolean => matches!(found, T::Boolean | T::Null).then_some(T::Boolean),
             Self::Time => time.then_some(T::Timestamp(TimeUnit::Millisecond, None)),
             Self::Number if found.is_null() => Some(T::Float64),
             Self::Number if !found.is_numeric() => None,
@@ -48,7 +58,9 @@ impl Kind {
         match self {
             Self::Text => "text",
             Self::Int => "a whole number",
-            Self::Double | Self::Number => "a number",
+            Self::Double | Self::Float | Self::Number => "a number",
+            Self::Boolean => "a boolean",
+            Self::TextOrInt => "text or a whole number",
             Self::Time => "a time",
         }
     }
@@ -61,6 +73,8 @@ pub(super) enum Returns {
     Always(fn() -> DataType),
     /// That of the first argument.
     First,
+    /// What follows from the arguments.
+    Of(fn(&[DataType]) -> Result<DataType>),
 }
 
 /// A function of arrays of equal length.
@@ -136,6 +150,7 @@ impl ScalarUDFImpl for Pure {
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
         Ok(match (self.returns, args.first()) {
             (Returns::Always(kind), _) => kind(),
+            (Returns::Of(kind), _) => kind(args)?,
             (Returns::First, Some(first)) => first.clone(),
             (Returns::First, None) => DataType::Null,
         })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringBuilder, TimestampMillisecondArray};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMillisecondType};
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, Timelike};
 use datafusion::common::{exec_datafusion_err, exec_err};
@@ -57,6 +58,9 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             formatted(&rows.collect(), args.get(1))
         }),
         pure("to_timestamp", &[Kind::Text, Kind::Text], 1, TIME, |args| as_time(parsed(args, 1)?)),
+        pure("to_date", &[Kind::Text, Kind::Text], 1, Returns::Always(|| DataType::Date32), |args| {
+            Ok(cast(&parsed(args, DAY)?, &DataType::Int32).and_then(|days| cast(&days, &DataType::Date32))?)
+        }),
         pure("unix_timestamp", &[Kind::Text, Kind::Text], 1, LONG, |args| parsed(args, 1_000)),
         pure("to_timestamp_ltz", &[Kind::Int, Kind::Int], 1, TIME, |args| as_time(from_epoch(args)?)),
     ]
@@ -279,16 +283,18 @@ fn difference(unit: Unit, from: i64, to: i64) -> Result<i64> {
             .ok_or_else(|| exec_datafusion_err!("the times are too far from one another"));
     }
     let Some(length) = unit.months() else { return exec_err!("TIMESTAMPDIFF does not count {unit:?}") };
-    let (start, end) = (calendar(from)?, calendar(to)?);
-    let months = |time: NaiveDateTime| i64::from(time.year()) * 12 + i64::from(time.month0());
-    let within = |time: NaiveDateTime| i64::from(time.day0()) * DAY + time.and_utc().timestamp_millis().rem_euclid(DAY);
-    let mut whole = months(end) - months(start);
-    if whole > 0 && within(end) < within(start) {
-        whole -= 1;
-    } else if whole < 0 && within(end) > within(start) {
-        whole += 1;
-    }
-    Ok(whole / length)
+    let months = if to < from { -months_between(to, from)? } else { months_between(from, to)? };
+    Ok(months / length)
+}
+
+/// Whole months up to a later time. As Calcite's `DateTimeUtils.subtractMonths`: from the 31st to the last day of a month
+/// is a whole month.
+fn months_between(from: i64, to: i64) -> Result<i64> {
+    let (from, to) = (calendar(from)?, calendar(to)?);
+    let number = |time: NaiveDateTime| i64::from(time.year()) * 12 + i64::from(time.month0());
+    let months = number(to) - number(from);
+    let reached = u32::try_from(months).ok().and_then(|months| from.checked_add_months(Months::new(months)));
+    Ok(if reached.is_some_and(|reached| reached <= to) { months } else { months - 1 })
 }
 
 #[cfg(test)]
@@ -299,7 +305,9 @@ mod tests {
     fn months_are_counted_when_they_are_complete() {
         let time = |text: &str| plain(text).expect("a time");
         let months = |from: &str, to: &str| difference(Unit::Month, time(from), time(to)).expect("in range");
-        assert_eq!(months("2018-01-31", "2018-02-28"), 0);
+        assert_eq!(months("2018-01-31", "2018-02-28"), 1, "as Flink 2.3 says");
+        assert_eq!(months("2018-01-31", "2018-02-27"), 0);
+        assert_eq!(months("2018-02-28", "2018-01-31"), -1);
         assert_eq!(months("2018-01-15 10:00:00", "2018-03-15 09:59:59"), 1);
         assert_eq!(months("2018-03-15", "2018-01-15"), -2);
         assert_eq!(months("2018-03-15", "2018-01-16"), -1);

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator};
 use regex::Regex;
@@ -60,6 +60,9 @@ fn check_expr(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
             if whole(right).is_some_and(|(divisor, _)| divisor == 0) =>
         {
             return plan_err!("`{}` divides by zero", expr.human_display());
+        }
+        Expr::ScalarFunction(call) if call.name() == "decimal_divide" && call.args.get(1).is_some_and(is_zero) => {
+            return plan_err!("`{} / 0` divides by zero", call.args[0].human_display());
         }
         _ => {}
     }
@@ -139,6 +142,14 @@ pub(super) fn computed(expr: Expr, _schema: &DFSchema) -> Result<Transformed<Exp
     }
 }
 
+fn is_zero(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(Cast { expr, .. }) => is_zero(expr),
+        Expr::Literal(ScalarValue::Decimal128(Some(digits), ..), _) => *digits == 0,
+        expr => whole(expr).is_some_and(|(value, _)| value == 0),
+    }
+}
+
 fn whole(expr: &Expr) -> Option<(i128, DataType)> {
     let Expr::Literal(value, _) = expr else { return None };
     let number = match value {
@@ -172,9 +183,28 @@ pub(super) fn check_types(plan: &LogicalPlan) -> Result<()> {
             }
             _ => {}
         }
-        Ok(TreeNodeRecursion::Continue)
+        node.apply_expressions(|expr| expr.apply(|expr| check_cast(expr, &schema)))
     })?;
     Ok(())
+}
+
+/// A number is no time, nor a time a number: it would have to be said in which unit.
+fn check_cast(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
+    let (Expr::Cast(Cast { expr: inner, field }) | Expr::TryCast(TryCast { expr: inner, field })) = expr else {
+        return Ok(TreeNodeRecursion::Continue);
+    };
+    let wanted = field.data_type();
+    let Ok(found) = inner.get_type(schema) else { return Ok(TreeNodeRecursion::Continue) };
+    let is_time = |kind: &DataType| matches!(kind, DataType::Timestamp(..) | DataType::Date32);
+    let help = match (found.is_numeric(), is_time(&found), is_time(wanted), wanted.is_numeric()) {
+        (true, _, true, _) => {
+            "write TO_TIMESTAMP_LTZ(number, 3) of milliseconds, TO_TIMESTAMP_LTZ(number, 0) of seconds"
+        }
+        (_, true, _, true) => "write UNIX_TIMESTAMP(CAST(time AS STRING)) for seconds since 1970",
+        _ => return Ok(TreeNodeRecursion::Continue),
+    };
+    let found = format!("CAST of {} to {}: there is no such cast", Type(&found), Type(wanted));
+    Err(DataFusionError::from(Carried(place_of(inner, Place::default()).refuse(found, help))))
 }
 
 fn check_join(join: &Join, schema: &DFSchema) -> Result<()> {

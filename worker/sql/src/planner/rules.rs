@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue, internal_err};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
@@ -25,6 +25,7 @@ pub(crate) fn analyze(plan: LogicalPlan, options: &ConfigOptions) -> Result<Logi
     let plan = plan.transform_up(|node| rewritten(node, casts::unnamed))?.data;
     constants::check_types(&plan)?;
     let plan = plan.transform_up(|node| rewritten(node, doubles))?.data;
+    let plan = plan.transform_up(|node| rewritten(node, quotients))?.data;
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
     let plan = analyzer.execute_and_check(plan, options, |_, _| {})?;
     let plan = plan.transform_up(|node| rewritten(node, flink_cast))?.data;
@@ -127,21 +128,64 @@ fn with_operands(expr: Expr, mut change: impl FnMut(Expr) -> Expr) -> Expr {
     }
 }
 
-/// Casts of times to text write them as Flink does.
+/// Casts to and from texts write and read them as Flink does.
 fn flink_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Expr::Cast(Cast { expr: inner, field }) = &expr else { return Ok(Transformed::no(expr)) };
-    let to_text = matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
-    let of_time = matches!(inner.get_type(schema)?, DataType::Timestamp(..));
-    match functions::scalar("timestamp_text") {
-        Some(function) if to_text && of_time => {
-            let millis = super::window_node::EVENT_TIME;
-            let time = if inner.get_type(schema)? == millis {
-                *inner.clone()
-            } else {
-                Expr::Cast(Cast::new(inner.clone(), millis))
-            };
-            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function, vec![time]))))
-        }
-        _ => Ok(Transformed::no(expr)),
+    let (inner, wanted) = match &expr {
+        Expr::Cast(Cast { expr, field }) | Expr::TryCast(TryCast { expr, field }) => (expr, field.data_type()),
+        _ => return Ok(Transformed::no(expr)),
+    };
+    let found = inner.get_type(schema)?;
+    if wanted.is_integer() && found.is_string() {
+        return expr.map_children(|inner| Ok(Transformed::yes(called("whole_of", inner)?)));
     }
+    if !wanted.is_string() {
+        return Ok(Transformed::no(expr));
+    }
+    let millis = super::window_node::EVENT_TIME;
+    let text = match found {
+        DataType::Timestamp(..) if found == millis => called("timestamp_text", *inner.clone())?,
+        DataType::Timestamp(..) => called("timestamp_text", Expr::Cast(Cast::new(inner.clone(), millis)))?,
+        DataType::Float64 => called("text_of_double", *inner.clone())?,
+        DataType::Float32 => called("text_of_float", *inner.clone())?,
+        DataType::Boolean => called("text_of_boolean", *inner.clone())?,
+        _ => return Ok(Transformed::no(expr)),
+    };
+    Ok(Transformed::yes(text))
+}
+
+fn called(function: &str, argument: Expr) -> Result<Expr> {
+    let Some(found) = functions::scalar(function) else { return internal_err!("no function {function}") };
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(found, vec![argument])))
+}
+
+/// A quotient of exact numbers, one of them a decimal, has Flink's type.
+fn quotients(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) = &expr else {
+        return Ok(Transformed::no(expr));
+    };
+    let exact = |operand: &Expr| exact_type(operand, &operand.get_type(schema).ok()?);
+    let (Some(of_left), Some(of_right)) = (exact(left), exact(right)) else { return Ok(Transformed::no(expr)) };
+    let is_decimal = |operand: &Expr| operand.get_type(schema).is_ok_and(|kind| kind.is_decimal());
+    let Some(divide) = functions::scalar("decimal_divide") else { return internal_err!("no function decimal_divide") };
+    if !is_decimal(left) && !is_decimal(right) {
+        return Ok(Transformed::no(expr));
+    }
+    let operand = |operand: &Expr, kind| Expr::Cast(Cast::new(Box::new(operand.clone()), kind));
+    let operands = vec![operand(left, of_left), operand(right, of_right)];
+    Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(divide, operands))))
+}
+
+/// The decimal that holds every value of an exact number; whole constants are INT where they can be.
+fn exact_type(operand: &Expr, kind: &DataType) -> Option<DataType> {
+    Some(match (operand, kind) {
+        (_, DataType::Decimal128(..)) => kind.clone(),
+        (_, DataType::Int8) => DataType::Decimal128(3, 0),
+        (_, DataType::Int16) => DataType::Decimal128(5, 0),
+        (_, DataType::Int32) => DataType::Decimal128(10, 0),
+        (Expr::Literal(ScalarValue::Int64(Some(value)), _), _) if i32::try_from(*value).is_ok() => {
+            DataType::Decimal128(10, 0)
+        }
+        (_, DataType::Int64) => DataType::Decimal128(19, 0),
+        _ => return None,
+    })
 }

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator, ObjectName, Query,
-    Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visitor,
+    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Interval, Join, JoinConstraint, JoinOperator, ObjectName,
+    Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visitor,
 };
 
 use crate::functions;
@@ -258,6 +258,13 @@ impl Visitor for Refusals {
             }
             Expr::AtTimeZone { .. } => {
                 self.refuse(expr.span(), "AT TIME ZONE is not supported", "times are UTC; add an INTERVAL");
+            }
+            Expr::Interval(Interval { last_field: Some(_), .. }) => {
+                let help = "add one of each: INTERVAL '1' DAY + INTERVAL '2' HOUR";
+                self.refuse(expr.span(), "an INTERVAL of several units is not supported yet", help);
+            }
+            Expr::RLike { expr, .. } => {
+                self.refuse(expr.span(), "RLIKE is not supported", "write REGEXP(text, pattern)");
             }
             Expr::Lambda(_) => self.refuse(expr.span(), "lambda functions are not supported", "use CASE"),
             _ => {}

@@ -136,13 +136,10 @@ fn of_text(name: &str, args: &[Expr], place: Place) -> Rewritten {
         }
         "instr" => Some(exactly(name, args, place).map(|[text, part]| call("locate", vec![part, text]))),
         "regexp" => Some(Ok(call("regexp_like", args))),
-        "regexp_replace" if args.len() == 3 => Some(Ok(call(name, args.into_iter().chain([text("g")]).collect()))),
         "sha224" | "sha256" | "sha384" | "sha512" => Some(
             exactly(name, args, place)
                 .map(|[arg]| call("encode", vec![call(&format!("{name}_bytes"), vec![arg]), text("hex")])),
         ),
-        // As Java's encoder, with padding.
-        "to_base64" => Some(exactly(name, args, place).map(|[arg]| call("encode", vec![arg, text("base64pad")]))),
         "startswith" => Some(Ok(call("starts_with", args))),
         "endswith" => Some(Ok(call("ends_with", args))),
         _ => None,

@@ -1,0 +1,98 @@
+//! Division of exact numbers, with Flink's types: `LogicalTypeMerging.findDivisionDecimalType`.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, i256};
+use datafusion::common::{exec_err, plan_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::ScalarUDF;
+
+use super::row::{Kind, Returns, pure};
+
+/// Digits after the point that a quotient has at least.
+const LEAST_SCALE: i16 = 6;
+/// Digits that a decimal has at most.
+const MOST_DIGITS: i16 = DECIMAL128_MAX_PRECISION as i16;
+
+pub(super) fn functions() -> Vec<ScalarUDF> {
+    vec![pure("decimal_divide", &[Kind::Number, Kind::Number], 2, Returns::Of(quotient), divide)]
+}
+
+/// The type of a quotient of decimals.
+fn quotient(args: &[DataType]) -> Result<DataType> {
+    let [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] = args else {
+        return plan_err!("a quotient of {args:?} is no decimal");
+    };
+    let (p1, s1, p2, s2) = (i16::from(*p1), i16::from(*s1), i16::from(*p2), i16::from(*s2));
+    let scale = LEAST_SCALE.max(s1 + p2 + 1);
+    let whole = p1 - s1 + s2;
+    let fits = whole + scale <= MOST_DIGITS;
+    let (precision, scale) =
+        if fits { (whole + scale, scale) } else { (MOST_DIGITS, (MOST_DIGITS - whole).max(scale.min(LEAST_SCALE))) };
+    Ok(DataType::Decimal128(u8::try_from(precision).unwrap_or(DECIMAL128_MAX_PRECISION), scale as i8))
+}
+
+/// Rounded half up; null where the quotient has more digits than its type.
+fn divide(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let DataType::Decimal128(precision, scale) = quotient(&[args[0].data_type().clone(), args[1].data_type().clone()])?
+    else {
+        return plan_err!("a quotient is a decimal");
+    };
+    let (left, right) = (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
+    let shift = u32::try_from(i16::from(scale) - i16::from(left.scale()) + i16::from(right.scale())).unwrap_or(0);
+    let (ten, two) = (i256::from_i128(10), i256::from_i128(2));
+    // At most 38 + 38 digits: always within 256 bits.
+    let unit = ten.checked_pow(shift).unwrap_or(i256::ONE);
+    let rows = left.iter().zip(right).map(|(left, right)| {
+        let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
+        if right == 0 {
+            return exec_err!("division by zero");
+        }
+        let divisor = i256::from_i128(right);
+        let Some(scaled) = i256::from_i128(left).checked_mul(unit) else { return Ok(None) };
+        let (cut, rest) = (scaled.wrapping_div(divisor), scaled.wrapping_rem(divisor).wrapping_abs());
+        let away = if (left < 0) == (right < 0) { i256::ONE } else { i256::MINUS_ONE };
+        let rounds = rest.wrapping_mul(two) >= divisor.wrapping_abs();
+        let rounded = if rounds { cut.wrapping_add(away) } else { cut }.to_i128();
+        Ok(rounded.filter(|value| Decimal128Type::is_valid_decimal_precision(*value, precision)))
+    });
+    let quotients = rows.collect::<Result<Decimal128Array>>()?;
+    Ok(Arc::new(quotients.with_precision_and_scale(precision, scale)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(digits: i128, precision: u8, scale: i8) -> ArrayRef {
+        let array = Decimal128Array::from(vec![digits]).with_precision_and_scale(precision, scale);
+        Arc::new(array.expect("a decimal"))
+    }
+
+    fn value(left: ArrayRef, right: ArrayRef) -> Option<String> {
+        let quotient = divide(&[left, right]).expect("a quotient");
+        let quotient = quotient.as_primitive::<Decimal128Type>();
+        quotient.is_valid(0).then(|| quotient.value_as_string(0))
+    }
+
+    #[test]
+    fn a_quotient_has_the_digits_that_flink_gives_it() {
+        // Values and types as Flink 2.3 printed them.
+        assert_eq!(value(of(1, 10, 0), of(30, 2, 1)).as_deref(), Some("0.333333"));
+        assert_eq!(value(of(100, 10, 2), of(300, 10, 2)).as_deref(), Some("0.3333333333333"));
+        let kind = |p1, s1, p2, s2| quotient(&[DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)]);
+        assert_eq!(kind(10, 2, 10, 2).expect("a type"), DataType::Decimal128(23, 13));
+        assert_eq!(kind(38, 0, 38, 10).expect("a type"), DataType::Decimal128(38, 6));
+        assert!(quotient(&[DataType::Int64, DataType::Int64]).is_err());
+    }
+
+    #[test]
+    fn halves_go_away_from_zero_and_what_is_too_long_is_null() {
+        assert_eq!(value(of(5, 38, 0), of(10_000_000, 38, 0)).as_deref(), Some("0.000001"));
+        assert_eq!(value(of(-5, 38, 0), of(10_000_000, 38, 0)).as_deref(), Some("-0.000001"));
+        assert_eq!(value(of(4, 38, 0), of(10_000_000, 38, 0)).as_deref(), Some("0.000000"));
+        assert_eq!(value(of(10_i128.pow(37), 38, 0), of(1, 38, 38)), None);
+        assert!(divide(&[of(1, 5, 0), of(0, 5, 0)]).is_err());
+    }
+}
