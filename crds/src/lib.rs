@@ -30,6 +30,7 @@ pub mod duration;
 pub mod format;
 pub mod ids;
 pub mod manifest;
+pub mod names;
 pub mod pattern;
 pub mod pipeline;
 pub mod quantity;

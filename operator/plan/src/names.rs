@@ -1,7 +1,8 @@
 //! Every name and label of an object that a pipeline has in its cluster.
 
-use sha2::{Digest, Sha256};
 use thalweg_crds::ids::Slot;
+pub use thalweg_crds::names::hash;
+use thalweg_crds::names::{cut, fit};
 
 /// Marks pods that are workers.
 pub const APP_NAME: &str = "app.kubernetes.io/name";
@@ -30,8 +31,6 @@ pub const APPLIED: &str = "thalweg.dev/applied";
 const LABEL_LIMIT: usize = 63;
 /// Longest base of a name: a Deployment's ReplicaSets add a hash, a plan's ConfigMap 22 characters, and 253 are allowed.
 const BASE_LIMIT: usize = 200;
-/// Characters of a hash within a name.
-const SHORT_HASH: usize = 10;
 
 /// The names of one pipeline's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,22 +82,6 @@ impl Names {
     pub fn slot_number(&self, lease: &str) -> Option<u32> {
         lease.strip_prefix(&self.base)?.strip_prefix('-')?.parse().ok()
     }
-}
-
-/// The first 16 hexadecimal digits of SHA-256: enough to tell the plans of one pipeline apart.
-pub fn hash(text: &[u8]) -> String {
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A name as it is, or cut to a length with a hash of the whole at its end.
-fn fit(name: &str, limit: usize) -> String {
-    if name.len() <= limit { name.to_owned() } else { cut(name, name, limit) }
-}
-
-fn cut(shown: &str, whole: &str, limit: usize) -> String {
-    let hash = &hash(whole.as_bytes())[..SHORT_HASH];
-    let kept: String = shown.chars().take(limit - SHORT_HASH - 1).collect();
-    format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
 }
 
 #[cfg(test)]

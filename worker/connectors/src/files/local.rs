@@ -63,9 +63,12 @@ impl Target for LocalFolder {
             created: 0,
         };
         let (root, shown, owner) = (self.root.clone(), self.shown.clone(), writer.clone());
-        blocking(move || fs::create_dir_all(&root).and_then(|()| remove(&root, |name| is_abandoned(name, &owner))))
-            .await
-            .map_err(|error| write_error(&shown, "", &error))?;
+        blocking(move || {
+            fs::create_dir_all(&root)?;
+            remove(&root, staged(&root)?.into_iter().filter(|name| is_abandoned(name, &owner)))
+        })
+        .await
+        .map_err(|error| write_error(&shown, "", &error))?;
         Ok(Box::new(stage))
     }
 
@@ -74,10 +77,13 @@ impl Target for LocalFolder {
     }
 }
 
-/// Whether an earlier life of the writer, of this incarnation or an earlier one, left this unfinished.
+/// Whether an earlier life of the writer, of this incarnation or an earlier one, left this unfinished, or it says
+/// something about an earlier incarnation.
 fn is_abandoned(name: &StagedName, writer: &WriterName) -> bool {
     let same = name.writer.pipeline == writer.pipeline && name.writer.unit == writer.unit;
-    same && name.writer.incarnation <= writer.incarnation && name.staging == Staging::Open
+    let (of, now) = (name.writer.incarnation, writer.incarnation);
+    let is_mark = matches!(name.staging, Staging::Published(_));
+    same && ((name.staging == Staging::Open && of <= now) || (is_mark && of < now))
 }
 
 /// One life of a writer in a folder.
@@ -111,7 +117,10 @@ impl Stage for LocalStage {
         let (root, shown, seq) = (self.root.clone(), Arc::clone(&self.shown), label.seq);
         let (writer, token) = (self.writer.clone(), self.token.clone());
         let sealed = blocking(move || {
-            remove(&root, |name| is_unrecorded(name, &writer, &token, seq))?;
+            let before: Vec<_> = staged(&root)?.into_iter().filter(|name| name.writer == writer).collect();
+            let last = before.iter().filter_map(published_seq).max();
+            let is_past = |name: &StagedName| published_seq(name).is_some_and(|seq| Some(seq) < last);
+            remove(&root, before.into_iter().filter(|name| is_past(name) || is_unrecorded(name, &token, seq)))?;
             let staged = opened.iter().map(|open| seal_file(&root, open, seq)).collect::<io::Result<Vec<_>>>()?;
             sync_folder(&root)?;
             Ok(staged)
@@ -134,10 +143,18 @@ impl Stage for LocalStage {
     }
 }
 
-/// Whether this is a seal that was never recorded: the unit counts on from the last one that was.
-fn is_unrecorded(name: &StagedName, writer: &WriterName, token: &str, seq: u64) -> bool {
+/// Whether this is a seal of another life that was never recorded: the unit counts on from the last one that was.
+fn is_unrecorded(name: &StagedName, token: &str, seq: u64) -> bool {
     let is_later = matches!(name.staging, Staging::Sealed(other) if other >= seq);
-    name.writer == *writer && name.token != token && is_later
+    name.token != token && is_later
+}
+
+/// The seal that a mark says was published.
+fn published_seq(name: &StagedName) -> Option<u64> {
+    match name.staging {
+        Staging::Published(seq) => Some(seq),
+        Staging::Open | Staging::Sealed(_) => None,
+    }
 }
 
 /// Gives an open file the name of its seal; that name and its size.
@@ -149,16 +166,18 @@ fn seal_file(root: &Path, open: &str, seq: u64) -> io::Result<(String, u64)> {
     Ok((sealed, bytes))
 }
 
-/// Removes staged files by name.
-fn remove(root: &Path, is_gone: impl Fn(&StagedName) -> bool) -> io::Result<()> {
+/// The names of staged files and marks, anybody's.
+fn staged(root: &Path) -> io::Result<Vec<StagedName>> {
+    let mut staged = Vec::new();
     for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        let name = entry.file_name().to_str().and_then(StagedName::parse);
-        if name.is_some_and(|name| is_gone(&name)) {
-            ignore_absent(fs::remove_file(entry.path()))?;
-        }
+        staged.extend(entry?.file_name().to_str().and_then(StagedName::parse));
     }
-    Ok(())
+    Ok(staged)
+}
+
+/// Removes staged files and marks.
+fn remove(root: &Path, mut names: impl Iterator<Item = StagedName>) -> io::Result<()> {
+    names.try_for_each(|name| ignore_absent(fs::remove_file(root.join(name.to_string()))))
 }
 
 /// The names of what a writer published at the top of the folder.
@@ -171,9 +190,21 @@ fn published(root: &Path, writer: &WriterName, suffix: &str) -> io::Result<Vec<F
     Ok(published)
 }
 
-/// Links, makes the links durable, then removes the first names.
+/// The mark that says that the files of a seal were published; a seal whose file is its commit needs none.
+fn mark(sealed: &SealedFiles) -> Option<String> {
+    let first = sealed.files.first().filter(|_| sealed.label.position.is_none())?;
+    let name = StagedName::parse(&first.staged)?;
+    Some(StagedName { staging: Staging::Published(sealed.label.seq), ..name }.to_string())
+}
+
+/// Links, makes the links durable, marks the seal, then removes the first names. The mark stays until a later seal is
+/// published: whoever reads the output may take it away before a run that was killed publishes it again.
 fn publish(root: &Path, shown: &str, sealed: &SealedFiles) -> Result<()> {
     let mut folders = BTreeSet::new();
+    let mark = mark(sealed).map(|mark| root.join(mark));
+    if mark.as_ref().is_some_and(|mark| mark.exists()) {
+        return remove_first_names(root, shown, sealed);
+    }
     for file in &sealed.files {
         let error = |error: io::Error| write_error(shown, &file.name, &error);
         if sealed.label.position.is_some() {
@@ -188,6 +219,13 @@ fn publish(root: &Path, shown: &str, sealed: &SealedFiles) -> Result<()> {
     for folder in &folders {
         sync_folder(folder).map_err(|error| write_error(shown, "", &error))?;
     }
+    if let Some(mark) = mark {
+        File::create(mark).map_err(|error| write_error(shown, "", &error))?;
+    }
+    remove_first_names(root, shown, sealed)
+}
+
+fn remove_first_names(root: &Path, shown: &str, sealed: &SealedFiles) -> Result<()> {
     for file in &sealed.files {
         let removed = ignore_absent(fs::remove_file(root.join(&file.staged)));
         removed.map_err(|error| write_error(shown, &file.staged, &error))?;
@@ -231,9 +269,8 @@ fn link(root: &Path, shown: &str, file: &SealedFile, path: &Path) -> Result<()> 
             let what = format!("publishing `{}` in `{shown}`", file.name);
             let lost =
                 Error::data_loss(what, format!("neither it nor `{}`, which holds its rows, is there", file.staged));
-            Err(lost.with_hint(
-                "whoever took it away after it was published puts it back until this has started; else begin anew",
-            ))
+            Err(lost
+                .with_hint("put back what was taken away, the files whose names begin with a dot too; else begin anew"))
         }
     }
 }

@@ -8,11 +8,12 @@ use std::fmt;
 use thalweg_core::position::Position;
 use thalweg_core::sink::{Label, WriterId};
 use thalweg_core::unit::{Incarnation, StageId, UnitId};
+use thalweg_crds::names::fit;
 
 /// Whose output a file is, whoever owned the unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WriterName {
-    /// `NAMESPACE.NAME` of the pipeline.
+    /// `NAMESPACE.NAME` of the pipeline; a long one is cut, with a hash.
     pub(crate) pipeline: String,
     /// The start from scratch that it belongs to.
     pub(crate) incarnation: Incarnation,
@@ -20,9 +21,12 @@ pub(crate) struct WriterName {
     pub(crate) unit: UnitId,
 }
 
+/// The longest name of a pipeline within a file's: file systems take 255 bytes, and the numbers need some 130.
+const LONGEST_PIPELINE: usize = 110;
+
 impl From<&WriterId> for WriterName {
     fn from(id: &WriterId) -> Self {
-        Self { pipeline: id.pipeline.clone(), incarnation: id.incarnation, unit: id.unit }
+        Self { pipeline: fit(&id.pipeline, LONGEST_PIPELINE), incarnation: id.incarnation, unit: id.unit }
     }
 }
 
@@ -91,10 +95,12 @@ pub(crate) enum Staging {
     Open,
     /// It is whole, and belongs to this seal.
     Sealed(u64),
+    /// An empty mark: the files of this seal were published, wherever they are now.
+    Published(u64),
 }
 
-/// The name of a file that is not published yet: `.thalweg-STATE-WRITER-[SEQ-]TOKEN-COUNT`, where no two writers, living
-/// or dead, share a token.
+/// The name of a file that nobody shall see: `.thalweg-STATE-WRITER-[SEQ-]TOKEN-COUNT`, where no two writers, living or
+/// dead, share a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StagedName {
     /// How far it has come.
@@ -115,9 +121,10 @@ impl StagedName {
         let (rest, token) = rest.rsplit_once('-')?;
         let (staging, rest) = match state {
             "open" => (Staging::Open, rest),
-            "sealed" => {
+            "sealed" | "published" => {
                 let (rest, seq) = rest.rsplit_once('-')?;
-                (Staging::Sealed(seq.parse().ok()?), rest)
+                let seq = seq.parse().ok()?;
+                (if state == "sealed" { Staging::Sealed(seq) } else { Staging::Published(seq) }, rest)
             }
             _ => return None,
         };
@@ -130,15 +137,19 @@ impl fmt::Display for StagedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let writer = writer_name(&self.writer);
         match self.staging {
-            Staging::Open => write!(f, ".thalweg-open-{writer}-{}-{}", self.token, self.count),
-            Staging::Sealed(seq) => write!(f, ".thalweg-sealed-{writer}-{seq:012}-{}-{}", self.token, self.count),
+            Staging::Open => write!(f, ".thalweg-open-{writer}")?,
+            Staging::Sealed(seq) => write!(f, ".thalweg-sealed-{writer}-{seq:012}")?,
+            Staging::Published(seq) => write!(f, ".thalweg-published-{writer}-{seq:012}")?,
         }
+        write!(f, "-{}-{}", self.token, self.count)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use thalweg_core::ownership::Owner;
+    use thalweg_core::unit::RunId;
 
     use super::*;
 
@@ -167,9 +178,9 @@ mod tests {
 
         #[test]
         fn a_staged_name_does_too(
-            writer in writers(), seq in proptest::option::of(any::<u64>()), token in "[0-9a-f]{1,9}", count in any::<u64>()
+            writer in writers(), seq in any::<u64>(), state in 0usize..3, token in "[0-9a-f]{1,9}", count in any::<u64>()
         ) {
-            let staging = seq.map_or(Staging::Open, Staging::Sealed);
+            let staging = [Staging::Open, Staging::Sealed(seq), Staging::Published(seq)][state];
             let name = StagedName { staging, writer, token, count };
             prop_assert_eq!(StagedName::parse(&name.to_string()), Some(name));
         }
@@ -179,6 +190,23 @@ mod tests {
             let at = |seq| FileName { label: Label { seq, position: None }, part: 0, ..name.clone() }.to_string();
             prop_assert_eq!(a.cmp(&b), at(a).cmp(&at(b)));
         }
+    }
+
+    #[test]
+    fn a_long_name_of_a_pipeline_leaves_room_and_stays_apart() {
+        let name = |last: char| {
+            let unit = UnitId { stage: StageId(9), index: 4096 };
+            let (pipeline, owner) = (format!("default.{}{last}", "p".repeat(252)), Owner::own(RunId("r".to_owned())));
+            WriterName::from(&WriterId { pipeline, incarnation: Incarnation(1), unit, owner })
+        };
+        assert_ne!(name('a'), name('b'));
+        let token = format!("{:x}x{:x}x{:x}", u64::MAX >> 16, u32::MAX, u32::MAX);
+        let staged = StagedName { staging: Staging::Published(u64::MAX), writer: name('a'), token, count: u64::MAX };
+        assert!(staged.to_string().len() <= 255, "{staged}");
+        let label = Label { seq: u64::MAX, position: Some(Position { entry: 1 << 40, offset: 1 << 80 }) };
+        let file = FileName { writer: name('a'), label, part: 4096 }.with_suffix("parquet");
+        assert!(file.len() <= 255, "{file}");
+        assert_eq!(FileName::parse(&file, "parquet").map(|file| file.writer), Some(name('a')));
     }
 
     #[test]

@@ -17,6 +17,10 @@ use thalweg_core::error::{Error, Result};
 
 use crate::formats::column::sql_name;
 
+/// The longest name of a folder, in bytes: what file systems take (`NAME_MAX`).
+const LONGEST_NAME: usize = 255;
+/// The longest path of folders, in bytes, which leaves room for a prefix and a file's name in the key of an S3 object.
+const LONGEST_PATH: usize = 600;
 /// The folder of rows without a value.
 const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
@@ -94,6 +98,31 @@ impl Key {
     }
 }
 
+/// The rows of a folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// The folder, below the sink's.
+    pub(crate) folder: String,
+    /// What the files there hold of its rows.
+    pub(crate) rows: RecordBatch,
+    /// Which rows these are.
+    pub(crate) indices: UInt32Array,
+}
+
+impl Part {
+    /// What is wrong with a folder that no place would take.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let longest = self.folder.split('/').max_by_key(|name| name.len()).unwrap_or_default();
+        let (found, limit, of) = match (longest.len(), self.folder.len()) {
+            (found, _) if found > LONGEST_NAME => (found, LONGEST_NAME, "the name of a folder"),
+            (_, found) if found > LONGEST_PATH => (found, LONGEST_PATH, "the names of all folders"),
+            _ => return None,
+        };
+        let key = longest.split('=').next().unwrap_or_default();
+        Some(format!("`files.partitionBy`: `{key}`: expected at most {limit} bytes as {of}, found {found}"))
+    }
+}
+
 impl Partitioner {
     /// Reads `partitionBy`.
     ///
@@ -113,10 +142,7 @@ impl Partitioner {
     ///
     /// # Errors
     /// A column is missing, or is no timestamp where one is needed.
-    pub(crate) fn split(&self, rows: &RecordBatch) -> Result<Vec<(String, RecordBatch)>> {
-        if self.is_none() {
-            return Ok(vec![(String::new(), rows.clone())]);
-        }
+    pub(crate) fn split(&self, rows: &RecordBatch) -> Result<Vec<Part>> {
         let kept = self.kept(&rows.schema());
         if kept.is_empty() {
             let expected = "expected a column that is not in it, for the files to hold";
@@ -126,13 +152,11 @@ impl Partitioner {
         let split = || -> Result<Vec<_>, ArrowError> {
             let kept = rows.project(&kept)?;
             let part = |indices: Vec<u32>| {
-                let path = self.path(&columns, indices[0] as usize)?;
-                let rows = if indices.len() == kept.num_rows() {
-                    kept.clone()
-                } else {
-                    take_record_batch(&kept, &UInt32Array::from(indices))?
-                };
-                Ok((path, rows))
+                let folder = self.path(&columns, indices[0] as usize)?;
+                let indices = UInt32Array::from(indices);
+                let is_all = indices.len() == kept.num_rows();
+                let rows = if is_all { kept.clone() } else { take_record_batch(&kept, &indices)? };
+                Ok(Part { folder, rows, indices })
             };
             groups(&columns)?.into_iter().map(part).collect()
         };
@@ -244,7 +268,22 @@ mod tests {
     fn split(keys: &[&str]) -> Vec<(String, usize, usize)> {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
         let parts = Partitioner::parse(&keys).expect("keys").split(&rows()).expect("parts");
-        parts.into_iter().map(|(path, rows)| (path, rows.num_rows(), rows.num_columns())).collect()
+        parts.into_iter().map(|part| (part.folder, part.rows.num_rows(), part.rows.num_columns())).collect()
+    }
+
+    #[test]
+    fn a_folder_is_as_long_as_a_file_system_takes() {
+        let problem = |folder: &str| {
+            let (rows, indices) = (rows(), UInt32Array::from(vec![0]));
+            Part { folder: folder.to_owned(), rows, indices }.problem()
+        };
+        let of = |bytes: usize| format!("zone={}", "v".repeat(bytes - 5));
+        assert_eq!(problem(&of(255)), None);
+        let expected = "`files.partitionBy`: `zone`: expected at most 255 bytes as the name of a folder, found 256";
+        assert_eq!(problem(&format!("day=1/{}", of(256))).as_deref(), Some(expected));
+        assert_eq!(problem(&[of(199), of(199), of(200)].join("/")), None);
+        let found = problem(&[of(200), of(200), of(200)].join("/")).expect("too long");
+        assert!(found.contains("at most 600 bytes as the names of all folders, found 602"), "{found}");
     }
 
     #[test]

@@ -54,7 +54,9 @@ impl FilesSink {
     pub fn check_rows(&self, schema: &SchemaRef) -> Result<()> {
         let none = RecordBatch::new_empty(Arc::clone(schema));
         let kept = self.files.partitioner.kept_schema(schema);
-        self.files.partitioner.split(&none)?;
+        if !self.files.partitioner.is_none() {
+            self.files.partitioner.split(&none)?;
+        }
         let mut encoder = self.files.encoding.encoder(&kept, 0)?;
         encoder.write(&RecordBatch::new_empty(kept), &mut Vec::new())
     }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use thalweg_core::decode::BadRecord;
 use thalweg_core::error::Result;
-use thalweg_core::sink::{Label, Sealed, SinkWriter};
+use thalweg_core::sink::{Label, Rejected, Sealed, SinkWriter};
 
 use super::names::{FileName, WriterName};
+use super::partition::Part;
 use super::publish::{SealedFiles, Stage, StagedFile};
 use super::sink::Output;
-use crate::formats::Encoder;
+use crate::formats::{Encoder, JsonEncoder};
 
 /// The most files that are written side by side; beyond it the one that waited longest is finished.
 const MAX_OPEN: usize = 128;
@@ -37,6 +39,8 @@ pub(crate) struct FilesWriter {
     /// How many files of a folder were started since the last seal.
     parts: HashMap<String, u32>,
     uses: u64,
+    /// Of the last write.
+    rejected: Vec<Rejected>,
 }
 
 /// A file that takes rows.
@@ -61,7 +65,7 @@ impl FilesWriter {
     pub(crate) fn new(output: Arc<Output>, id: WriterName, stage: Box<dyn Stage>) -> Self {
         output.writers.fetch_add(1, Ordering::Relaxed);
         let (open, finished, parts) = (BTreeMap::new(), Vec::new(), HashMap::new());
-        Self { output, id, stage, open, finished, parts, uses: 0 }
+        Self { output, id, stage, open, finished, parts, uses: 0, rejected: Vec::new() }
     }
 
     async fn write_to(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
@@ -78,6 +82,18 @@ impl FilesWriter {
             file.flush().await?;
         }
         self.hold_less().await
+    }
+
+    /// Puts the rows of a part aside, as JSON.
+    fn reject(&mut self, rows: &RecordBatch, part: &Part, problem: &str) -> Result<()> {
+        for row in part.indices.values() {
+            let row = *row as usize;
+            let mut raw = Vec::new();
+            JsonEncoder::new().write(&rows.slice(row, 1), &mut raw)?;
+            raw.truncate(raw.trim_ascii_end().len().min(BadRecord::MAX_RAW));
+            self.rejected.push(Rejected { row, raw: raw.into(), message: problem.to_owned() });
+        }
+        Ok(())
     }
 
     async fn start(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
@@ -166,10 +182,22 @@ impl SinkWriter for FilesWriter {
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        for (folder, rows) in Arc::clone(&self.output).partitioner.split(rows)? {
-            self.write_to(&folder, &rows).await?;
+        let output = Arc::clone(&self.output);
+        if output.partitioner.is_none() {
+            return self.write_to("", rows).await;
         }
+        for part in output.partitioner.split(rows)? {
+            match part.problem() {
+                None => self.write_to(&part.folder, &part.rows).await?,
+                Some(problem) => self.reject(rows, &part, &problem)?,
+            }
+        }
+        self.rejected.sort_by_key(|rejected| rejected.row);
         Ok(())
+    }
+
+    fn rejected(&mut self) -> Vec<Rejected> {
+        std::mem::take(&mut self.rejected)
     }
 
     fn wants_seal(&self, age: Duration) -> bool {
