@@ -69,6 +69,13 @@ impl Error {
         Self::new(ErrorKind::Internal, what, detail)
     }
 
+    /// Says which resource it is about: `StreamSource/trips`.
+    #[must_use]
+    pub fn of(mut self, resource: &str) -> Self {
+        self.what = format!("{resource}: {}", self.what);
+        self
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -97,6 +104,8 @@ mod tests {
     #[test]
     fn an_error_says_what_happened_why_and_what_to_do() {
         let error = Error::user("writing to `/out`", "read-only file system").with_hint("choose another `files.url`");
-        assert_eq!(error.to_string(), "writing to `/out`: read-only file system (choose another `files.url`)");
+        let expected = "writing to `/out`: read-only file system (choose another `files.url`)";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.of("StreamSink/out").to_string(), format!("StreamSink/out: {expected}"));
     }
 }

@@ -45,8 +45,9 @@ pub trait Source: Send + Sync {
         false
     }
 
-    /// A position as people and dead letters name it.
-    fn show(&self, position: Position) -> String {
+    /// A position of a split as dead letters name it.
+    fn show(&self, split: &SplitId, position: Position) -> String {
+        let _ = split;
         position.to_string()
     }
 

@@ -19,6 +19,7 @@ use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOut
 use thalweg_sql::window::{KEY_HASH_VERSION, LAYOUT_VERSION};
 use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, Sharing, StageLayout, StateRoot};
 
+use super::named;
 use super::outputs::Outputs;
 use super::planned::{Planned, schema};
 use super::secrets::Mounted;
@@ -200,10 +201,11 @@ fn job_source(
         values: &settings.secrets,
         clock: settings.clock.clone(),
     })?;
+    let resource = format!("StreamSource/{}", source.name);
     Ok(JobSource {
         name: source.alias.clone(),
-        resource: format!("StreamSource/{}", source.name),
-        source: opened.source,
+        source: named::source(&resource, opened.source),
+        resource,
         decoder: opened.decoder,
         watermark: watermark.map(|watermark| WatermarkSpec {
             column: watermark.column.clone(),
@@ -253,9 +255,9 @@ async fn sinks(
 
 async fn open_sink(sink: &ResolvedSink, delivery: Option<&Arc<Delivery>>, settings: &Settings) -> Result<JobSink> {
     let (values, clock) = (&settings.secrets, settings.clock.clone());
-    let opened = registry::sink(SinkRequest { sink, delivery, values, clock })?;
-    opened.check().await?;
     let (name, resource) = (sink.alias.clone(), format!("StreamSink/{}", sink.name));
+    let opened = named::sink(&resource, registry::sink(SinkRequest { sink, delivery, values, clock })?);
+    opened.check().await?;
     Ok(JobSink { name, resource, sink: opened, on_error: sink.spec.on_error })
 }
 

@@ -1,6 +1,7 @@
 //! From manifests to a [`crate::runtime::Job`].
 
 mod build;
+mod named;
 mod outputs;
 mod planned;
 mod secrets;

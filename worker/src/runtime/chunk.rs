@@ -31,6 +31,8 @@ pub struct ReadPlan {
 
 /// What one input of a stage wants of a chunk.
 pub struct Route {
+    /// The statement that the stage belongs to, from 1.
+    pub statement: usize,
     /// The number of the input in its stage.
     pub input: u16,
     /// Columns of the decoder's schema, in the order of the transform's input.
@@ -172,7 +174,7 @@ impl Opened {
         let places = || UInt64Array::from_iter_values((0..rows).map(|row| place(route.input, self.offset(row))));
         let input = route.assemble(&self.decoded.batch, self.chunk.piece.ordinal, places)?;
         match late {
-            Some(late) => self.set_aside(plan, late, input, out),
+            Some(late) => self.set_aside(plan, route, late, input, out),
             None => Ok((input, None)),
         }
     }
@@ -185,13 +187,14 @@ impl Opened {
     fn set_aside(
         &self,
         plan: &ReadPlan,
+        route: &Route,
         late: &BooleanArray,
         input: RecordBatch,
         out: &mut RouteRows,
     ) -> Result<(RecordBatch, Option<UInt32Array>), String> {
         let late_rows = (0..late.len()).filter(|&row| late.value(row));
         if plan.keep_late {
-            out.bad.extend(late_rows.map(|row| self.late_row(plan, row)));
+            out.bad.extend(late_rows.map(|row| self.late_row(plan, route, row)));
         }
         let keep = not(late).map_err(|error| error.to_string())?;
         let kept = (0..keep.len() as u32).filter(|&row| keep.value(row as usize)).collect();
@@ -199,8 +202,10 @@ impl Opened {
         Ok((input, Some(kept)))
     }
 
-    fn late_row(&self, plan: &ReadPlan, row: usize) -> BadRecord {
-        self.bad_row(plan, row, BadClass::Late, "its windows had closed when it was read".to_owned())
+    /// Each statement has windows of its own, and letters of its own.
+    fn late_row(&self, plan: &ReadPlan, route: &Route, row: usize) -> BadRecord {
+        let message = format!("INSERT {}: its windows had closed when it was read", route.statement);
+        self.bad_row(plan, row, BadClass::Late, message)
     }
 
     fn bad_row(&self, plan: &ReadPlan, row: usize, class: BadClass, message: String) -> BadRecord {
@@ -279,7 +284,7 @@ impl Kept {
         let source = |row: usize| kept.as_ref().map_or(row, |kept| kept.value(row) as usize);
         let late_rows = (0..late.len()).filter(|&row| late.value(row)).map(source);
         let bad = match plan.keep_late {
-            true => late_rows.map(|row| self.opened.late_row(plan, row)).collect(),
+            true => late_rows.map(|row| self.opened.late_row(plan, route, row)).collect(),
             false => Vec::new(),
         };
         let rest = not(&late).and_then(|keep| filter_record_batch(&input, &keep)).map_err(|error| error.to_string())?;

@@ -66,5 +66,5 @@ pub fn route(stage: &Stage, number: u16, key_groups: u32, schema: &Schema) -> Re
         StageKind::Windowed(windows) => Some((windows.clone(), key_groups)),
     };
     let columns = input.columns.iter().map(column).collect::<Result<_>>()?;
-    Ok(Route { input: number, columns, transform: input.transform.clone(), windows })
+    Ok(Route { statement: stage.statement + 1, input: number, columns, transform: input.transform.clone(), windows })
 }

@@ -314,7 +314,7 @@ impl SplitLog {
         if mine.is_empty() {
             return None;
         }
-        let place = |position| self.source.show(position);
+        let place = |position| self.source.show(&self.split, position);
         match dead_letter::to_batch(&self.source_counters().name, self.split.as_str(), mine, place) {
             Ok(batch) => Some(batch),
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,7 +63,7 @@ impl Listing {
 #[derive(Default)]
 struct Known {
     records: u64,
-    listing: Arc<Listing>,
+    listing: Listing,
     /// Sizes as last seen, of files that may grow.
     sizes: HashMap<String, u64>,
     listed_at: Option<Duration>,
@@ -74,17 +74,19 @@ pub(crate) struct Lister {
     log: Arc<dyn AppendLog>,
     clock: SharedClock,
     known: Mutex<Known>,
+    /// The list of [`Lister::known`], for those who cannot wait.
+    listing: RwLock<Arc<Listing>>,
 }
 
 impl Lister {
     /// Lists into `log`.
     pub(crate) fn new(log: Arc<dyn AppendLog>, clock: SharedClock) -> Self {
-        Self { log, clock, known: Mutex::default() }
+        Self { log, clock, known: Mutex::default(), listing: RwLock::default() }
     }
 
     /// The list as this process knows it.
-    pub(crate) async fn known(&self) -> Arc<Listing> {
-        Arc::clone(&self.known.lock().await.listing)
+    pub(crate) fn known(&self) -> Arc<Listing> {
+        Arc::clone(&self.listing.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The list as it stands, without looking for files anew: another process may have extended it.
@@ -94,7 +96,7 @@ impl Lister {
     pub(crate) async fn latest(&self) -> Result<Arc<Listing>> {
         let mut known = self.known.lock().await;
         self.catch_up(&mut known).await?;
-        Ok(Arc::clone(&known.listing))
+        Ok(self.known())
     }
 
     /// The list with what appeared since; a source that does not watch looks once, ever.
@@ -123,7 +125,7 @@ impl Lister {
                 known.listed_at = Some(self.clock.monotonic());
             }
         }
-        Ok((Arc::clone(&known.listing), known.sizes.clone()))
+        Ok((self.known(), known.sizes.clone()))
     }
 
     fn is_due(&self, known: &Known, watch: Option<Duration>) -> bool {
@@ -149,13 +151,16 @@ impl Lister {
 
     async fn catch_up(&self, known: &mut Known) -> Result<()> {
         let records = self.log.read(known.records).await?;
-        let listing = Arc::make_mut(&mut known.listing);
-        for record in records {
-            let batch = serde_json::from_slice(&record).map_err(|error| {
+        for record in &records {
+            let batch = serde_json::from_slice(record).map_err(|error| {
                 Error::internal("reading a listing", error).with_hint("another version wrote it; start with `--fresh`")
             })?;
-            listing.extend(batch);
+            known.listing.extend(batch);
             known.records += 1;
+        }
+        if !records.is_empty() {
+            let listing = Arc::new(known.listing.clone());
+            *self.listing.write().unwrap_or_else(PoisonError::into_inner) = listing;
         }
         Ok(())
     }

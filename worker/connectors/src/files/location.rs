@@ -1,4 +1,5 @@
-//! What a URL names: a folder or bucket to start from, and a pattern below it. Pure.
+//! What a URL names: a folder or bucket to start from, and a pattern below it. Pure, but for
+//! [`Location::means`], which follows links.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -83,10 +84,8 @@ impl Location {
         let below = format!("{}{name}", "any/".repeat(levels));
         let path = match (&self.root, &folder.root) {
             (Root::Local(root), Root::Local(folder)) => {
-                let clean =
-                    |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
-                let path = clean(folder).join(below);
-                path.strip_prefix(clean(root)).ok().map(|path| path.display().to_string())
+                let path = real(folder).join(below);
+                path.strip_prefix(real(root)).ok().map(|path| path.display().to_string())
             }
             (Root::S3 { bucket, prefix }, Root::S3 { bucket: other, prefix: folder }) if bucket == other => {
                 let path = format!("{folder}/{below}");
@@ -102,6 +101,20 @@ impl Location {
         let bounded = self.glob.is_some() && !self.rest.contains("**");
         bounded.then(|| self.rest.matches('/').count())
     }
+}
+
+/// A path from the root, without links and `..`, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.components().fold(PathBuf::new(), |mut real, part| {
+        match part {
+            Component::ParentDir => {
+                real.pop();
+            }
+            part => real.push(part),
+        }
+        real.canonicalize().unwrap_or(real)
+    })
 }
 
 /// Whether a text has characters that a glob gives a meaning.
@@ -201,6 +214,20 @@ mod tests {
         }
         let error = Location::folder("out/*", Path::new("/")).expect_err("a pattern").to_string();
         assert!(error.contains("`out/*`") && error.contains("a pattern"), "{error}");
+    }
+
+    #[test]
+    fn one_folder_has_many_names() {
+        let place = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(place.path().join("data")).expect("made");
+        std::os::unix::fs::symlink("data", place.path().join("link")).expect("linked");
+        let source = Location::parse("data/*.json", place.path()).expect("a location");
+        let absolute = place.path().join("data").display().to_string();
+        for sink in ["link", "out/../data", "./data/.", &absolute] {
+            let folder = Location::folder(sink, place.path()).expect("a folder");
+            assert!(source.means(&folder, 0, "p.json"), "{sink}");
+        }
+        assert!(!source.means(&Location::folder("out/data", place.path()).expect("a folder"), 0, "p.json"));
     }
 
     #[test]

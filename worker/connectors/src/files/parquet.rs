@@ -36,6 +36,7 @@ pub(crate) struct ParquetBlocks {
     total_rows: u64,
     size: u64,
     ended: bool,
+    tells_unread: bool,
 }
 
 impl ParquetBlocks {
@@ -71,7 +72,12 @@ impl ParquetBlocks {
             .build()
             .map_err(|error| open_error(shown, error))?;
         let (columns, shown, total_rows) = (Arc::clone(columns), Arc::clone(shown), groups.iter().sum());
-        Ok(Self { rows, columns, shown, at, total_rows, size: now.size, ended: false })
+        Ok(Self { rows, columns, shown, at, total_rows, size: now.size, ended: false, tells_unread: false })
+    }
+
+    /// Whether a rest that cannot be read is told at once.
+    pub(crate) fn telling(self, tells_unread: bool) -> Self {
+        Self { tells_unread, ..self }
     }
 
     /// The columns that a file says it has.
@@ -112,6 +118,9 @@ impl ParquetBlocks {
             self.shown,
             self.offset() + 1
         );
+        if self.tells_unread {
+            tracing::warn!("{message}");
+        }
         let (class, raw) = (BadClass::Decode, Bytes::new());
         let bad = BadRecord { position: self.at, class, message, column: None, raw, record_time: None };
         Ok(Block::gap(self.offset(), BROKEN_OFF, vec![bad], self.size))

@@ -134,6 +134,16 @@ impl Source for FilesSource {
         self.files.config.watch.is_some()
     }
 
+    /// `FILE:OFFSET`, a byte of the text or a row.
+    fn show(&self, split: &SplitId, position: Position) -> String {
+        let known = entries(&self.files.lister.known(), split.as_str(), self.grows());
+        let entry = usize::try_from(position.entry).ok();
+        match entry.and_then(|entry| known?.0.into_iter().nth(entry)) {
+            Some(found) => format!("{}:{}", self.files.shown(&found), position.offset),
+            None => position.to_string(),
+        }
+    }
+
     async fn open(&self, split: &SplitId, from: Position) -> Result<Box<dyn SplitReader>> {
         let (entries, dealt) = self.files.entries(split).await?;
         Ok(Box::new(FilesReader::new(Arc::clone(&self.files), entries, dealt, from)))
@@ -157,7 +167,7 @@ impl Files {
     /// The files of a split, in order.
     async fn entries(&self, split: &SplitId) -> Result<(Vec<Found>, Dealt)> {
         let watched = self.config.watch.is_some();
-        let listing = self.lister.known().await;
+        let listing = self.lister.known();
         let known = entries(&listing, split.as_str(), watched);
         let entries = match known {
             Some(known) => Some(known),
@@ -223,7 +233,9 @@ impl Files {
             Records::Parquet { columns } => {
                 let at = Position::within(entry, from);
                 let opened = ParquetBlocks::open(stored, found, &shown, columns, at);
-                opened.map(|blocks| Box::new(blocks) as Box<dyn Blocks>).map_err(|error| self.judged(&shown, error))
+                opened
+                    .map(|blocks| Box::new(blocks.telling(self.config.tells_unread)) as Box<dyn Blocks>)
+                    .map_err(|error| self.judged(&shown, error))
             }
         }
     }

@@ -296,7 +296,9 @@ fn walk(root: &Path, location: &Location) -> Result<Vec<Found>> {
     let what = |name: &str| format!("listing `{}`", location.shown(name));
     match fs::metadata(root.join(&start)) {
         Ok(meta) if meta.is_dir() => folders.push((start, 0)),
-        Ok(meta) => return Ok(vec![found_local(start, &meta)]),
+        Ok(meta) if meta.is_file() => return Ok(vec![found_local(start, &meta)]),
+        // A pipe cannot be read again from a position, and to open one may take for ever.
+        Ok(_) => return Err(Error::user(what(&start), "expected a file or a folder, found a pipe, socket or device")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
         Err(error) => return Err(list_error(what(&start), &error)),
     }

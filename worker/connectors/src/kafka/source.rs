@@ -205,7 +205,7 @@ impl Source for KafkaSource {
         true
     }
 
-    fn show(&self, position: Position) -> String {
+    fn show(&self, _: &SplitId, position: Position) -> String {
         position.offset.to_string()
     }
 

@@ -40,12 +40,14 @@ fn a_file_that_vanished_shrank_or_changed_is_data_loss_until_it_is_back() {
     let help = " (a file that was mended is another one: start anew with `--fresh`, or put the file back with the time it \
                 had, as `cp -p` and `mv` do)";
 
-    let gone = "DataLoss: reading `data/b.json` at byte 0: the file, or the version of it that was listed, is gone";
+    let gone = "DataLoss: StreamSource/taxi-trips: reading `data/b.json` at byte 0: the file, or the version of it that was \
+                listed, is gone";
     assert_eq!(run(&place).error(), format!("{gone}{help}"));
 
     place.write("data/b.json", &many(READ..READ + 10));
     let found = std::fs::metadata(&path).expect("a file").len();
-    let changed = "DataLoss: reading `data/b.json` at byte 0: the file changed since it was listed:";
+    let changed =
+        "DataLoss: StreamSource/taxi-trips: reading `data/b.json` at byte 0: the file changed since it was listed:";
     assert_eq!(run(&place).error(), format!("{changed} expected {size} bytes, found {found}{help}"));
 
     std::fs::copy(&aside, &path).expect("copied");

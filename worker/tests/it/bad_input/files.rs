@@ -177,12 +177,24 @@ fn empty_files_and_last_lines_without_a_newline_are_as_good_as_others() {
 fn no_file_that_matches_is_an_error_unless_that_is_allowed() {
     let place = Workplace::new();
     let ran = Pipeline::new("Drop").run(&place);
-    let error = "`files.url` `data/*`: no file matches (relative paths start from `.`) (correct the path, or set \
-                 `files.allowEmpty: true`)";
+    let error = "StreamSource/taxi-trips: `files.url` `data/*`: no file matches (relative paths start from `.`) (correct the \
+                 path, or set `files.allowEmpty: true`)";
     assert_eq!(ran.error(), error);
     for pipeline in [Pipeline::new("Fail"), Pipeline::windowed("Fail")] {
         let ran = Pipeline { files: "url: data/*, allowEmpty: true".to_owned(), ..pipeline }.run(&place);
         ran.completed();
         assert_eq!(ran.rows.len(), 0);
     }
+}
+
+#[test]
+fn a_pipe_is_no_file() {
+    let place = Workplace::new();
+    place.write("data/a.json", "");
+    let pipe = place.path("data/pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let ran = Pipeline { files: "url: data/pipe".to_owned(), ..Pipeline::new("Fail") }.run(&place);
+    let expected =
+        "StreamSource/taxi-trips: listing `data/pipe`: expected a file or a folder, found a pipe, socket or device";
+    assert_eq!(ran.error(), expected);
 }

@@ -23,8 +23,11 @@ fn an_output_folder_that_cannot_be_made_ends_the_run_before_anything_is_read() {
         let url = |url: &str| format!("files: {{ url: {url} }}");
         let ran = Pipeline { out: url(out), bad: url(bad), ..Pipeline::new("Drop") }.run(&place);
         let error = ran.error();
-        let folder = if out == "out" { bad } else { out };
-        assert!(error.starts_with(&format!("writing to `{folder}`: ")) && error.ends_with(hint), "{error}");
+        let (sink, folder) = if out == "out" { ("bad", bad) } else { ("out", out) };
+        assert!(
+            error.starts_with(&format!("StreamSink/{sink}: writing to `{folder}`: ")) && error.ends_with(hint),
+            "{error}"
+        );
         assert!(ran.stderr.ends_with(&format!("error: default.p: {error}\n")), "{}", ran.stderr);
         assert_eq!(ran.summary["sources"], serde_json::json!([]));
     }
@@ -86,4 +89,45 @@ fn state_of_another_plan_is_refused_with_each_difference_and_fresh_starts_anew()
     assert_eq!(fresh.summary["sources"][0]["rows"], 2, "it read from the start");
     assert_eq!(rows_of(&place, "out").len(), 3, "the output of both incarnations stands side by side");
     assert!(place.path("state/default/p/1").is_dir(), "the old state is kept");
+}
+
+#[test]
+fn a_row_whose_folder_no_file_system_takes_goes_the_way_of_bad_rows() {
+    let place = Workplace::new();
+    let long = "x".repeat(300);
+    let row = |id: u64, note: &str| format!(r#"{{"id":{id},"zone":1,"at":"2024-01-01T00:00:00Z","note":"{note}"}}"#);
+    place.write("data/a.json", &format!("{}\n{}\n{}\n", row(1, "a"), row(2, &long), row(3, "b")));
+    let run = |on_error: &str| {
+        let out = format!("files: {{ url: out, partitionBy: [note] }}, onError: {on_error}");
+        Pipeline { out, ..Pipeline::new("Fail") }.run(&place)
+    };
+    let message = "`files.partitionBy`: `note`: expected at most 255 bytes as the name of a folder, found 305";
+
+    let failed = run("Fail");
+    let error = failed.error();
+    assert!(error.starts_with(&format!("StreamSink/out: {message}\n  found: {{\"id\":2,")), "{error}");
+
+    let dropped = run("Drop");
+    dropped.completed();
+    assert_eq!((dropped.rows.len(), &dropped.dead), (2, &vec![]));
+
+    let kept = run("DeadLetter");
+    kept.completed();
+    assert_eq!((kept.rows.len(), kept.dead.len()), (2, 1));
+    let letter = &kept.dead[0];
+    assert_eq!((&letter["class"], &letter["message"]), (&"Rejected".into(), &message.into()));
+    assert!(letter["raw"].as_str().is_some_and(|raw| raw.contains(&long)), "{letter}");
+}
+
+#[test]
+fn a_pipeline_with_the_longest_name_runs_and_goes_on() {
+    let place = Workplace::new();
+    place.write("data/a.json", r#"{"id":1,"zone":1,"at":"2024-01-01T00:00:00Z","note":"a"}"#);
+    let name = "p".repeat(253);
+    place.write("p.yaml", &Pipeline::new("Fail").text().replace("name: p }", &format!("name: {name} }}")));
+    for _ in 0..2 {
+        let ran = Ran::of(&place, &place.run(STATE));
+        ran.completed();
+        assert_eq!(ran.rows.len(), 1, "{}", ran.stderr);
+    }
 }

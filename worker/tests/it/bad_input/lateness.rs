@@ -25,7 +25,7 @@ fn late_rows_are_counted_and_become_dead_letters_one_by_one_whatever_on_error_sa
             letters.sort_unstable();
             assert_eq!(letters, late.map(|index: usize| rows[index].as_str()));
             assert!(ran.dead.iter().all(|letter| letter["class"] == "Late" && letter["record_time"].is_string()));
-            assert_eq!(ran.dead[0]["message"], "its windows had closed when it was read");
+            assert_eq!(ran.dead[0]["message"], "INSERT 1: its windows had closed when it was read");
         }
         // Another INSERT over longer windows, for which fewer are late: each row is late once.
         let one = Pipeline::windowed(on_error);

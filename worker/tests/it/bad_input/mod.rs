@@ -235,7 +235,7 @@ pub fn costs_itself_only(place: &Workplace, bad: &Bad<'_>) {
     assert_eq!((kept.bad(), kept.rows.as_slice()), (&serde_json::json!({ *class: 1 }), &GOOD.map(str::to_owned)[..]));
     assert_eq!(kept.summary["stages"][0]["deadLetters"], 1);
     let letter = serde_json::json!({
-        "raw": first(shown, bad.kept), "source": "trips", "split": "lane-0", "position": format!("0.{}", FIRST.len() + 1),
+        "raw": first(shown, bad.kept), "source": "trips", "split": "lane-0", "position": format!("data/a.json:{}", FIRST.len() + 1),
         "class": class, "message": message, "record_time": bad.record_time,
     });
     assert!(kept.dead == [letter], "{:.2000}", format!("{:?}", kept.dead));

@@ -30,7 +30,10 @@ fn a_reader_that_goes_away_ends_the_run_without_a_panic() {
         let output = child.wait_with_output().expect("it ends");
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains("error: default.p: writing to stdout: whoever reads it has gone\n"), "{stderr}");
+        assert!(
+            stderr.contains("error: default.p: StreamSink/out: writing to stdout: whoever reads it has gone\n"),
+            "{stderr}"
+        );
         assert!(!stderr.contains("panicked"), "{stderr}");
     }
 }
