@@ -1,5 +1,7 @@
 //! Whole records of one file, read ahead of those who take them.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use thalweg_core::decode::BadRecord;
 use thalweg_core::error::{Error, Result};
@@ -62,21 +64,28 @@ pub(crate) trait Blocks: Send {
     fn next(&mut self) -> Result<Option<Block>>;
 }
 
-type Step = (Option<Box<dyn Blocks>>, Result<Option<Block>>);
+/// What a task of reading gives back: who reads on, and what was read, which ends with the file's end or an error.
+type Step = (Option<Box<dyn Blocks>>, VecDeque<Result<Option<Block>>>);
 
-/// Reads one block ahead, so that disk and decoder work side by side.
+/// Reads ahead, so that disk and decoder work side by side: `count` blocks at a time, while the ones before are taken. One
+/// at a time would wake a thread for each block, and the decoders wait for it.
 pub(crate) struct Prefetch {
+    count: usize,
+    idle: Option<Box<dyn Blocks>>,
     task: Option<JoinHandle<Step>>,
+    read: VecDeque<Result<Option<Block>>>,
 }
 
 impl Prefetch {
-    /// Opens a file and starts reading.
-    pub(crate) fn start(open: impl FnOnce() -> Result<Box<dyn Blocks>> + Send + 'static) -> Self {
+    /// Opens a file and starts reading so many blocks at a time.
+    pub(crate) fn start(count: usize, open: impl FnOnce() -> Result<Box<dyn Blocks>> + Send + 'static) -> Self {
+        let count = count.max(1);
         let task = tokio::task::spawn_blocking(move || match open() {
-            Ok(blocks) => step(blocks),
-            Err(error) => (None, Err(error)),
+            // The first one is waited for.
+            Ok(blocks) => step(blocks, 1),
+            Err(error) => (None, VecDeque::from([Err(error)])),
         });
-        Self { task: Some(task) }
+        Self { count, idle: None, task: Some(task), read: VecDeque::new() }
     }
 
     /// The next block; `None` at the file's end, and for ever after an error.
@@ -84,19 +93,32 @@ impl Prefetch {
     /// # Cancel safety
     /// A call that is dropped loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
-        let Some(task) = &mut self.task else { return Ok(None) };
-        let joined = task.await;
-        self.task = None;
-        let lost = |error| (None, Err(Error::internal("reading a file ahead", error)));
-        let (blocks, read) = joined.unwrap_or_else(lost);
-        if let (Some(blocks), Ok(Some(_))) = (blocks, &read) {
-            self.task = Some(tokio::task::spawn_blocking(move || step(blocks)));
+        if self.read.is_empty()
+            && let Some(task) = &mut self.task
+        {
+            let joined = task.await;
+            self.task = None;
+            let lost = |error| (None, VecDeque::from([Err(Error::internal("reading a file ahead", error))]));
+            (self.idle, self.read) = joined.unwrap_or_else(lost);
         }
-        read
+        if let Some(blocks) = self.idle.take() {
+            let count = self.count;
+            self.task = Some(tokio::task::spawn_blocking(move || step(blocks, count)));
+        }
+        self.read.pop_front().unwrap_or(Ok(None))
     }
 }
 
-fn step(mut blocks: Box<dyn Blocks>) -> Step {
-    let read = blocks.next();
+/// Reads so many blocks, or to the end.
+fn step(mut blocks: Box<dyn Blocks>, count: usize) -> Step {
+    let mut read = VecDeque::with_capacity(count);
+    while read.len() < count {
+        let block = blocks.next();
+        let is_last = !matches!(block, Ok(Some(_)));
+        read.push_back(block);
+        if is_last {
+            return (None, read);
+        }
+    }
     (Some(blocks), read)
 }

@@ -14,6 +14,9 @@ use super::source::Files;
 use super::store::Found;
 use super::text::BROKEN_OFF;
 
+/// So many blocks are read at a time, over all splits of a source.
+const MOST_AHEAD: usize = 4;
+
 /// How the files of a source are dealt to a split: from the `first` of the list on, every `step`-th.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dealt {
@@ -68,7 +71,8 @@ impl FilesReader {
 
     fn start(&mut self, found: Found) {
         let (files, entry, from) = (Arc::clone(&self.files), self.at.entry, self.offset());
-        self.open = Some(Prefetch::start(move || files.blocks(&found, entry, from)));
+        let readers = if self.is_watched() { MOST_AHEAD } else { self.files.lister.known().used_lanes() as usize };
+        self.open = Some(Prefetch::start(MOST_AHEAD / readers.max(1), move || files.blocks(&found, entry, from)));
     }
 
     /// The next block of the file at hand, which is kept in `held`; whether there was one.

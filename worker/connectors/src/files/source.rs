@@ -63,7 +63,7 @@ pub(crate) struct Files {
     records: Records,
     location: Location,
     pub(crate) store: Store,
-    lister: Lister,
+    pub(crate) lister: Lister,
     buffers: Arc<Buffers>,
 }
 
