@@ -49,7 +49,7 @@ generate: setup ## Write what is generated: the resource definitions of the char
 	THALWEG_WRITE=1 $(CARGO) test --workspace --bin thalweg reference
 	THALWEG_WRITE=1 $(CARGO) test --workspace --test operator_reference
 
-bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json
+bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json and bench-own.json
 	$(BENCH_ENV) scripts/bench
 
 bench-operator: setup ## 2,000 pipelines on a real API server: time, memory, writes, as JSON (builds Kubernetes once)
