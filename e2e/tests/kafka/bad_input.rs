@@ -161,7 +161,10 @@ async fn a_progress_topic_that_was_deleted_stops_the_pipeline() {
     kafka.delete_topic("thalweg-progress.default.bad").await;
     kafka.send([Record::new("events", r#"{"n":2}"#)]).await;
     let said = run.fails(Duration::from_secs(150));
-    assert!(said.contains("DataLoss: progress topic `thalweg-progress.default.bad`: it was deleted"), "{said}");
+    assert!(
+        said.contains("DataLoss: StreamSink/out: progress topic `thalweg-progress.default.bad`: it was deleted"),
+        "{said}"
+    );
     assert_eq!(kafka.committed("out").len(), 1, "nothing was written without progress");
 }
 
@@ -191,7 +194,7 @@ async fn what_retention_deleted_before_it_was_read_is_data_loss() {
     kafka.send((10..30).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
     kafka.forget("events", 0, 20).await;
     let said = place.run(&[]).fails(LIMIT);
-    assert!(said.contains("DataLoss: topic `events`, partition 0: offset 10 is wanted"), "{said}");
+    assert!(said.contains("DataLoss: StreamSource/events: topic `events`, partition 0: offset 10 is wanted"), "{said}");
     assert!(said.contains("the oldest record kept is 20"), "{said}");
 }
 
@@ -206,11 +209,11 @@ async fn a_topic_that_is_made_again_is_not_taken_for_the_one_that_was_read() {
     run.until("ten rows", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 10));
     kafka.delete_topic("events").await;
     let said = run.fails(LIMIT);
-    assert!(said.contains("DataLoss: topic `events`: it was deleted"), "{said}");
+    assert!(said.contains("DataLoss: StreamSource/events: topic `events`: it was deleted"), "{said}");
     kafka.create_topic("events", 1, &[]).await;
     kafka.send(records()).await;
     let said = place.run(&[]).fails(LIMIT);
-    assert!(said.contains("DataLoss: topic `events`: it was deleted and made again"), "{said}");
+    assert!(said.contains("DataLoss: StreamSource/events: topic `events`: it was deleted and made again"), "{said}");
     assert_eq!(kafka.committed("out").len(), 10);
     let mut run = place.run(&["--fresh"]);
     run.until("ten more", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 20));

@@ -83,7 +83,10 @@ async fn stops_and_goes_on(fits: bool, cause: &str) {
     segment.spoil(fits);
     let place = Place::with(&manifest(&kafka, "  onError: DeadLetter", "  deadLetter: { sink: dead }"));
     let said = place.run(&[]).fails(LIMIT);
-    assert!(said.contains("DataLoss: topic `events`, partition 0: offset 10 is wanted, and a batch"), "{said}");
+    assert!(
+        said.contains("DataLoss: StreamSource/events: topic `events`, partition 0: offset 10 is wanted, and a batch"),
+        "{said}"
+    );
     assert!(said.contains(cause) && said.contains("another replica"), "{said}");
     assert!(!said.contains("seek("), "advice for programmers: {said}");
     segment.mend();
