@@ -26,6 +26,7 @@ pub(crate) fn analyze(plan: LogicalPlan, options: &ConfigOptions) -> Result<Logi
     constants::check_types(&plan)?;
     let plan = plan.transform_up(|node| rewritten(node, doubles))?.data;
     let plan = plan.transform_up(|node| rewritten(node, quotients))?.data;
+    let plan = plan.transform_up(|node| rewritten(node, dates))?.data;
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
     let plan = analyzer.execute_and_check(plan, options, |_, _| {})?;
     let plan = plan.transform_up(|node| rewritten(node, flink_cast))?.data;
@@ -173,6 +174,23 @@ fn quotients(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let operand = |operand: &Expr, kind| Expr::Cast(Cast::new(Box::new(operand.clone()), kind));
     let operands = vec![operand(left, of_left), operand(right, of_right)];
     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(divide, operands))))
+}
+
+/// A date that is cut or moved by whole days stays a date.
+fn dates(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
+    let is_of_time = matches!(call.name(), "floor_time" | "ceil_time" | "timestampadd_unit");
+    let (Some(unit), Some(time)) = (call.args.first(), call.args.last()) else { return Ok(Transformed::no(expr)) };
+    let is_long = matches!(
+        unit,
+        Expr::Literal(ScalarValue::Utf8(Some(unit)), _) if matches!(
+            unit.to_uppercase().trim_end_matches('S'), "DAY" | "WEEK" | "MONTH" | "QUARTER" | "YEAR"
+        )
+    );
+    if !is_of_time || !is_long || time.get_type(schema)? != DataType::Date32 {
+        return Ok(Transformed::no(expr));
+    }
+    Ok(Transformed::yes(Expr::Cast(Cast::new(Box::new(expr), DataType::Date32))))
 }
 
 /// The decimal that holds every value of an exact number; whole constants are INT where they can be.
