@@ -21,9 +21,10 @@ pub struct Report {
     pub state: WorkerState,
     /// Why it, or a part of it, stands still, with `state: Failed` and while that is tried again.
     pub failure: Option<Failure>,
-    /// Share of time spent working, 0 to 1.
+    /// Share of the last seconds that it worked, 0 to 1: of its processor time, or of its busiest unit's time where that
+    /// is more.
     pub busy_share: f64,
-    /// Share of time spent waiting for a sink or an exchange, 0 to 1.
+    /// Share of the last seconds that its units waited for sinks, 0 to 1.
     pub blocked_share: f64,
     /// The splits that it reads.
     pub splits: Vec<SplitReport>,
@@ -71,7 +72,9 @@ pub struct SplitReport {
     pub split: SplitId,
     /// The end of the log, where known.
     pub end: Option<LogPosition>,
-    /// Records a second that were read lately.
+    /// The least position that all units have accepted, where known.
+    pub accepted: Option<LogPosition>,
+    /// Records a second that were read in the last seconds: the same ones as for the worker's shares.
     pub rate: f64,
     /// Records between the least accepted position and the end, where known.
     pub lag_records: Option<u64>,
@@ -102,6 +105,8 @@ pub struct UnitReport {
     /// Its state holds this epoch, at or above the assigned one: the unit was not taken, and the operator publishes
     /// above it.
     pub stored_epoch: Option<Epoch>,
+    /// Share of the last seconds that it worked, 0 to 1.
+    pub busy_share: f64,
     /// Commits since the worker started.
     pub commits: u64,
     /// Rows that went to the dead-letter sink.

@@ -75,6 +75,7 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
         secrets: Mounted::together(args.secrets),
         threads,
         budget: Budget::new(args.memory_bytes).among(found.pipelines.len()),
+        throttle: None,
         plan_hash: "run".into(),
         run_id: RunId(uuid::Uuid::new_v4().to_string()),
         clock: clock.clone(),

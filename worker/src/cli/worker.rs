@@ -15,6 +15,7 @@ use crate::budget::Budget;
 use crate::cluster::folder::PipelineFolder;
 use crate::cluster::{self, Place, Settings};
 use crate::job::Mounted;
+use crate::runtime::load::Throttle;
 
 /// Where a pod has its plan mounted.
 const PLAN: &str = "/etc/thalweg/plan";
@@ -70,6 +71,7 @@ fn settings(args: WorkerArgs, threads: usize) -> Settings {
         data_port: port(args.data_port, 8443),
         threads,
         budget: Budget::new(args.memory_bytes),
+        throttle: args.test_rows_per_second.map(|rows| Arc::new(Throttle::new(rows))),
         place: folder.map_or(Place::Cluster, Place::Folder),
     }
 }

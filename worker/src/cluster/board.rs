@@ -14,6 +14,7 @@ use thalweg_crds::report::{CommitReport, Failure, ListedSource, Report, SplitRep
 
 use crate::runtime::RunError;
 use crate::runtime::counters::{Counters, UnitCounters, Watched};
+use crate::runtime::load::Shares;
 
 /// Written by the worker's loop, read by whoever asks.
 pub struct Board {
@@ -36,6 +37,7 @@ struct Now {
     /// Splits that cannot be read on.
     unread: BTreeMap<LogId, Failure>,
     splits: Vec<SplitReport>,
+    shares: Shares,
     listed: BTreeMap<String, ListedSource>,
 }
 
@@ -125,6 +127,11 @@ impl Board {
         self.now().splits = splits;
     }
 
+    /// It was so busy in the last seconds.
+    pub fn works(&self, shares: Shares) {
+        self.now().shares = shares;
+    }
+
     /// It has listed the splits of a source.
     pub fn lists(&self, source: &str, splits: Vec<SplitId>, complete: bool) {
         let splits = splits.iter().map(|split| ids::SplitId(split.as_str().to_owned())).collect();
@@ -160,7 +167,7 @@ impl Board {
         let now = self.now();
         let counted = now.job.iter().flat_map(|job| job.counters.units());
         let owned: Vec<_> = counted.filter(|(unit, _)| now.held.contains_key(unit)).collect();
-        let mut units: Vec<_> = owned.iter().map(|(unit, counters)| owned_unit(*unit, counters)).collect();
+        let mut units: Vec<_> = owned.iter().map(|(unit, counters)| owned_unit(*unit, counters, &now.shares)).collect();
         units.extend(now.refused.iter().map(|(unit, refused)| UnitReport {
             unit: written(*unit),
             epoch: written_epoch(refused.assigned),
@@ -180,11 +187,12 @@ impl Board {
             plan: self.plan.clone(),
             state: now.state(),
             failure: now.failure().cloned(),
+            busy_share: now.shares.busy,
+            blocked_share: now.shares.blocked,
             splits: now.splits.clone(),
             units,
             listed: now.listed.values().cloned().collect(),
             commit: oldest_commit(&owned),
-            ..Report::default()
         }
     }
 }
@@ -215,10 +223,11 @@ fn written_epoch(epoch: Epoch) -> ids::Epoch {
     ids::Epoch(i64::try_from(epoch.0).unwrap_or(i64::MAX))
 }
 
-fn owned_unit(unit: UnitId, counters: &UnitCounters) -> UnitReport {
+fn owned_unit(unit: UnitId, counters: &UnitCounters, shares: &Shares) -> UnitReport {
     UnitReport {
         unit: written(unit),
         epoch: written_epoch(counters.epoch),
+        busy_share: shares.units.get(&unit).copied().unwrap_or_default(),
         commits: counters.commits.get(),
         dead_letters: counters.dead_letters.get(),
         ..UnitReport::default()

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use super::error::ClusterError;
 use crate::budget::Budget;
 use crate::job::{self, Mounted, Planned, Roots, build, plan_manifests};
+use crate::runtime::load::Throttle;
 use crate::runtime::{Job, RunError};
 
 /// File with the hash of the plan.
@@ -29,6 +30,7 @@ pub struct Launcher {
     mounted: Mounted,
     threads: usize,
     budget: Budget,
+    throttle: Option<Arc<Throttle>>,
     run_id: RunId,
     clock: SharedClock,
     /// Kept from job to job, so that state in memory outlives a job that failed.
@@ -56,6 +58,7 @@ impl Launcher {
             mounted: settings.mounted.clone(),
             threads: settings.threads,
             budget: settings.budget,
+            throttle: settings.throttle.clone(),
             run_id,
             clock,
             roots: Mutex::default(),
@@ -87,6 +90,7 @@ impl Launcher {
             secrets: self.mounted.clone(),
             threads: self.threads,
             budget: self.budget,
+            throttle: self.throttle.clone(),
             plan_hash: self.hash.as_str().into(),
             run_id: self.run_id.clone(),
             clock: self.clock.clone(),

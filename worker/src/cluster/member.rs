@@ -24,6 +24,7 @@ use super::keeper::{Keeper, Shared, Told};
 use super::view::View;
 use crate::runtime::counters::Counters;
 use crate::runtime::lag::{Rates, SplitFigures};
+use crate::runtime::load::{Looks, Sample, processor_time, processors};
 use crate::runtime::{Failed, Failures, Node, Result, RunError, joined, split_log, wait};
 
 /// How often it is looked how far behind splits are.
@@ -127,9 +128,12 @@ impl Member {
     pub fn look(&self) -> impl Future<Output = Infallible> + use<> {
         let Shared { node, board, .. } = self.shared.clone();
         async move {
-            let mut rates = Rates::default();
+            let (mut rates, mut looks) = (Rates::default(), Looks::new(processors()));
             loop {
                 let figures = node.figures(&mut rates).await;
+                let now = node.job.clock.monotonic();
+                let sample = Sample::take(now, processor_time(), &node.job.counters, node.job.throttle.as_deref());
+                board.works(looks.shares(now, sample));
                 board.reads(figures.into_iter().map(|figures| report(&node, figures)).collect());
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -260,6 +264,7 @@ fn report(node: &Node, figures: SplitFigures) -> SplitReport {
         source: node.job.sources[figures.source].name.clone(),
         split: ids::SplitId(figures.split.as_str().to_owned()),
         end: figures.end.map(|end| ids::LogPosition(end.to_string())),
+        accepted: figures.accepted.map(|accepted| ids::LogPosition(accepted.to_string())),
         rate: figures.rate,
         lag_records: figures.lag.map(|lag| lag.records),
         lag_seconds: figures.lag.and_then(|lag| lag.seconds),

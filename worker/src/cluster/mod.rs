@@ -48,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
 use crate::job::Mounted;
+use crate::runtime::load::Throttle;
 use board::Board;
 pub use error::ClusterError;
 use folder::PipelineFolder;
@@ -98,6 +99,8 @@ pub struct Settings {
     pub threads: usize,
     /// Memory that it may use.
     pub budget: Budget,
+    /// Holds it back, in tests.
+    pub throttle: Option<Arc<Throttle>>,
 }
 
 /// Works until `terminate` is cancelled; then everything is committed and the slot is free.

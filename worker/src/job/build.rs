@@ -25,6 +25,7 @@ use super::planned::{Planned, schema};
 use super::secrets::Mounted;
 use crate::budget::Budget;
 use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
+use crate::runtime::load::Throttle;
 use crate::runtime::outbox::{decode_rows, encode_rows};
 use crate::runtime::{Job, JobSink, JobSource, Result, Stores, layout, lookup};
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub threads: usize,
     /// Memory that the process may use.
     pub budget: Budget,
+    /// Holds the process back, in tests.
+    pub throttle: Option<Arc<Throttle>>,
     /// The hash of the plan, or what stands for it where there is one process.
     pub plan_hash: Arc<str>,
     /// This process.
@@ -116,6 +119,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         stores: Arc::new(UnitStores { state, durable }),
         parallelism: settings.threads,
         budget: settings.budget,
+        throttle: settings.throttle.clone(),
         clock: settings.clock.clone(),
         counters: Arc::new(Counters::new(counted_sources, counted_stages)),
     })

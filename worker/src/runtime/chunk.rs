@@ -129,6 +129,11 @@ impl Opened {
         Self { chunk, decoded, own_max }
     }
 
+    /// Rows that were decoded.
+    pub fn rows(&self) -> usize {
+        self.decoded.batch.num_rows()
+    }
+
     /// The greatest event time after this chunk.
     pub fn max_after(&self, before: MaxTime) -> MaxTime {
         let scope = self.chunk.piece.watermark_scope;

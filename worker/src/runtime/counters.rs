@@ -10,6 +10,7 @@ use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, UnitId};
 
 use super::lag::Lag;
+use super::load::Waits;
 
 /// A counter that only grows.
 #[derive(Debug, Default)]
@@ -194,6 +195,10 @@ pub struct UnitCounters {
     pub commits: Counter,
     /// Dead letters written.
     pub dead_letters: Counter,
+    /// Nanoseconds that it worked.
+    pub worked_nanos: Counter,
+    /// How long it waited for its sinks.
+    pub waited: Waits,
     last_commit_millis: AtomicI64,
     last_commit_micros: AtomicU64,
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
+use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::position::Position;
 use thalweg_core::sink::{Capability, Label, Rejected, Sealed, SinkWriter, WriterId};
 use thalweg_core::unit::UnitId;
 use thalweg_crds::source::OnError;
 
-use super::counters::Counters;
+use super::counters::{Counters, UnitCounters};
 use super::error::{Result, RunError};
+use super::load;
 use super::unit::stage_counters;
 use super::{JobSink, layout, rejected};
 
@@ -41,6 +43,8 @@ pub struct Emitter {
     unit: UnitId,
     outputs: Vec<Output>,
     shown: Option<(Arc<Counters>, UnitId)>,
+    /// Where it is counted how long the unit waits for its sinks.
+    waits: Option<(SharedClock, Arc<UnitCounters>)>,
 }
 
 struct Output {
@@ -96,12 +100,17 @@ impl Emitter {
                 });
             }
         }
-        Ok(Self { unit: id.unit, outputs, shown: None })
+        Ok(Self { unit: id.unit, outputs, shown: None, waits: None })
     }
 
     /// The same, but counts the rows that can be seen in the unit's sink.
     pub fn counting(self, counters: Arc<Counters>, unit: UnitId) -> Self {
         Self { shown: Some((counters, unit)), ..self }
+    }
+
+    /// From now on it is counted how long the unit waits for its sinks.
+    pub fn count_waits(&mut self, clock: SharedClock, counters: Arc<UnitCounters>) {
+        self.waits = Some((clock, counters));
     }
 
     fn count(&self, target: Target, rows: u64) {
@@ -176,9 +185,10 @@ impl Emitter {
     }
 
     async fn put(&mut self, target: Target, rows: &RecordBatch, now: Duration) -> Result<Vec<Rejected>> {
+        let waits = self.waits.clone();
         let output = self.output(target)?;
         output.since.get_or_insert(now);
-        output.writer.write(rows).await?;
+        waiting(waits.as_ref(), output.writer.write(rows)).await?;
         let refused = output.writer.rejected();
         let rows = (rows.num_rows() - refused.len()) as u64;
         if output.capability == Capability::Volatile {
@@ -205,7 +215,8 @@ impl Emitter {
         for output in self.outputs.iter_mut().filter(sealed) {
             output.since = None;
             output.sealed.push((seq, std::mem::take(&mut output.rows)));
-            if let Some(sealed) = output.writer.seal(&Label { seq, position }).await? {
+            let label = Label { seq, position };
+            if let Some(sealed) = waiting(self.waits.as_ref(), output.writer.seal(&label)).await? {
                 pending.push(Pending { seq, target: output.target, sealed });
             }
         }
@@ -221,7 +232,7 @@ impl Emitter {
         let transactional = |output: &&mut Output| output.capability == Capability::Transactional;
         let mut delivered = Vec::new();
         for output in self.outputs.iter_mut().filter(transactional).filter(is_new) {
-            output.writer.deliver(&label).await?;
+            waiting(self.waits.as_ref(), output.writer.deliver(&label)).await?;
             output.since = None;
             output.delivered = Some(label.clone());
             delivered.push((output.target, std::mem::take(&mut output.rows)));
@@ -243,9 +254,10 @@ impl Emitter {
 
     /// Makes committed output visible.
     pub async fn publish(&mut self, pending: &[Pending]) -> Result<()> {
+        let waits = self.waits.clone();
         for Pending { seq, target, sealed } in pending {
             let output = self.output(*target)?;
-            output.writer.publish(sealed).await?;
+            waiting(waits.as_ref(), output.writer.publish(sealed)).await?;
             let (published, later) = output.sealed.drain(..).partition(|(sealed, _)| sealed <= seq);
             output.sealed = later;
             let published: Vec<(u64, u64)> = published;
@@ -276,6 +288,14 @@ impl Output {
             Capability::Transactional => self.delivered.as_ref().map_or(0, |label| label.seq),
             Capability::Volatile | Capability::SealAndPublish { .. } => sealed_through,
         }
+    }
+}
+
+/// Waits for a sink, and counts for how long where that is counted.
+async fn waiting<F: Future>(waits: Option<&(SharedClock, Arc<UnitCounters>)>, sink: F) -> F::Output {
+    match waits {
+        Some((clock, counters)) => load::waiting(&**clock, &counters.waited, sink).await,
+        None => sink.await,
     }
 }
 

@@ -8,6 +8,8 @@ use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
 use thalweg_core::source::LogBounds;
 
+use super::load::Recent;
+
 /// Chunks whose age is kept at the most; of those behind them nothing need be known.
 const MOST_CHUNKS: usize = 4_096;
 
@@ -111,9 +113,11 @@ pub struct SplitFigures {
     pub split: SplitId,
     /// Behind its last record, where known.
     pub end: Option<Position>,
+    /// The least position that all units have, where known.
+    pub accepted: Option<Position>,
     /// How far units are behind, where known.
     pub lag: Option<Lag>,
-    /// Rows a second that were decoded since the look before.
+    /// Rows a second that were decoded in the last seconds.
     pub rate: f64,
 }
 
@@ -140,18 +144,17 @@ impl Gauges {
     }
 }
 
-/// Rows a second, from look to look.
+/// Rows a second over the last looks.
 #[derive(Debug, Default)]
-pub struct Rates(HashMap<(usize, SplitId), (u64, Duration)>);
+pub struct Rates(HashMap<(usize, SplitId), Recent<u64>>);
 
 impl Rates {
-    /// Rows a second of a split since it was looked at last; 0 at first.
+    /// Rows a second of a split in the last [`RECENT`](super::load::RECENT); 0 at first.
     pub fn of(&mut self, gauged: &Gauged, gauge: &SplitGauge, now: Duration) -> f64 {
         let rows = gauge.count();
-        let before = self.0.insert((gauged.source, gauged.split.clone()), (rows, now));
-        let Some((before, at)) = before else { return 0.0 };
-        let seconds = now.saturating_sub(at).as_secs_f64();
-        if seconds > 0.0 { rows.saturating_sub(before) as f64 / seconds } else { 0.0 }
+        let recent = self.0.entry((gauged.source, gauged.split.clone())).or_default();
+        let Some((before, passed)) = recent.note(now, rows) else { return 0.0 };
+        rows.saturating_sub(*before) as f64 / passed.as_secs_f64()
     }
 }
 
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_what_came_from_look_to_look() {
+    fn a_rate_is_what_came_in_the_last_seconds() {
         let (gauge, mut rates) = (Arc::new(SplitGauge::default()), Rates::default());
         let gauges = Gauges::default();
         gauges.add(0, SplitId::new("0"), &gauge);
@@ -206,5 +209,7 @@ mod tests {
         assert_eq!(rates.of(gauged, found, Duration::from_secs(1)), 0.0);
         gauge.rows(500);
         assert_eq!(rates.of(gauged, found, Duration::from_secs(3)), 250.0);
+        assert_eq!(rates.of(gauged, found, Duration::from_secs(5)), 125.0);
+        assert_eq!(rates.of(gauged, found, Duration::from_secs(11)), 0.0);
     }
 }

@@ -20,6 +20,7 @@ mod groups;
 mod inbox;
 pub mod lag;
 pub mod layout;
+pub mod load;
 mod logs;
 pub mod lookup;
 mod message;
@@ -62,6 +63,7 @@ use counters::Counters;
 use enumerator::{Enumerator, Stop};
 pub use error::{Result, RunError};
 pub use failures::{Failed, Failures};
+use load::Throttle;
 pub use node::{Node, split_log, unit_span};
 use ownership::Ownership;
 pub use quiet::unmap_when_quiet;
@@ -101,6 +103,8 @@ pub struct Job {
     pub parallelism: usize,
     /// Memory that the process may use.
     pub budget: Budget,
+    /// Holds the process back, in tests.
+    pub throttle: Option<Arc<Throttle>>,
     /// Where time comes from.
     pub clock: SharedClock,
     /// What is counted.

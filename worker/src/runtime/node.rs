@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
+use thalweg_core::clock::SharedClock;
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::sink::{Capability, WriterId};
 use thalweg_core::time::Watermark;
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::chunk::ReadPlan;
+use super::counters::UnitCounters;
 use super::emitter::Emitter;
 use super::error::{Result, RunError};
 use super::failures::Failures;
@@ -24,6 +26,7 @@ use super::graph::{input_from, read_plan, readers_of, route};
 use super::groups::GroupPolicy;
 use super::inbox::Inbox;
 use super::lag::{Gauges, Rates, SplitFigures};
+use super::load;
 use super::logs::{Inputs, Listing};
 use super::message::LogKey;
 use super::outbox::{Judge, Outbox, ServedOutbox};
@@ -76,20 +79,28 @@ struct SourceNode {
 }
 
 /// A unit that was acquired and does not run yet.
-pub enum Unit {
-    /// Of a stateless stage.
+pub struct Unit {
+    kind: Kind,
+    clock: SharedClock,
+    counted: Arc<UnitCounters>,
+}
+
+enum Kind {
     Stateless(Box<StatelessUnit>),
-    /// Of a keyed stage.
     Windowed(Box<WindowedUnit>),
 }
 
 impl Unit {
     /// Runs until all its input was read and delivered, or until it is told to stop; then everything is committed.
     pub async fn run(self) -> Result<()> {
-        match self {
-            Self::Stateless(unit) => unit.run().await,
-            Self::Windowed(unit) => unit.run().await,
-        }
+        let Self { kind, clock, counted } = self;
+        let runs = async {
+            match kind {
+                Kind::Stateless(unit) => unit.run().await,
+                Kind::Windowed(unit) => unit.run().await,
+            }
+        };
+        load::working(&*clock, &counted.worked_nanos, runs).await
     }
 }
 
@@ -172,6 +183,7 @@ impl Node {
             on_error: source.1.on_error,
             idle_after: source.1.idle_after,
             permits: self.permits.clone(),
+            throttle: self.job.throttle.clone(),
             turns: node.turns.clone(),
             depth: self.job.parallelism + 1,
             clock: self.job.clock.clone(),
@@ -195,7 +207,14 @@ impl Node {
                 let bounds = source.bounds(&gauged.split).await.ok().flatten();
                 let lag = bounds.map(|bounds| gauge.lag(bounds, self.job.clock.wall_millis()));
                 let (source, split) = (gauged.source, gauged.split.clone());
-                SplitFigures { source, split, end: bounds.map(|bounds| bounds.end), lag, rate }
+                SplitFigures {
+                    source,
+                    split,
+                    end: bounds.map(|bounds| bounds.end),
+                    accepted: gauge.accepted(),
+                    lag,
+                    rate,
+                }
             }
         });
         let figures = join_all(figures.collect::<Vec<_>>()).await;
@@ -244,7 +263,9 @@ impl Node {
         (stop, done): (CancellationToken, Done),
     ) -> Result<Unit> {
         let stage = self.stage(id)?;
-        let (ledger, emitter) = self.open(stage, id, ownership).await?;
+        let (ledger, mut emitter) = self.open(stage, id, ownership).await?;
+        let counted = self.job.counters.acquired(id, ledger.record.epoch);
+        emitter.count_waits(self.job.clock.clone(), counted.clone());
         let inbox = Inbox::new(
             id,
             ledger.record.epoch,
@@ -258,23 +279,25 @@ impl Node {
             commit_every: self.job.commit_every,
             clock: self.job.clock.clone(),
             counters: self.job.counters.clone(),
-            counted: self.job.counters.acquired(id, ledger.record.epoch),
+            counted,
             groups: GroupPolicy::of(&self.job, stage),
             inputs: Inputs::new(),
             inbox,
             stop,
             done,
         };
-        match &stage.kind {
-            StageKind::Stateless => self.stateless_unit(stage, context, ledger, emitter).await,
+        let (clock, counted) = (self.job.clock.clone(), context.counted.clone());
+        let kind = match &stage.kind {
+            StageKind::Stateless => self.stateless_unit(stage, context, ledger, emitter).await?,
             StageKind::Windowed(windows) => {
                 let context = UnitContext { inputs: self.inputs(stage)?, ..context };
                 let downstream = self.downstream(stage, id, &ledger)?;
                 let windows = warmed.unwrap_or_else(|| Restored::nothing(id.stage, windows));
                 let unit = WindowedUnit::open(context, ledger, windows, emitter, downstream).await?;
-                Ok(Unit::Windowed(Box::new(unit)))
+                Kind::Windowed(Box::new(unit))
             }
-        }
+        };
+        Ok(Unit { kind, clock, counted })
     }
 
     async fn open(&self, stage: &Stage, id: UnitId, ownership: Ownership) -> Result<(Ledger, Emitter)> {
@@ -304,14 +327,14 @@ impl Node {
         mut context: UnitContext,
         mut ledger: Ledger,
         mut emitter: Emitter,
-    ) -> Result<Unit> {
+    ) -> Result<Kind> {
         let (input, number) = context.id.split();
         let id = self.split_of(stage, input, number)?;
         let (key, name) = (LogKey { input, log: number }, id.to_string());
         let accepted = taken(&mut ledger, &mut emitter, input, &name).await?;
         ledger.add_log(key, name, accepted);
         context.inbox.add(key, id, accepted);
-        Ok(Unit::Stateless(Box::new(StatelessUnit::new(context, ledger, emitter))))
+        Ok(Kind::Stateless(Box::new(StatelessUnit::new(context, ledger, emitter))))
     }
 
     fn split_of(&self, stage: &Stage, input: u16, number: u32) -> Result<LogId> {

@@ -138,12 +138,16 @@ impl Reader {
         read: u64,
     ) -> (Working, oneshot::Receiver<MaxTime>) {
         let (plan, to) = (self.log.plan.clone(), chunk.to);
+        let throttle = self.log.throttle.clone().map(|throttle| (throttle, self.log.clock.clone()));
         let follows_piece = chunk.piece.is_last_scope;
         let (send_after, after) = oneshot::channel();
         let job = tokio::spawn(async move {
             let opened = Opened::new(&plan, chunk);
             let before = before.await.map_err(|_| "the chunk before was not decoded".to_owned())?;
             let max = opened.max_after(before);
+            if let Some((throttle, clock)) = throttle {
+                throttle.take(&*clock, opened.rows()).await;
+            }
             // The next chunk may be gone already: then nobody waits for this.
             let _ = send_after.send(max);
             Ok((opened.process(&plan, before)?, max))

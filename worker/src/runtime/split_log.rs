@@ -26,6 +26,7 @@ use super::dead_letter;
 use super::error::{Result, RunError};
 use super::failures::Failures;
 use super::lag::SplitGauge;
+use super::load::Throttle;
 use super::reader::{Item, Reader, Working};
 
 /// An input of a stage that a source is read by.
@@ -63,6 +64,8 @@ pub struct SplitLog {
     pub idle_after: Option<Duration>,
     /// Bounds the chunks in work over all splits, beside the one that each reader always has.
     pub permits: Arc<Semaphore>,
+    /// Holds the process back, in tests.
+    pub throttle: Option<Arc<Throttle>>,
     /// Where there may be very many splits: bounds those that are being read, as each holds what it has read ahead.
     pub turns: Option<Arc<Semaphore>>,
     /// Bounds the chunks in work of this split.
@@ -410,6 +413,7 @@ mod tests {
             on_error: OnError::Fail,
             idle_after: Some(Duration::ZERO),
             permits: Arc::new(Semaphore::new(1)),
+            throttle: None,
             turns: Some(Arc::new(Semaphore::new(1))),
             depth: 1,
             clock: Arc::new(SystemClock::new()),

@@ -103,6 +103,27 @@ fn report(place: &Workplace) -> Option<Value> {
     serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }
 
+#[test]
+fn a_worker_reports_how_busy_it_is_and_a_throttle_sets_what_it_can_do() {
+    let place = Workplace::new();
+    place.write("p.yaml", &manifest(3_000));
+    let _coordinator = coordinator(&place);
+    let throttled = ["worker", "--folder", "run", "--pipeline", "p", "--test-rows-per-second", "500"];
+    let _worker = Killed(place.start(&throttled));
+    let mut last = Value::Null;
+    eventually("busy", LIMIT, || {
+        last = report(&place).unwrap_or_default();
+        last["busyShare"].as_f64().is_some_and(|busy| busy > 0.95)
+    });
+    let shares = ["busyShare", "blockedShare"].map(|share| last[share].as_f64().expect("a share"));
+    assert!(shares.iter().sum::<f64>() <= 1.0, "{last:#}");
+    // Rows go through one chunk at a time.
+    let rate = || report(&place).unwrap_or_default()["splits"][0]["rate"].as_f64();
+    eventually("held back", LIMIT, || rate().is_some_and(|rate| rate > 0.0 && rate < 1_000.0));
+    let report = report(&place).expect("it answers");
+    assert!(report["units"][0]["busyShare"].as_f64().is_some_and(|busy| busy < 0.9), "the unit waits: {report:#}");
+}
+
 /// The commits of the unit of a stage; nothing where it is not among those that run.
 fn commits(report: &Value, stage: u64) -> Option<u64> {
     let mut units = report["units"].as_array()?.iter();
