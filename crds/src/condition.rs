@@ -116,7 +116,19 @@ names! {
         TooFewUnits,
         /// Sinks, not workers, are the bottleneck.
         SinkBound,
-        /// `scaling.mode` is not `Auto`.
+        /// One split or key group alone is more than a worker can do.
+        ShardBound,
+        /// The workers that were added last were of no use.
+        Ineffective,
+        /// Workers have not reported lately, or lag is not known.
+        MetricsStale,
+        /// Pods that were asked for do not come.
+        Quota,
+        /// Splits or units are between two workers.
+        Rebalancing,
+        /// `scaling.minWorkers` or `scaling.maxWorkers` forbids what the load asks for.
+        Bounds,
+        /// `scaling.mode` is not `Auto`, or there is nothing to choose.
         ScalingDisabled,
         /// Units move to other workers.
         UnitsMoving,

@@ -13,6 +13,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::overlay::Overlay;
 use crate::reports::Reports;
+use crate::scaling::Scalers;
 use crate::status::StatusTimes;
 use crate::tally::Tally;
 use crate::verdicts::Verdicts;
@@ -46,6 +47,8 @@ pub struct Context {
     pub written: StatusTimes,
     /// What pipelines say about their sources and sinks.
     pub verdicts: Verdicts,
+    /// What is remembered for the sake of the number of workers.
+    pub scalers: Scalers,
     /// Pipelines by phase and units by state.
     pub tally: Arc<Tally>,
 }

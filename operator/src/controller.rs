@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::overlay::Overlay;
 use crate::reconcile::reconcile;
 use crate::reports::{Pace, Poller, Reports};
+use crate::scaling::Scalers;
 use crate::status::StatusTimes;
 use crate::tally::Tally;
 use crate::verdicts::{self, Verdicts};
@@ -98,6 +99,7 @@ impl Started {
             written: StatusTimes::default(),
             tally: parts.tally,
             verdicts: Verdicts::default(),
+            scalers: Scalers::default(),
         };
         Ok(Self { context: Arc::new(context), triggers, poller, concurrency: parts.concurrency })
     }
@@ -136,6 +138,7 @@ async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
     let Some(gone) = gone else { return };
     let namespace = gone.namespace.unwrap_or_default();
     context.tally.note(&namespace, &gone.name, None, &context.metrics);
+    context.scalers.forget(&namespace, &gone.name);
     context.reports.ask_at(&ObjectRef::new(&gone.name).within(&namespace), Pace::Calm);
     if let Err(error) = verdicts::forget(&namespace, &gone.name, &context).await {
         warn!(namespace, pipeline = gone.name, %error, "telling its sources and sinks");

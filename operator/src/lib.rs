@@ -12,6 +12,7 @@
 //! | all reads; all writes | [`observe`]; [`apply`], [`status`], [`verdicts`] |
 //! | reports of workers, silent Leases | [`reports`], [`silence`] |
 //! | SQL in a child process with limits | [`checks`] |
+//! | what is remembered for the number of workers | [`scaling`] |
 //! | leader election | [`leader`] |
 //! | every metric | [`metrics`] |
 
@@ -30,6 +31,7 @@ pub mod overlay;
 pub mod pods;
 pub mod reconcile;
 pub mod reports;
+pub mod scaling;
 pub mod server;
 pub mod settings;
 pub mod silence;

@@ -83,6 +83,12 @@ const TAKEOVERS: Metric = Metric {
     labels: &["kind"],
     help: "Changes of a unit's owner, by kind: Handoff, Takeover.",
 };
+const SCALINGS: Metric = Metric {
+    name: "thalweg_operator_scaling_decisions_total",
+    kind: Kind::Counter,
+    labels: &["reason"],
+    help: "Changes of a pipeline's number of workers, and limits that began to stand in the way of one, by reason.",
+};
 const STARTED: Metric = Metric {
     name: "thalweg_operator_started_seconds",
     kind: Kind::Gauge,
@@ -91,8 +97,19 @@ const STARTED: Metric = Metric {
 };
 
 /// Every metric, in the order of the reference.
-pub const ALL: [Metric; 10] =
-    [RECONCILES, RECONCILE_SECONDS, CHECK_SECONDS, WRITES, REPORTS, LEADER, PIPELINES, UNITS, TAKEOVERS, STARTED];
+pub const ALL: [Metric; 11] = [
+    RECONCILES,
+    RECONCILE_SECONDS,
+    CHECK_SECONDS,
+    WRITES,
+    REPORTS,
+    LEADER,
+    PIPELINES,
+    UNITS,
+    TAKEOVERS,
+    SCALINGS,
+    STARTED,
+];
 
 /// What is counted.
 pub struct Metrics {
@@ -115,6 +132,8 @@ pub struct Metrics {
     pub units: IntGaugeVec,
     /// Moves of units by kind.
     pub moves: IntCounterVec,
+    /// Changes of the number of workers, and limits, by reason.
+    pub scalings: IntCounterVec,
     /// When this process started.
     pub started: Gauge,
 }
@@ -138,6 +157,7 @@ impl Metrics {
             pipelines: registered(&registry, IntGaugeVec::new(opts(PIPELINES), PIPELINES.labels)?)?,
             units: registered(&registry, IntGaugeVec::new(opts(UNITS), UNITS.labels)?)?,
             moves: registered(&registry, IntCounterVec::new(opts(TAKEOVERS), TAKEOVERS.labels)?)?,
+            scalings: registered(&registry, IntCounterVec::new(opts(SCALINGS), SCALINGS.labels)?)?,
             started: registered(&registry, Gauge::with_opts(opts(STARTED))?)?,
             registry,
         })

@@ -12,7 +12,6 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::ids::RunId;
-use thalweg_crds::report::Report;
 use thalweg_operator_plan::check::{Stage, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
@@ -130,8 +129,12 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
     });
     let deployment: Option<Arc<Kept<Deployment>>> =
         subject.known(context, &context.world.deployments, subject.names.base());
-    let report = |slot: &SlotLease| Some((slot.holder.clone()?, context.reports.of(slot.holder.as_ref()?)?));
-    let reports: BTreeMap<RunId, Report> = slots.iter().filter_map(report).collect();
+    let (mut reports, mut report_ages) = (BTreeMap::new(), BTreeMap::new());
+    for holder in slots.iter().filter_map(|slot| slot.holder.clone()) {
+        let Some((report, age)) = context.reports.of(&holder) else { continue };
+        report_ages.insert(holder.clone(), age);
+        reports.insert(holder, report);
+    }
     let stages = assignment.as_ref().map(|assignment| stages(subject, context, &assignment.spec.plan));
     Ok(Observed {
         assignment: assignment.map(|assignment| assignment.spec.clone()),
@@ -140,6 +143,7 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
         deployment: deployment.and_then(|deployment| deployment.object()).map(|deployment| rollout(&deployment)),
         slots,
         reports,
+        report_ages,
     })
 }
 

@@ -16,6 +16,7 @@ use thalweg_operator_plan::observed::{Observed, Readiness, WorkerPod};
 use thalweg_operator_plan::plan::{self, Plan, Step};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::{PlanText, Written};
+use thalweg_operator_plan::scaling::{DECIDE_EACH, Scaling};
 use thalweg_operator_plan::status::{Facts, selector_text, status};
 use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate};
 
@@ -48,9 +49,10 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     if let Some(refused) = refused(&subject, &written, &observed, validated.as_ref().ok(), context) {
         validated = Err(refused);
     }
-    let plan = match &validated {
-        Ok(valid) => plan::plan(valid, &observed),
-        Err(_) => plan::keep(&observed),
+    let scaling = validated.as_ref().ok().map(|valid| context.scalers.look(&subject, valid, &observed));
+    let plan = match (&validated, &scaling) {
+        (Ok(valid), Some(scaling)) => plan::plan_scaled(valid, &observed, scaling.workers, scaling.places.as_ref()),
+        _ => plan::keep(&observed),
     };
     context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
     let mut applier = Applier { subject: &subject, context, writes: 0 };
@@ -62,9 +64,12 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         applied => applied.map(|()| false)?,
     };
     let writes = applier.writes;
-    let told = tell(&subject, context, &written, &validated, &plan, &observed).await?;
+    if let Some(scaling) = scaling.as_ref().filter(|_| validated.is_ok()) {
+        crate::scaling::tell(&subject, context, scaling, &plan, &observed).await;
+    }
+    let told = tell(&subject, context, &written, &validated, (&plan, scaling.as_ref()), &observed).await?;
     // What stands in the way is nothing of ours: no event tells that it is gone.
-    let action = if refused { Action::requeue(FIGURES) } else { again(&plan, &observed, &written) };
+    let action = if refused { Action::requeue(FIGURES) } else { again(&plan, &observed, &written, scaling.as_ref()) };
     Ok((action, writes + told))
 }
 
@@ -165,7 +170,7 @@ async fn tell(
     context: &Context,
     written: &Written,
     validated: &Validated,
-    plan: &Plan,
+    (plan, scaling): (&Plan, Option<&Scaling>),
     observed: &Observed,
 ) -> Result<u32> {
     let previous = subject.pipeline.status.clone().unwrap_or_default();
@@ -173,6 +178,7 @@ async fn tell(
         validated: validated.as_ref().map_err(Vec::as_slice),
         observed,
         plan,
+        scaling,
         generation: subject.pipeline.metadata.generation,
         previous: &previous,
         selector: &selector_text(&subject.names),
@@ -184,10 +190,14 @@ async fn tell(
 }
 
 /// When the next look is due, if nothing happens until then.
-fn again(plan: &Plan, observed: &Observed, written: &Written) -> Action {
+fn again(plan: &Plan, observed: &Observed, written: &Written, scaling: Option<&Scaling>) -> Action {
     let is_starting = |pod: &WorkerPod| pod.ready == Readiness::NotReady && pod.age < STARTING;
     if observed.pods.iter().any(is_starting) {
         return Action::requeue(STARTING);
+    }
+    let decides = scaling.is_some_and(|scaling| scaling.places.is_some()) && plan.replicas > 0;
+    if decides {
+        return Action::requeue(DECIDE_EACH);
     }
     let has_figures = matches!(plan.step, Step::Run | Step::Move | Step::RollOut);
     // A ConfigMap with SQL is not watched: it may be anybody's.

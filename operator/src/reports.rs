@@ -41,7 +41,7 @@ type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 /// The last report of each life of a worker.
 #[derive(Default)]
 pub struct Reports {
-    last: Mutex<HashMap<RunId, Report>>,
+    last: Mutex<HashMap<RunId, (Report, Instant)>>,
     /// Pipelines whose workers are asked more often.
     hurried: Mutex<HashSet<ObjectRef<StreamPipeline>>>,
 }
@@ -56,9 +56,9 @@ pub enum Pace {
 }
 
 impl Reports {
-    /// The last report of a worker.
-    pub fn of(&self, run_id: &RunId) -> Option<Report> {
-        self.lock().get(run_id).cloned()
+    /// The last report of a worker, and how old it is.
+    pub fn of(&self, run_id: &RunId) -> Option<(Report, Duration)> {
+        self.lock().get(run_id).map(|(report, at)| (report.clone(), at.elapsed()))
     }
 
     /// From now on the workers of a pipeline are asked at this pace.
@@ -77,15 +77,15 @@ impl Reports {
     /// Keeps a report; whether it means something new.
     fn keep(&self, report: Report) -> bool {
         let meaning = meaning(&report);
-        let before = self.lock().insert(report.run_id.clone(), report);
-        before.is_none_or(|before| self::meaning(&before) != meaning)
+        let before = self.lock().insert(report.run_id.clone(), (report, Instant::now()));
+        before.is_none_or(|(before, _)| self::meaning(&before) != meaning)
     }
 
     fn retain(&self, alive: &HashSet<RunId>) {
         self.lock().retain(|run_id, _| alive.contains(run_id));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Report>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, (Report, Instant)>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,6 +96,7 @@ fn meaning(report: &Report) -> Report {
         Report { splits: Vec::new(), commit: None, busy_share: 0.0, blocked_share: 0.0, ..report.clone() };
     for unit in &mut meaning.units {
         unit.commits = 0;
+        unit.busy_share = 0.0;
         unit.dead_letters = 0;
     }
     meaning
@@ -277,7 +278,7 @@ mod tests {
             ..report.clone()
         };
         assert!(!reports.keep(figures.clone()));
-        assert_eq!(reports.of(&report.run_id), Some(figures));
+        assert_eq!(reports.of(&report.run_id).map(|(report, _)| report), Some(figures));
         assert!(reports.keep(Report { state: WorkerState::Running, ..report }));
     }
 }

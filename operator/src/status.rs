@@ -73,14 +73,32 @@ pub async fn write(subject: &Subject, context: &Context, next: &PipelineStatus) 
 
 /// Tells events of conditions that have changed.
 async fn tell(subject: &Subject, context: &Context, previous: &PipelineStatus, next: &PipelineStatus) {
-    let reference = subject.pipeline.object_ref(&());
     for condition in &next.conditions {
         let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
-        let Some(event) = event(before, condition) else { continue };
-        if let Err(error) = context.events.publish(&event, &reference).await {
-            debug!(pipeline = subject.pipeline.name_any(), %error, "telling an event");
+        if let Some(event) = event(before, condition) {
+            publish(subject, context, &event).await;
         }
     }
+    if let Some(event) = decided(previous, next) {
+        publish(subject, context, &event).await;
+    }
+}
+
+/// Tells one event of a pipeline: whether somebody hears it changes nothing.
+pub async fn publish(subject: &Subject, context: &Context, event: &Event) {
+    if let Err(error) = context.events.publish(event, &subject.pipeline.object_ref(&())).await {
+        debug!(pipeline = subject.pipeline.name_any(), %error, "telling an event");
+    }
+}
+
+/// The event of a decision of the autoscaler that is not the one before.
+fn decided(previous: &PipelineStatus, next: &PipelineStatus) -> Option<Event> {
+    let last = |status: &PipelineStatus| status.scaling.as_ref()?.last_decision.clone();
+    let now = last(next).filter(|now| last(previous).as_ref() != Some(now))?;
+    let note = format!("from {} to {} workers: {}; {}", now.from, now.to, now.reason, now.inputs);
+    let note = note.chars().take(NOTE_LIMIT / 4).collect();
+    let (reason, action) = ("ScalingDecided".to_owned(), "Scale".to_owned());
+    Some(Event { type_: EventType::Normal, reason, note: Some(note), action, secondary: None })
 }
 
 /// The event of a condition that is not what it was; none where nobody would want to know.
@@ -101,6 +119,7 @@ fn event(before: Option<&Condition>, now: &Condition) -> Option<Event> {
         (ConditionType::Stalled, true) | (ConditionType::CommitHealthy, false) => EventType::Warning,
         (ConditionType::Ready, false) if held => EventType::Normal,
         (ConditionType::Rebalancing, true) => EventType::Normal,
+        (ConditionType::ScalingLimited, true) => EventType::Warning,
         _ => return None,
     };
     // Where nothing is amiss, what has come true says more than that it is as expected.

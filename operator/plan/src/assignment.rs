@@ -74,6 +74,17 @@ pub fn rebalance(units: &[UnitState], workers: &[Worker], limit: MoveLimit) -> V
     table.next
 }
 
+/// The same where somebody else weighs the loads: `named` says who is to have each unit, and nothing of one that stays
+/// where it is. Who is gone, leaves, or has nothing is looked after all the same.
+pub fn place(units: &[UnitState], workers: &[Worker], named: &[Option<Slot>], limit: MoveLimit) -> Vec<UnitAssignment> {
+    let mut table = Table { named, ..Table::new(units, workers) };
+    table.take_over();
+    table.empty_leaving(limit);
+    table.obey(limit);
+    table.occupy(limit);
+    table.next
+}
+
 /// What is to be published next for a unit whose owner is told, by whoever else decides it; `None` where nobody may have
 /// it now.
 pub fn follow(unit: &UnitState, owner: Option<&Slot>, lives: impl Fn(&Slot) -> bool) -> UnitAssignment {
@@ -110,6 +121,8 @@ fn given(unit: &UnitAssignment, target: Slot, previous: Option<Slot>) -> UnitAss
 struct Table<'a> {
     units: &'a [UnitState],
     workers: &'a [Worker],
+    /// Who is to have each unit; empty where nobody is named.
+    named: &'a [Option<Slot>],
     next: Vec<UnitAssignment>,
     /// Load of each serving worker.
     loads: BTreeMap<Slot, f64>,
@@ -127,7 +140,7 @@ impl<'a> Table<'a> {
         let next: Vec<_> = units.iter().map(settled).collect();
         let is_moving = |unit: &&UnitState| unit.progress == Progress::Acquiring && unit.published.previous.is_some();
         let moving = units.iter().filter(is_moving).count();
-        Self { units, workers, next, loads, moving }
+        Self { units, workers, named: &[], next, loads, moving }
     }
 
     /// Gives units whose owner is gone to others, heaviest first, so that the rest evens it out.
@@ -139,7 +152,7 @@ impl<'a> Table<'a> {
         let mut lost: Vec<usize> = (0..self.units.len()).filter(is_lost).collect();
         lost.sort_by(|a, b| self.units[*b].weight.total_cmp(&self.units[*a].weight).then(a.cmp(b)));
         for index in lost {
-            let Some(target) = self.lightest() else { return };
+            let Some(target) = self.target(index) else { return };
             // A planned handoff whose new owner died: the one before it may still hold the unit, and answers.
             let previous = self.next[index].previous.clone().filter(|previous| self.lives(previous));
             self.give(index, target, previous);
@@ -153,9 +166,40 @@ impl<'a> Table<'a> {
             if self.moving >= limit.0 {
                 return;
             }
-            let Some(target) = self.lightest() else { return };
+            let Some(target) = self.target(index) else { return };
             self.hand_over(index, owner, target);
         }
+    }
+
+    /// Moves units to whoever is named.
+    fn obey(&mut self, limit: MoveLimit) {
+        for index in 0..self.units.len() {
+            let Some(target) = self.named_for(index) else { continue };
+            let Some(owner) = self.next[index].owner.clone().filter(|owner| *owner != target) else { continue };
+            if self.moving >= limit.0 {
+                return;
+            }
+            if self.rests(index) {
+                self.hand_over(index, owner, target);
+            }
+        }
+    }
+
+    /// Who is named for a unit, if it serves.
+    fn named_for(&self, index: usize) -> Option<Slot> {
+        self.named.get(index)?.clone().filter(|named| self.loads.contains_key(named))
+    }
+
+    /// Where a unit goes that cannot stay.
+    fn target(&self, index: usize) -> Option<Slot> {
+        self.named_for(index).or_else(|| self.lightest())
+    }
+
+    /// Whether a unit is where it is published to be, and stays there so far.
+    fn rests(&self, index: usize) -> bool {
+        let unit = &self.units[index];
+        let untouched = self.next[index] == unit.published && unit.published.previous.is_none();
+        untouched && unit.progress == Progress::Owned
     }
 
     /// Moves units from the most to the least loaded worker while they are not level and a move helps.
@@ -201,11 +245,7 @@ impl<'a> Table<'a> {
 
     /// The unit of a worker whose weight is below a limit and nearest to what is to be moved.
     fn best_move(&self, from: &Slot, wanted: f64, below: f64) -> Option<usize> {
-        let rests = |index: &usize| {
-            let unit = &self.units[*index];
-            let untouched = self.next[*index] == unit.published && unit.published.previous.is_none();
-            untouched && unit.progress == Progress::Owned && unit.published.owner.as_ref() == Some(from)
-        };
+        let rests = |index: &usize| self.rests(*index) && self.units[*index].published.owner.as_ref() == Some(from);
         let helps = |index: &usize| self.units[*index].weight < below;
         let distance = |index: &usize| (self.units[*index].weight - wanted).abs();
         let candidates = (0..self.units.len()).filter(rests).filter(helps);

@@ -182,7 +182,12 @@ impl Round<'_> {
             return (0, Reason::Silent);
         }
         let Some(need) = need else {
-            return (current, if is_still { Reason::Enough } else { Reason::Held(Hold::MetricsStale) });
+            let reason = match () {
+                () if is_still || load.lag_seconds() <= self.late_seconds() => Reason::Enough,
+                () if load.blocked() > SINK_BOUND => Reason::Held(Hold::SinkBound),
+                () => Reason::Held(Hold::MetricsStale),
+            };
+            return (current, reason);
         };
         let target = self.bounds.serving(need.workers);
         self.memory.rhythm.note(self.figures.now, target);
@@ -200,12 +205,12 @@ impl Round<'_> {
 
     /// How many workers the load needs; `None` where nobody knows what a worker can do.
     fn need(&self, load: &Load<'_>) -> Option<Need> {
-        let capacity = |workers: usize| self.memory.capacity.of(workers);
-        let alone = capacity(1)?;
         let settled = self.since(self.memory.moved) >= SETTLING_SECONDS;
-        let late = self.spec.target_lag.as_std().as_secs_f64() / LAG_PART;
-        let (is_behind, is_busy) = (load.lag_seconds() > late, settled && load.busy() > self.busy());
+        let (is_behind, is_busy) = (load.lag_seconds() > self.late_seconds(), settled && load.busy() > self.busy());
         let is_awaited = is_behind || is_busy || self.figures.wanted == 0;
+        let capacity = |workers: usize| self.memory.capacity.of(workers);
+        // Where nothing was learnt yet and nobody waits, what workers do with overheads and all: they can do more.
+        let alone = capacity(1).or_else(|| load.least_capacity().filter(|_| !is_awaited))?;
         let (weights, surges) = (load.weights(), load.surges());
         let is_step = surges.iter().sum::<f64>() > STEP_UP * weights.iter().sum::<f64>();
         let weights = if is_awaited && is_step { surges } else { weights };
@@ -215,6 +220,11 @@ impl Round<'_> {
         let of_one = capacity(self.figures.workers.len().max(1)).unwrap_or(alone);
         let is_shard_bound = load.splits.iter().any(|split| split.weight > of_one);
         Some(Need { workers: fewest(&weights, most, room), is_shard_bound, is_behind, is_busy })
+    }
+
+    /// For how long records may wait before more workers are asked for.
+    fn late_seconds(&self) -> f64 {
+        self.spec.target_lag.as_std().as_secs_f64() / LAG_PART
     }
 
     /// From which share of its time on a worker is busy.

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | What is the rebalance rule? | [`assignment`]; its laws in `tests/assignment.rs` |
 //! | How many workers does it need? | [`autoscale`]; its laws in `tests/autoscale.rs` |
+//! | When is that decided, and what becomes of it? | [`scaling`] |
 //! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
 //! | Why is it not Ready? | [`status`] |
@@ -30,6 +31,7 @@ pub mod plan;
 pub mod problem;
 pub mod references;
 pub mod resources;
+pub mod scaling;
 mod splits;
 pub mod status;
 mod units;

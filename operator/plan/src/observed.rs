@@ -27,6 +27,8 @@ pub struct Observed {
     pub deployment: Option<Rollout>,
     /// The last report of each life of a worker.
     pub reports: BTreeMap<RunId, Report>,
+    /// How long ago each of them came.
+    pub report_ages: BTreeMap<RunId, Duration>,
 }
 
 /// A slot Lease.

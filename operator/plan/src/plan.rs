@@ -11,6 +11,7 @@ use crate::check::Stage;
 use crate::fleet::{Fleet, has_surged};
 use crate::held::{Held, held};
 use crate::observed::{Observed, Readiness, SlotLease};
+use crate::scaling::Places;
 use crate::splits;
 use crate::units::{States, Units, all_completed};
 use crate::validate::ValidatedPipeline;
@@ -34,6 +35,8 @@ pub struct Wanted<'a> {
     pub key_groups: u32,
     /// How many workers there are to be.
     pub workers: usize,
+    /// Who is to read which split, where loads are weighed elsewhere; those that are not named stay where they are.
+    pub places: Option<&'a Places>,
     /// Whether it is to run.
     pub mode: Mode,
 }
@@ -84,15 +87,21 @@ pub enum Step {
     Complete,
 }
 
-/// Plans a pipeline whose spec is right.
+/// Plans a pipeline whose spec is right, with as many workers as it asks for.
 pub fn plan(pipeline: &ValidatedPipeline, observed: &Observed) -> Plan {
+    plan_scaled(pipeline, observed, asked_for(&pipeline.scaling), None)
+}
+
+/// Plans a pipeline whose spec is right, with as many workers as were decided on.
+pub fn plan_scaled(pipeline: &ValidatedPipeline, observed: &Observed, workers: usize, places: Option<&Places>) -> Plan {
     next(
         &Wanted {
             pipeline: pipeline.names.pipeline(),
             plan: &pipeline.plan.hash,
             stages: &pipeline.stages,
             key_groups: pipeline.key_groups,
-            workers: asked_for(&pipeline.scaling),
+            workers,
+            places,
             mode: if pipeline.paused { Mode::Pause } else { Mode::Run },
         },
         observed,
@@ -110,7 +119,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let runs_wanted = basis.plan == wanted.plan;
     let stages = if runs_wanted { wanted.stages } else { &observed.stages };
     let stops = wanted.mode == Mode::Pause || (runs_wanted && basis.completed);
-    let table = Table { basis: &basis, stages, key_groups: wanted.key_groups, observed };
+    let table = Table { basis: &basis, stages, key_groups: wanted.key_groups, places: wanted.places, observed };
     let (next, useful, left_out) = table.next(if stops { 0 } else { wanted.workers });
     let stops = stops || (runs_wanted && next.completed);
     let step = match () {
@@ -140,6 +149,7 @@ pub fn keep(observed: &Observed) -> Plan {
         stages: &observed.stages,
         key_groups,
         workers: usize::try_from(replicas).unwrap_or_default(),
+        places: None,
         mode: Mode::Run,
     };
     Plan { replicas, slots: narrow(observed.slots.len()), ..next(&wanted, observed) }
@@ -198,6 +208,7 @@ struct Table<'a> {
     /// The stages of its plan; none where they are not known.
     stages: &'a [Stage],
     key_groups: u32,
+    places: Option<&'a Places>,
     observed: &'a Observed,
 }
 
@@ -240,7 +251,7 @@ impl Table<'_> {
     ) -> AssignmentSpec {
         let (basis, observed) = (self.basis, self.observed);
         let limit = self.limit(fleet);
-        let splits = splits::read(splits, &states.following, fleet, observed, limit);
+        let splits = splits::read(splits, &states.following, fleet, observed, limit, self.places);
         let mut units = states.owned(&splits, fleet, observed, limit);
         units.truncate(UNITS_PER_OBJECT);
         let entry = |member: &crate::fleet::Member<'_>| WorkerEntry {

@@ -9,9 +9,11 @@ use thalweg_crds::assignment::{AssignmentSpec, Enumerator, SplitAssignment, Unit
 use thalweg_crds::ids::{Epoch, Slot, SplitId, UnitId};
 use thalweg_crds::report::{ListedSource, Report};
 
-use crate::assignment::{MoveLimit, Progress, UnitState, rebalance};
+use crate::assignment::{MoveLimit, Progress, UnitState, place, rebalance};
+use crate::autoscale::SplitKey;
 use crate::fleet::Fleet;
 use crate::observed::Observed;
+use crate::scaling::Places;
 
 /// Most splits of one `StreamAssignment`.
 const SPLITS_PER_OBJECT: usize = 4096;
@@ -94,13 +96,15 @@ pub(crate) fn enumerators(sources: &BTreeSet<&str>, basis: &AssignmentSpec, flee
 }
 
 /// Gives each split a reader, by the rule that units follow: a reader stays unless it is gone or leaves, or loads differ.
-/// `units` are those that follow the readers; while one is between two owners, its split's reader stays.
+/// `units` are those that follow the readers; while one is between two owners, its split's reader stays. With `places`,
+/// these decide, and not loads.
 pub(crate) fn read(
     splits: Vec<SplitAssignment>,
     units: &[(UnitState, usize)],
     fleet: &Fleet<'_>,
     observed: &Observed,
     limit: MoveLimit,
+    places: Option<&Places>,
 ) -> Vec<SplitAssignment> {
     let weights = weights(&splits, observed);
     let mut states: Vec<UnitState> = splits
@@ -115,7 +119,15 @@ pub(crate) fn read(
             states[*split].published.previous.clone_from(&unit.published.previous);
         }
     }
-    let next = rebalance(&states, &fleet.workers(observed), limit);
+    let workers = fleet.workers(observed);
+    let next = match places {
+        None => rebalance(&states, &workers, limit),
+        Some(places) => {
+            let key = |split: &SplitAssignment| SplitKey { source: split.source.clone(), split: split.split.clone() };
+            let named: Vec<_> = splits.iter().map(|split| places.get(&key(split)).cloned()).collect();
+            place(&states, &workers, &named, limit)
+        }
+    };
     splits.into_iter().zip(next).map(|(split, next)| SplitAssignment { reader: next.owner, ..split }).collect()
 }
 

@@ -12,6 +12,7 @@ use crate::objects::selector;
 use crate::observed::Observed;
 use crate::plan::{Plan, Step};
 use crate::problem::Problem;
+use crate::scaling::Scaling;
 use crate::validate::ValidatedPipeline;
 use conditions::Conditions;
 pub(crate) use conditions::failure_about;
@@ -25,6 +26,8 @@ pub struct Facts<'a> {
     pub observed: &'a Observed,
     /// What was decided.
     pub plan: &'a Plan,
+    /// What was decided about the number of workers; absent where the spec is not right.
+    pub scaling: Option<&'a Scaling>,
     /// Generation of the spec.
     pub generation: Option<i64>,
     /// The status as it stands.
@@ -44,7 +47,7 @@ pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
         units: Some(figures::units(units)),
         lag: figures::lag(facts.observed),
         commit: figures::commit(facts.observed),
-        scaling: facts.previous.scaling.clone(),
+        scaling: figures::scaling(facts),
         dead_letters: figures::dead_letters(facts.observed),
         topology: facts
             .validated

@@ -26,6 +26,7 @@ fn told(validated: Result<(), &[Problem]>, observed: &Observed, plan: &Plan) -> 
         validated: validated.map(|()| &valid),
         observed,
         plan,
+        scaling: None,
         generation: Some(3),
         previous: &previous,
         selector: "a=b",

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use thalweg_operator_plan::names::{PIPELINE, PLAN, hash};
 use tokio::task::JoinSet;
 
-use crate::fake::{FakeApi, Key};
+use crate::fake::{FakeApi, Key, Load};
 
 const TEMPLATE: &str = "pod-template-hash";
 pub const PODS: &str = "v1/pods";
@@ -217,8 +217,37 @@ async fn report(State((api, pod)): State<(FakeApi, Arc<Value>)>) -> String {
     let state = if units.is_empty() { "Waiting" } else { "Running" };
     let plan = &pod["metadata"]["annotations"][PLAN];
     let listed = listed(&api, &pod, &slot);
-    json!({"runId": run_id(&pod), "slot": slot, "plan": plan, "state": state, "units": units, "listed": listed})
-        .to_string()
+    let mut report =
+        json!({"runId": run_id(&pod), "slot": slot, "plan": plan, "state": state, "units": units, "listed": listed});
+    if let Some(load) = api.load() {
+        add_figures(&mut report, &load, &read(&api, &slot));
+    }
+    report.to_string()
+}
+
+/// The splits that a worker reads.
+fn read(api: &FakeApi, slot: &Value) -> Vec<Value> {
+    let assignments = of_kind(api, ASSIGNMENTS).into_iter();
+    let splits = assignments.flat_map(|it| it["spec"]["splits"].as_array().cloned().unwrap_or_default());
+    splits.filter(|split| split["reader"] == *slot && !slot.is_null()).collect()
+}
+
+/// What a worker says of what it does under a load.
+fn add_figures(report: &mut Value, load: &Load, splits: &[Value]) {
+    let asked = load.arrivals * splits.len() as f64;
+    let has_more = asked > load.capacity;
+    let done = asked.min(load.capacity);
+    report["busyShare"] = (done / load.capacity).into();
+    let split = |split: &Value| {
+        json!({
+            "source": split["source"],
+            "split": split["split"],
+            "end": format!("0.{}", load.end() as u64),
+            "rate": done / splits.len() as f64,
+            "lagRecords": if has_more { load.waiting } else { 0 },
+        })
+    };
+    report["splits"] = splits.iter().map(split).collect();
 }
 
 /// The sources that a worker was asked to list.

@@ -7,5 +7,6 @@ mod harness;
 mod kubelet;
 mod mutations;
 mod plans;
+mod scaling;
 mod specs;
 mod spread;

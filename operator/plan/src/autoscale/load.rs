@@ -97,6 +97,14 @@ impl<'a> Load<'a> {
         sum / self.workers.len().max(1) as f64
     }
 
+    /// Records a second of a worker that it can do at the least, by what workers do in the time that they work; any
+    /// number where there is nothing to do. `None` where that is not known.
+    pub fn least_capacity(&self) -> Option<f64> {
+        let busy: f64 = self.workers.iter().map(|worker| worker.busy).sum();
+        let capacity = if self.arrivals() == 0.0 && self.lag() == 0 { 1.0 } else { self.rate() / busy };
+        (capacity.is_finite() && capacity > 0.0).then_some(capacity)
+    }
+
     /// Records a second that all workers do.
     pub fn rate(&self) -> f64 {
         self.workers.iter().map(|worker| worker.rate).sum()

@@ -5,13 +5,16 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason, condition};
 use thalweg_crds::report::{Failure, Report, WorkerState};
+use thalweg_crds::scaling::ScalingMode;
 
 use super::{Facts, figures};
 use crate::assignment::UNITS_PER_OBJECT;
+use crate::autoscale::Hold;
 use crate::held::Held;
 use crate::observed::Observed;
 use crate::plan::{Step, asked_for};
 use crate::problem::summary;
+use crate::scaling::is_scaled;
 
 /// A pod that waits no longer than this is starting, whatever it waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -51,9 +54,7 @@ impl<'a> Conditions<'a> {
             ConditionType::SinksReachable => self.reachable("StreamSink/"),
             ConditionType::CommitHealthy => self.commit_healthy(),
             ConditionType::LagWithinTarget => self.lag_within_target(),
-            ConditionType::ScalingActive => {
-                no(Reason::ScalingDisabled, "workers are not scaled by lag in this version")
-            }
+            ConditionType::ScalingActive => self.scaling_active(),
             ConditionType::ScalingLimited => self.scaling_limited(),
             ConditionType::Rebalancing => self.rebalancing(),
             ConditionType::Paused => self.paused(),
@@ -179,6 +180,27 @@ impl<'a> Conditions<'a> {
         }
     }
 
+    fn scaling_active(&self) -> Verdict {
+        let Ok(pipeline) = self.facts.validated else {
+            return no(Reason::ScalingDisabled, "the problems of ConfigValid come first");
+        };
+        let (spec, hold) = (&pipeline.scaling, self.facts.scaling.and_then(|scaling| scaling.hold));
+        match spec.mode {
+            ScalingMode::Manual => no(Reason::ScalingDisabled, "scaling.mode is Manual: scaling.workers says how many"),
+            _ if !is_scaled(spec) => {
+                no(Reason::ScalingDisabled, "scaling.minWorkers equals scaling.maxWorkers (each is 1 by default)")
+            }
+            _ if hold == Some(Hold::MetricsStale) => no(Reason::MetricsStale, Hold::MetricsStale.advice()),
+            ScalingMode::Recommend => {
+                no(Reason::ScalingDisabled, "scaling.mode is Recommend: status.scaling says what would be done")
+            }
+            ScalingMode::Auto => {
+                let (least, most) = (spec.min_workers, spec.max_workers);
+                yes(Reason::AsExpected, format!("workers follow the load, from {least} to {most}"))
+            }
+        }
+    }
+
     fn scaling_limited(&self) -> Verdict {
         let asked = self.facts.validated.map_or(0, |pipeline| asked_for(&pipeline.scaling));
         let stops = matches!(self.facts.plan.step, Step::Pause | Step::Idle | Step::Complete);
@@ -191,7 +213,10 @@ impl<'a> Conditions<'a> {
             );
             return yes(Reason::TooFewUnits, message);
         }
-        no(Reason::AsExpected, "no limit stands in the way")
+        match self.facts.scaling.and_then(|scaling| scaling.hold).filter(|_| !stops) {
+            Some(hold) => yes(reason_of_hold(hold), hold.advice()),
+            None => no(Reason::AsExpected, "no limit stands in the way"),
+        }
     }
 
     fn rebalancing(&self) -> Verdict {
@@ -213,6 +238,18 @@ impl<'a> Conditions<'a> {
             Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
             _ => no(Reason::AsExpected, "there is input to read, or there may be"),
         }
+    }
+}
+
+fn reason_of_hold(hold: Hold) -> Reason {
+    match hold {
+        Hold::SinkBound => Reason::SinkBound,
+        Hold::ShardBound => Reason::ShardBound,
+        Hold::Ineffective => Reason::Ineffective,
+        Hold::MetricsStale => Reason::MetricsStale,
+        Hold::Quota => Reason::Quota,
+        Hold::Rebalancing => Reason::Rebalancing,
+        Hold::Bounds => Reason::Bounds,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use thalweg_crds::pipeline::{CommitStatus, LagStatus, UnitsStatus, WorkersStatus};
+use thalweg_crds::pipeline::{CommitStatus, LagStatus, ScalingStatus, UnitsStatus, WorkersStatus};
 
 use super::Facts;
 use crate::check::{Stage, StageKind};
@@ -18,6 +18,12 @@ pub(super) fn workers(facts: &Facts<'_>) -> WorkersStatus {
     let desired = facts.plan.replicas;
     let ready = facts.observed.deployment.as_ref().map_or(0, |deployment| deployment.ready);
     WorkersStatus { desired, ready, selector: facts.selector.to_owned(), summary: format!("{ready}/{desired}") }
+}
+
+/// The last decision; what was told before stands until there is another one.
+pub(super) fn scaling(facts: &Facts<'_>) -> Option<ScalingStatus> {
+    let decided = facts.scaling.and_then(|scaling| scaling.decision.clone());
+    decided.map(|decision| ScalingStatus { last_decision: Some(decision) }).or_else(|| facts.previous.scaling.clone())
 }
 
 pub(super) fn units(units: Held) -> UnitsStatus {

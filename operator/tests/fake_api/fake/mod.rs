@@ -10,5 +10,5 @@ mod server;
 mod store;
 
 pub use faults::Fault;
-pub use server::{FakeApi, Weather};
+pub use server::{FakeApi, Load, Weather};
 pub use store::{Key, Write};

@@ -14,6 +14,7 @@ use kube::client::Body as RequestBody;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use super::faults::Fault;
 use super::path::Target;
@@ -40,8 +41,31 @@ struct Inner {
     weather: Weather,
     /// Splits of each source beyond the first.
     more_splits: AtomicUsize,
+    /// What comes into the splits.
+    load: Mutex<Option<Load>>,
     /// A kind that nobody may write, and what is said about it.
     denied: Mutex<Option<(&'static str, Refusal)>>,
+}
+
+/// What comes into every split, and what workers can do.
+#[derive(Clone, Copy)]
+pub struct Load {
+    /// Where the ends of the splits are at `since`.
+    pub end: f64,
+    pub since: Instant,
+    /// Records a second of each split.
+    pub arrivals: f64,
+    /// Records a second of each worker.
+    pub capacity: f64,
+    /// Records of each split that wait while a worker has more than it can do.
+    pub waiting: u64,
+}
+
+impl Load {
+    /// Where the end of each split is now.
+    pub fn end(&self) -> f64 {
+        self.end + self.arrivals * self.since.elapsed().as_secs_f64()
+    }
 }
 
 /// What is wrong with watches.
@@ -87,6 +111,22 @@ impl FakeApi {
     pub fn find_splits(&self, splits: usize) {
         self.inner.more_splits.store(splits - 1, Ordering::SeqCst);
         self.changed();
+    }
+
+    /// What comes into the splits; workers report nothing of it before it is known.
+    pub fn load(&self) -> Option<Load> {
+        *self.inner.load.lock().expect("unpoisoned")
+    }
+
+    /// So many records a second come into each split from now on, of which each worker does `capacity`.
+    pub fn set_load(&self, arrivals: f64, capacity: f64, waiting: u64) {
+        let end = self.load().map_or(1e6, |load| load.end());
+        self.put_load(Load { end, since: Instant::now(), arrivals, capacity, waiting });
+    }
+
+    /// The same, with the ends of the splits.
+    pub fn put_load(&self, load: Load) {
+        *self.inner.load.lock().expect("unpoisoned") = Some(load);
     }
 
     /// An API server whose watches are like this.

@@ -1,0 +1,236 @@
+//! When the autoscaler decides for a pipeline, from which figures, and what becomes of its recommendation.
+//!
+//! Between two decisions nothing changes. What is remembered is lost with the process: then the number of workers stays as
+//! it is found, and the rest is learnt anew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use thalweg_crds::assignment::{AssignmentSpec, SplitAssignment};
+use thalweg_crds::ids::{LogPosition, Slot};
+use thalweg_crds::pipeline::ScalingDecision;
+use thalweg_crds::report::{Report, SplitReport};
+use thalweg_crds::scaling::{ScalingMode, ScalingSpec};
+
+use crate::autoscale::{
+    Figures, Hold, Memory, Reason, Recommendation, SplitFigures, SplitKey, WorkerFigures, recommend,
+};
+use crate::fleet::Fleet;
+use crate::held::held;
+use crate::observed::Observed;
+use crate::plan::asked_for;
+use crate::validate::ValidatedPipeline;
+
+/// How often it is decided: reports are a second or two old, and a step shows in the arrivals of five.
+pub const DECIDE_EACH: Duration = Duration::from_secs(5);
+/// A report that was never there is this old.
+const NEVER: Duration = Duration::MAX;
+/// Longest text of a decision that the schema takes.
+const TEXT_LIMIT: usize = 1024;
+
+/// Who is to read which split.
+pub type Places = BTreeMap<SplitKey, Slot>;
+
+/// What was decided about the number of workers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scaling {
+    /// How many there are to be.
+    pub workers: usize,
+    /// Who is to read which split, where the autoscaler says so; those that it does not name stay where they are.
+    pub places: Option<Places>,
+    /// The last change, or with `mode: Recommend` the one that would be made; `None` before the first.
+    pub decision: Option<ScalingDecision>,
+    /// What keeps the number from following the load.
+    pub hold: Option<Hold>,
+    /// What is new since the look before, for whoever counts: the reason of a change, or of a hold that began.
+    pub news: Option<Reason>,
+}
+
+/// Whether there is anything to decide.
+pub fn is_scaled(spec: &ScalingSpec) -> bool {
+    spec.mode != ScalingMode::Manual && least(spec) < spec.max_workers
+}
+
+/// The least number of workers. They are not stopped all: nobody would watch for what comes.
+fn least(spec: &ScalingSpec) -> i32 {
+    spec.min_workers.max(1)
+}
+
+/// What is remembered of one pipeline.
+#[derive(Clone, Debug)]
+pub struct Scaler {
+    memory: Memory,
+    workers: usize,
+    /// When it was decided last, by which settings, and of how many workers.
+    decided: Option<(Duration, ScalingSpec, usize)>,
+    decision: Option<ScalingDecision>,
+    /// Since when workers that were asked for are missing.
+    missing: Option<Duration>,
+    /// What the last decision was held by: told once it has lasted for two.
+    last_hold: Option<Hold>,
+    hold: Option<Hold>,
+}
+
+impl Scaler {
+    /// Begins with as many workers as there are, or were decided on, or are asked for.
+    pub fn new(spec: &ScalingSpec, observed: &Observed, last: Option<&ScalingDecision>) -> Self {
+        let found = observed.deployment.as_ref().map(|deployment| deployment.replicas).filter(|found| *found > 0);
+        let known = found.or_else(|| last.filter(|_| spec.mode == ScalingMode::Auto).map(|last| last.to));
+        let workers = known.and_then(|known| usize::try_from(known).ok()).unwrap_or_else(|| asked_for(spec));
+        Self {
+            memory: Memory::default(),
+            workers,
+            decided: None,
+            decision: last.cloned(),
+            missing: None,
+            last_hold: None,
+            hold: None,
+        }
+    }
+
+    /// Decides, if it is time to. `now` is since any moment that stays the same; `time` is what a decision is dated by.
+    pub fn look(&mut self, pipeline: &ValidatedPipeline, observed: &Observed, now: Duration, time: &Time) -> Scaling {
+        let spec = &pipeline.scaling;
+        if !is_scaled(spec) {
+            *self = Self { decision: self.decision.take(), ..Self::new(spec, &Observed::default(), None) };
+            self.workers = asked_for(spec);
+            return Scaling { workers: self.workers, ..Scaling::default() };
+        }
+        let spec = ScalingSpec { min_workers: least(spec), ..spec.clone() };
+        let running = observed.assignment.as_ref().filter(|running| running.plan == pipeline.plan.hash);
+        let running = running.filter(|running| !running.completed && !pipeline.paused);
+        let mut places = Places::new();
+        let mut news = None;
+        match running {
+            Some(running) => {
+                let figures = self.figures(running, observed, now);
+                if self.is_due(&spec, &figures) {
+                    self.decided = Some((now, spec.clone(), figures.workers.len()));
+                    let (recommended, memory) = recommend(&spec, &figures, std::mem::take(&mut self.memory));
+                    self.memory = memory;
+                    news = self.take(&spec, &recommended, time);
+                    places = recommended.placement.into_iter().collect();
+                }
+            }
+            None => (self.last_hold, self.hold, self.missing) = (None, None, None),
+        }
+        // Bounds hold whether somebody decides or not.
+        self.workers = within(&spec, self.workers);
+        Scaling { workers: self.workers, places: Some(places), decision: self.decision.clone(), hold: self.hold, news }
+    }
+
+    /// Now and then; at once when the user has changed his mind, or a worker has come.
+    fn is_due(&self, spec: &ScalingSpec, figures: &Figures) -> bool {
+        // Before somebody works there is nothing to know.
+        let Some((at, by, workers)) = &self.decided else { return !figures.workers.is_empty() };
+        figures.now.saturating_sub(*at) >= DECIDE_EACH || by != spec || figures.workers.len() > *workers
+    }
+
+    /// Makes a recommendation the number of workers; gives the reason of what is new about it.
+    fn take(&mut self, spec: &ScalingSpec, recommended: &Recommendation, time: &Time) -> Option<Reason> {
+        let hold = match recommended.reason {
+            Reason::Held(hold) => Some(hold),
+            _ => None,
+        };
+        let told = self.hold;
+        if std::mem::replace(&mut self.last_hold, hold) == hold {
+            self.hold = hold;
+        }
+        let began = self.hold.filter(|hold| told != Some(*hold)).map(Reason::Held);
+        let before = match (spec.mode, &self.decision) {
+            // What would be done is new where it is not what was said.
+            (ScalingMode::Recommend, Some(said)) => usize::try_from(said.to).unwrap_or_default(),
+            _ => self.workers,
+        };
+        if recommended.workers == before {
+            return began;
+        }
+        self.decision = Some(ScalingDecision {
+            from: number(self.workers),
+            to: number(recommended.workers),
+            reason: cut(format!("{}: {}", recommended.reason, recommended.reason.sentence())),
+            inputs: cut(recommended.inputs.to_string()),
+            time: time.clone(),
+        });
+        if spec.mode == ScalingMode::Auto {
+            self.workers = recommended.workers;
+        }
+        Some(recommended.reason)
+    }
+
+    fn figures(&mut self, running: &AssignmentSpec, observed: &Observed, now: Duration) -> Figures {
+        let workers = workers(running, observed, self.workers);
+        let is_missing = workers.len() < self.workers;
+        self.missing = self.missing.filter(|_| is_missing).or_else(|| is_missing.then_some(now));
+        let held = held(running, observed);
+        Figures {
+            now,
+            splits: running.splits.iter().map(|split| split_figures(split, running, observed)).collect(),
+            workers,
+            wanted: self.workers,
+            moving: held.total.saturating_sub(held.owned),
+            missing_for: self.missing.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            spreadable: if held.unlisted > 0 { 0 } else { held.total },
+        }
+    }
+}
+
+fn within(spec: &ScalingSpec, workers: usize) -> usize {
+    let bound = |workers: i32| usize::try_from(workers).unwrap_or_default();
+    workers.clamp(bound(spec.min_workers), bound(spec.max_workers).max(bound(spec.min_workers)))
+}
+
+fn number(workers: usize) -> i32 {
+    i32::try_from(workers).unwrap_or(i32::MAX)
+}
+
+fn cut(text: String) -> String {
+    text.chars().take(TEXT_LIMIT / 2).collect()
+}
+
+/// The workers that serve and have reported once: of one that has just come nothing is known yet.
+fn workers(running: &AssignmentSpec, observed: &Observed, most: usize) -> Vec<WorkerFigures> {
+    let fleet = Fleet::of(observed, &running.plan, most);
+    let serving: Vec<&Slot> = fleet.serving().collect();
+    let members = fleet.members.iter().filter(|member| serving.contains(&&member.lease.slot));
+    let figures = members.filter_map(|member| {
+        let report = observed.reports.get(&member.run_id)?;
+        let rates = report.splits.iter().map(|split| split.rate);
+        Some(WorkerFigures {
+            slot: member.lease.slot.clone(),
+            life: member.run_id.clone(),
+            rate: rates.sum(),
+            busy: report.busy_share,
+            blocked: report.blocked_share,
+            age: age(report, observed),
+        })
+    });
+    figures.collect()
+}
+
+fn age(report: &Report, observed: &Observed) -> Duration {
+    observed.report_ages.get(&report.run_id).copied().unwrap_or(NEVER)
+}
+
+/// What the reader of a split says of it; while it has just changed, whoever did before.
+fn split_figures(split: &SplitAssignment, running: &AssignmentSpec, observed: &Observed) -> SplitFigures {
+    let key = SplitKey { source: split.source.clone(), split: split.split.clone() };
+    let entry = split.reader.as_ref().and_then(|reader| running.workers.iter().find(|worker| worker.slot == *reader));
+    let is_it = |report: &&SplitReport| report.source == split.source && report.split == split.split;
+    let of_report = |report: &'_ Report| report.splits.iter().find(is_it).map(|it| (it.clone(), age(report, observed)));
+    let of_reader = entry.and_then(|worker| observed.reports.get(&worker.run_id)).and_then(of_report);
+    let reported = of_reader.or_else(|| observed.reports.values().find_map(of_report));
+    let reader = split.reader.clone();
+    match reported {
+        Some((report, age)) => {
+            SplitFigures { key, end: report.end.as_ref().and_then(records), lag: report.lag_records, reader, age }
+        }
+        None => SplitFigures { key, reader, age: NEVER, ..SplitFigures::default() },
+    }
+}
+
+/// How many records lie before a position, where lag is counted in them: positions are `PIECE.OFFSET`.
+fn records(position: &LogPosition) -> Option<u64> {
+    position.0.rsplit_once('.')?.1.parse().ok()
+}

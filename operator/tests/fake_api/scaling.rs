@@ -1,0 +1,157 @@
+//! Pipelines that follow their load: from reports to pods, and what is told of it.
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::fake::{FakeApi, Load};
+use crate::harness::{Cluster, SQL, condition, key, pipeline_key, resources};
+use crate::kubelet::{self, DEPLOYMENTS};
+
+const SPLITS: usize = 4;
+/// Records a second of each split of which one worker can do all, and of which it cannot.
+const LOW: f64 = 40.0;
+const HIGH: f64 = 150.0;
+/// Records a second that a worker does.
+const CAPACITY: f64 = 500.0;
+/// Records of each split that wait while a worker has more than it can do.
+const WAITING: u64 = 3_000;
+
+fn set_scaling(cluster: &Cluster, scaling: Value) {
+    cluster.api.store().edit(&pipeline_key(), |pipeline| pipeline["spec"]["scaling"] = scaling);
+    cluster.api.changed();
+}
+
+/// One worker that does what comes.
+async fn started(least: u32, most: u32) -> Cluster {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(SPLITS);
+    cluster.api.set_load(LOW, CAPACITY, WAITING);
+    resources(&cluster.api);
+    set_scaling(&cluster, json!({"minWorkers": least, "maxWorkers": most}));
+    cluster.until_workers(SQL, least as usize).await;
+    cluster
+}
+
+fn replicas(cluster: &Cluster) -> i64 {
+    let deployment = cluster.api.store().objects.get(&key(DEPLOYMENTS, "fares")).cloned().unwrap_or_default();
+    deployment["spec"]["replicas"].as_i64().unwrap_or_default()
+}
+
+fn decision(pipeline: &Value) -> &Value {
+    &pipeline["status"]["scaling"]["lastDecision"]
+}
+
+fn reason<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
+    let conditions = pipeline["status"]["conditions"].as_array();
+    let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
+    found.and_then(|condition| condition["reason"].as_str()).unwrap_or_default()
+}
+
+/// Reasons of the events that were told so far.
+fn events(cluster: &Cluster) -> Vec<String> {
+    let events = kubelet::of_kind(&cluster.api, "events.k8s.io/v1/events");
+    events.iter().filter_map(|event| event["reason"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_load_gets_more_workers_with_a_reason_and_then_nothing_is_written() {
+    let cluster = started(1, 4).await;
+    assert_eq!(reason(&cluster.pipeline(), "ScalingActive"), "AsExpected");
+    cluster.api.set_load(HIGH, CAPACITY, WAITING);
+    cluster.until_workers(SQL, 2).await;
+    let pipeline = cluster.pipeline();
+    let decided = decision(&pipeline);
+    assert_eq!((decided["from"].as_i64(), decided["to"].as_i64()), (Some(1), Some(2)), "{decided:#}");
+    let said = decided["reason"].as_str().expect("why");
+    assert!(said.starts_with("Busy: ") || said.starts_with("Behind: "), "{said}");
+    assert!(decided["inputs"].as_str().is_some_and(|inputs| inputs.contains("workers needed 2")), "{decided:#}");
+    assert!(events(&cluster).contains(&"ScalingDecided".to_owned()), "{:?}", events(&cluster));
+    assert!(cluster.metrics.text().contains("thalweg_operator_scaling_decisions_total{reason=\"B"));
+    cluster.looks(2).await;
+    let before = cluster.api.asked();
+    // More than one round of decisions.
+    cluster.looks(70).await;
+    assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+    assert_eq!(decision(&cluster.pipeline()), decided);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_starts_anew_changes_nothing_about_the_workers_that_it_finds() {
+    let mut cluster = started(1, 4).await;
+    cluster.api.set_load(HIGH, CAPACITY, WAITING);
+    cluster.until_workers(SQL, 2).await;
+    cluster.looks(2).await;
+    let before = (cluster.api.asked(), decision(&cluster.pipeline()).clone());
+    cluster.restart_operator();
+    cluster.looks(70).await;
+    assert_eq!((cluster.api.asked(), decision(&cluster.pipeline()).clone()), before, "{:#?}", cluster.api.writes());
+    assert_eq!(replicas(&cluster), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_that_is_not_known_scales_nothing_and_is_told() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(SPLITS);
+    resources(&cluster.api);
+    set_scaling(&cluster, json!({"minWorkers": 2, "maxWorkers": 4}));
+    cluster.until_workers(SQL, 2).await;
+    let told = cluster.until("told", |pipeline| reason(pipeline, "ScalingLimited") == "MetricsStale").await;
+    assert_eq!((condition(&told, "ScalingLimited"), condition(&told, "ScalingActive")), ("True", "False"));
+    assert_eq!((decision(&told), replicas(&cluster)), (&Value::Null, 2));
+    assert!(events(&cluster).contains(&"ScalingLimited".to_owned()), "{:?}", events(&cluster));
+    let before = cluster.api.asked();
+    cluster.looks(70).await;
+    assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+    cluster.api.set_load(LOW, CAPACITY, WAITING);
+    cluster.until("known", |pipeline| condition(pipeline, "ScalingLimited") == "False").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_that_jump_back_add_nobody() {
+    let cluster = started(1, 4).await;
+    cluster.looks(60).await;
+    cluster.api.put_load(Load {
+        end: 10.0,
+        since: Instant::now(),
+        arrivals: LOW,
+        capacity: CAPACITY,
+        waiting: WAITING,
+    });
+    cluster.looks(120).await;
+    assert_eq!((decision(&cluster.pipeline()), replicas(&cluster)), (&Value::Null, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_that_are_edited_hold_at_once_and_say_so() {
+    let cluster = started(1, 4).await;
+    set_scaling(&cluster, json!({"minWorkers": 3, "maxWorkers": 4}));
+    cluster.until_workers(SQL, 3).await;
+    let pipeline = cluster.pipeline();
+    assert!(decision(&pipeline)["reason"].as_str().is_some_and(|why| why.starts_with("Bounds: ")), "{pipeline:#}");
+    set_scaling(&cluster, json!({"minWorkers": 1, "maxWorkers": 2}));
+    cluster.until_workers(SQL, 2).await;
+    assert_eq!(decision(&cluster.pipeline())["to"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_somebody_else_writes_are_put_back_and_told() {
+    let cluster = started(1, 4).await;
+    cluster.looks(2).await;
+    cluster.api.store().edit(&key(DEPLOYMENTS, "fares"), |deployment| deployment["spec"]["replicas"] = 3.into());
+    cluster.api.changed();
+    cluster.until("told", |_| events(&cluster).contains(&"ReplicasPutBack".to_owned())).await;
+    cluster.until_workers(SQL, 1).await;
+    assert_eq!((replicas(&cluster), decision(&cluster.pipeline())), (1, &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recommendation_is_told_and_the_workers_stay_as_many() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(SPLITS);
+    cluster.api.set_load(HIGH, CAPACITY, WAITING);
+    resources(&cluster.api);
+    set_scaling(&cluster, json!({"mode": "Recommend", "maxWorkers": 4}));
+    let told = cluster.until("told", |pipeline| decision(pipeline)["to"] == 2).await;
+    assert_eq!(reason(&told, "ScalingActive"), "ScalingDisabled");
+    assert_eq!(replicas(&cluster), 1);
+}
