@@ -93,7 +93,11 @@ impl Applier<'_> {
         self.apply(&world.plans, &objects.plan).await?;
         self.apply(&world.services, &objects.service).await?;
         self.apply(&world.disruption_budgets, &objects.disruption_budget).await?;
-        self.apply(&world.deployments, &objects.deployment).await
+        self.apply(&world.deployments, &objects.deployment).await?;
+        match &objects.lookout {
+            Some(lookout) => self.apply(&world.deployments, lookout).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes the slot Leases that are missing.

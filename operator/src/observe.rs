@@ -15,14 +15,14 @@ use thalweg_crds::ids::RunId;
 use thalweg_operator_plan::check::{Stage, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
-use thalweg_operator_plan::observed::{Observed, SILENCE_LIMIT, SlotLease};
+use thalweg_operator_plan::observed::{Lookout, Observed, SILENCE_LIMIT, SlotLease};
 use thalweg_operator_plan::references::{sink_names, source_names, sql_map_name};
 use thalweg_operator_plan::resources::Written;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kept::Kept;
-use crate::pods::{rollout, worker_pod};
+use crate::pods::{is_lookout, rollout, worker_pod};
 use crate::usage::Used;
 
 /// The pipeline that is looked at.
@@ -127,6 +127,13 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
         pod.metadata.namespace.as_deref() == Some(&subject.namespace)
             && pod.labels().get(names::PIPELINE) == Some(&label)
     });
+    let (lookouts, pods): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| is_lookout(pod));
+    let lookout: Option<Arc<Kept<Deployment>>> =
+        subject.known(context, &context.world.deployments, &subject.names.lookout());
+    let lookout = Lookout {
+        exists: lookout.is_some(),
+        report: lookouts.iter().find_map(|pod| context.reports.of_lookout(&pod.uid()?)),
+    };
     let deployment: Option<Arc<Kept<Deployment>>> =
         subject.known(context, &context.world.deployments, subject.names.base());
     let (mut reports, mut report_ages) = (BTreeMap::new(), BTreeMap::new());
@@ -144,6 +151,7 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
         slots,
         reports,
         report_ages,
+        lookout,
     })
 }
 

@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus, Volume};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use thalweg_operator_plan::names::{APP_NAME, LOOKOUT};
 use thalweg_operator_plan::observed::{Readiness, Rollout, WorkerPod};
 
 /// Takes away what nobody asks of a pod.
@@ -22,6 +23,11 @@ pub fn trim(pod: &mut Pod) {
         ..PodStatus::default()
     });
     pod.metadata.annotations = None;
+}
+
+/// Whether a pod watches sources, and works for no slot.
+pub fn is_lookout(pod: &Pod) -> bool {
+    pod.labels().get(APP_NAME).is_some_and(|name| name == LOOKOUT)
 }
 
 /// Where a Deployment notes of which of its templates a pod is.

@@ -51,7 +51,7 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     }
     let scaling = validated.as_ref().ok().map(|valid| context.scalers.look(&subject, valid, &observed));
     let plan = match (&validated, &scaling) {
-        (Ok(valid), Some(scaling)) => plan::plan_scaled(valid, &observed, scaling.workers, scaling.places.as_ref()),
+        (Ok(valid), Some(scaling)) => plan::plan_scaled(valid, &observed, scaling),
         _ => plan::keep(&observed),
     };
     context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
@@ -195,7 +195,8 @@ fn again(plan: &Plan, observed: &Observed, written: &Written, scaling: Option<&S
     if observed.pods.iter().any(is_starting) {
         return Action::requeue(STARTING);
     }
-    let decides = scaling.is_some_and(|scaling| scaling.places.is_some()) && plan.replicas > 0;
+    let decides =
+        scaling.is_some_and(|scaling| scaling.places.is_some()) && !matches!(plan.step, Step::Pause | Step::Complete);
     if decides {
         return Action::requeue(DECIDE_EACH);
     }

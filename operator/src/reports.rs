@@ -17,12 +17,14 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
+use thalweg_operator_plan::names::PIPELINE;
 use thalweg_operator_plan::objects::REPORT_PORT;
 use thalweg_operator_plan::observed::{SILENCE_LIMIT, pod_uid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tracing::debug;
 
 use crate::metrics::Metrics;
+use crate::pods::is_lookout;
 use crate::silence::Silence;
 use crate::watch::{Triggers, owner};
 use crate::world::World;
@@ -42,6 +44,8 @@ type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 #[derive(Default)]
 pub struct Reports {
     last: Mutex<HashMap<RunId, (Report, Instant)>>,
+    /// The last report of each lookout, by the UID of its pod.
+    lookouts: Mutex<HashMap<String, (Report, Instant)>>,
     /// Pipelines whose workers are asked more often.
     hurried: Mutex<HashSet<ObjectRef<StreamPipeline>>>,
 }
@@ -59,6 +63,15 @@ impl Reports {
     /// The last report of a worker, and how old it is.
     pub fn of(&self, run_id: &RunId) -> Option<(Report, Duration)> {
         self.lock().get(run_id).map(|(report, at)| (report.clone(), at.elapsed()))
+    }
+
+    /// The last report of a lookout, by the UID of its pod, and how old it is.
+    pub fn of_lookout(&self, pod: &str) -> Option<(Report, Duration)> {
+        self.lookouts().get(pod).map(|(report, at)| (report.clone(), at.elapsed()))
+    }
+
+    fn lookouts(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Report, Instant)>> {
+        self.lookouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on the workers of a pipeline are asked at this pace.
@@ -143,7 +156,7 @@ impl Poller {
         let held = self.asker.held();
         self.asker.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
         self.tell_silent(&held);
-        self.asker.ask_all(held, CALM.1).await;
+        tokio::join!(self.asker.ask_all(held, CALM.1), self.asker.ask_lookouts());
     }
 
     /// Names the pipelines of Leases that have just been unchanged for too long: no event comes of that.
@@ -201,6 +214,33 @@ impl Asker {
         let addresses = self.addresses();
         let ask = |lease| self.ask(lease, &addresses, patience);
         futures::stream::iter(held).for_each_concurrent(AT_ONCE, ask).await;
+    }
+
+    /// Asks whoever watches sources where there is no worker.
+    async fn ask_lookouts(&self) {
+        let pods = self.pods.state_filter(is_lookout);
+        let alive: HashSet<String> = pods.iter().filter_map(|pod| pod.uid()).collect();
+        self.reports.lookouts().retain(|pod, _| alive.contains(pod));
+        futures::stream::iter(pods).for_each_concurrent(AT_ONCE, |pod| self.ask_lookout(pod)).await;
+    }
+
+    async fn ask_lookout(&self, pod: Arc<Pod>) {
+        let Some((uid, ip)) = pod.uid().zip(pod.status.as_ref().and_then(|status| status.pod_ip.clone())) else {
+            return;
+        };
+        let Ok(Ok(report)) = timeout(CALM.1, fetch(&self.client, &ip)).await else { return };
+        if pod_uid(&report.run_id) != uid {
+            return;
+        }
+        let before = self.reports.lookouts().insert(uid, (report.clone(), Instant::now()));
+        // It says nothing but where ends are, and each that moves is news. A label that was cut names nobody.
+        let name = pod.labels().get(PIPELINE).filter(|name| name.len() < 63);
+        if let (Some(name), Some(namespace)) = (name, pod.namespace())
+            && before.is_none_or(|(before, _)| before != report)
+        {
+            // Without a receiver the process is about to end.
+            let _ = self.triggers.unbounded_send(ObjectRef::new(name).within(&namespace));
+        }
     }
 
     /// Addresses of pods by UID. What a Lease says is not followed: whoever may write Leases would make the operator

@@ -55,7 +55,7 @@ impl Scalers {
         if remembered.uid != *uid {
             *remembered = begin();
         }
-        remembered.scaler.look(pipeline, observed, self.started.elapsed(), &Time(Timestamp::now()))
+        remembered.scaler.look(pipeline, observed, self.started.elapsed(), &now())
     }
 
     /// The Deployment was written, or found to be so.
@@ -80,6 +80,12 @@ impl Scalers {
 
 fn key(subject: &Subject) -> (String, String) {
     (subject.namespace.clone(), subject.owner.name.clone())
+}
+
+/// Now, to the second: what is written and read again is the same.
+fn now() -> Time {
+    let now = Timestamp::now();
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
 /// Counts what is new, tells whose replicas were put back, and remembers which are ours.

@@ -81,7 +81,10 @@ pub fn place(units: &[UnitState], workers: &[Worker], named: &[Option<Slot>], li
     table.take_over();
     table.empty_leaving(limit);
     table.obey(limit);
-    table.occupy(limit);
+    // Only where it was weighed anew: who has just come is about to be given what is its own.
+    if named.iter().any(Option::is_some) {
+        table.occupy(limit);
+    }
     table.next
 }
 

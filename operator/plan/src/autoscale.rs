@@ -176,7 +176,8 @@ impl Round<'_> {
         let is_still = load.arrivals() == 0.0 && load.lag() == 0;
         if current == 0 {
             let woken = self.bounds.serving(need.map_or(1, |need| need.workers));
-            return if is_still { (0, Reason::Enough) } else { (woken, Reason::Woken) };
+            // Whatever has come since waits; what came before is in the windows of arrivals for a while.
+            return if load.lag() == 0 { (0, Reason::Enough) } else { (woken, Reason::Woken) };
         }
         if self.spec.min_workers == 0 && self.memory.quiet_for(self.figures.now) >= self.spec.zero_after.as_std() {
             return (0, Reason::Silent);

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | What is the rebalance rule? | [`assignment`]; its laws in `tests/assignment.rs` |
 //! | How many workers does it need? | [`autoscale`]; its laws in `tests/autoscale.rs` |
+//! | What does a unit weigh? | [`costs`] |
 //! | When is that decided, and what becomes of it? | [`scaling`] |
 //! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
@@ -21,6 +22,7 @@ pub mod assignment;
 pub mod autoscale;
 pub mod carried;
 pub mod check;
+pub mod costs;
 mod fleet;
 pub mod held;
 pub mod mounts;

@@ -8,6 +8,8 @@ use thalweg_crds::names::{cut, fit};
 pub const APP_NAME: &str = "app.kubernetes.io/name";
 /// Its value.
 pub const WORKER: &str = "thalweg-worker";
+/// The same of pods that watch sources while there is no worker.
+pub const LOOKOUT: &str = "thalweg-lookout";
 /// The pipeline, as tools show it.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// Who looks after an object.
@@ -73,6 +75,11 @@ impl Names {
         format!("{}-plan-{hash}", self.base)
     }
 
+    /// Name of the Deployment of the lookout. With a hash: another pipeline may be called like this one and `-lookout`.
+    pub fn lookout(&self) -> String {
+        format!("{}-lookout-{}", self.base, &hash(self.pipeline.as_bytes())[..SHORT_HASH])
+    }
+
     /// A slot, which is also the name of its Lease.
     pub fn slot(&self, number: u32) -> Slot {
         Slot(format!("{}-{number}", self.base))
@@ -129,7 +136,7 @@ mod tests {
             let names = Names::new(&pipeline);
             prop_assert!(is_dns_label(&names.service()), "{}", names.service());
             prop_assert!(names.label().len() <= 63 && names.label().ends_with(|c: char| c.is_ascii_alphanumeric()));
-            for name in [names.base().to_owned(), names.plan(&hash(b"x")), names.slot(1000).0, format!("{}-5f9c8d7b6", names.base())] {
+            for name in [names.base().to_owned(), names.plan(&hash(b"x")), names.slot(1000).0, format!("{}-5f9c8d7b6", names.lookout()), format!("{}-5f9c8d7b6", names.base())] {
                 prop_assert!(is_subdomain(&name), "{name}");
             }
             prop_assert_eq!(names.slot_number(&names.slot(7).0), Some(7));

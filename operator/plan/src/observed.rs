@@ -29,6 +29,17 @@ pub struct Observed {
     pub reports: BTreeMap<RunId, Report>,
     /// How long ago each of them came.
     pub report_ages: BTreeMap<RunId, Duration>,
+    /// What watches sources while there is no worker.
+    pub lookout: Lookout,
+}
+
+/// What watches sources while there is no worker.
+#[derive(Clone, Debug, Default)]
+pub struct Lookout {
+    /// Whether it has a Deployment.
+    pub exists: bool,
+    /// Its last report, and how long ago that came.
+    pub report: Option<(Report, Duration)>,
 }
 
 /// A slot Lease.

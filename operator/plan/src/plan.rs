@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use thalweg_crds::assignment::{AssignmentSpec, SplitAssignment, WorkerEntry};
+use thalweg_crds::assignment::{AssignmentSpec, SplitAssignment, SplitPosition, WorkerEntry};
 use thalweg_crds::ids::Slot;
 use thalweg_crds::scaling::{ScalingMode, ScalingSpec};
 
 use crate::assignment::{MoveLimit, Role, UNITS_PER_OBJECT};
 use crate::check::Stage;
+use crate::costs::Weights;
 use crate::fleet::{Fleet, has_surged};
 use crate::held::{Held, held};
 use crate::observed::{Observed, Readiness, SlotLease};
-use crate::scaling::Places;
+use crate::scaling::{Places, Scaling, may_stop};
 use crate::splits;
 use crate::units::{States, Units, all_completed};
 use crate::validate::ValidatedPipeline;
@@ -37,6 +38,10 @@ pub struct Wanted<'a> {
     pub workers: usize,
     /// Who is to read which split, where loads are weighed elsewhere; those that are not named stay where they are.
     pub places: Option<&'a Places>,
+    /// What units count where they are spread.
+    pub weights: &'a Weights,
+    /// Whether its sources are watched while it has no worker.
+    pub is_watched: bool,
     /// Whether it is to run.
     pub mode: Mode,
 }
@@ -57,6 +62,8 @@ pub struct Plan {
     pub step: Step,
     /// How many workers it is to have.
     pub replicas: i32,
+    /// How many lookouts it is to have; `None` where it never needs one.
+    pub lookouts: Option<i32>,
     /// How many slot Leases there are to be.
     pub slots: u32,
     /// Slots whose holder is gone for good: they are freed at once, where a worker that claims one would wait for the Lease
@@ -89,19 +96,21 @@ pub enum Step {
 
 /// Plans a pipeline whose spec is right, with as many workers as it asks for.
 pub fn plan(pipeline: &ValidatedPipeline, observed: &Observed) -> Plan {
-    plan_scaled(pipeline, observed, asked_for(&pipeline.scaling), None)
+    plan_scaled(pipeline, observed, &Scaling { workers: asked_for(&pipeline.scaling), ..Scaling::default() })
 }
 
 /// Plans a pipeline whose spec is right, with as many workers as were decided on.
-pub fn plan_scaled(pipeline: &ValidatedPipeline, observed: &Observed, workers: usize, places: Option<&Places>) -> Plan {
+pub fn plan_scaled(pipeline: &ValidatedPipeline, observed: &Observed, scaling: &Scaling) -> Plan {
     next(
         &Wanted {
             pipeline: pipeline.names.pipeline(),
             plan: &pipeline.plan.hash,
             stages: &pipeline.stages,
             key_groups: pipeline.key_groups,
-            workers,
-            places,
+            workers: scaling.workers,
+            places: scaling.places.as_ref(),
+            weights: &scaling.weights,
+            is_watched: may_stop(&pipeline.scaling),
             mode: if pipeline.paused { Mode::Pause } else { Mode::Run },
         },
         observed,
@@ -119,8 +128,18 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let runs_wanted = basis.plan == wanted.plan;
     let stages = if runs_wanted { wanted.stages } else { &observed.stages };
     let stops = wanted.mode == Mode::Pause || (runs_wanted && basis.completed);
-    let table = Table { basis: &basis, stages, key_groups: wanted.key_groups, places: wanted.places, observed };
-    let (next, useful, left_out) = table.next(if stops { 0 } else { wanted.workers });
+    let table = Table {
+        basis: &basis,
+        stages,
+        key_groups: wanted.key_groups,
+        places: wanted.places,
+        weights: wanted.weights,
+        observed,
+    };
+    let (mut next, useful, left_out) = table.next(if stops { 0 } else { wanted.workers });
+    let watches = wanted.is_watched && wanted.workers == 0 && !stops && !next.completed;
+    next.positions = if watches { positions(&basis, observed) } else { Vec::new() };
+    let has_lookout = wanted.is_watched || observed.lookout.exists;
     let stops = stops || (runs_wanted && next.completed);
     let step = match () {
         () if wanted.mode == Mode::Pause => Step::Pause,
@@ -132,7 +151,23 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, &next, observed) };
     // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
     let slots = (wanted.workers.max(1) + SURGE).max(observed.slots.len());
-    Plan { step, replicas, slots: narrow(slots), freed: freed(observed), assignment: Some(next), left_out }
+    let lookouts = has_lookout.then_some(i32::from(watches));
+    Plan { step, replicas, lookouts, slots: narrow(slots), freed: freed(observed), assignment: Some(next), left_out }
+}
+
+/// How far each split was read when the workers were stopped, which was once nothing was left to read.
+fn positions(basis: &AssignmentSpec, observed: &Observed) -> Vec<SplitPosition> {
+    if !basis.positions.is_empty() {
+        return basis.positions.clone();
+    }
+    let position = |split: &SplitAssignment| {
+        let report = split.reader.as_ref().and_then(|reader| splits::report(basis, observed, reader))?;
+        let found = report.splits.iter().find(|it| it.source == split.source && it.split == split.split)?;
+        let all = found.end.clone().filter(|_| found.lag_records == Some(0));
+        let position = all.or_else(|| found.accepted.clone())?;
+        Some(SplitPosition { source: split.source.clone(), split: split.split.clone(), position })
+    };
+    basis.splits.iter().filter_map(position).collect()
 }
 
 /// Looks after what runs while the spec has problems: workers that die are still replaced, and new splits are read.
@@ -140,7 +175,8 @@ pub fn keep(observed: &Observed) -> Plan {
     let replicas = observed.deployment.as_ref().map_or(0, |deployment| deployment.replicas);
     let Some(published) = &observed.assignment else {
         let slots = narrow(observed.slots.len());
-        return Plan { step: Step::Start, replicas, slots, freed: freed(observed), assignment: None, left_out: 0 };
+        let (step, freed) = (Step::Start, freed(observed));
+        return Plan { step, replicas, lookouts: None, slots, freed, assignment: None, left_out: 0 };
     };
     let key_groups = published.key_groups.and_then(|groups| u32::try_from(groups).ok()).unwrap_or(1);
     let wanted = Wanted {
@@ -150,6 +186,8 @@ pub fn keep(observed: &Observed) -> Plan {
         key_groups,
         workers: usize::try_from(replicas).unwrap_or_default(),
         places: None,
+        weights: &Weights::new(),
+        is_watched: false,
         mode: Mode::Run,
     };
     Plan { replicas, slots: narrow(observed.slots.len()), ..next(&wanted, observed) }
@@ -209,6 +247,7 @@ struct Table<'a> {
     stages: &'a [Stage],
     key_groups: u32,
     places: Option<&'a Places>,
+    weights: &'a Weights,
     observed: &'a Observed,
 }
 
@@ -229,7 +268,7 @@ impl Table<'_> {
         let fleet = Fleet::of(observed, &basis.plan, useful);
         let next = match fleet.members.is_empty() {
             true => AssignmentSpec { units: units.published(), splits, ..basis.clone() },
-            false => self.assigned(units.states(basis, &fleet, observed), splits, &sources, &fleet),
+            false => self.assigned(units.states(basis, &fleet, observed, self.weights), splits, &sources, &fleet),
         };
         (next, useful, left_out)
     }

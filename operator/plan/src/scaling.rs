@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thalweg_crds::assignment::{AssignmentSpec, SplitAssignment};
-use thalweg_crds::ids::{LogPosition, Slot};
+use thalweg_crds::ids::{LogPosition, Slot, UnitId};
 use thalweg_crds::pipeline::ScalingDecision;
 use thalweg_crds::report::{Report, SplitReport};
 use thalweg_crds::scaling::{ScalingMode, ScalingSpec};
@@ -16,6 +16,7 @@ use thalweg_crds::scaling::{ScalingMode, ScalingSpec};
 use crate::autoscale::{
     Figures, Hold, Memory, Reason, Recommendation, SplitFigures, SplitKey, WorkerFigures, recommend,
 };
+use crate::costs::{Costs, Weights};
 use crate::fleet::Fleet;
 use crate::held::held;
 use crate::observed::Observed;
@@ -39,6 +40,8 @@ pub struct Scaling {
     pub workers: usize,
     /// Who is to read which split, where the autoscaler says so; those that it does not name stay where they are.
     pub places: Option<Places>,
+    /// What units count where they are spread.
+    pub weights: Weights,
     /// The last change, or with `mode: Recommend` the one that would be made; `None` before the first.
     pub decision: Option<ScalingDecision>,
     /// What keeps the number from following the load.
@@ -49,18 +52,19 @@ pub struct Scaling {
 
 /// Whether there is anything to decide.
 pub fn is_scaled(spec: &ScalingSpec) -> bool {
-    spec.mode != ScalingMode::Manual && least(spec) < spec.max_workers
+    spec.mode != ScalingMode::Manual && spec.min_workers < spec.max_workers
 }
 
-/// The least number of workers. They are not stopped all: nobody would watch for what comes.
-fn least(spec: &ScalingSpec) -> i32 {
-    spec.min_workers.max(1)
+/// Whether all workers may be stopped, while somebody watches for what comes.
+pub fn may_stop(spec: &ScalingSpec) -> bool {
+    spec.mode == ScalingMode::Auto && spec.min_workers == 0
 }
 
 /// What is remembered of one pipeline.
 #[derive(Clone, Debug)]
 pub struct Scaler {
     memory: Memory,
+    costs: Costs,
     workers: usize,
     /// When it was decided last, by which settings, and of how many workers.
     decided: Option<(Duration, ScalingSpec, usize)>,
@@ -80,6 +84,7 @@ impl Scaler {
         let workers = known.and_then(|known| usize::try_from(known).ok()).unwrap_or_else(|| asked_for(spec));
         Self {
             memory: Memory::default(),
+            costs: Costs::default(),
             workers,
             decided: None,
             decision: last.cloned(),
@@ -97,7 +102,7 @@ impl Scaler {
             self.workers = asked_for(spec);
             return Scaling { workers: self.workers, ..Scaling::default() };
         }
-        let spec = ScalingSpec { min_workers: least(spec), ..spec.clone() };
+        let spec = spec.clone();
         let running = observed.assignment.as_ref().filter(|running| running.plan == pipeline.plan.hash);
         let running = running.filter(|running| !running.completed && !pipeline.paused);
         let mut places = Places::new();
@@ -109,6 +114,7 @@ impl Scaler {
                     self.decided = Some((now, spec.clone(), figures.workers.len()));
                     let (recommended, memory) = recommend(&spec, &figures, std::mem::take(&mut self.memory));
                     self.memory = memory;
+                    self.costs.note(&shares(observed), |unit| running.units.iter().any(|it| it.unit == unit));
                     news = self.take(&spec, &recommended, time);
                     places = recommended.placement.into_iter().collect();
                 }
@@ -117,14 +123,24 @@ impl Scaler {
         }
         // Bounds hold whether somebody decides or not.
         self.workers = within(&spec, self.workers);
-        Scaling { workers: self.workers, places: Some(places), decision: self.decision.clone(), hold: self.hold, news }
+        Scaling {
+            workers: self.workers,
+            places: Some(places),
+            weights: self.costs.weights(),
+            decision: self.decision.clone(),
+            hold: self.hold,
+            news,
+        }
     }
 
     /// Now and then; at once when the user has changed his mind, or a worker has come.
     fn is_due(&self, spec: &ScalingSpec, figures: &Figures) -> bool {
-        // Before somebody works there is nothing to know.
-        let Some((at, by, workers)) = &self.decided else { return !figures.workers.is_empty() };
-        figures.now.saturating_sub(*at) >= DECIDE_EACH || by != spec || figures.workers.len() > *workers
+        let is_awaited = self.workers == 0 && figures.splits.iter().any(|split| split.lag.is_some_and(|lag| lag > 0));
+        // Before somebody works, or watches, there is nothing to know.
+        let Some((at, by, workers)) = &self.decided else {
+            return !figures.workers.is_empty() || figures.wanted == 0;
+        };
+        is_awaited || figures.now.saturating_sub(*at) >= DECIDE_EACH || by != spec || figures.workers.len() > *workers
     }
 
     /// Makes a recommendation the number of workers; gives the reason of what is new about it.
@@ -164,16 +180,28 @@ impl Scaler {
         let is_missing = workers.len() < self.workers;
         self.missing = self.missing.filter(|_| is_missing).or_else(|| is_missing.then_some(now));
         let held = held(running, observed);
+        let splits = match self.workers {
+            0 => watched(running, observed),
+            _ => running.splits.iter().map(|split| split_figures(split, running, observed)).collect(),
+        };
         Figures {
             now,
-            splits: running.splits.iter().map(|split| split_figures(split, running, observed)).collect(),
+            splits,
             workers,
             wanted: self.workers,
-            moving: held.total.saturating_sub(held.owned),
+            // Without workers none is to have an owner.
+            moving: if self.workers == 0 { 0 } else { held.total.saturating_sub(held.owned) },
             missing_for: self.missing.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             spreadable: if held.unlisted > 0 { 0 } else { held.total },
         }
     }
+}
+
+/// What units cost, as their owners say it now.
+fn shares(observed: &Observed) -> BTreeMap<UnitId, f64> {
+    let fresh = observed.reports.values().filter(|report| age(report, observed) <= 3 * DECIDE_EACH);
+    let units = fresh.flat_map(|report| &report.units).filter(|unit| unit.stored_epoch.is_none());
+    units.map(|unit| (unit.unit, unit.busy_share)).collect()
 }
 
 fn within(spec: &ScalingSpec, workers: usize) -> usize {
@@ -228,6 +256,34 @@ fn split_figures(split: &SplitAssignment, running: &AssignmentSpec, observed: &O
         }
         None => SplitFigures { key, reader, age: NEVER, ..SplitFigures::default() },
     }
+}
+
+/// What the lookout says of all splits: those that were read, and others that have appeared since.
+fn watched(running: &AssignmentSpec, observed: &Observed) -> Vec<SplitFigures> {
+    let (report, age) = match &observed.lookout.report {
+        Some((report, age)) if report.plan == running.plan => (report.clone(), *age),
+        _ => (Report::default(), NEVER),
+    };
+    let figures = |it: &SplitReport| {
+        let was_read = running.positions.iter().find(|at| at.source == it.source && at.split == it.split);
+        let from = was_read.map(|at| &at.position).or(it.accepted.as_ref()).and_then(records);
+        let end = it.end.as_ref().and_then(records);
+        SplitFigures {
+            key: SplitKey { source: it.source.clone(), split: it.split.clone() },
+            end,
+            lag: end.zip(from).map(|(end, from)| end.saturating_sub(from)),
+            reader: None,
+            age,
+        }
+    };
+    let is_seen =
+        |split: &&SplitAssignment| report.splits.iter().any(|it| it.source == split.source && it.split == split.split);
+    let unseen = running.splits.iter().filter(|split| !is_seen(split)).map(|split| SplitFigures {
+        key: SplitKey { source: split.source.clone(), split: split.split.clone() },
+        age: NEVER,
+        ..SplitFigures::default()
+    });
+    report.splits.iter().map(figures).chain(unseen).collect()
 }
 
 /// How many records lie before a position, where lag is counted in them: positions are `PIECE.OFFSET`.

@@ -8,6 +8,7 @@ use thalweg_crds::report::{Report, WorkerState};
 
 use crate::assignment::{MoveLimit, Progress, UnitState, follow, rebalance, unowned};
 use crate::check::{Stage, StageKind};
+use crate::costs::Weights;
 use crate::fleet::Fleet;
 use crate::observed::Observed;
 use crate::splits;
@@ -61,10 +62,11 @@ impl Units {
     }
 
     /// How far the owner of each has come.
-    pub fn states(self, basis: &AssignmentSpec, fleet: &Fleet<'_>, observed: &Observed) -> States {
+    pub fn states(self, basis: &AssignmentSpec, fleet: &Fleet<'_>, observed: &Observed, weights: &Weights) -> States {
         let state = |(published, split): (UnitAssignment, Option<usize>)| {
             let progress = progress(&published, basis, fleet, observed);
-            (UnitState { published, progress, weight: 1.0 }, split)
+            let weight = weights.get(&published.unit).copied().unwrap_or(1.0);
+            (UnitState { published, progress, weight }, split)
         };
         let mut states = States { keyed: Vec::new(), following: Vec::new() };
         for (state, split) in self.units.into_iter().map(state) {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kit::{join, obey_with, stateless};
-use thalweg_crds::ids::LogPosition;
+use thalweg_crds::ids::{LogPosition, RunId};
 use thalweg_crds::report::SplitReport;
 use thalweg_crds::scaling::{ScalingMode, ScalingSpec};
 use thalweg_operator_plan::autoscale::{Hold, Reason};
-use thalweg_operator_plan::observed::{Observed, Rollout};
+use thalweg_operator_plan::observed::{Observed, Readiness, Rollout};
 use thalweg_operator_plan::plan::{Plan, plan_scaled};
 use thalweg_operator_plan::scaling::{DECIDE_EACH, Scaler, Scaling};
 use thalweg_operator_plan::validate::ValidatedPipeline;
@@ -62,7 +62,7 @@ impl Bed {
         let scaling = self.scaler.look(&self.pipeline, &self.observed, self.now, &time);
         // Moves take some looks, in which nothing is decided.
         for places in [scaling.places.clone(), scaling.places.as_ref().map(|_| Default::default())] {
-            let plan = plan_scaled(&self.pipeline, &self.observed, scaling.workers, places.as_ref());
+            let plan = plan_scaled(&self.pipeline, &self.observed, &Scaling { places, ..scaling.clone() });
             self.obey(&plan);
         }
         self.work();
@@ -83,6 +83,12 @@ impl Bed {
             let number = (0..).find(is_free).expect("a slot");
             self.lives += 1;
             join(&mut self.observed, number, &format!("life-{}", self.lives), &hash);
+        }
+        // A worker without units is not ready.
+        for pod in &mut self.observed.pods {
+            let of_pod = |run_id: &RunId| run_id.0.starts_with(&format!("{}/", pod.uid));
+            let works = self.observed.reports.iter().any(|(run_id, report)| of_pod(run_id) && !report.units.is_empty());
+            pod.ready = if works { Readiness::Ready } else { Readiness::NotReady };
         }
         while self.observed.pods.len() > wanted {
             let units = plan.assignment.iter().flat_map(|assignment| &assignment.units).collect::<Vec<_>>();
@@ -289,18 +295,16 @@ fn a_hot_split_moves_alone_to_where_there_is_room() {
 
 #[test]
 fn pods_that_do_not_come_hold_further_ones_and_are_told() {
-    let mut bed = Bed::new(spec(1, 4), &[30.0; 4]);
+    let mut bed = Bed::new(spec(1, 10), &[20.0; 20]);
     bed.rounds(10);
-    bed.arrivals = vec![400.0; 4];
-    let mut held = None;
-    for _ in 0..60 {
+    bed.arrivals = vec![35.0; 20];
+    // The operator decides, and no pod comes of it.
+    let mut look = || {
         bed.now += DECIDE_EACH;
         let scaling = bed.scaler.look(&bed.pipeline, &bed.observed, bed.now, &Time(Timestamp::UNIX_EPOCH));
         bed.work();
-        held = scaling.hold;
-        if held == Some(Hold::Quota) {
-            break;
-        }
-    }
-    assert!(matches!(held, Some(Hold::Quota | Hold::Bounds)), "{held:?}");
+        scaling
+    };
+    let held = (0..200).map(|_| look()).find(|scaling| scaling.hold == Some(Hold::Quota)).expect("a hold");
+    assert!((2..10).contains(&held.workers), "{held:?}");
 }

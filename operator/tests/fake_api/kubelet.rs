@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use serde_json::{Value, json};
-use thalweg_operator_plan::names::{PIPELINE, PLAN, hash};
+use thalweg_operator_plan::names::{APP_NAME, LOOKOUT, PIPELINE, PLAN, hash};
 use tokio::task::JoinSet;
 
 use crate::fake::{FakeApi, Key, Load};
@@ -170,6 +170,10 @@ pub fn kill(api: &FakeApi, pod: &Value) {
     api.changed();
 }
 
+pub fn is_lookout(pod: &Value) -> bool {
+    pod["metadata"]["labels"][APP_NAME] == LOOKOUT
+}
+
 fn run_id(pod: &Value) -> String {
     format!("{}/0", pod["metadata"]["uid"].as_str().unwrap_or_default())
 }
@@ -180,7 +184,7 @@ fn lease_of(api: &FakeApi, pod: &Value) -> Option<Arc<Value>> {
 
 /// A worker without a slot claims a free one.
 fn claim(api: &FakeApi, pod: &Value) -> bool {
-    if lease_of(api, pod).is_some() {
+    if lease_of(api, pod).is_some() || is_lookout(pod) {
         return false;
     }
     let label = &pod["metadata"]["labels"][PIPELINE];
@@ -219,8 +223,10 @@ async fn report(State((api, pod)): State<(FakeApi, Arc<Value>)>) -> String {
     let listed = listed(&api, &pod, &slot);
     let mut report =
         json!({"runId": run_id(&pod), "slot": slot, "plan": plan, "state": state, "units": units, "listed": listed});
-    if let Some(load) = api.load() {
-        add_figures(&mut report, &load, &read(&api, &slot));
+    match api.load() {
+        Some(load) if is_lookout(&pod) => add_ends(&mut report, &load, api.splits()),
+        Some(load) => add_figures(&mut report, &load, &read(&api, &slot)),
+        None => {}
     }
     report.to_string()
 }
@@ -230,6 +236,13 @@ fn read(api: &FakeApi, slot: &Value) -> Vec<Value> {
     let assignments = of_kind(api, ASSIGNMENTS).into_iter();
     let splits = assignments.flat_map(|it| it["spec"]["splits"].as_array().cloned().unwrap_or_default());
     splits.filter(|split| split["reader"] == *slot && !slot.is_null()).collect()
+}
+
+/// What a lookout says of sources.
+fn add_ends(report: &mut Value, load: &Load, splits: usize) {
+    let end = format!("0.{}", load.end() as u64);
+    let split = |split: usize| json!({"source": "trips", "split": split.to_string(), "end": end, "accepted": "0.0"});
+    report["splits"] = (0..splits).map(split).collect();
 }
 
 /// What a worker says of what it does under a load.

@@ -47,10 +47,28 @@ fn reason<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
     found.and_then(|condition| condition["reason"].as_str()).unwrap_or_default()
 }
 
-/// Reasons of the events that were told so far.
-fn events(cluster: &Cluster) -> Vec<String> {
-    let events = kubelet::of_kind(&cluster.api, "events.k8s.io/v1/events");
-    events.iter().filter_map(|event| event["reason"].as_str().map(str::to_owned)).collect()
+/// Waits until an event was told, for which nobody waits otherwise.
+async fn until_told(cluster: &Cluster, reason: &str) {
+    let told = async {
+        while !cluster.api.told().iter().any(|told| told == reason) {
+            cluster.looks(1).await;
+        }
+    };
+    let told = tokio::time::timeout(std::time::Duration::from_secs(30), told).await;
+    assert!(told.is_ok(), "{reason} is not among {:?}", cluster.api.told());
+}
+
+/// Waits until two workers read two splits each.
+async fn until_level(cluster: &Cluster) {
+    let is_level = |_: &Value| {
+        let assignments = kubelet::of_kind(&cluster.api, kubelet::ASSIGNMENTS);
+        let splits = assignments[0]["spec"]["splits"].as_array().cloned().unwrap_or_default();
+        splits.iter().filter(|split| split["reader"] == splits[0]["reader"]).count() == SPLITS / 2
+    };
+    cluster.until("level", is_level).await;
+    cluster.until_workers(SQL, 2).await;
+    // What was decided before it was so.
+    cluster.looks(70).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,9 +83,9 @@ async fn more_load_gets_more_workers_with_a_reason_and_then_nothing_is_written()
     let said = decided["reason"].as_str().expect("why");
     assert!(said.starts_with("Busy: ") || said.starts_with("Behind: "), "{said}");
     assert!(decided["inputs"].as_str().is_some_and(|inputs| inputs.contains("workers needed 2")), "{decided:#}");
-    assert!(events(&cluster).contains(&"ScalingDecided".to_owned()), "{:?}", events(&cluster));
+    until_told(&cluster, "ScalingDecided").await;
     assert!(cluster.metrics.text().contains("thalweg_operator_scaling_decisions_total{reason=\"B"));
-    cluster.looks(2).await;
+    until_level(&cluster).await;
     let before = cluster.api.asked();
     // More than one round of decisions.
     cluster.looks(70).await;
@@ -80,7 +98,7 @@ async fn an_operator_that_starts_anew_changes_nothing_about_the_workers_that_it_
     let mut cluster = started(1, 4).await;
     cluster.api.set_load(HIGH, CAPACITY, WAITING);
     cluster.until_workers(SQL, 2).await;
-    cluster.looks(2).await;
+    until_level(&cluster).await;
     let before = (cluster.api.asked(), decision(&cluster.pipeline()).clone());
     cluster.restart_operator();
     cluster.looks(70).await;
@@ -98,7 +116,8 @@ async fn lag_that_is_not_known_scales_nothing_and_is_told() {
     let told = cluster.until("told", |pipeline| reason(pipeline, "ScalingLimited") == "MetricsStale").await;
     assert_eq!((condition(&told, "ScalingLimited"), condition(&told, "ScalingActive")), ("True", "False"));
     assert_eq!((decision(&told), replicas(&cluster)), (&Value::Null, 2));
-    assert!(events(&cluster).contains(&"ScalingLimited".to_owned()), "{:?}", events(&cluster));
+    until_told(&cluster, "MetricsStale").await;
+    cluster.looks(70).await;
     let before = cluster.api.asked();
     cluster.looks(70).await;
     assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
@@ -139,7 +158,7 @@ async fn replicas_that_somebody_else_writes_are_put_back_and_told() {
     cluster.looks(2).await;
     cluster.api.store().edit(&key(DEPLOYMENTS, "fares"), |deployment| deployment["spec"]["replicas"] = 3.into());
     cluster.api.changed();
-    cluster.until("told", |_| events(&cluster).contains(&"ReplicasPutBack".to_owned())).await;
+    until_told(&cluster, "ReplicasPutBack").await;
     cluster.until_workers(SQL, 1).await;
     assert_eq!((replicas(&cluster), decision(&cluster.pipeline())), (1, &Value::Null));
 }
@@ -151,7 +170,55 @@ async fn a_recommendation_is_told_and_the_workers_stay_as_many() {
     cluster.api.set_load(HIGH, CAPACITY, WAITING);
     resources(&cluster.api);
     set_scaling(&cluster, json!({"mode": "Recommend", "maxWorkers": 4}));
-    let told = cluster.until("told", |pipeline| decision(pipeline)["to"] == 2).await;
-    assert_eq!(reason(&told, "ScalingActive"), "ScalingDisabled");
+    cluster.until("told", |pipeline| decision(pipeline)["to"] == 2).await;
+    cluster.until("known", |pipeline| reason(pipeline, "ScalingActive") == "ScalingDisabled").await;
     assert_eq!(replicas(&cluster), 1);
+}
+
+/// Pods of workers, and of lookouts.
+fn pods(cluster: &Cluster) -> (usize, usize) {
+    let (lookouts, workers): (Vec<_>, Vec<_>) =
+        kubelet::of_kind(&cluster.api, kubelet::PODS).into_iter().partition(|pod| kubelet::is_lookout(pod));
+    (workers.len(), lookouts.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_pipeline_has_no_workers_and_is_woken_by_the_first_record() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(SPLITS);
+    cluster.api.set_load(HIGH, CAPACITY, WAITING);
+    resources(&cluster.api);
+    set_scaling(&cluster, json!({"minWorkers": 0, "maxWorkers": 4, "zeroAfter": "10s"}));
+    cluster.until_workers(SQL, 2).await;
+    cluster.api.set_load(0.0, CAPACITY, WAITING);
+    let idle =
+        cluster.until("idle", |pipeline| pipeline["status"]["phase"] == "Idle" && pods(&cluster) == (0, 1)).await;
+    assert!(decision(&idle)["reason"].as_str().is_some_and(|why| why.starts_with("Silent: ")), "{idle:#}");
+    assert_eq!((condition(&idle, "Ready"), replicas(&cluster)), ("True", 0));
+    let assignments = kubelet::of_kind(&cluster.api, kubelet::ASSIGNMENTS);
+    assert_eq!(assignments[0]["spec"]["positions"].as_array().map(Vec::len), Some(SPLITS));
+    cluster.looks(70).await;
+    let before = cluster.api.asked();
+    cluster.looks(70).await;
+    assert_eq!((cluster.api.asked(), pods(&cluster)), (before, (0, 1)), "{:#?}", cluster.api.writes());
+    cluster.api.set_load(HIGH, CAPACITY, WAITING);
+    let woken = cluster.until("woken", |pipeline| decision(pipeline)["from"] == 0).await;
+    assert!(decision(&woken)["reason"].as_str().is_some_and(|why| why.starts_with("Woken: ")), "{woken:#}");
+    cluster.until_workers(SQL, 2).await;
+    assert_eq!(pods(&cluster), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_starts_anew_at_zero_stays_there_and_wakes_all_the_same() {
+    let mut cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(SPLITS);
+    cluster.api.set_load(0.0, CAPACITY, WAITING);
+    resources(&cluster.api);
+    set_scaling(&cluster, json!({"minWorkers": 0, "maxWorkers": 4, "zeroAfter": "10s"}));
+    cluster.until("idle", |pipeline| pipeline["status"]["phase"] == "Idle" && pods(&cluster) == (0, 1)).await;
+    cluster.restart_operator();
+    cluster.looks(70).await;
+    assert_eq!(pods(&cluster), (0, 1));
+    cluster.api.set_load(LOW, CAPACITY, WAITING);
+    cluster.until_workers(SQL, 1).await;
 }

@@ -170,6 +170,9 @@ pub struct WorkerArgs {
     /// Memory that it may use, in bytes; by default what its control group allows. It bounds the rows on their way
     #[arg(long, env = "THALWEG_MEMORY_BYTES", value_name = "BYTES", hide_env_values = true)]
     pub memory_bytes: Option<u64>,
+    /// Only watch where the ends of the sources are, and claim no slot: what the operator starts while a pipeline has no worker
+    #[arg(long)]
+    pub lookout: bool,
     /// Rows a second that it does at the most, counted as time that it worked: for tests of the autoscaler
     #[arg(long, env = "THALWEG_TEST_ROWS_PER_SECOND", value_name = "ROWS", hide = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]

@@ -75,7 +75,8 @@ fn cli() -> String {
 fn describe(page: &mut String, command: &Command) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let _ = writeln!(page, "{}.\n\n```text\n{}\n```", about.trim_end_matches('.'), usage(command));
-    let arguments: Vec<_> = command.get_arguments().filter(|argument| !is_ours(argument)).collect();
+    let arguments: Vec<_> =
+        command.get_arguments().filter(|argument| !is_ours(argument) && !argument.is_hide_set()).collect();
     if !arguments.is_empty() {
         let _ = write!(page, "\n| | Default | Meaning |\n|---|---|---|\n");
     }

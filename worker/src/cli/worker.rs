@@ -71,6 +71,7 @@ fn settings(args: WorkerArgs, threads: usize) -> Settings {
         data_port: port(args.data_port, 8443),
         threads,
         budget: Budget::new(args.memory_bytes),
+        is_lookout: args.lookout,
         throttle: args.test_rows_per_second.map(|rows| Arc::new(Throttle::new(rows))),
         place: folder.map_or(Place::Cluster, Place::Folder),
     }

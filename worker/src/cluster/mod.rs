@@ -8,6 +8,7 @@
 //! | Leases and the assignment, in the API server or in a folder | [`lease`], [`table`], [`folder`] |
 //! | from the mounted plan to a job | [`launch`] |
 //! | a worker's part of a job, from its start to its end | [`part`], [`member`] |
+//! | where splits end while there is no worker | [`lookout`] |
 //! | one unit, from assignment to assignment | [`keeper`] |
 //! | the loop that ties these together | [`worker`] |
 //! | what the operator, probes and Prometheus are told | [`board`], [`server`] |
@@ -23,6 +24,7 @@ pub mod folder;
 mod keeper;
 mod launch;
 pub mod lease;
+mod lookout;
 mod member;
 mod part;
 mod server;
@@ -99,6 +101,8 @@ pub struct Settings {
     pub threads: usize,
     /// Memory that it may use.
     pub budget: Budget,
+    /// Whether it only watches the sources, and claims no slot.
+    pub is_lookout: bool,
     /// Holds it back, in tests.
     pub throttle: Option<Arc<Throttle>>,
 }
@@ -119,6 +123,15 @@ pub async fn run(settings: Settings, clock: SharedClock, terminate: Cancellation
     let pod_ip = &settings.pod_ip;
     server::serve(pod_ip, settings.http_port, server::http(board.clone())?).await?;
     let report_port = server::serve(pod_ip, settings.report_port, server::report(board.clone())).await?;
+    if settings.is_lookout {
+        let launcher = Arc::new(launcher);
+        tracing::info!(run_id = run_id.0, plan = launcher.plan_hash(), "watching the sources");
+        tokio::select! {
+            () = terminate.cancelled() => {}
+            () = lookout::watch(&launcher, &board) => {}
+        }
+        return Ok(());
+    }
     let data = Data::open(&settings).await?;
     let address = |port| SocketAddr::new(settings.pod_ip, port);
     let card = Card {

@@ -144,6 +144,12 @@ impl Throttle {
         Self { row: Duration::from_secs(1) / rows_per_second.max(1), now: Mutex::default() }
     }
 
+    /// As many rows as go through in a tenth of a second.
+    pub fn rows_at_once(&self) -> u64 {
+        let rows = Duration::from_millis(100).as_nanos() / self.row.as_nanos().max(1);
+        u64::try_from(rows).unwrap_or(u64::MAX).max(1)
+    }
+
     fn line(&self) -> MutexGuard<'_, Line> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }

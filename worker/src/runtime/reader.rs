@@ -85,7 +85,7 @@ impl Reader {
                 return Ok(());
             }
             let until = *self.until.borrow();
-            let end = cuts.peek().map(|cut| cut.next).into_iter().chain(until).min();
+            let end = cuts.peek().map(|cut| cut.next).into_iter().chain(until).chain(self.throttled(at)).min();
             let item = match reader.read(end).await? {
                 Read::Chunk(chunk) => {
                     self.log.gauge.read(chunk.to, oldest(&chunk));
@@ -119,6 +119,14 @@ impl Reader {
                 (turn.chunks, quiet) = (turn.chunks + 1, 0);
             }
         }
+    }
+
+    /// Where a chunk ends that a throttle lets through in a moment. Offsets of brokers count records; the first position of
+    /// all is of no log.
+    fn throttled(&self, at: Position) -> Option<Position> {
+        let throttle = self.log.throttle.as_ref()?;
+        let counts = self.log.source.waits() && at != Position::START;
+        counts.then(|| at.advanced_by(throttle.rows_at_once()))
     }
 
     /// Waits until one more chunk may be in work; never does `None` come.

@@ -4,6 +4,7 @@ mod config_map;
 mod deployment;
 mod disruption_budget;
 mod lease;
+mod lookout;
 mod network_policy;
 mod pod;
 mod rbac;
@@ -75,6 +76,8 @@ pub struct Objects {
     pub disruption_budget: PodDisruptionBudget,
     /// The workers.
     pub deployment: Deployment,
+    /// What watches sources while there are none; absent where there always are some.
+    pub lookout: Option<Deployment>,
 }
 
 /// Builds what is applied.
@@ -89,6 +92,7 @@ pub fn build(pipeline: &ValidatedPipeline, plan: &Plan, owner: &Owner, settings:
         service: build.service(),
         disruption_budget: build.disruption_budget(),
         deployment: build.deployment(plan.replicas),
+        lookout: plan.lookouts.map(|lookouts| build.lookout(lookouts)),
     }
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Build, DATA_PORT, HTTP_PORT, REPORT_PORT, labels};
-use crate::names::{APP_NAME, MANAGER};
+use crate::names::{APP_NAME, MANAGER, PIPELINE};
 
 /// The label that Kubernetes puts on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -31,7 +31,8 @@ impl Build<'_> {
         NetworkPolicy {
             metadata: self.named(),
             spec: Some(NetworkPolicySpec {
-                pod_selector: Some(matching(self.selector())),
+                // The lookout, too.
+                pod_selector: Some(matching(labels([(PIPELINE, self.pipeline.names.label())]))),
                 policy_types: Some(vec!["Ingress".to_owned()]),
                 ingress: Some(ingress),
                 egress: None,

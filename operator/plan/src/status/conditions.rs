@@ -14,7 +14,7 @@ use crate::held::Held;
 use crate::observed::Observed;
 use crate::plan::{Step, asked_for};
 use crate::problem::summary;
-use crate::scaling::is_scaled;
+use crate::scaling::{is_scaled, may_stop};
 
 /// A pod that waits no longer than this is starting, whatever it waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -68,7 +68,7 @@ impl<'a> Conditions<'a> {
         match self.facts.plan.step {
             Step::Pause => no(Reason::Paused, "spec.paused is true: set it to false to go on"),
             Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
-            Step::Idle => yes(Reason::Idle, "no worker is asked for: scaling.workers is 0"),
+            Step::Idle => yes(Reason::Idle, self.why_idle()),
             _ if self.facts.plan.left_out > 0 => self.too_many_units(),
             _ if invalid.is_some() => {
                 let (reason, message) = summary(invalid.unwrap_or_default());
@@ -78,6 +78,13 @@ impl<'a> Conditions<'a> {
             _ if self.units.is_all() => yes(Reason::AsExpected, format!("{} units run", self.units.total)),
             _ if self.units.moving > 0 => no(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
             _ => self.starting(),
+        }
+    }
+
+    fn why_idle(&self) -> &'static str {
+        match self.facts.validated.is_ok_and(|pipeline| may_stop(&pipeline.scaling)) {
+            true => "nothing has come for scaling.zeroAfter; a lookout watches for what does",
+            false => "no worker is asked for: scaling.workers is 0",
         }
     }
 

@@ -41,6 +41,8 @@ struct Inner {
     weather: Weather,
     /// Splits of each source beyond the first.
     more_splits: AtomicUsize,
+    /// Reasons of the events that were told.
+    told: Mutex<Vec<String>>,
     /// What comes into the splits.
     load: Mutex<Option<Load>>,
     /// A kind that nobody may write, and what is said about it.
@@ -111,6 +113,11 @@ impl FakeApi {
     pub fn find_splits(&self, splits: usize) {
         self.inner.more_splits.store(splits - 1, Ordering::SeqCst);
         self.changed();
+    }
+
+    /// Reasons of the events that were told so far.
+    pub fn told(&self) -> Vec<String> {
+        self.inner.told.lock().expect("unpoisoned").clone()
     }
 
     /// What comes into the splits; workers report nothing of it before it is known.
@@ -186,7 +193,10 @@ impl Inner {
             (&Method::GET, None) if target.query.contains_key("watch") => self.watch(target),
             (&Method::GET, None) => self.list(&target),
             // Events are told, and nothing is decided by them.
-            (&Method::POST | &Method::PATCH, _) if target.kind == "events.k8s.io/v1/events" => document(201, &body),
+            (&Method::POST | &Method::PATCH, _) if target.kind == "events.k8s.io/v1/events" => {
+                self.told.lock().expect("unpoisoned").push(body["reason"].as_str().unwrap_or_default().to_owned());
+                document(201, &body)
+            }
             (method, _) => self.write(method, &target, body).await,
         }
     }
