@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+/// Where brokers listen that are for this machine only.
+const LOOPBACK: &str = "127.0.0.1";
 /// How long a broker may take until it answers; on two busy cores it takes some five seconds.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
@@ -27,6 +29,7 @@ pub struct Listener {
 /// asked for. They end when this is dropped, and also when the process that holds this is killed.
 pub struct Kafka {
     _folder: TempDir,
+    host: String,
     jars: PathBuf,
     brokers: Vec<Broker>,
 }
@@ -56,31 +59,36 @@ impl Kafka {
         Self::start_with(&[], &[])
     }
 
+    /// Starts a broker at an address of this machine, for whoever is not on it.
+    pub fn start_at(host: &str) -> Self {
+        Self::start_brokers(host, 1, &[], &[])
+    }
+
     /// Starts a broker with further listeners, and arguments of the tool that formats its storage (SCRAM users).
     pub fn start_with(listeners: &[Listener], format: &[&str]) -> Self {
-        Self::start_brokers(1, listeners, format)
+        Self::start_brokers(LOOPBACK, 1, listeners, format)
     }
 
     /// Starts a cluster of three brokers, which keep each record three times and acknowledge it when two have it.
     pub fn start_three() -> Self {
-        Self::start_brokers(3, &[], &[])
+        Self::start_brokers(LOOPBACK, 3, &[], &[])
     }
 
-    fn start_brokers(count: usize, listeners: &[Listener], format: &[&str]) -> Self {
+    fn start_brokers(host: &str, count: usize, listeners: &[Listener], format: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports: Vec<_> = (0..count).map(|_| Ports { plain: free_port(), controller: free_port() }).collect();
         let broker = |node: usize| {
             let folder = folder.path().join(node.to_string());
             fs::create_dir(&folder).expect("a folder");
             let further: Vec<_> = listeners.iter().map(|listener| (listener.name, free_port())).collect();
-            let settings = settings(&folder, node, &ports, listeners, &further);
+            let settings = settings(&folder, (host, node), &ports, listeners, &further);
             fs::write(folder.join("server.properties"), settings).expect("written");
             fs::write(folder.join("cluster-id"), "dGhhbHdlZy1lMmUtYmVkMQ").expect("written");
             let format = format.iter().map(|word| (*word).to_owned()).collect();
             Broker { folder, port: ports[node].plain, ports: further, format, process: None }
         };
         let brokers = (0..count).map(broker).collect();
-        let mut kafka = Self { jars: jars(), brokers, _folder: folder };
+        let mut kafka = Self { host: host.to_owned(), jars: jars(), brokers, _folder: folder };
         kafka.resume();
         kafka
     }
@@ -92,12 +100,12 @@ impl Kafka {
 
     /// `host:port` of the first broker's plain listener.
     pub fn address(&self) -> String {
-        self.brokers[0].address()
+        self.brokers[0].address(&self.host)
     }
 
     /// `host:port` of every broker's plain listener.
     pub fn addresses(&self) -> Vec<String> {
-        self.brokers.iter().map(Broker::address).collect()
+        self.brokers.iter().map(|broker| broker.address(&self.host)).collect()
     }
 
     /// `localhost:port` of a further listener.
@@ -115,13 +123,13 @@ impl Kafka {
     /// Starts the brokers again, with the data that they had.
     pub fn resume(&mut self) {
         self.brokers.iter_mut().for_each(|broker| broker.start(&self.jars));
-        self.brokers.iter_mut().for_each(Broker::wait_until_it_answers);
+        self.brokers.iter_mut().for_each(|broker| broker.wait_until_it_answers(&self.host));
     }
 
     /// Starts one broker again, with the data that it had.
     pub fn resume_one(&mut self, broker: usize) {
         self.brokers[broker].start(&self.jars);
-        self.brokers[broker].wait_until_it_answers();
+        self.brokers[broker].wait_until_it_answers(&self.host);
     }
 
     /// Ends the brokers in order; their data stay.
@@ -165,8 +173,8 @@ impl Kafka {
 }
 
 impl Broker {
-    fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    fn address(&self, host: &str) -> String {
+        format!("{host}:{}", self.port)
     }
 
     fn start(&mut self, jars: &Path) {
@@ -204,10 +212,10 @@ impl Broker {
         }
     }
 
-    fn wait_until_it_answers(&mut self) {
+    fn wait_until_it_answers(&mut self, host: &str) {
         let started = Instant::now();
         loop {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if TcpStream::connect((host, self.port)).is_ok() {
                 return;
             }
             let ended = self.process.as_mut().and_then(|process| process.child.try_wait().ok().flatten());
@@ -241,7 +249,7 @@ fn free_port() -> u16 {
 
 fn settings(
     folder: &Path,
-    node: usize,
+    (host, node): (&str, usize),
     brokers: &[Ports],
     listeners: &[Listener],
     ports: &[(&'static str, u16)],
@@ -262,8 +270,8 @@ fn settings(
         "process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{bound}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller}{bound}
+advertised.listeners=PLAINTEXT://{host}:{port}{advertised}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}

@@ -7,5 +7,6 @@ mod hand;
 mod metrics;
 mod operator;
 mod pipelines;
+mod scaling;
 mod several;
 mod worker;

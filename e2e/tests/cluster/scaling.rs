@@ -1,0 +1,210 @@
+//! A pipeline that follows its load, from a real Kafka to a real Kafka.
+//!
+//! Two cores cannot add capacity: a worker of this test does 400 rows a second, whatever the machine can do, and counts what
+//! it makes wait as work (`THALWEG_TEST_ROWS_PER_SECOND`, in an image of its own).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use krafka::Record;
+use serde_json::Value;
+use thalweg_e2e::cluster::kubectl::{Namespace, is_ready};
+use thalweg_e2e::kafka::{Filler, Kafka};
+use thalweg_e2e::wait_for;
+
+use crate::hand::LIMIT;
+use crate::operator::{condition, install};
+
+/// This machine, as pods reach it.
+const HOST: &str = "172.30.77.1";
+const PARTITIONS: i32 = 4;
+/// Records a second that one worker can do with room to spare, and four times as many.
+const LOW: u64 = 200;
+const HIGH: u64 = 800;
+/// How long what is decided may take: it is learnt first, and a low is waited through.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn manifests(kafka: &Kafka) -> String {
+    let image = std::env::var("E2E_IMAGE").unwrap_or_else(|_| "docker.io/thalweg/thalweg:e2e".to_owned());
+    let broker = kafka.address();
+    format!(
+        r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: {{ name: events }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: events, allowPrivateAddresses: ["{HOST}/32"] }}
+  schema: [{{ name: id, type: BIGINT }}]
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: out }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: out, createTopic: {{ partitions: 4 }}, allowPrivateAddresses: ["{HOST}/32"] }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: {{ name: follow }}
+spec:
+  sources: [{{ name: events }}]
+  sinks: [{{ name: out }}]
+  sql: INSERT INTO out SELECT id FROM events
+  state: {{ commitEvery: 1s }}
+  scaling: {{ minWorkers: 1, maxWorkers: 4, targetLag: 15s, catchUp: 30s, zeroAfter: 20s }}
+  worker: {{ image: "{image}-slow" }}
+"#
+    )
+}
+
+/// Sends numbered records, so many a second, until it is dropped.
+struct Feed {
+    rate: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
+    ends: Arc<AtomicBool>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Feed {
+    async fn new(kafka: &Kafka, rate: u64) -> Self {
+        let (rate, sent) = (Arc::new(AtomicU64::new(rate)), Arc::new(AtomicU64::new(0)));
+        let ends = Arc::new(AtomicBool::new(false));
+        let mut filler = Filler::new(kafka).await;
+        let (of, count, over) = (rate.clone(), sent.clone(), ends.clone());
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(50));
+            let mut due = 0.0;
+            while !over.load(Ordering::SeqCst) {
+                ticks.tick().await;
+                due += of.load(Ordering::SeqCst) as f64 * 0.05;
+                while due >= 1.0 {
+                    due -= 1.0;
+                    let id = count.fetch_add(1, Ordering::SeqCst);
+                    let partition = i32::try_from(id % PARTITIONS as u64).expect("small");
+                    filler.send(Record::new("events", format!(r#"{{"id": {id}}}"#)).partition(partition)).await;
+                }
+            }
+            filler.finish().await;
+        });
+        Self { rate, sent, ends, task: Some(task) }
+    }
+
+    fn set(&self, rate: u64) {
+        self.rate.store(rate, Ordering::SeqCst);
+    }
+
+    async fn end(mut self) -> u64 {
+        self.ends.store(true, Ordering::SeqCst);
+        self.task.take().expect("it runs").await.expect("it ends");
+        self.sent.load(Ordering::SeqCst)
+    }
+}
+
+fn status(namespace: &Namespace) -> Value {
+    namespace.get(&["streampipeline", "follow"]).map(|it| it["status"].clone()).unwrap_or_default()
+}
+
+/// Records that wait, as workers say it now; nothing where a split of one is not known.
+fn lag(namespace: &Namespace) -> Option<u64> {
+    let leases = namespace.get(&["leases", "-l", "thalweg.dev/pipeline=follow"])?;
+    let held = leases["items"].as_array()?.iter().filter(|lease| lease["spec"]["holderIdentity"].is_string());
+    let mut waits = std::collections::BTreeMap::new();
+    for lease in held {
+        let address = lease["metadata"]["annotations"]["thalweg.dev/report"].as_str()?.parse().ok()?;
+        let report: Value = serde_json::from_str(&thalweg_e2e::cluster::web::get(address, "/report")?).ok()?;
+        for split in report["splits"].as_array()? {
+            waits.insert(split["split"].as_str()?.to_owned(), split["lagRecords"].as_u64()?);
+        }
+    }
+    (waits.len() == PARTITIONS as usize).then(|| waits.values().sum())
+}
+
+fn ready(namespace: &Namespace) -> usize {
+    let workers = namespace.workers("follow");
+    workers.iter().filter(|pod| is_ready(pod)).count()
+}
+
+fn told(namespace: &Namespace, what: &str, since: Instant) {
+    let decision = status(namespace)["scaling"]["lastDecision"].clone();
+    println!("{what} after {:.1?}: {decision}", since.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_times_the_load_is_followed_up_and_down_to_nothing_and_back_and_each_row_counts_once() {
+    let namespace = Namespace::fresh("e2e-scaling");
+    let kafka = Kafka::start_at(HOST);
+    kafka.create_topic("events", PARTITIONS, &[]).await;
+    install();
+    namespace.apply(&manifests(&kafka));
+    let applied = Instant::now();
+    wait_for("condition Ready", LIMIT, || condition(&namespace, "follow", "Ready").filter(|status| status == "True"));
+    println!("applied: Ready after {:.1?}", applied.elapsed());
+
+    let feed = Feed::new(&kafka, LOW).await;
+    let steady = Instant::now();
+    wait_for("a minute of little load", PATIENCE, || (steady.elapsed() > Duration::from_secs(60)).then_some(()));
+    assert_eq!(status(&namespace)["workers"]["desired"], 1, "one worker is enough: {:#}", status(&namespace));
+
+    let step = Instant::now();
+    feed.set(HIGH);
+    wait_for("a decision", PATIENCE, || (status(&namespace)["workers"]["desired"].as_i64()? > 1).then_some(()));
+    told(&namespace, "load × 4: decided", step);
+    wait_for("another ready worker", PATIENCE, || (ready(&namespace) > 1).then_some(()));
+    let (came, high) = (Instant::now(), lag(&namespace));
+    println!("another worker is ready {:.1?} after the step, {high:?} records wait", step.elapsed());
+    // Lag falls: less waits than when the worker came, and less a second later.
+    let mut before = u64::MAX;
+    let fell = wait_for("lag that falls", PATIENCE, || {
+        let now = lag(&namespace)?;
+        let falls = now < before && high.is_none_or(|high| now < high);
+        before = now;
+        falls.then_some(came.elapsed())
+    });
+    println!("lag falls {fell:.1?} after that");
+    wait_for("lag that is gone", PATIENCE, || lag(&namespace).filter(|lag| *lag < 4 * HIGH));
+    told(&namespace, "caught up", step);
+    let settled = Instant::now();
+    let workers = status(&namespace)["workers"]["desired"].clone();
+    wait_for("a minute of much load", PATIENCE, || (settled.elapsed() > Duration::from_secs(60)).then_some(()));
+    let after = status(&namespace);
+    println!("{} workers; a minute later {}", workers, after["workers"]["desired"]);
+
+    let off = Instant::now();
+    feed.set(20);
+    wait_for("one worker", PATIENCE, || (status(&namespace)["workers"]["desired"] == 1).then_some(()));
+    told(&namespace, "load off: one worker", off);
+
+    let patch = r#"{"spec": {"scaling": {"minWorkers": 0}}}"#;
+    namespace.succeed(&["patch", "streampipeline", "follow", "--type=merge", "-p", patch]);
+    let mut sent = feed.end().await;
+    let silent = Instant::now();
+    wait_for("no worker", PATIENCE, || {
+        let idle = status(&namespace)["phase"] == "Idle" && condition(&namespace, "follow", "Ready")? == "True";
+        let label = "thalweg.dev/pipeline=follow,app.kubernetes.io/name=thalweg-worker";
+        let pods = namespace.get(&["pods", "-l", label])?["items"].as_array()?.len();
+        (idle && pods == 0).then_some(())
+    });
+    told(&namespace, "silence: no worker", silent);
+
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = seen.clone();
+    let _tail = kafka.tail("out", move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    wait_for("what was written before", LIMIT, || (seen.load(Ordering::SeqCst) >= sent).then_some(()));
+    let first = Instant::now();
+    kafka.send([Record::new("events", format!(r#"{{"id": {sent}}}"#)).partition(0)]).await;
+    sent += 1;
+    wait_for("output of a pipeline that was woken", PATIENCE, || (seen.load(Ordering::SeqCst) >= sent).then_some(()));
+    let woken = first.elapsed();
+    told(&namespace, "woken: first output", first);
+
+    let out = kafka.committed("out");
+    let ids: BTreeSet<_> = out.iter().filter_map(|seen| seen.json()["id"].as_u64()).collect();
+    assert_eq!((out.len() as u64, ids.len() as u64), (sent, sent), "each row once");
+    assert_eq!(after["workers"]["desired"], workers, "no second wave");
+    assert!(fell <= Duration::from_secs(10), "lag fell only {fell:.1?} after the worker was ready");
+    assert!(woken <= Duration::from_secs(15), "the first output came after {woken:.1?}");
+    namespace.succeed(&["delete", "namespace", namespace.name(), "--wait=false"]);
+}
