@@ -39,10 +39,21 @@ impl Values for Mounted {
             let hint = format!("give --secrets DIR, where DIR/{}/{} holds the value", key.name, key.key);
             return Err(Error::user(what, "no folder with secrets was given").with_hint(hint));
         };
+        for part in [&key.name, &key.key] {
+            if !is_name(part) {
+                return Err(Error::user(what, format!("`{part}` is no name of a Secret, a ConfigMap or a key in one")));
+            }
+        }
         let path = folder.join(&key.name).join(&key.key);
         let hint = format!("expected the value in the file {}", path.display());
         std::fs::read(&path).map_err(|error| Error::user(what, error).with_hint(hint))
     }
+}
+
+/// What Kubernetes takes as a name or a key: nothing that leads out of a folder.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !matches!(text, "" | "." | "..") && text.chars().all(is_plain)
 }
 
 #[cfg(test)]
@@ -76,6 +87,20 @@ mod tests {
         let config = ValueFrom { secret_key_ref: None, config_map_key_ref: reference().secret_key_ref };
         assert_eq!(mounted.read(&reference()).expect("read"), b"s3cret");
         assert_eq!(mounted.read(&config).expect("read"), b"public");
+    }
+
+    #[test]
+    fn no_reference_leads_out_of_the_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("secrets/kafka")).expect("made");
+        std::fs::write(folder.path().join("outside"), "s3cret").expect("written");
+        let mounted = Mounted::together(Some(folder.path().join("secrets")));
+        for (name, key) in [("..", "outside"), ("kafka", "../../outside"), (".", "."), ("/etc", "hostname"), ("", "")] {
+            let key = KeyRef { name: name.to_owned(), key: key.to_owned() };
+            let from = ValueFrom { secret_key_ref: Some(key), config_map_key_ref: None };
+            let error = mounted.read(&from).expect_err("outside").to_string();
+            assert!(error.contains("is no name of a Secret"), "{error}");
+        }
     }
 
     #[test]
