@@ -106,7 +106,8 @@ fn is_leaving(resource: &impl Resource) -> bool {
 }
 
 async fn sql_map(subject: &Subject, context: &Context) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
-    let Some(name) = sql_map_name(&subject.pipeline.spec) else { return Ok(BTreeMap::new()) };
+    let named = sql_map_name(&subject.pipeline.spec).filter(|name| names::is_object_name(name));
+    let Some(name) = named else { return Ok(BTreeMap::new()) };
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &subject.namespace);
     let found = api.get_opt(name).await.map_err(Error::api(format!("reading ConfigMap {name}")))?;
     Ok(found.map(|map| (name.to_owned(), map.data.unwrap_or_default())).into_iter().collect())
