@@ -30,6 +30,7 @@ pub mod overlay;
 pub mod pods;
 pub mod reconcile;
 pub mod reports;
+pub mod rollouts;
 pub mod server;
 pub mod settings;
 pub mod silence;

@@ -1,11 +1,13 @@
 //! One look at a pipeline: read, validate, plan, apply, tell.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
+use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
@@ -16,6 +18,7 @@ use thalweg_operator_plan::observed::{Observed, Readiness, WorkerPod};
 use thalweg_operator_plan::plan::{self, Plan, Step};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::{PlanText, Written};
+use thalweg_operator_plan::rivals;
 use thalweg_operator_plan::status::{Facts, selector_text, status};
 use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate};
 
@@ -25,6 +28,7 @@ use crate::error::{Class, Error, Result};
 use crate::observe::{self, Subject};
 use crate::reports::Pace;
 use crate::status::{self as written_status, FIGURES};
+use crate::usage::Used;
 use crate::verdicts;
 
 /// What a pipeline is, or what is amiss with it.
@@ -32,6 +36,9 @@ type Validated = std::result::Result<ValidatedPipeline, Vec<Problem>>;
 
 /// How long a pod may take to start before its state is told.
 const STARTING: Duration = Duration::from_millis(3_500);
+
+/// How soon a pipeline asks again whether it may replace its pods.
+const TURN: Duration = Duration::from_secs(5);
 
 /// Looks at a pipeline, and brings it a step nearer to where it should be.
 ///
@@ -53,7 +60,7 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         Err(_) => plan::keep(&observed),
     };
     context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
-    let mut applier = Applier { subject: &subject, context, writes: 0 };
+    let mut applier = Applier { subject: &subject, context, writes: 0, waits: false };
     let refused = match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
         Err(error) if error.class() == Class::User => {
             validated = Err(vec![problem(&subject, &error)]);
@@ -61,10 +68,15 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         }
         applied => applied.map(|()| false)?,
     };
-    let writes = applier.writes;
+    let (writes, waits) = (applier.writes, applier.waits);
     let told = tell(&subject, context, &written, &validated, &plan, &observed).await?;
     // What stands in the way is nothing of ours: no event tells that it is gone.
-    let action = if refused { Action::requeue(FIGURES) } else { again(&plan, &observed, &written) };
+    let is_shared = validated.as_ref().is_err_and(|problems| problems.iter().any(|p| p.reason == Reason::SinkInUse));
+    let action = match refused || is_shared {
+        true => Action::requeue(FIGURES),
+        false if waits => Action::requeue(TURN),
+        false => again(&plan, &observed, &written),
+    };
     Ok((action, writes + told))
 }
 
@@ -112,13 +124,28 @@ fn refused(
     context: &Context,
 ) -> Option<Vec<Problem>> {
     let valid = valid?;
-    let unavailable = carried::unavailable(written);
+    let unavailable: Vec<_> =
+        carried::unavailable(written).into_iter().chain(rivals::problems(written, &first(subject, written, context))).collect();
     if !unavailable.is_empty() {
         return Some(unavailable);
     }
     let assignment = observed.assignment.as_ref().filter(|assignment| assignment.plan != valid.plan.hash)?;
     let running = subject.known(context, &context.world.plans, &subject.names.plan(&assignment.plan))?.object()?;
     Some(vec![carried::refusal(&running, assignment, valid, written)?])
+}
+
+/// By sink with a key: the pipeline that writes it too and was there before this one.
+fn first(subject: &Subject, written: &Written, context: &Context) -> BTreeMap<String, String> {
+    let age = |pipeline: &StreamPipeline| (pipeline.creation_timestamp(), pipeline.name_any());
+    let mine = age(&subject.pipeline);
+    let first = |sink: &String| {
+        let users = context.world.usage.users(&(Used::Sink, subject.namespace.clone(), sink.clone()));
+        let others = users.iter().filter_map(|user| context.world.pipelines.get(&ObjectRef::new(user).within(&subject.namespace)));
+        let before = others.filter(|other| other.metadata.deletion_timestamp.is_none() && age(other) < mine);
+        Some((sink.clone(), before.min_by_key(|other| age(other))?.name_any()))
+    };
+    let keyed = written.sinks.iter().filter(|(_, spec)| !rivals::key(spec).is_empty());
+    keyed.filter_map(|(sink, _)| first(sink)).collect()
 }
 
 /// The stages of a plan that was found valid: by this process, or by one of this version, which has noted them with the
@@ -152,6 +179,10 @@ async fn apply(
     // Published first: a slot that was freed and claimed anew is another life of its worker.
     applier.free(&plan.freed).await?;
     let Some(valid) = valid else { return Ok(()) };
+    // By what was seen before anything is changed: a roll-out that begins now has not ended.
+    if observed.deployment.as_ref().is_some_and(|seen| seen.is_settled() && seen.replicas == plan.replicas) {
+        applier.context.rollouts.leave(&applier.subject.namespace, &owner.name);
+    }
     applier.objects(&objects::build(valid, plan, &owner, &applier.context.settings)).await?;
     let settled = observed.deployment.as_ref().is_some_and(|d| d.current && d.total == d.updated);
     if settled && plan.step == Step::Run {

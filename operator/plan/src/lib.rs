@@ -30,6 +30,8 @@ pub mod plan;
 pub mod problem;
 pub mod references;
 pub mod resources;
+pub mod rivals;
+pub mod rollout;
 mod splits;
 pub mod status;
 mod units;

@@ -9,3 +9,4 @@ mod mutations;
 mod plans;
 mod specs;
 mod spread;
+mod upgrade;
