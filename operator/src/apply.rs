@@ -217,10 +217,8 @@ impl Applier<'_> {
     /// # Errors
     /// A write failed.
     pub async fn remove_plans(&mut self, kept: &BTreeSet<String>) -> Result<()> {
-        let ours = |map: &Kept<ConfigMap>| {
-            map.meta().namespace.as_ref() == Some(&self.subject.namespace) && self.subject.owns(map)
-        };
-        let stale = self.context.world.plans.state_filter(|map| ours(map) && !kept.contains(&map.name_any()));
+        let stale =
+            self.context.world.plans.state_filter(|map| self.subject.has(map) && !kept.contains(&map.name_any()));
         for map in stale {
             let name = map.name_any();
             // The one that was read, and no other of its name.

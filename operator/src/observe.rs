@@ -13,12 +13,14 @@ use serde::de::DeserializeOwned;
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
+use thalweg_crds::restart::Restarted;
 use thalweg_operator_plan::check::{Stage, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
 use thalweg_operator_plan::observed::{Observed, SILENCE_LIMIT, SlotLease};
 use thalweg_operator_plan::references::{sink_names, source_names, sql_map_name};
 use thalweg_operator_plan::resources::Written;
+use thalweg_operator_plan::restart;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -62,6 +64,16 @@ impl Subject {
         self.owns(&*newest).then_some(newest)
     }
 
+    /// Whether an object lies in the namespace of this pipeline and belongs to it.
+    pub fn has<K: Resource>(&self, object: &K) -> bool {
+        object.meta().namespace.as_ref() == Some(&self.namespace) && self.owns(object)
+    }
+
+    /// When it was made, in seconds since 1970.
+    pub fn made(&self) -> i64 {
+        self.pipeline.metadata.creation_timestamp.as_ref().map_or(0, |made| made.0.as_second())
+    }
+
     /// Whether an object belongs to this pipeline, and not to one of its name that is gone.
     pub fn owns<K: Resource>(&self, object: &K) -> bool {
         object.meta().owner_references.iter().flatten().any(|owner| owner.uid == self.owner.uid)
@@ -98,6 +110,7 @@ pub async fn written(subject: &Subject, context: &Context) -> Result<Written> {
         sinks,
         leaving,
         config_maps: sql_map(subject, context).await?,
+        restarted: None,
     })
 }
 
@@ -148,6 +161,21 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
 fn stages(subject: &Subject, context: &Context, plan: &str) -> Vec<Stage> {
     let noted = || subject.known(context, &context.world.plans, &subject.names.plan(plan));
     context.checks.valid(plan).or_else(|| noted_stages(&noted()?.object()?)).unwrap_or_default()
+}
+
+/// The start from scratch that runs.
+pub fn restarted(subject: &Subject, context: &Context, observed: &Observed) -> Option<Restarted> {
+    let plans = &context.world.plans;
+    let assignment = observed.assignment.as_ref();
+    let plan = assignment.and_then(|assignment| subject.known(context, plans, &subject.names.plan(&assignment.plan)));
+    let noted = |map: &Kept<ConfigMap>| restart::noted(&map.object()?);
+    let others = match &plan {
+        Some(_) => Vec::new(),
+        None => plans.state_filter(|map| subject.has(map)),
+    };
+    let others = others.iter().filter_map(|map| noted(map));
+    let asked = subject.pipeline.spec.restart.as_ref();
+    restart::running(plan.as_deref().and_then(noted), others, assignment, asked, subject.made())
 }
 
 /// The slot Leases of a pipeline, in the order of their numbers.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::Action;
 use kube::ResourceExt;
+use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
+use thalweg_crds::pipeline::OnIncompatibleChange;
 use thalweg_operator_plan::carried;
 use thalweg_operator_plan::check::{Stage, stages_of};
 use thalweg_operator_plan::objects;
@@ -18,6 +19,7 @@ use thalweg_operator_plan::observed::{Observed, Readiness, WorkerPod};
 use thalweg_operator_plan::plan::{self, Plan, Step};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::{PlanText, Written};
+use thalweg_operator_plan::restart;
 use thalweg_operator_plan::rivals;
 use thalweg_operator_plan::status::{Facts, selector_text, status};
 use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate};
@@ -49,12 +51,9 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     if subject.pipeline.metadata.deletion_timestamp.is_some() {
         return Ok((Action::await_change(), 0));
     }
-    let written = observe::written(&subject, context).await?;
+    let mut written = observe::written(&subject, context).await?;
     let observed = observe::observed(&subject, context).await?;
-    let mut validated = validated(&subject, &written, &observed, context).await?;
-    if let Some(refused) = refused(&subject, &written, &observed, validated.as_ref().ok(), context) {
-        validated = Err(refused);
-    }
+    let mut validated = brought_about(&subject, &mut written, &observed, context).await?;
     let plan = match &validated {
         Ok(valid) => plan::plan(valid, &observed),
         Err(_) => plan::keep(&observed),
@@ -96,6 +95,28 @@ fn newest(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<Subject> 
     newest.map_or(Ok(subject), Subject::new)
 }
 
+/// The pipeline that is to run: under the start from scratch that is asked for, or under one that a change of a stage takes.
+async fn brought_about(
+    subject: &Subject,
+    written: &mut Written,
+    observed: &Observed,
+    context: &Context,
+) -> Result<Validated> {
+    let running = observe::restarted(subject, context, observed);
+    let (asked, made) = (written.spec.restart.clone(), subject.made());
+    written.restarted = restart::next(running.as_ref(), asked.as_ref(), made);
+    let found = validated(subject, written, observed, context).await?;
+    let Some(refused) = refused(subject, written, observed, found.as_ref().ok(), context) else { return Ok(found) };
+    let is_incompatible = refused.iter().all(|problem| problem.reason == Reason::IncompatibleChange);
+    match written.spec.on_incompatible_change {
+        OnIncompatibleChange::Restart if is_incompatible => {
+            written.restarted = Some(restart::anew(running.as_ref(), asked.as_ref(), made));
+            validated(subject, written, observed, context).await
+        }
+        _ => Ok(Err(refused)),
+    }
+}
+
 async fn validated(subject: &Subject, written: &Written, observed: &Observed, context: &Context) -> Result<Validated> {
     let fixed = observed.assignment.as_ref().and_then(|assignment| assignment.key_groups);
     let key_groups = fixed.and_then(|groups| u32::try_from(groups).ok()).unwrap_or_else(|| written.spec.key_groups());
@@ -124,8 +145,10 @@ fn refused(
     context: &Context,
 ) -> Option<Vec<Problem>> {
     let valid = valid?;
-    let unavailable: Vec<_> =
-        carried::unavailable(written).into_iter().chain(rivals::problems(written, &first(subject, written, context))).collect();
+    let unavailable: Vec<_> = carried::unavailable(written)
+        .into_iter()
+        .chain(rivals::problems(written, &first(subject, written, context)))
+        .collect();
     if !unavailable.is_empty() {
         return Some(unavailable);
     }
@@ -136,11 +159,13 @@ fn refused(
 
 /// By sink with a key: the pipeline that writes it too and was there before this one.
 fn first(subject: &Subject, written: &Written, context: &Context) -> BTreeMap<String, String> {
-    let age = |pipeline: &StreamPipeline| (pipeline.creation_timestamp(), pipeline.name_any());
+    let age = |pipeline: &StreamPipeline| (pipeline.creation_timestamp().map(|time| time.0), pipeline.name_any());
     let mine = age(&subject.pipeline);
     let first = |sink: &String| {
         let users = context.world.usage.users(&(Used::Sink, subject.namespace.clone(), sink.clone()));
-        let others = users.iter().filter_map(|user| context.world.pipelines.get(&ObjectRef::new(user).within(&subject.namespace)));
+        let others = users
+            .iter()
+            .filter_map(|user| context.world.pipelines.get(&ObjectRef::new(user).within(&subject.namespace)));
         let before = others.filter(|other| other.metadata.deletion_timestamp.is_none() && age(other) < mine);
         Some((sink.clone(), before.min_by_key(|other| age(other))?.name_any()))
     };

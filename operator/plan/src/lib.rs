@@ -30,6 +30,7 @@ pub mod plan;
 pub mod problem;
 pub mod references;
 pub mod resources;
+pub mod restart;
 pub mod rivals;
 pub mod rollout;
 mod splits;

@@ -96,9 +96,8 @@ pub fn hash(text: &[u8]) -> String {
 /// path of a request.
 pub fn is_object_name(name: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let is_part = |part: &str| {
-        !part.is_empty() && part.chars().all(is_inner) && !part.starts_with('-') && !part.ends_with('-')
-    };
+    let is_part =
+        |part: &str| !part.is_empty() && part.chars().all(is_inner) && !part.starts_with('-') && !part.ends_with('-');
     name.len() <= NAME_LIMIT && name.split('.').all(is_part)
 }
 

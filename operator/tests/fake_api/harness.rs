@@ -77,6 +77,9 @@ pub fn resources(api: &FakeApi) {
 pub const SQL: &str = "INSERT INTO out SELECT fare FROM trips";
 pub const OTHER_SQL: &str = "INSERT INTO out SELECT fare + 1 AS fare FROM trips";
 
+/// For [`answering`], SQL whose stage has another fingerprint.
+pub const OTHER_SHAPE: &str = "INSERT INTO out SELECT fare FROM trips -- of another shape";
+
 /// The plan of some SQL.
 fn plan(sql: &str) -> PlanText {
     let spec = serde_json::from_value(pipeline(sql)).expect("a spec");
@@ -108,12 +111,16 @@ fn checks(metrics: &Arc<Metrics>) -> Checks {
     checks
 }
 
-/// A program that answers every check alike.
+/// A program that answers every check alike, but for the fingerprint of [`OTHER_SHAPE`].
 fn answering(answer: &'static str) -> PathBuf {
     static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
     let write = || {
         let path = std::env::temp_dir().join(format!("thalweg-check-{}", std::process::id()));
-        std::fs::write(&path, format!("#!/bin/sh\ncat > /dev/null\nprintf '%s' '{answer}'\n")).expect("written");
+        let other = answer.replace(r#""fingerprint": "f""#, r#""fingerprint": "g""#);
+        let script = format!(
+            "if grep 'of another shape' > /dev/null; then printf '%s' '{other}'; else printf '%s' '{answer}'; fi"
+        );
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
         path
     };
@@ -128,7 +135,7 @@ pub struct Chart {
 }
 
 impl Chart {
-    const USUAL: Self = Self { image: "thalweg:test", max_rollouts: 10 };
+    pub const USUAL: Self = Self { image: "thalweg:test", max_rollouts: 10 };
 }
 
 async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>, chart: Chart) {
@@ -182,7 +189,8 @@ impl Cluster {
     /// The operator dies and another one starts, which knows nothing.
     pub fn restart_operator(&mut self) {
         self.operator.abort();
-        self.operator = tokio::spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics), Chart::USUAL));
+        self.operator =
+            tokio::spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics), Chart::USUAL));
     }
 
     /// The chart is upgraded: another operator, for which the check of any SQL gives this answer.

@@ -7,6 +7,7 @@ mod harness;
 mod kubelet;
 mod mutations;
 mod plans;
+mod restarts;
 mod specs;
 mod spread;
 mod upgrade;

@@ -10,6 +10,7 @@ use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::commit::{UnitEntries, UnitStore};
 use thalweg_core::error::{Error, Result};
 use thalweg_core::ownership::claim::{Adopt, Claim, Expected as Before, StateOwner, claim};
+use thalweg_core::ownership::restart::{self, Begin, Restart};
 use thalweg_core::unit::{Incarnation, UnitId};
 
 use crate::error::from_objects;
@@ -29,6 +30,9 @@ const PIPELINE: &str = "pipeline.json";
 #[serde(rename_all = "camelCase")]
 struct Record {
     owner: StateOwner,
+    /// The start from scratch that it was made for, where somebody asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restart: Option<Restart>,
     #[serde(flatten)]
     layout: Expected,
 }
@@ -49,12 +53,40 @@ impl PipelineState {
     /// `User` where the state belongs to another owner (`StateInUse`) or was made for other stages, each difference
     /// named; `DataLoss` where an incarnation holds data and not what it was made for.
     pub async fn open(root: &StateRoot, namespace: &str, name: &str, expected: &Expected, fresh: bool) -> Result<Self> {
+        let begin = if fresh { Begin::Anew } else { Begin::Continue };
+        Self::begin(root, namespace, name, expected, None, |_| begin).await
+    }
+
+    /// Opens the incarnation of a start from scratch that somebody asked for, or makes it; the old ones are kept. Without
+    /// one, the newest.
+    ///
+    /// # Errors
+    /// As [`PipelineState::open`]; `External` where a later start has begun.
+    pub async fn open_at(
+        root: &StateRoot,
+        namespace: &str,
+        name: &str,
+        expected: &Expected,
+        restart: Option<&Restart>,
+    ) -> Result<Self> {
+        let decide = |found: Option<&Restart>| restart::begin(found, restart);
+        Self::begin(root, namespace, name, expected, restart, decide).await
+    }
+
+    async fn begin(
+        root: &StateRoot,
+        namespace: &str,
+        name: &str,
+        expected: &Expected,
+        restart: Option<&Restart>,
+        decide: impl Fn(Option<&Restart>) -> Begin,
+    ) -> Result<Self> {
         let owner = StateOwner {
             installation: root.installation().to_owned(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
-        let wanted = Record { owner, layout: expected.clone() };
+        let wanted = Record { owner, restart: restart.cloned(), layout: expected.clone() };
         let place = Place {
             root,
             path: root.prefix().clone().join(namespace).join(name),
@@ -64,11 +96,13 @@ impl PipelineState {
             None => place.make(root.first_incarnation(), &wanted).await?,
             Some((newest, stored)) => {
                 place.check_owner(newest, &stored, &wanted)?;
-                if fresh {
-                    place.make(Incarnation(newest.0 + 1), &wanted).await?
-                } else {
-                    place.check_layout(newest, &stored, &wanted)?;
-                    newest
+                match decide(stored.restart.as_ref()) {
+                    Begin::Anew => place.make(Incarnation(newest.0 + 1), &wanted).await?,
+                    Begin::Continue => {
+                        place.check_layout(newest, &stored, &wanted)?;
+                        newest
+                    }
+                    Begin::Overtaken => return Err(place.overtaken(newest)),
                 }
             }
         };
@@ -197,9 +231,17 @@ impl Place<'_> {
             let vanished = || Error::data_loss(self.what(incarnation), format!("`{path}` vanished"));
             let stored = self.read(incarnation).await?.ok_or_else(vanished)?;
             self.check_owner(incarnation, &stored, wanted)?;
+            if stored.restart != wanted.restart {
+                return Err(self.overtaken(incarnation));
+            }
             self.check_layout(incarnation, &stored, wanted)?;
         }
         Ok(incarnation)
+    }
+
+    fn overtaken(&self, incarnation: Incarnation) -> Error {
+        Error::external(self.what(incarnation), "it was begun for another plan than this worker's")
+            .with_hint("workers of the newest plan go on with it")
     }
 
     fn check_owner(&self, incarnation: Incarnation, stored: &Record, wanted: &Record) -> Result<()> {
