@@ -21,6 +21,7 @@ pub mod checks;
 pub mod context;
 pub mod controller;
 pub mod error;
+pub mod finalize;
 pub mod kept;
 pub mod leader;
 pub mod limits;

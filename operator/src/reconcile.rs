@@ -27,6 +27,7 @@ use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate}
 use crate::apply::Applier;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
+use crate::finalize;
 use crate::observe::{self, Subject};
 use crate::reports::Pace;
 use crate::status::{self as written_status, FIGURES};
@@ -49,8 +50,9 @@ const TURN: Duration = Duration::from_secs(5);
 pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<(Action, u32)> {
     let subject = newest(pipeline, context)?;
     if subject.pipeline.metadata.deletion_timestamp.is_some() {
-        return Ok((Action::await_change(), 0));
+        return finalize::leave(&subject, context).await;
     }
+    let marked = finalize::mark(&subject, context).await?;
     let mut written = observe::written(&subject, context).await?;
     let observed = observe::observed(&subject, context).await?;
     let mut validated = brought_about(&subject, &mut written, &observed, context).await?;
@@ -76,7 +78,7 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         false if waits => Action::requeue(TURN),
         false => again(&plan, &observed, &written),
     };
-    Ok((action, writes + told))
+    Ok((action, marked + writes + told))
 }
 
 /// How often workers are asked for what they have done.
@@ -145,12 +147,9 @@ fn refused(
     context: &Context,
 ) -> Option<Vec<Problem>> {
     let valid = valid?;
-    let unavailable: Vec<_> = carried::unavailable(written)
-        .into_iter()
-        .chain(rivals::problems(written, &first(subject, written, context)))
-        .collect();
-    if !unavailable.is_empty() {
-        return Some(unavailable);
+    let shared = rivals::problems(written, &first(subject, written, context));
+    if !shared.is_empty() {
+        return Some(shared);
     }
     let assignment = observed.assignment.as_ref().filter(|assignment| assignment.plan != valid.plan.hash)?;
     let running = subject.known(context, &context.world.plans, &subject.names.plan(&assignment.plan))?.object()?;

@@ -97,28 +97,6 @@ fn problem(written: &Written, path: &str, found: &str) -> Problem {
     }
 }
 
-/// What is asked for and not there in this version: nothing of a spec is passed over in silence.
-pub fn unavailable(written: &Written) -> Vec<Problem> {
-    let spec = &written.spec;
-    let problem = |path: &str, message: &str, help: &str| Problem {
-        reason: Reason::InvalidSpec,
-        resource: format!("StreamPipeline/{}", written.name),
-        path: path.to_owned(),
-        place: None,
-        message: message.to_owned(),
-        help: Some(help.to_owned()),
-    };
-    let deletes = spec.deletion_policy == thalweg_crds::pipeline::DeletionPolicy::Delete;
-    let deletion = deletes.then(|| {
-        problem(
-            "spec.deletionPolicy",
-            "state is not removed with its pipeline in this version",
-            "leave deletionPolicy out, and remove what lies under state.url yourself",
-        )
-    });
-    deletion.into_iter().collect()
-}
-
 /// As much of a plan's text as says what is kept where.
 struct Plan {
     state_url: Option<String>,

@@ -29,6 +29,7 @@ pub mod observed;
 pub mod plan;
 pub mod problem;
 pub mod references;
+pub mod removal;
 pub mod resources;
 pub mod restart;
 pub mod rivals;

@@ -81,6 +81,13 @@ impl Names {
         Slot(format!("{}-{number}", self.base))
     }
 
+    /// Name of the Job that removes the state.
+    pub fn removal(&self) -> String {
+        let name = format!("{}-remove-state", self.pipeline);
+        // Its pods carry it as a label.
+        if name.len() <= LABEL_LIMIT { name } else { cut(&name, &self.pipeline, LABEL_LIMIT) }
+    }
+
     /// The number of a slot of this pipeline.
     pub fn slot_number(&self, lease: &str) -> Option<u32> {
         lease.strip_prefix(&self.base)?.strip_prefix('-')?.parse().ok()

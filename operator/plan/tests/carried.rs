@@ -7,9 +7,8 @@ use kit::{join, owner, pipeline, settings, settle, stages, validated, written};
 use thalweg_crds::assignment::{AssignmentSpec, UnitAssignment};
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::Epoch;
-use thalweg_crds::pipeline::DeletionPolicy;
 use thalweg_crds::restart::Restarted;
-use thalweg_operator_plan::carried::{refusal, unavailable};
+use thalweg_operator_plan::carried::refusal;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::build;
 use thalweg_operator_plan::observed::Observed;
@@ -129,13 +128,4 @@ fn where_nothing_is_kept_anything_goes() {
     assignment.units[0].epoch = Epoch(0);
     let next = validated(&with_sql(), &other).expect("it is valid");
     assert_eq!(refusal(&map, &assignment, &next, &with_sql()), None, "nobody has owned a unit yet");
-}
-
-#[test]
-fn what_this_version_cannot_do_is_said_and_not_passed_over() {
-    assert_eq!(unavailable(&written()), []);
-    let mut asked = written();
-    asked.spec.deletion_policy = DeletionPolicy::Delete;
-    let paths: Vec<_> = unavailable(&asked).into_iter().map(|problem| problem.path).collect();
-    assert_eq!(paths, ["spec.deletionPolicy"]);
 }

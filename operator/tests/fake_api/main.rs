@@ -2,6 +2,7 @@
 
 mod convergence;
 mod crashes;
+mod deletions;
 mod fake;
 mod harness;
 mod kubelet;

@@ -65,7 +65,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     let Planned { resolved, mut plan } = planned;
     let spec = &resolved.spec;
     let state_spec = spec.state.clone().unwrap_or_default();
-    let access = bucket_access(&state_spec, settings)?;
+    let access = bucket_access(&state_spec, &settings.secrets)?;
     let root = root(settings.state.clone().or(state_spec.url), access, settings, roots).await?;
     let expected = expected(&plan, key_groups);
     let (namespace, name) = (&resolved.namespace, &resolved.name);
@@ -134,9 +134,13 @@ fn sink_of(stage: &Stage) -> Option<String> {
     }
 }
 
-fn bucket_access(state: &StateSpec, settings: &Settings) -> Result<BucketAccess> {
+/// How the bucket of a pipeline's state is reached.
+///
+/// # Errors
+/// A value that it names is missing.
+pub fn bucket_access(state: &StateSpec, values: &Mounted) -> thalweg_core::error::Result<BucketAccess> {
     let Some(s3) = &state.s3 else { return Ok(BucketAccess::default()) };
-    let s3 = registry::s3_config(s3, &settings.secrets)?;
+    let s3 = registry::s3_config(s3, values)?;
     Ok(BucketAccess {
         endpoint: s3.endpoint,
         region: s3.region,

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use thalweg_core::append_log::{AppendLog, Appended};
@@ -22,6 +23,8 @@ use crate::root::StateRoot;
 use crate::store::SlateStore;
 use crate::view::StoreView;
 
+/// How many objects are removed at once.
+const REMOVED_AT_ONCE: usize = 16;
 /// Name of the object that says what an incarnation was made for.
 const PIPELINE: &str = "pipeline.json";
 
@@ -87,11 +90,7 @@ impl PipelineState {
             name: name.to_owned(),
         };
         let wanted = Record { owner, restart: restart.cloned(), layout: expected.clone() };
-        let place = Place {
-            root,
-            path: root.prefix().clone().join(namespace).join(name),
-            pipeline: format!("{namespace}/{name}"),
-        };
+        let place = Place::of(root, namespace, name);
         let incarnation = match place.newest().await? {
             None => place.make(root.first_incarnation(), &wanted).await?,
             Some((newest, stored)) => {
@@ -107,6 +106,50 @@ impl PipelineState {
             }
         };
         Ok(Self { root: root.clone(), path: place.folder(incarnation), incarnation })
+    }
+
+    /// Removes all that a pipeline has kept under a root, every incarnation of it; how many objects there were.
+    ///
+    /// # Errors
+    /// `User` where it belongs to another owner (`StateInUse`). Where the store fails, what is removed by then stays removed,
+    /// and another call goes on.
+    pub async fn remove(root: &StateRoot, namespace: &str, name: &str) -> Result<u64> {
+        let owner = StateOwner {
+            installation: root.installation().to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let wanted = Record { owner, restart: None, layout: Expected::default() };
+        let place = Place::of(root, namespace, name);
+        for incarnation in place.numbers().await? {
+            if let Some(stored) = place.read(incarnation).await? {
+                place.check_owner(incarnation, &stored, &wanted)?;
+            }
+        }
+        let what = || format!("removing `{}` under the state's URL", place.path);
+        let listed: Vec<Path> = root
+            .objects()
+            .list(Some(&place.path))
+            .map_ok(|found| found.location)
+            .try_collect()
+            .await
+            .map_err(|error| from_objects(what(), &error))?;
+        // What says whose it is goes last: a call that failed in the middle is still followed by one that may go on.
+        let (records, others): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|path| path.filename() == Some(PIPELINE));
+        let mut count = 0;
+        for paths in [others, records] {
+            count += paths.len() as u64;
+            let removals = paths.iter().map(|path| root.objects().delete(path));
+            let mut removed = stream::iter(removals).buffer_unordered(REMOVED_AT_ONCE);
+            while let Some(done) = removed.next().await {
+                match done {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(from_objects(what(), &error)),
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// Its number, part of the names of what sinks write.
@@ -174,7 +217,12 @@ struct Place<'a> {
     pipeline: String,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    fn of(root: &'a StateRoot, namespace: &str, name: &str) -> Self {
+        let path = root.prefix().clone().join(namespace).join(name);
+        Self { root, path, pipeline: format!("{namespace}/{name}") }
+    }
+
     fn folder(&self, incarnation: Incarnation) -> Path {
         self.path.clone().join(incarnation.to_string())
     }
@@ -185,16 +233,21 @@ impl Place<'_> {
 
     /// The incarnation with the greatest number.
     async fn newest(&self) -> Result<Option<(Incarnation, Record)>> {
-        let folders = objects::folders(self.root.objects().as_ref(), &self.path).await?;
-        let mut numbers: Vec<u64> = folders.iter().filter_map(|folder| folder.parse().ok()).collect();
-        numbers.sort_unstable();
-        for incarnation in numbers.into_iter().rev().map(Incarnation) {
+        for incarnation in self.numbers().await?.into_iter().rev() {
             match self.read(incarnation).await? {
                 Some(record) => return Ok(Some((incarnation, record))),
                 None => self.check_empty(incarnation).await?,
             }
         }
         Ok(None)
+    }
+
+    /// Every incarnation that has a folder, by number.
+    async fn numbers(&self) -> Result<Vec<Incarnation>> {
+        let folders = objects::folders(self.root.objects().as_ref(), &self.path).await?;
+        let mut numbers: Vec<u64> = folders.iter().filter_map(|folder| folder.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers.into_iter().map(Incarnation).collect())
     }
 
     async fn read(&self, incarnation: Incarnation) -> Result<Option<Record>> {

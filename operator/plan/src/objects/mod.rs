@@ -7,6 +7,7 @@ mod lease;
 mod network_policy;
 mod pod;
 mod rbac;
+mod removal_job;
 mod service;
 mod service_account;
 mod volumes;
@@ -28,6 +29,7 @@ use crate::plan::Plan;
 use crate::validate::ValidatedPipeline;
 
 pub(crate) use config_map::{RESOURCES, STAGES};
+pub use removal_job::removal_job;
 
 /// Port of metrics and health.
 pub const HTTP_PORT: i32 = 8080;

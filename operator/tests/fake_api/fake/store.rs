@@ -154,6 +154,9 @@ impl Store {
         let old = &self.objects[&key];
         next["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         drop_nulls(&mut next);
+        if next["metadata"]["finalizers"].as_array().is_some_and(Vec::is_empty) {
+            next["metadata"].as_object_mut().map(|metadata| metadata.shift_remove("finalizers"));
+        }
         if next == **old {
             return Arc::clone(old);
         }

@@ -61,6 +61,32 @@ async fn a_plan_of_other_keys_is_refused_with_the_difference_named_and_fresh_sta
     assert!(folder.path().join("default/pickups/1/pipeline.json").exists(), "the old one is kept");
 }
 
+#[tokio::test]
+async fn what_is_removed_is_all_of_one_pipeline_and_nothing_of_another_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mine = root(&folder, Some("installation-a")).await;
+    for fresh in [false, true] {
+        let state = open(&mine, &keyed_by("(zone)", 8), fresh).await.expect("opens");
+        let store = state.unit_store(UNIT, BUDGET).await.expect("a store");
+        let mut writes = WriteSet::default();
+        writes.put("key", "value");
+        store.commit(writes).await.expect("commits");
+        store.close().await.expect("closes");
+    }
+    PipelineState::open(&mine, "default", "pickups-2", &keyed_by("(zone)", 8), false).await.expect("opens");
+    drop(mine);
+    let second = root(&folder, Some("installation-b")).await;
+    let error = PipelineState::remove(&second, "default", "pickups").await.expect_err("it is another's");
+    assert!(error.detail.starts_with("StateInUse"), "{error}");
+    drop(second);
+    let mine = root(&folder, Some("installation-a")).await;
+    assert!(PipelineState::remove(&mine, "default", "pickups").await.expect("removed") > 4);
+    assert_eq!(PipelineState::remove(&mine, "default", "pickups").await.expect("nothing is left"), 0);
+    assert!(folder.path().join("default/pickups-2/1/pipeline.json").exists());
+    let state = open(&mine, &keyed_by("(zone, day)", 8), false).await.expect("anything may begin there");
+    assert_eq!(state.incarnation(), Incarnation(1));
+}
+
 fn restart(count: u64) -> Restart {
     Restart { made: 7, count, nonce: Some(count.to_string()) }
 }
