@@ -90,6 +90,8 @@ names! {
         IncompatibleChange,
         /// The state belongs to another pipeline.
         StateInUse,
+        /// Another pipeline writes the same sink by key.
+        SinkInUse,
         /// Records or state that must exist are gone.
         DataLoss,
         /// A Secret or a key of it is missing.

@@ -12,6 +12,7 @@
 //! | references to Secrets and ConfigMaps, TLS, SASL | [`secret`] |
 //! | names and numbers that must not be mixed up | [`ids`] |
 //! | what a worker tells the operator | [`report`] |
+//! | which start from scratch a plan belongs to | [`restart`] |
 //! | the custom resource definitions, as the chart ships them | [`definition`] |
 //! | manifests on disk, checked by the same rules, with line and column | [`manifest`] |
 //!
@@ -35,6 +36,7 @@ pub mod pattern;
 pub mod pipeline;
 pub mod quantity;
 pub mod report;
+pub mod restart;
 pub mod scaling;
 pub mod schema;
 pub mod secret;

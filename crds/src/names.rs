@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 /// Characters of a hash within a name.
-const SHORT_HASH: usize = 10;
+pub const SHORT_HASH: usize = 10;
 
 /// The first 16 hexadecimal digits of SHA-256: enough to tell the plans of one pipeline apart.
 pub fn hash(text: &[u8]) -> String {

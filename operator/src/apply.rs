@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -21,6 +22,7 @@ use thalweg_operator_plan::names::{APPLIED, MANAGED_BY, MANAGER, PIPELINE};
 use thalweg_operator_plan::objects::{self, Objects};
 use thalweg_operator_plan::observed::pod_uid;
 use thalweg_operator_plan::plan::Plan;
+use thalweg_operator_plan::rollout::is_upgrade;
 use thalweg_operator_plan::validate::ValidatedPipeline;
 
 use crate::context::Context;
@@ -75,6 +77,8 @@ pub struct Applier<'a> {
     pub context: &'a Context,
     /// How many writes there were.
     pub writes: u32,
+    /// Whether its pods are to be replaced once others have done so.
+    pub waits: bool,
 }
 
 impl Applier<'_> {
@@ -93,11 +97,47 @@ impl Applier<'_> {
         self.apply(&world.plans, &objects.plan).await?;
         self.apply(&world.services, &objects.service).await?;
         self.apply(&world.disruption_budgets, &objects.disruption_budget).await?;
-        self.apply(&world.deployments, &objects.deployment).await?;
+        self.deployment(&objects.deployment).await?;
         match &objects.lookout {
             Some(lookout) => self.apply(&world.deployments, lookout).await,
             None => Ok(()),
         }
+    }
+
+    /// Applies the Deployment. Where that replaces its pods though nobody has changed the pipeline, it waits for its turn;
+    /// only the number of its pods follows meanwhile.
+    async fn deployment(&mut self, desired: &Deployment) -> Result<()> {
+        let store = &self.context.world.deployments;
+        let found = self.cached(store, &desired.name_any()).filter(|found| self.subject.owns(&**found));
+        let waiting = found.filter(|found| !self.may_replace_pods(found, desired));
+        self.waits = waiting.is_some();
+        match waiting {
+            Some(found) => self.scale(&found.json(), desired).await,
+            None => self.apply(store, desired).await,
+        }
+    }
+
+    fn may_replace_pods(&self, found: &Kept<Deployment>, desired: &Deployment) -> bool {
+        let (name, namespace) = (&self.subject.owner.name, &self.subject.namespace);
+        let wanted = stamp(serde_json::to_value(desired).unwrap_or_default());
+        if self.is_as_wanted(found, &wanted) {
+            return true;
+        }
+        let seen = self.subject.pipeline.status.as_ref().and_then(|status| status.observed_generation);
+        let is_edited = seen != self.subject.pipeline.metadata.generation;
+        !is_upgrade(&found.json(), &wanted, is_edited) || self.context.rollouts.take(namespace, name)
+    }
+
+    async fn scale(&mut self, found: &Value, desired: &Deployment) -> Result<()> {
+        let replicas = desired.spec.as_ref().and_then(|spec| spec.replicas);
+        if found["spec"]["replicas"].as_i64() == replicas.map(i64::from) {
+            return Ok(());
+        }
+        let name = desired.name_any();
+        let api: Api<Kept<Deployment>> = self.api()?;
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let answer = api.patch(&name, &parameters, &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await;
+        self.wrote("patch", &name, answer)
     }
 
     /// Makes the slot Leases that are missing.
@@ -181,10 +221,8 @@ impl Applier<'_> {
     /// # Errors
     /// A write failed.
     pub async fn remove_plans(&mut self, kept: &BTreeSet<String>) -> Result<()> {
-        let ours = |map: &Kept<ConfigMap>| {
-            map.meta().namespace.as_ref() == Some(&self.subject.namespace) && self.subject.owns(map)
-        };
-        let stale = self.context.world.plans.state_filter(|map| ours(map) && !kept.contains(&map.name_any()));
+        let stale =
+            self.context.world.plans.state_filter(|map| self.subject.has(map) && !kept.contains(&map.name_any()));
         for map in stale {
             let name = map.name_any();
             // The one that was read, and no other of its name.

@@ -13,6 +13,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::overlay::Overlay;
 use crate::reports::Reports;
+use crate::rollouts::Rollouts;
 use crate::scaling::Scalers;
 use crate::status::StatusTimes;
 use crate::tally::Tally;
@@ -39,6 +40,8 @@ pub struct Context {
     pub settings: Settings,
     /// Whether this process may write.
     pub leadership: Leadership,
+    /// Pipelines that replace their pods since the installation has changed.
+    pub rollouts: Rollouts,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Failures in a row, by pipeline.

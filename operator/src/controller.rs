@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::overlay::Overlay;
 use crate::reconcile::reconcile;
 use crate::reports::{Pace, Poller, Reports};
+use crate::rollouts::Rollouts;
 use crate::scaling::Scalers;
 use crate::status::StatusTimes;
 use crate::tally::Tally;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub leadership: Leadership,
     /// Looks at once.
     pub concurrency: u16,
+    /// Pipelines at once that replace their pods since the installation has changed.
+    pub max_rollouts: u16,
     /// The name of this process among its replicas.
     pub instance: String,
     /// Seed of the spread of retries.
@@ -94,6 +97,7 @@ impl Started {
             checks: parts.checks,
             settings: parts.settings,
             leadership: parts.leadership,
+            rollouts: Rollouts::new(parts.max_rollouts),
             metrics: parts.metrics,
             backoff: Backoff::new(parts.seed),
             written: StatusTimes::default(),
@@ -139,6 +143,7 @@ async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
     let namespace = gone.namespace.unwrap_or_default();
     context.tally.note(&namespace, &gone.name, None, &context.metrics);
     context.scalers.forget(&namespace, &gone.name);
+    context.rollouts.leave(&namespace, &gone.name);
     context.reports.ask_at(&ObjectRef::new(&gone.name).within(&namespace), Pace::Calm);
     if let Err(error) = verdicts::forget(&namespace, &gone.name, &context).await {
         warn!(namespace, pipeline = gone.name, %error, "telling its sources and sinks");

@@ -110,6 +110,7 @@ fn parts(settings: &Settings, client: Client, leadership: Leadership, metrics: &
         tally: Arc::clone(&tally),
         leadership: leadership.clone(),
         concurrency: settings.concurrency,
+        max_rollouts: settings.max_concurrent_rollouts,
         instance: settings.pod_name.clone(),
         seed: random.random(),
     });

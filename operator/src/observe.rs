@@ -12,12 +12,14 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::ids::RunId;
+use thalweg_crds::restart::Restarted;
 use thalweg_operator_plan::check::{Stage, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
 use thalweg_operator_plan::observed::{Lookout, Observed, SILENCE_LIMIT, SlotLease};
 use thalweg_operator_plan::references::{sink_names, source_names, sql_map_name};
 use thalweg_operator_plan::resources::Written;
+use thalweg_operator_plan::restart;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -61,6 +63,16 @@ impl Subject {
         self.owns(&*newest).then_some(newest)
     }
 
+    /// Whether an object lies in the namespace of this pipeline and belongs to it.
+    pub fn has<K: Resource>(&self, object: &K) -> bool {
+        object.meta().namespace.as_ref() == Some(&self.namespace) && self.owns(object)
+    }
+
+    /// When it was made, in seconds since 1970.
+    pub fn made(&self) -> i64 {
+        self.pipeline.metadata.creation_timestamp.as_ref().map_or(0, |made| made.0.as_second())
+    }
+
     /// Whether an object belongs to this pipeline, and not to one of its name that is gone.
     pub fn owns<K: Resource>(&self, object: &K) -> bool {
         object.meta().owner_references.iter().flatten().any(|owner| owner.uid == self.owner.uid)
@@ -97,6 +109,7 @@ pub async fn written(subject: &Subject, context: &Context) -> Result<Written> {
         sinks,
         leaving,
         config_maps: sql_map(subject, context).await?,
+        restarted: None,
     })
 }
 
@@ -105,7 +118,8 @@ fn is_leaving(resource: &impl Resource) -> bool {
 }
 
 async fn sql_map(subject: &Subject, context: &Context) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
-    let Some(name) = sql_map_name(&subject.pipeline.spec) else { return Ok(BTreeMap::new()) };
+    let named = sql_map_name(&subject.pipeline.spec).filter(|name| names::is_object_name(name));
+    let Some(name) = named else { return Ok(BTreeMap::new()) };
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &subject.namespace);
     let found = api.get_opt(name).await.map_err(Error::api(format!("reading ConfigMap {name}")))?;
     Ok(found.map(|map| (name.to_owned(), map.data.unwrap_or_default())).into_iter().collect())
@@ -159,6 +173,21 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
 fn stages(subject: &Subject, context: &Context, plan: &str) -> Vec<Stage> {
     let noted = || subject.known(context, &context.world.plans, &subject.names.plan(plan));
     context.checks.valid(plan).or_else(|| noted_stages(&noted()?.object()?)).unwrap_or_default()
+}
+
+/// The start from scratch that runs.
+pub fn restarted(subject: &Subject, context: &Context, observed: &Observed) -> Option<Restarted> {
+    let plans = &context.world.plans;
+    let assignment = observed.assignment.as_ref();
+    let plan = assignment.and_then(|assignment| subject.known(context, plans, &subject.names.plan(&assignment.plan)));
+    let noted = |map: &Kept<ConfigMap>| restart::noted(&map.object()?);
+    let others = match &plan {
+        Some(_) => Vec::new(),
+        None => plans.state_filter(|map| subject.has(map)),
+    };
+    let others = others.iter().filter_map(|map| noted(map));
+    let asked = subject.pipeline.spec.restart.as_ref();
+    restart::running(plan.as_deref().and_then(noted), others, assignment, asked, subject.made())
 }
 
 /// The slot Leases of a pipeline, in the order of their numbers.

@@ -6,8 +6,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus, Volume};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use thalweg_crds::condition::Reason;
 use thalweg_operator_plan::names::{APP_NAME, LOOKOUT};
-use thalweg_operator_plan::observed::{Readiness, Rollout, WorkerPod};
+use thalweg_operator_plan::observed::{Readiness, Rollout, Trouble, WorkerPod};
 
 /// Takes away what nobody asks of a pod.
 pub fn trim(pod: &mut Pod) {
@@ -56,12 +57,13 @@ fn age(pod: &Pod) -> Duration {
 }
 
 /// Why a pod does not run: of its container, else of its place on a node.
-fn trouble(pod: &Pod, status: &PodStatus) -> Option<String> {
+fn trouble(pod: &Pod, status: &PodStatus) -> Option<Trouble> {
     let container = status.container_statuses.iter().flatten().find_map(container_trouble);
     let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     let place = unscheduled
         .map(|condition| format!("no node takes it: {}", condition.message.as_deref().unwrap_or("no reason is given")));
-    container.map(|trouble| with_hint(pod, trouble)).or(place)
+    let unavailable = |message| Trouble { reason: Reason::WorkersUnavailable, message };
+    container.map(|trouble| with_hint(pod, status, trouble)).or(place.map(unavailable))
 }
 
 fn container_trouble(container: &ContainerStatus) -> Option<String> {
@@ -81,16 +83,19 @@ fn container_trouble(container: &ContainerStatus) -> Option<String> {
     ))
 }
 
-/// A container that waits to be created mostly waits for what it mounts.
-fn with_hint(pod: &Pod, trouble: String) -> String {
-    if !trouble.starts_with("ContainerCreating") {
-        return trouble;
-    }
+/// A container that waits to be created while its pod has no sandbox waits for what it mounts (`PodReadyToStartContainers`:
+/// volumes come before the sandbox). The kubelet says which volume in events only, which nobody may have to read.
+fn with_hint(pod: &Pod, status: &PodStatus, trouble: String) -> Trouble {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let secrets: Vec<_> = volumes.filter_map(|volume| volume.secret.as_ref()?.secret_name.clone()).collect();
-    match secrets.is_empty() {
-        true => trouble,
-        false => format!(
+    if !trouble.starts_with("ContainerCreating") || secrets.is_empty() {
+        return Trouble { reason: Reason::WorkersUnavailable, message: trouble };
+    }
+    let mut conditions = status.conditions.iter().flatten();
+    let waits = conditions.any(|c| c.type_ == "PodReadyToStartContainers" && c.status == "False");
+    Trouble {
+        reason: if waits { Reason::SecretMissing } else { Reason::WorkersUnavailable },
+        message: format!(
             "{trouble}; it mounts Secret {}: does each exist, with the keys that are named?",
             secrets.join(", ")
         ),
@@ -127,7 +132,33 @@ mod tests {
             "name": "worker", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ErrImagePull", "message": "no such host"}},
         }]}));
-        assert_eq!(worker_pod(&pod).trouble.as_deref(), Some("ErrImagePull: no such host"));
+        let trouble = worker_pod(&pod).trouble.unwrap();
+        assert_eq!(
+            (trouble.reason, trouble.message.as_str()),
+            (Reason::WorkersUnavailable, "ErrImagePull: no such host")
+        );
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_its_volumes_and_mounts_a_secret_misses_it_and_one_that_pulls_its_image_does_not() {
+        let pod = |has_sandbox: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": "p-1"},
+                "spec": {"containers": [], "volumes": [{"name": "secret-0", "secret": {"secretName": "kafka"}}]},
+                "status": {
+                    "conditions": [{"type": "PodReadyToStartContainers", "status": has_sandbox}],
+                    "containerStatuses": [{
+                        "name": "worker", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+                        "state": {"waiting": {"reason": "ContainerCreating"}},
+                    }],
+                },
+            }))
+            .unwrap()
+        };
+        let trouble = worker_pod(&pod("False")).trouble.unwrap();
+        let expected = "ContainerCreating; it mounts Secret kafka: does each exist, with the keys that are named?";
+        assert_eq!((trouble.reason, trouble.message.as_str()), (Reason::SecretMissing, expected));
+        assert_eq!(worker_pod(&pod("True")).trouble.unwrap().reason, Reason::WorkersUnavailable);
     }
 
     #[test]
@@ -136,6 +167,6 @@ mod tests {
             {"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available: 2 Insufficient cpu."},
         ]}));
         let trouble = worker_pod(&pod).trouble.unwrap();
-        assert_eq!(trouble, "no node takes it: 0/2 nodes are available: 2 Insufficient cpu.");
+        assert_eq!(trouble.message, "no node takes it: 0/2 nodes are available: 2 Insufficient cpu.");
     }
 }

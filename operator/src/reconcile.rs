@@ -1,14 +1,17 @@
 //! One look at a pipeline: read, validate, plan, apply, tell.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
+use thalweg_crds::pipeline::OnIncompatibleChange;
 use thalweg_operator_plan::carried;
 use thalweg_operator_plan::check::{Stage, stages_of};
 use thalweg_operator_plan::objects;
@@ -16,6 +19,8 @@ use thalweg_operator_plan::observed::{Observed, Readiness, WorkerPod};
 use thalweg_operator_plan::plan::{self, Plan, Step};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::{PlanText, Written};
+use thalweg_operator_plan::restart;
+use thalweg_operator_plan::rivals;
 use thalweg_operator_plan::scaling::{DECIDE_EACH, Scaling};
 use thalweg_operator_plan::status::{Facts, selector_text, status};
 use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate};
@@ -23,9 +28,11 @@ use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate}
 use crate::apply::Applier;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
+use crate::finalize;
 use crate::observe::{self, Subject};
 use crate::reports::Pace;
 use crate::status::{self as written_status, FIGURES};
+use crate::usage::Used;
 use crate::verdicts;
 
 /// What a pipeline is, or what is amiss with it.
@@ -34,6 +41,9 @@ type Validated = std::result::Result<ValidatedPipeline, Vec<Problem>>;
 /// How long a pod may take to start before its state is told.
 const STARTING: Duration = Duration::from_millis(3_500);
 
+/// How soon a pipeline asks again whether it may replace its pods.
+const TURN: Duration = Duration::from_secs(5);
+
 /// Looks at a pipeline, and brings it a step nearer to where it should be.
 ///
 /// # Errors
@@ -41,21 +51,19 @@ const STARTING: Duration = Duration::from_millis(3_500);
 pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<(Action, u32)> {
     let subject = newest(pipeline, context)?;
     if subject.pipeline.metadata.deletion_timestamp.is_some() {
-        return Ok((Action::await_change(), 0));
+        return finalize::leave(&subject, context).await;
     }
-    let written = observe::written(&subject, context).await?;
+    let marked = finalize::mark(&subject, context).await?;
+    let mut written = observe::written(&subject, context).await?;
     let observed = observe::observed(&subject, context).await?;
-    let mut validated = validated(&subject, &written, &observed, context).await?;
-    if let Some(refused) = refused(&subject, &written, &observed, validated.as_ref().ok(), context) {
-        validated = Err(refused);
-    }
+    let mut validated = brought_about(&subject, &mut written, &observed, context).await?;
     let scaling = validated.as_ref().ok().map(|valid| context.scalers.look(&subject, valid, &observed));
     let plan = match (&validated, &scaling) {
         (Ok(valid), Some(scaling)) => plan::plan_scaled(valid, &observed, scaling),
         _ => plan::keep(&observed),
     };
     context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
-    let mut applier = Applier { subject: &subject, context, writes: 0 };
+    let mut applier = Applier { subject: &subject, context, writes: 0, waits: false };
     let refused = match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
         Err(error) if error.class() == Class::User => {
             validated = Err(vec![problem(&subject, &error)]);
@@ -63,14 +71,19 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         }
         applied => applied.map(|()| false)?,
     };
-    let writes = applier.writes;
+    let (writes, waits) = (applier.writes, applier.waits);
     if let Some(scaling) = scaling.as_ref().filter(|_| validated.is_ok()) {
         crate::scaling::tell(&subject, context, scaling, &plan, &observed).await;
     }
     let told = tell(&subject, context, &written, &validated, (&plan, scaling.as_ref()), &observed).await?;
     // What stands in the way is nothing of ours: no event tells that it is gone.
-    let action = if refused { Action::requeue(FIGURES) } else { again(&plan, &observed, &written, scaling.as_ref()) };
-    Ok((action, writes + told))
+    let is_shared = validated.as_ref().is_err_and(|problems| problems.iter().any(|p| p.reason == Reason::SinkInUse));
+    let action = match refused || is_shared {
+        true => Action::requeue(FIGURES),
+        false if waits => Action::requeue(TURN),
+        false => again(&plan, &observed, &written, scaling.as_ref()),
+    };
+    Ok((action, marked + writes + told))
 }
 
 /// How often workers are asked for what they have done.
@@ -87,6 +100,28 @@ fn newest(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<Subject> 
     let cached = Some(Arc::clone(pipeline));
     let newest = context.overlay.newest(&subject.namespace, &subject.owner.name, cached);
     newest.map_or(Ok(subject), Subject::new)
+}
+
+/// The pipeline that is to run: under the start from scratch that is asked for, or under one that a change of a stage takes.
+async fn brought_about(
+    subject: &Subject,
+    written: &mut Written,
+    observed: &Observed,
+    context: &Context,
+) -> Result<Validated> {
+    let running = observe::restarted(subject, context, observed);
+    let (asked, made) = (written.spec.restart.clone(), subject.made());
+    written.restarted = restart::next(running.as_ref(), asked.as_ref(), made);
+    let found = validated(subject, written, observed, context).await?;
+    let Some(refused) = refused(subject, written, observed, found.as_ref().ok(), context) else { return Ok(found) };
+    let is_incompatible = refused.iter().all(|problem| problem.reason == Reason::IncompatibleChange);
+    match written.spec.on_incompatible_change {
+        OnIncompatibleChange::Restart if is_incompatible => {
+            written.restarted = Some(restart::anew(running.as_ref(), asked.as_ref(), made));
+            validated(subject, written, observed, context).await
+        }
+        _ => Ok(Err(refused)),
+    }
 }
 
 async fn validated(subject: &Subject, written: &Written, observed: &Observed, context: &Context) -> Result<Validated> {
@@ -117,13 +152,29 @@ fn refused(
     context: &Context,
 ) -> Option<Vec<Problem>> {
     let valid = valid?;
-    let unavailable = carried::unavailable(written);
-    if !unavailable.is_empty() {
-        return Some(unavailable);
+    let shared = rivals::problems(written, &first(subject, written, context));
+    if !shared.is_empty() {
+        return Some(shared);
     }
     let assignment = observed.assignment.as_ref().filter(|assignment| assignment.plan != valid.plan.hash)?;
     let running = subject.known(context, &context.world.plans, &subject.names.plan(&assignment.plan))?.object()?;
     Some(vec![carried::refusal(&running, assignment, valid, written)?])
+}
+
+/// By sink with a key: the pipeline that writes it too and was there before this one.
+fn first(subject: &Subject, written: &Written, context: &Context) -> BTreeMap<String, String> {
+    let age = |pipeline: &StreamPipeline| (pipeline.creation_timestamp().map(|time| time.0), pipeline.name_any());
+    let mine = age(&subject.pipeline);
+    let first = |sink: &String| {
+        let users = context.world.usage.users(&(Used::Sink, subject.namespace.clone(), sink.clone()));
+        let others = users
+            .iter()
+            .filter_map(|user| context.world.pipelines.get(&ObjectRef::new(user).within(&subject.namespace)));
+        let before = others.filter(|other| other.metadata.deletion_timestamp.is_none() && age(other) < mine);
+        Some((sink.clone(), before.min_by_key(|other| age(other))?.name_any()))
+    };
+    let keyed = written.sinks.iter().filter(|(_, spec)| !rivals::key(spec).is_empty());
+    keyed.filter_map(|(sink, _)| first(sink)).collect()
 }
 
 /// The stages of a plan that was found valid: by this process, or by one of this version, which has noted them with the
@@ -157,6 +208,10 @@ async fn apply(
     // Published first: a slot that was freed and claimed anew is another life of its worker.
     applier.free(&plan.freed).await?;
     let Some(valid) = valid else { return Ok(()) };
+    // By what was seen before anything is changed: a roll-out that begins now has not ended.
+    if observed.deployment.as_ref().is_some_and(|seen| seen.is_settled() && seen.replicas == plan.replicas) {
+        applier.context.rollouts.leave(&applier.subject.namespace, &owner.name);
+    }
     applier.objects(&objects::build(valid, plan, &owner, &applier.context.settings)).await?;
     let settled = observed.deployment.as_ref().is_some_and(|d| d.current && d.total == d.updated);
     if settled && plan.step == Step::Run {

@@ -33,6 +33,9 @@ pub struct Settings {
     /// How many pipelines are looked at at once
     #[arg(long, env = "THALWEG_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
+    /// How many pipelines replace their pods at once when the installation has changed, as by an upgrade of the chart
+    #[arg(long, env = "THALWEG_MAX_CONCURRENT_ROLLOUTS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub max_concurrent_rollouts: u16,
     /// What to log, as `tracing` filters are written
     #[arg(long, env = "THALWEG_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,

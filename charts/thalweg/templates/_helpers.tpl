@@ -33,6 +33,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [thalweg.dev]
   resources: [streampipelines/finalizers]
   verbs: [update]
+# A finalizer of its own, where state is to be removed with a pipeline; it writes no other field.
+- apiGroups: [thalweg.dev]
+  resources: [streampipelines]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create]
 - apiGroups: [thalweg.dev]
   resources: [streamassignments]
   verbs: [get, list, watch, create, update, patch]

@@ -11,7 +11,7 @@ use thalweg_e2e::cluster::s3::S3;
 use thalweg_e2e::wait_for;
 
 use crate::hand::{ByHand, LIMIT, metric};
-use crate::pipelines::Counts;
+use crate::pipelines::{Counts, say};
 
 /// The release and its namespace.
 const RELEASE: &str = "thalweg";
@@ -81,6 +81,11 @@ fn an_applied_pipeline_runs_and_lost_pods_processes_and_nodes_change_no_row() {
     wait_for("first output", LIMIT, || (!counts.found(&s3).is_empty()).then_some(()));
     println!("applied: first committed output after {:.1?}", applied.elapsed());
     println!("{}", namespace.succeed(&["get", "streampipelines"]));
+
+    let status = say(&["status", "counts", "-n", namespace.name()]);
+    println!("{status}");
+    assert!(status.starts_with("StreamPipeline e2e-operator/counts: Running"), "{status}");
+    assert!(status.contains("counts-0"), "the worker and what it reads are named: {status}");
 
     let cluster = ByHand { namespace: &namespace, pipeline: "counts" };
     wait_for("commits", LIMIT, || rows_read(&cluster));

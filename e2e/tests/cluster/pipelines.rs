@@ -88,6 +88,14 @@ pub fn thalweg() -> PathBuf {
     debug.join("thalweg")
 }
 
+/// Runs `thalweg WORDS` against the cluster; what it printed.
+pub fn say(words: &[&str]) -> String {
+    let output = Command::new(thalweg()).args(words).output().expect("thalweg was built");
+    let (said, amiss) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "thalweg {}: {said}{amiss}", words.join(" "));
+    said.into_owned()
+}
+
 fn lines(folder: &Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).expect("output").map(|entry| entry.expect("readable").path());
     let visible = files.filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));

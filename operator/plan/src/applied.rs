@@ -29,12 +29,16 @@ pub fn differs(desired: &Value, observed: &Value) -> bool {
 /// so more may be there.
 fn contains(observed: &Value, desired: &Value, field: &str) -> bool {
     match (observed, desired) {
-        (Value::Object(observed), Value::Object(desired)) => desired.iter().all(|(key, desired)| {
-            let observed = observed.get(key).unwrap_or(&Value::Null);
-            // Keys of resource lists are resources: there the field stays that of the list.
-            let field = if field == "requests" || field == "limits" { field } else { key };
-            contains(observed, desired, field)
-        }),
+        (Value::Object(observed), Value::Object(desired)) => {
+            let is_whole = !is_selector(field) || observed.keys().all(|key| desired.contains_key(key));
+            is_whole
+                && desired.iter().all(|(key, desired)| {
+                    let observed = observed.get(key).unwrap_or(&Value::Null);
+                    // Keys of resource lists are resources: there the field stays that of the list.
+                    let field = if field == "requests" || field == "limits" { field } else { key };
+                    contains(observed, desired, field)
+                })
+        }
         (Value::Array(observed), Value::Array(desired)) => contains_items(observed, desired, field),
         (Value::Null, desired) => is_nothing(desired),
         (Value::String(a), Value::String(b)) if a != b => {
@@ -69,6 +73,11 @@ fn contains_items(observed: &[Value], desired: &[Value], field: &str) -> bool {
                 && observed.iter().zip(desired).all(|(observed, desired)| contains(observed, desired, field))
         }
     }
+}
+
+/// Whether a key that is added changes what is meant: these are owned as a whole (`x-kubernetes-map-type: atomic`).
+fn is_selector(field: &str) -> bool {
+    matches!(field, "selector" | "podSelector" | "namespaceSelector" | "labelSelector" | "matchLabels" | "nodeSelector")
 }
 
 fn is_quantity(field: &str) -> bool {
@@ -128,6 +137,17 @@ mod tests {
         assert!(differs(&old, &json!({"metadata": old["metadata"], "spec": {"replicas": 1}})));
         // A field that is no longer wanted is still there: only the hash tells.
         assert!(differs(&stamp(json!({"spec": {"replicas": 1}})), &old));
+    }
+
+    #[test]
+    fn a_key_that_is_added_to_a_selector_is_a_difference() {
+        let service = |selector: Value| json!({"spec": {"selector": selector, "clusterIP": "None"}});
+        let ours = service(json!({"a": "1"}));
+        assert!(!differs(&ours, &ours));
+        assert!(differs(&ours, &service(json!({"a": "1", "b": "2"}))));
+        let policy = |labels: Value| json!({"spec": {"podSelector": {"matchLabels": labels}}});
+        assert!(differs(&policy(json!({"a": "1"})), &policy(json!({"a": "1", "b": "2"}))));
+        assert!(!differs(&json!({"spec": {"podSelector": {}}}), &json!({"spec": {"podSelector": {}}})));
     }
 
     #[test]

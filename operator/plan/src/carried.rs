@@ -9,7 +9,7 @@ use serde_json::Value;
 use thalweg_crds::assignment::AssignmentSpec;
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::Epoch;
-use thalweg_crds::pipeline::OnIncompatibleChange;
+use thalweg_crds::restart::RESTART;
 
 use crate::check::{Stage, StageKind, noted_stages};
 use crate::objects::RESOURCES;
@@ -26,6 +26,10 @@ pub fn refusal(
 ) -> Option<Problem> {
     let was_owned = assignment.units.iter().any(|unit| unit.epoch > Epoch::default());
     if assignment.plan == next.plan.hash || !was_owned {
+        return None;
+    }
+    // A start from scratch takes nothing over.
+    if running.data.as_ref()?.get(RESTART) != next.plan.restart.as_ref() {
         return None;
     }
     let before = Plan::of(running.data.as_ref()?.get(RESOURCES)?);
@@ -80,52 +84,17 @@ fn what_shapes(kind: StageKind) -> &'static str {
 }
 
 fn problem(written: &Written, path: &str, found: &str) -> Problem {
-    let help = match written.spec.on_incompatible_change {
-        OnIncompatibleChange::Refuse => {
-            "undo the change, or start anew: another state.url, or another name for the pipeline"
-        }
-        OnIncompatibleChange::Restart => {
-            "onIncompatibleChange: Restart is not available in this version: undo the change, or start anew with another \
-             state.url or another name for the pipeline"
-        }
-    };
     Problem {
         reason: Reason::IncompatibleChange,
         resource: format!("StreamPipeline/{}", written.name),
         path: path.to_owned(),
         place: None,
         message: format!("{found}; the version before goes on"),
-        help: Some(help.to_owned()),
+        help: Some(
+            "undo the change, or let the pipeline start anew: onIncompatibleChange: Restart, another state.url, or another name"
+                .to_owned(),
+        ),
     }
-}
-
-/// What is asked for and not there in this version: nothing of a spec is passed over in silence.
-pub fn unavailable(written: &Written) -> Vec<Problem> {
-    let spec = &written.spec;
-    let problem = |path: &str, message: &str, help: &str| Problem {
-        reason: Reason::InvalidSpec,
-        resource: format!("StreamPipeline/{}", written.name),
-        path: path.to_owned(),
-        place: None,
-        message: message.to_owned(),
-        help: Some(help.to_owned()),
-    };
-    let restart = spec.restart.as_ref().map(|_| {
-        problem(
-            "spec.restart",
-            "a new start from a position is not available in this version",
-            "leave restart out, or start anew with another state.url or another name for the pipeline",
-        )
-    });
-    let deletes = spec.deletion_policy == thalweg_crds::pipeline::DeletionPolicy::Delete;
-    let deletion = deletes.then(|| {
-        problem(
-            "spec.deletionPolicy",
-            "state is not removed with its pipeline in this version",
-            "leave deletionPolicy out, and remove what lies under state.url yourself",
-        )
-    });
-    restart.into_iter().chain(deletion).collect()
 }
 
 /// As much of a plan's text as says what is kept where.

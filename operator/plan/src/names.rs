@@ -2,7 +2,7 @@
 
 use thalweg_crds::ids::Slot;
 pub use thalweg_crds::names::hash;
-use thalweg_crds::names::{cut, fit};
+use thalweg_crds::names::{SHORT_HASH, cut, fit};
 
 /// Marks pods that are workers.
 pub const APP_NAME: &str = "app.kubernetes.io/name";
@@ -31,6 +31,8 @@ pub const APPLIED: &str = "thalweg.dev/applied";
 
 /// Longest value of a label, and name of a Service.
 const LABEL_LIMIT: usize = 63;
+/// Longest name of an object.
+const NAME_LIMIT: usize = 253;
 /// Longest base of a name: a Deployment's ReplicaSets add a hash, a plan's ConfigMap 22 characters, and 253 are allowed.
 const BASE_LIMIT: usize = 200;
 
@@ -85,10 +87,26 @@ impl Names {
         Slot(format!("{}-{number}", self.base))
     }
 
+    /// Name of the Job that removes the state.
+    pub fn removal(&self) -> String {
+        let name = format!("{}-remove-state", self.pipeline);
+        // Its pods carry it as a label.
+        if name.len() <= LABEL_LIMIT { name } else { cut(&name, &self.pipeline, LABEL_LIMIT) }
+    }
+
     /// The number of a slot of this pipeline.
     pub fn slot_number(&self, lease: &str) -> Option<u32> {
         lease.strip_prefix(&self.base)?.strip_prefix('-')?.parse().ok()
     }
+}
+
+/// Whether an object can have this name: a DNS subdomain, as ConfigMaps and Secrets have. No other name is put into the
+/// path of a request.
+pub fn is_object_name(name: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let is_part =
+        |part: &str| !part.is_empty() && part.chars().all(is_inner) && !part.starts_with('-') && !part.ends_with('-');
+    name.len() <= NAME_LIMIT && name.split('.').all(is_part)
 }
 
 #[cfg(test)]
@@ -96,6 +114,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_no_object_can_have_is_told_from_one_that_it_may() {
+        let longest = "x".repeat(253);
+        for name in ["a", "queries", "a-1.b", "0", longest.as_str()] {
+            assert!(is_object_name(name), "{name}");
+        }
+        let beyond = "x".repeat(254);
+        for name in ["", "Queries", "a_b", "-a", "a-", "a..b", "../secrets/x", "a/b", "a?b", "Ünï", beyond.as_str()] {
+            assert!(!is_object_name(name), "{name}");
+        }
+    }
 
     fn is_dns_label(text: &str) -> bool {
         let inner = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');

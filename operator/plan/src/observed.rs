@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use thalweg_crds::assignment::AssignmentSpec;
+use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::{RunId, Slot};
 use thalweg_crds::report::Report;
 
@@ -76,10 +77,19 @@ pub struct WorkerPod {
     pub ready: Readiness,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// Why it does not run, in a sentence.
-    pub trouble: Option<String>,
+    /// Why it does not run.
+    pub trouble: Option<Trouble>,
     /// How old it is.
     pub age: Duration,
+}
+
+/// Why a pod does not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind of trouble.
+    pub reason: Reason,
+    /// In a sentence.
+    pub message: String,
 }
 
 /// Whether a pod passes its readiness probe.
@@ -107,6 +117,13 @@ pub struct Rollout {
     pub current: bool,
     /// Why no pod can be made, such as a quota.
     pub trouble: Option<String>,
+}
+
+impl Rollout {
+    /// Whether all its pods are of its newest template, and ready.
+    pub fn is_settled(&self) -> bool {
+        self.current && self.total == self.updated && self.total == self.replicas && self.ready == self.replicas
+    }
 }
 
 impl Observed {

@@ -12,6 +12,7 @@ use crate::costs::Weights;
 use crate::fleet::{Fleet, has_surged};
 use crate::held::{Held, held};
 use crate::observed::{Observed, Readiness, SlotLease};
+use crate::restart;
 use crate::scaling::{Places, Scaling, may_stop};
 use crate::splits;
 use crate::units::{States, Units, all_completed};
@@ -34,6 +35,8 @@ pub struct Wanted<'a> {
     pub stages: &'a [Stage],
     /// Into how many units each keyed stage is divided.
     pub key_groups: u32,
+    /// How often it was started from scratch until that plan.
+    pub restarts: u64,
     /// How many workers there are to be.
     pub workers: usize,
     /// Who is to read which split, where loads are weighed elsewhere; those that are not named stay where they are.
@@ -107,6 +110,7 @@ pub fn plan_scaled(pipeline: &ValidatedPipeline, observed: &Observed, scaling: &
             plan: &pipeline.plan.hash,
             stages: &pipeline.stages,
             key_groups: pipeline.key_groups,
+            restarts: pipeline.restarts,
             workers: scaling.workers,
             places: scaling.places.as_ref(),
             weights: &scaling.weights,
@@ -122,7 +126,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let published = observed.assignment.clone().unwrap_or_else(|| first_assignment(wanted));
     let switches = published.plan != wanted.plan && has_surged(observed, wanted.plan);
     let basis = match switches {
-        true => AssignmentSpec { plan: wanted.plan.to_owned(), completed: false, ..published },
+        true => under_another_plan(published, wanted),
         false => published,
     };
     let runs_wanted = basis.plan == wanted.plan;
@@ -184,6 +188,7 @@ pub fn keep(observed: &Observed) -> Plan {
         plan: &published.plan,
         stages: &observed.stages,
         key_groups,
+        restarts: restart::counted(published),
         workers: usize::try_from(replicas).unwrap_or_default(),
         places: None,
         weights: &Weights::new(),
@@ -197,11 +202,22 @@ fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
+/// What is published, under the plan that is wanted. A start from scratch knows of no split: another topic has others.
+fn under_another_plan(published: AssignmentSpec, wanted: &Wanted<'_>) -> AssignmentSpec {
+    let next = AssignmentSpec { plan: wanted.plan.to_owned(), completed: false, ..published };
+    if restart::counted(&next) == wanted.restarts {
+        return next;
+    }
+    let incarnations = restart::count(wanted.stages, wanted.restarts);
+    AssignmentSpec { splits: Vec::new(), positions: Vec::new(), incarnations, ..next }
+}
+
 fn first_assignment(wanted: &Wanted<'_>) -> AssignmentSpec {
     AssignmentSpec {
         pipeline: wanted.pipeline.to_owned(),
         plan: wanted.plan.to_owned(),
         key_groups: i32::try_from(wanted.key_groups).ok(),
+        incarnations: restart::count(wanted.stages, wanted.restarts),
         ..AssignmentSpec::default()
     }
 }

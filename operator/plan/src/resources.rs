@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use thalweg_crds::restart::Restarted;
 use thalweg_crds::{API_VERSION, PipelineSpec, SinkSpec, SourceSpec};
 
 use crate::names::hash;
@@ -28,28 +29,35 @@ pub struct Written {
     pub leaving: BTreeSet<(&'static str, String)>,
     /// ConfigMaps that it takes SQL from and that exist, by name.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// The start from scratch that it belongs to, where there was one.
+    pub restarted: Option<Restarted>,
 }
 
 /// The text of a plan and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanText {
-    /// The hash of `resources`; part of the name of its ConfigMap.
+    /// The hash of all of it; part of the name of its ConfigMap.
     pub hash: String,
     /// Manifests: JSON documents, of which YAML is a superset.
     pub resources: String,
+    /// The start from scratch that it belongs to, as JSON, where there was one.
+    pub restart: Option<String>,
 }
 
 impl PlanText {
     /// Writes the manifests of a plan; `key_groups` is fixed in them, so that later changes of `scaling` make no new plan.
     pub fn new(written: &Written, key_groups: u32) -> Self {
         let mut documents = vec![document("StreamPipeline", written, &written.name, pipeline(written, key_groups))];
-        documents
-            .extend(written.sources.iter().map(|(name, spec)| document("StreamSource", written, name, value(spec))));
+        documents.extend(
+            written.sources.iter().map(|(name, spec)| document("StreamSource", written, name, source(written, spec))),
+        );
         documents.extend(written.sinks.iter().map(|(name, spec)| document("StreamSink", written, name, value(spec))));
         documents.extend(sql_map(written));
         let texts = documents.iter().map(|document| serde_json::to_string_pretty(document).unwrap_or_default());
         let resources = format!("{}\n", texts.collect::<Vec<_>>().join("\n---\n"));
-        Self { hash: hash(resources.as_bytes()), resources }
+        let restart = written.restarted.as_ref().and_then(|restarted| serde_json::to_string(restarted).ok());
+        let whole = restart.iter().fold(resources.clone(), |whole, restart| whole + restart);
+        Self { hash: hash(whole.as_bytes()), resources, restart }
     }
 
     /// Line and column, both from 1, within a text such as SQL, of a place in `resources`: there a text is one JSON string
@@ -86,6 +94,16 @@ fn pipeline(written: &Written, key_groups: u32) -> Value {
         let mut state = if let Value::Object(state) = state { state } else { Map::new() };
         state.insert("keyGroups".to_owned(), key_groups.into());
         fields.insert("state".to_owned(), Value::Object(state));
+    }
+    spec
+}
+
+/// A source, which starts where the last restart says if it can.
+fn source(written: &Written, spec: &SourceSpec) -> Value {
+    let mut spec = value(spec);
+    let from = written.restarted.as_ref().and_then(|restarted| restarted.from.as_ref());
+    if let (Some(kafka), Some(from)) = (spec.get_mut("kafka").and_then(Value::as_object_mut), from) {
+        kafka.insert("startAt".to_owned(), value(from));
     }
     spec
 }
@@ -132,6 +150,25 @@ mod tests {
         assert_eq!(PlanText::new(&changed, 8), plan);
         assert_ne!(PlanText::new(&with_sql("y"), 8).hash, plan.hash);
         assert_ne!(PlanText::new(&with_sql("x"), 9).hash, plan.hash);
+    }
+
+    #[test]
+    fn a_restart_makes_a_new_plan_that_starts_where_it_says() {
+        let mut changed = with_sql("x");
+        let kafka =
+            json!({"kafka": {"brokers": ["kafka:9092"], "topic": "t"}, "schema": [{"name": "a", "type": "STRING"}]});
+        changed.sources = [("t".to_owned(), serde_json::from_value(kafka).unwrap())].into();
+        let plan = PlanText::new(&changed, 8);
+        changed.restarted = Some(Restarted { made: 7, count: 1, ..Restarted::default() });
+        let restarted = PlanText::new(&changed, 8);
+        assert_eq!(restarted.resources, plan.resources);
+        assert_ne!(restarted.hash, plan.hash);
+        let from =
+            serde_json::from_value(json!({"position": "Timestamp", "timestamp": "2018-01-01T00:00:00Z"})).unwrap();
+        changed.restarted = Some(Restarted { made: 7, count: 2, from: Some(from), ..Restarted::default() });
+        let (manifests, _) = manifest::read_text(Path::new("plan"), &PlanText::new(&changed, 8).resources);
+        let start = &manifests.sources[0].spec.kafka.as_ref().unwrap().start_at;
+        assert_eq!(start.timestamp.as_deref(), Some("2018-01-01T00:00:00Z"));
     }
 
     proptest! {

@@ -44,6 +44,8 @@ pub struct ValidatedPipeline {
     pub stages: Vec<Stage>,
     /// Into how many units each keyed stage is divided.
     pub key_groups: u32,
+    /// How often it was started from scratch until this plan.
+    pub restarts: u64,
     /// What its pods look like.
     pub worker: WorkerSpec,
     /// How many workers.
@@ -101,6 +103,7 @@ pub fn known(written: &Written, plan: PlanText, key_groups: u32, stages: Vec<Sta
         plan,
         stages,
         key_groups,
+        restarts: written.restarted.as_ref().map_or(0, |restarted| restarted.count),
         worker: written.spec.worker.clone().unwrap_or_default(),
         scaling: written.spec.scaling(),
         state_url: written.spec.state().url,

@@ -3,18 +3,19 @@
 mod kit;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kit::{owner, pipeline, settings, stages, validated, written};
+use kit::{join, owner, pipeline, settings, settle, stages, validated, written};
 use thalweg_crds::assignment::{AssignmentSpec, UnitAssignment};
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::Epoch;
-use thalweg_crds::pipeline::{DeletionPolicy, OnIncompatibleChange, Restart};
-use thalweg_operator_plan::carried::{refusal, unavailable};
+use thalweg_crds::restart::Restarted;
+use thalweg_operator_plan::carried::refusal;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::build;
 use thalweg_operator_plan::observed::Observed;
 use thalweg_operator_plan::plan::plan;
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::Written;
+use thalweg_operator_plan::validate::ValidatedPipeline;
 
 /// The plan that runs, and who owns its units.
 fn running() -> (ConfigMap, AssignmentSpec) {
@@ -53,13 +54,42 @@ fn a_stage_whose_state_would_mean_something_else_is_refused_with_what_to_do() {
     assert_eq!(
         found.to_string(),
         "StreamPipeline/pickups-per-zone spec.sql: stage 0 over trips is not what it was: its sources, window, keys, \
-         aggregates or columns have changed, which shape its state; the version before goes on; undo the change, or start \
-         anew: another state.url, or another name for the pipeline"
+         aggregates or columns have changed, which shape its state; the version before goes on; undo the change, or let the \
+         pipeline start anew: onIncompatibleChange: Restart, another state.url, or another name"
     );
-    let mut restart = with_sql();
-    restart.spec.on_incompatible_change = OnIncompatibleChange::Restart;
-    let found = refused(&restart, &Checked::Stages(vec![stage("other")])).expect("it is refused");
-    assert!(found.to_string().contains("Restart is not available in this version"), "{found}");
+}
+
+#[test]
+fn a_start_from_scratch_takes_nothing_over_so_anything_goes() {
+    let mut changed = with_sql();
+    changed.restarted = Some(Restarted { made: 1, count: 1, ..Restarted::default() });
+    assert_eq!(refused(&changed, &Checked::Stages(vec![stage("other")])), None);
+}
+
+#[test]
+fn a_start_from_scratch_lists_its_splits_anew_and_another_plan_of_the_same_start_does_not() {
+    let valid = pipeline();
+    let mut observed = Observed::default();
+    join(&mut observed, 0, "a", &valid.plan.hash);
+    settle(&valid, &mut observed);
+    let mut changed = with_sql();
+    let other = validated(&changed, &stages()).expect("valid");
+    changed.restarted = Some(Restarted { made: 1, count: 1, ..Restarted::default() });
+    let anew = validated(&changed, &stages()).expect("valid");
+    let published = |next: &ValidatedPipeline| {
+        let mut observed = observed.clone();
+        join(&mut observed, 1, "b", &next.plan.hash);
+        plan(next, &observed).assignment.expect("an assignment")
+    };
+    let (on, anew_published) = (published(&other), published(&anew));
+    assert_eq!((on.splits.len(), on.incarnations.len()), (6, 0));
+    assert_eq!((anew_published.plan.as_str(), anew_published.splits.len()), (anew.plan.hash.as_str(), 0));
+    assert_eq!(anew_published.incarnations[0].incarnation.0, 1);
+    assert!(anew_published.units.iter().all(|unit| unit.epoch > Epoch(1)), "epochs of key groups only grow");
+    let mut observed = observed.clone();
+    join(&mut observed, 1, "b", &anew.plan.hash);
+    let settled = settle(&anew, &mut observed).assignment.expect("an assignment");
+    assert_eq!((settled.splits.len(), settled.incarnations[0].incarnation.0), (6, 1));
 }
 
 #[test]
@@ -98,14 +128,4 @@ fn where_nothing_is_kept_anything_goes() {
     assignment.units[0].epoch = Epoch(0);
     let next = validated(&with_sql(), &other).expect("it is valid");
     assert_eq!(refusal(&map, &assignment, &next, &with_sql()), None, "nobody has owned a unit yet");
-}
-
-#[test]
-fn what_this_version_cannot_do_is_said_and_not_passed_over() {
-    assert_eq!(unavailable(&written()), []);
-    let mut asked = written();
-    asked.spec.restart = Some(Restart { nonce: "1".to_owned(), from: None });
-    asked.spec.deletion_policy = DeletionPolicy::Delete;
-    let paths: Vec<_> = unavailable(&asked).into_iter().map(|problem| problem.path).collect();
-    assert_eq!(paths, ["spec.restart", "spec.deletionPolicy"]);
 }

@@ -142,6 +142,15 @@ async fn what_somebody_changes_or_removes_of_ours_is_restored() {
         deployment["spec"]["replicas"] = 3.into();
         deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "somebody".into();
     });
+    cluster.api.store().edit(&key("v1/services", "fares"), |service| {
+        service["spec"]["selector"]["canary"] = "true".into();
+    });
+    cluster.api.changed();
+    let is_restored = |_: &Value| {
+        let service = cluster.api.store().objects[&key("v1/services", "fares")].clone();
+        service["spec"]["selector"]["canary"].is_null()
+    };
+    cluster.until("without the key that was added to the selector", is_restored).await;
     for kind in ["v1/services", "networking.k8s.io/v1/networkpolicies", "rbac.authorization.k8s.io/v1/roles"] {
         cluster.api.store().delete(&key(kind, "fares"), &Value::Null).expect("it is there");
     }

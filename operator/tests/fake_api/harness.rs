@@ -77,6 +77,9 @@ pub fn resources(api: &FakeApi) {
 pub const SQL: &str = "INSERT INTO out SELECT fare FROM trips";
 pub const OTHER_SQL: &str = "INSERT INTO out SELECT fare + 1 AS fare FROM trips";
 
+/// For [`answering`], SQL whose stage has another fingerprint.
+pub const OTHER_SHAPE: &str = "INSERT INTO out SELECT fare FROM trips -- of another shape";
+
 /// The plan of some SQL.
 fn plan(sql: &str) -> PlanText {
     let spec = serde_json::from_value(pipeline(sql)).expect("a spec");
@@ -108,24 +111,39 @@ fn checks(metrics: &Arc<Metrics>) -> Checks {
     checks
 }
 
-/// A program that answers every check alike.
+/// A program that answers every check alike, but for the fingerprint of [`OTHER_SHAPE`].
 fn answering(answer: &'static str) -> PathBuf {
     static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
     let write = || {
         let path = std::env::temp_dir().join(format!("thalweg-check-{}", std::process::id()));
-        std::fs::write(&path, format!("#!/bin/sh\ncat > /dev/null\nprintf '%s' '{answer}'\n")).expect("written");
+        let other = answer.replace(r#""fingerprint": "f""#, r#""fingerprint": "g""#);
+        let script = format!(
+            "if grep 'of another shape' > /dev/null; then printf '%s' '{other}'; else printf '%s' '{answer}'; fi"
+        );
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
         path
     };
     SCRIPT.get_or_init(write).clone()
 }
 
-async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) {
+/// What the chart says.
+#[derive(Clone, Copy)]
+pub struct Chart {
+    pub image: &'static str,
+    pub max_rollouts: u16,
+}
+
+impl Chart {
+    pub const USUAL: Self = Self { image: "thalweg:test", max_rollouts: 10 };
+}
+
+async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>, chart: Chart) {
     let parts = Parts {
         client: api.client(),
         namespace: None,
         settings: Settings {
-            worker_image: "thalweg:test".to_owned(),
+            worker_image: chart.image.to_owned(),
             image_pull_policy: None,
             operator_namespace: "thalweg".to_owned(),
         },
@@ -134,6 +152,7 @@ async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) {
         tally: Arc::new(Tally::default()),
         leadership: Leadership::uncontested(),
         concurrency: 4,
+        max_rollouts: chart.max_rollouts,
         instance: "operator-0".to_owned(),
         seed: 7,
     };
@@ -156,7 +175,7 @@ impl Cluster {
     }
 
     fn with(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) -> Self {
-        let operator = tokio::spawn(operate(api.clone(), checks, Arc::clone(&metrics)));
+        let operator = tokio::spawn(operate(api.clone(), checks, Arc::clone(&metrics), Chart::USUAL));
         Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, others: JoinSet::new(), metrics, api }
     }
 
@@ -170,12 +189,20 @@ impl Cluster {
     /// The operator dies and another one starts, which knows nothing.
     pub fn restart_operator(&mut self) {
         self.operator.abort();
-        self.operator = tokio::spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics)));
+        self.operator =
+            tokio::spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics), Chart::USUAL));
+    }
+
+    /// The chart is upgraded: another operator, for which the check of any SQL gives this answer.
+    pub async fn upgrade(&mut self, chart: Chart, answer: &'static str) {
+        self.stop_operator().await;
+        let checks = Checks::new(answering(answer), Arc::clone(&self.metrics));
+        self.operator = tokio::spawn(operate(self.api.clone(), checks, Arc::clone(&self.metrics), chart));
     }
 
     /// A second operator works at the same time: what an election that went wrong would be.
     pub fn add_operator(&mut self) {
-        self.others.spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics)));
+        self.others.spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics), Chart::USUAL));
     }
 
     /// Waits until the pipeline is so.

@@ -2,11 +2,14 @@
 
 mod convergence;
 mod crashes;
+mod deletions;
 mod fake;
 mod harness;
 mod kubelet;
 mod mutations;
 mod plans;
+mod restarts;
 mod scaling;
 mod specs;
 mod spread;
+mod upgrade;

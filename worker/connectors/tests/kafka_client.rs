@@ -250,6 +250,7 @@ async fn process(kafka: &Kafka, incarnation: Option<u64>) -> (Arc<Delivery>, Kaf
         layout: Layout { keyed: Vec::new(), routes: vec![(StageId(0), 0)] },
         fingerprints: vec!["print".to_owned()],
         fresh: false,
+        restart: None,
         commit_every: Duration::from_secs(1),
     };
     let clock = Arc::new(SystemClock::new());

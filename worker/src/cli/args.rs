@@ -36,12 +36,24 @@ pub enum Command {
     Run(RunArgs),
     /// Run the units that a cluster assigns to this process: what worker pods do
     Worker(WorkerArgs),
+    /// Remove all that a pipeline has kept: what the Job does that cleans up after a deleted one
+    RemoveState(RemoveStateArgs),
     /// Share a pipeline out to workers on this machine: what the operator does in a cluster
     DevCoordinator(CoordinatorArgs),
     /// Check manifests and their SQL; print every problem with its place
     Check(CheckArgs),
     /// Show how pipelines would run: stages, units, keys, columns that are read, what is exact, what commits cost
     Explain(ExplainArgs),
+    /// Show a pipeline in a cluster: who reads which split, who owns which unit, rates and lag
+    Status(StatusArgs),
+    /// Have the workers of a pipeline in a cluster commit and end; everything is kept
+    #[command(after_help = "\
+Example:
+  thalweg pause fares -n shop     the same as spec.paused: true, which a manifest that is applied later sets back")]
+    Pause(PipelineArgs),
+    /// Let a pipeline in a cluster go on where it was paused
+    #[command(after_help = "Example:\n  thalweg resume fares -n shop")]
+    Resume(PipelineArgs),
     /// Write the data that examples and benchmarks read
     Generate(GenerateArgs),
     /// Show how a pipeline would be scaled on a load of the past, and how others would scale it
@@ -179,6 +191,32 @@ pub struct WorkerArgs {
     pub test_rows_per_second: Option<u32>,
 }
 
+/// `thalweg remove-state`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The operator runs this in a Job, with the settings of the workers, once a pipeline with `deletionPolicy: Delete` is deleted and its
+workers have ended. It removes every incarnation under STATE/NAMESPACE/PIPELINE that belongs to the installation, and nothing else.")]
+pub struct RemoveStateArgs {
+    /// The namespace of the pipeline
+    #[arg(long, env = "THALWEG_NAMESPACE", value_name = "NAME", hide_env_values = true)]
+    pub namespace: String,
+    /// The pipeline
+    #[arg(long, env = "THALWEG_PIPELINE", value_name = "NAME", hide_env_values = true)]
+    pub pipeline: String,
+    /// Where state is kept: s3://BUCKET/PREFIX, or a folder
+    #[arg(long, env = "THALWEG_STATE_URL", value_name = "URL", hide_env_values = true)]
+    pub state: String,
+    /// A folder with the plan, which says how that is reached
+    #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/plan")]
+    pub plan: PathBuf,
+    /// A folder with Secrets as Kubernetes mounts them: DIR/NAME/KEY
+    #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/secrets")]
+    pub secrets: PathBuf,
+    /// A folder with ConfigMaps as Kubernetes mounts them: DIR/NAME/KEY
+    #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/configs")]
+    pub configs: PathBuf,
+}
+
 /// `thalweg dev-coordinator`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -241,6 +279,42 @@ pub struct CheckArgs {
     /// Open nothing that the manifests name; columns that a source does not declare are a problem
     #[arg(long)]
     pub offline: bool,
+}
+
+/// A pipeline in a cluster.
+#[derive(Debug, clap::Args)]
+pub struct PipelineArgs {
+    /// The StreamPipeline
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: String,
+    /// Its namespace; by default that of the kubeconfig's context
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// The kubeconfig's context; by default the current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// `thalweg status`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg status fares                        the cluster and the namespace that kubectl uses
+  thalweg status fares -n shop --watch        again each two seconds
+  thalweg status fares -o json | jq .splits   for scripts
+
+Splits with their readers, units with their owners, rates and lag as workers say them now. Workers are asked by way of the
+API server, for which you need to `get` `pods/proxy`; without it the rest is shown, and a note says so.")]
+pub struct StatusArgs {
+    /// Which pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// How it is written
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Look again each two seconds
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 /// `thalweg explain`

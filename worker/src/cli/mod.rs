@@ -7,12 +7,16 @@ mod explain;
 mod generate;
 #[cfg(test)]
 mod guarantees;
+mod kubernetes;
+mod pause;
 mod progress;
 #[cfg(test)]
 mod reference;
+mod remove_state;
 mod run;
 mod signals;
 mod simulate;
+mod status;
 mod summary;
 mod worker;
 
@@ -49,9 +53,13 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Worker(args) => worker::run(args),
         Command::DevCoordinator(args) => coordinator::run(&args),
+        Command::RemoveState(args) => remove_state::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Generate(args) => generate::generate(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Pause(args) => pause::run(&args, true),
+        Command::Resume(args) => pause::run(&args, false),
         Command::SimulateScaling(args) => simulate::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -72,6 +72,7 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
         state: args.state,
         sharing: Sharing::Alone,
         fresh: args.fresh,
+        restart: None,
         secrets: Mounted::together(args.secrets),
         threads,
         budget: Budget::new(args.memory_bytes).among(found.pipelines.len()),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::Error;
+use thalweg_core::ownership::restart::Restart;
 use thalweg_core::unit::RunId;
+use thalweg_crds::restart::{RESTART, Restarted};
 use thalweg_state::Sharing;
 use tokio::sync::Mutex;
 
@@ -24,6 +26,7 @@ const RESOURCES: &str = "resources.yaml";
 pub struct Launcher {
     resources: PathBuf,
     hash: String,
+    restart: Option<Restart>,
     namespace: String,
     pipeline: String,
     state: Option<String>,
@@ -41,7 +44,7 @@ impl Launcher {
     /// A launcher of the plan that is mounted now. A plan never changes: another one is another pod's.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or it cannot be read.
     pub fn new(settings: &super::Settings, run_id: RunId, clock: SharedClock) -> Result<Self, ClusterError> {
         let path = settings.plan.join(HASH);
         let hash = std::fs::read_to_string(&path).map_err(|error| ClusterError::File {
@@ -52,6 +55,7 @@ impl Launcher {
         Ok(Self {
             resources: settings.plan.join(RESOURCES),
             hash: hash.trim().to_owned(),
+            restart: restart(settings.plan.join(RESTART))?,
             namespace: settings.namespace.clone(),
             pipeline: settings.pipeline.clone(),
             state: settings.state.clone(),
@@ -87,6 +91,7 @@ impl Launcher {
             state: self.state.clone(),
             sharing: Sharing::Assigned,
             fresh: false,
+            restart: self.restart.clone(),
             secrets: self.mounted.clone(),
             threads: self.threads,
             budget: self.budget,
@@ -110,4 +115,16 @@ impl Launcher {
         let mine = pipelines.find(|found| found.resolved.namespace == *namespace && found.resolved.name == *name);
         mine.ok_or_else(|| Error::user(what(), format!("it holds no StreamPipeline `{namespace}/{name}`")).into())
     }
+}
+
+/// The start from scratch that a plan belongs to, where somebody asked for one.
+fn restart(path: PathBuf) -> Result<Option<Restart>, ClusterError> {
+    let text = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|error| error.to_string()),
+    };
+    let parsed = text.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+    let expected = "expected which start from scratch the plan belongs to, as the operator mounts it";
+    let Restarted { made, count, nonce, .. } = parsed.map_err(|said| ClusterError::File { path, said, expected })?;
+    Ok(Some(Restart { made, count, nonce }))
 }

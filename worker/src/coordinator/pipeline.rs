@@ -62,7 +62,9 @@ fn written(item: &Item<PipelineSpec>, manifests: &Manifests, ask: &Ask) -> Writt
     let config_maps = named(&manifests.config_maps, item, |name| sql_map_name(&spec) == Some(name));
     // A file that is gone is deleted.
     let leaving = BTreeSet::new();
-    Written { namespace: item.namespace.clone(), name: item.name.clone(), spec, sources, sinks, leaving, config_maps }
+    let (namespace, name) = (item.namespace.clone(), item.name.clone());
+    // On one machine another folder of state is how to start from scratch.
+    Written { namespace, name, spec, sources, sinks, leaving, config_maps, restarted: None }
 }
 
 fn named<T: Clone + Placed>(

@@ -10,6 +10,7 @@ use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::{UnitEntries, UnitStore};
+use thalweg_core::ownership::restart::Restart;
 use thalweg_core::unit::{Incarnation, RunId, UnitId};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::source::Late;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub sharing: Sharing,
     /// Start from scratch.
     pub fresh: bool,
+    /// The start from scratch that the plan belongs to, where somebody asked for one.
+    pub restart: Option<Restart>,
     /// Secrets and ConfigMaps.
     pub secrets: Mounted,
     /// Threads that decode and aggregate.
@@ -66,10 +69,14 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     let Planned { resolved, mut plan } = planned;
     let spec = &resolved.spec;
     let state_spec = spec.state.clone().unwrap_or_default();
-    let access = bucket_access(&state_spec, settings)?;
+    let access = bucket_access(&state_spec, &settings.secrets)?;
     let root = root(settings.state.clone().or(state_spec.url), access, settings, roots).await?;
     let expected = expected(&plan, key_groups);
-    let state = PipelineState::open(&root, &resolved.namespace, &resolved.name, &expected, settings.fresh).await?;
+    let (namespace, name) = (&resolved.namespace, &resolved.name);
+    let state = match settings.fresh {
+        true => PipelineState::open(&root, namespace, name, &expected, true).await?,
+        false => PipelineState::open_at(&root, namespace, name, &expected, settings.restart.as_ref()).await?,
+    };
     let durable = root.is_durable();
     let outputs = Outputs { resolved: &resolved, plan: &plan, key_groups };
     outputs.check()?;
@@ -132,9 +139,13 @@ fn sink_of(stage: &Stage) -> Option<String> {
     }
 }
 
-fn bucket_access(state: &StateSpec, settings: &Settings) -> Result<BucketAccess> {
+/// How the bucket of a pipeline's state is reached.
+///
+/// # Errors
+/// A value that it names is missing.
+pub fn bucket_access(state: &StateSpec, values: &Mounted) -> thalweg_core::error::Result<BucketAccess> {
     let Some(s3) = &state.s3 else { return Ok(BucketAccess::default()) };
-    let s3 = registry::s3_config(s3, &settings.secrets)?;
+    let s3 = registry::s3_config(s3, values)?;
     Ok(BucketAccess {
         endpoint: s3.endpoint,
         region: s3.region,

@@ -72,6 +72,7 @@ impl Outputs<'_> {
             layout: self.layout(),
             fingerprints: self.plan.stages.iter().map(|stage| stage.fingerprint.clone()).collect(),
             fresh: settings.fresh,
+            restart: settings.restart.clone(),
             commit_every: self.resolved.spec.state().commit_every.as_std(),
         };
         let made = root.is_durable().then(|| state.append_log("kafka/progress"));

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::commit::{UnitEntries, UnitStore};
 use thalweg_core::error::{Error, Result};
 use thalweg_core::ownership::claim::{Adopt, Claim, Expected as Before, StateOwner, claim};
+use thalweg_core::ownership::restart::{self, Begin, Restart};
 use thalweg_core::unit::{Incarnation, UnitId};
 
 use crate::error::from_objects;
@@ -21,6 +23,8 @@ use crate::root::StateRoot;
 use crate::store::SlateStore;
 use crate::view::StoreView;
 
+/// How many objects are removed at once.
+const REMOVED_AT_ONCE: usize = 16;
 /// Name of the object that says what an incarnation was made for.
 const PIPELINE: &str = "pipeline.json";
 
@@ -29,6 +33,9 @@ const PIPELINE: &str = "pipeline.json";
 #[serde(rename_all = "camelCase")]
 struct Record {
     owner: StateOwner,
+    /// The start from scratch that it was made for, where somebody asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restart: Option<Restart>,
     #[serde(flatten)]
     layout: Expected,
 }
@@ -49,30 +56,100 @@ impl PipelineState {
     /// `User` where the state belongs to another owner (`StateInUse`) or was made for other stages, each difference
     /// named; `DataLoss` where an incarnation holds data and not what it was made for.
     pub async fn open(root: &StateRoot, namespace: &str, name: &str, expected: &Expected, fresh: bool) -> Result<Self> {
+        let begin = if fresh { Begin::Anew } else { Begin::Continue };
+        Self::begin(root, namespace, name, expected, None, |_| begin).await
+    }
+
+    /// Opens the incarnation of a start from scratch that somebody asked for, or makes it; the old ones are kept. Without
+    /// one, the newest.
+    ///
+    /// # Errors
+    /// As [`PipelineState::open`]; `External` where a later start has begun.
+    pub async fn open_at(
+        root: &StateRoot,
+        namespace: &str,
+        name: &str,
+        expected: &Expected,
+        restart: Option<&Restart>,
+    ) -> Result<Self> {
+        let decide = |found: Option<&Restart>| restart::begin(found, restart);
+        Self::begin(root, namespace, name, expected, restart, decide).await
+    }
+
+    async fn begin(
+        root: &StateRoot,
+        namespace: &str,
+        name: &str,
+        expected: &Expected,
+        restart: Option<&Restart>,
+        decide: impl Fn(Option<&Restart>) -> Begin,
+    ) -> Result<Self> {
         let owner = StateOwner {
             installation: root.installation().to_owned(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         };
-        let wanted = Record { owner, layout: expected.clone() };
-        let place = Place {
-            root,
-            path: root.prefix().clone().join(namespace).join(name),
-            pipeline: format!("{namespace}/{name}"),
-        };
+        let wanted = Record { owner, restart: restart.cloned(), layout: expected.clone() };
+        let place = Place::of(root, namespace, name);
         let incarnation = match place.newest().await? {
             None => place.make(root.first_incarnation(), &wanted).await?,
             Some((newest, stored)) => {
                 place.check_owner(newest, &stored, &wanted)?;
-                if fresh {
-                    place.make(Incarnation(newest.0 + 1), &wanted).await?
-                } else {
-                    place.check_layout(newest, &stored, &wanted)?;
-                    newest
+                match decide(stored.restart.as_ref()) {
+                    Begin::Anew => place.make(Incarnation(newest.0 + 1), &wanted).await?,
+                    Begin::Continue => {
+                        place.check_layout(newest, &stored, &wanted)?;
+                        newest
+                    }
+                    Begin::Overtaken => return Err(place.overtaken(newest)),
                 }
             }
         };
         Ok(Self { root: root.clone(), path: place.folder(incarnation), incarnation })
+    }
+
+    /// Removes all that a pipeline has kept under a root, every incarnation of it; how many objects there were.
+    ///
+    /// # Errors
+    /// `User` where it belongs to another owner (`StateInUse`). Where the store fails, what is removed by then stays removed,
+    /// and another call goes on.
+    pub async fn remove(root: &StateRoot, namespace: &str, name: &str) -> Result<u64> {
+        let owner = StateOwner {
+            installation: root.installation().to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let wanted = Record { owner, restart: None, layout: Expected::default() };
+        let place = Place::of(root, namespace, name);
+        for incarnation in place.numbers().await? {
+            if let Some(stored) = place.read(incarnation).await? {
+                place.check_owner(incarnation, &stored, &wanted)?;
+            }
+        }
+        let what = || format!("removing `{}` under the state's URL", place.path);
+        let listed: Vec<Path> = root
+            .objects()
+            .list(Some(&place.path))
+            .map_ok(|found| found.location)
+            .try_collect()
+            .await
+            .map_err(|error| from_objects(what(), &error))?;
+        // What says whose it is goes last: a call that failed in the middle is still followed by one that may go on.
+        let (records, others): (Vec<_>, Vec<_>) =
+            listed.into_iter().partition(|path| path.filename() == Some(PIPELINE));
+        let mut count = 0;
+        for paths in [others, records] {
+            count += paths.len() as u64;
+            let removals = paths.iter().map(|path| root.objects().delete(path));
+            let mut removed = stream::iter(removals).buffer_unordered(REMOVED_AT_ONCE);
+            while let Some(done) = removed.next().await {
+                match done {
+                    Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(from_objects(what(), &error)),
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// Its number, part of the names of what sinks write.
@@ -140,7 +217,12 @@ struct Place<'a> {
     pipeline: String,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    fn of(root: &'a StateRoot, namespace: &str, name: &str) -> Self {
+        let path = root.prefix().clone().join(namespace).join(name);
+        Self { root, path, pipeline: format!("{namespace}/{name}") }
+    }
+
     fn folder(&self, incarnation: Incarnation) -> Path {
         self.path.clone().join(incarnation.to_string())
     }
@@ -151,16 +233,21 @@ impl Place<'_> {
 
     /// The incarnation with the greatest number.
     async fn newest(&self) -> Result<Option<(Incarnation, Record)>> {
-        let folders = objects::folders(self.root.objects().as_ref(), &self.path).await?;
-        let mut numbers: Vec<u64> = folders.iter().filter_map(|folder| folder.parse().ok()).collect();
-        numbers.sort_unstable();
-        for incarnation in numbers.into_iter().rev().map(Incarnation) {
+        for incarnation in self.numbers().await?.into_iter().rev() {
             match self.read(incarnation).await? {
                 Some(record) => return Ok(Some((incarnation, record))),
                 None => self.check_empty(incarnation).await?,
             }
         }
         Ok(None)
+    }
+
+    /// Every incarnation that has a folder, by number.
+    async fn numbers(&self) -> Result<Vec<Incarnation>> {
+        let folders = objects::folders(self.root.objects().as_ref(), &self.path).await?;
+        let mut numbers: Vec<u64> = folders.iter().filter_map(|folder| folder.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers.into_iter().map(Incarnation).collect())
     }
 
     async fn read(&self, incarnation: Incarnation) -> Result<Option<Record>> {
@@ -197,9 +284,17 @@ impl Place<'_> {
             let vanished = || Error::data_loss(self.what(incarnation), format!("`{path}` vanished"));
             let stored = self.read(incarnation).await?.ok_or_else(vanished)?;
             self.check_owner(incarnation, &stored, wanted)?;
+            if stored.restart != wanted.restart {
+                return Err(self.overtaken(incarnation));
+            }
             self.check_layout(incarnation, &stored, wanted)?;
         }
         Ok(incarnation)
+    }
+
+    fn overtaken(&self, incarnation: Incarnation) -> Error {
+        Error::external(self.what(incarnation), "it was begun for another plan than this worker's")
+            .with_hint("workers of the newest plan go on with it")
     }
 
     fn check_owner(&self, incarnation: Incarnation, stored: &Record, wanted: &Record) -> Result<()> {

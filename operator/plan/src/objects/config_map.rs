@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
+use thalweg_crds::restart::RESTART;
+
 use super::Build;
 use crate::check::note;
 
@@ -19,9 +21,11 @@ impl Build<'_> {
         let plan = &self.pipeline.plan;
         let data =
             [(RESOURCES, plan.resources.clone()), (HASH, plan.hash.clone()), (STAGES, note(&self.pipeline.stages))];
+        let restart = plan.restart.clone().map(|restart| (RESTART, restart));
+        let data = data.into_iter().chain(restart).map(|(key, text)| (key.to_owned(), text));
         ConfigMap {
             metadata: self.metadata(&self.pipeline.names.plan(&plan.hash)),
-            data: Some(data.map(|(key, text)| (key.to_owned(), text)).into_iter().collect::<BTreeMap<_, _>>()),
+            data: Some(data.collect::<BTreeMap<_, _>>()),
             immutable: Some(true),
             ..ConfigMap::default()
         }

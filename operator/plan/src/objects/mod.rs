@@ -8,6 +8,7 @@ mod lookout;
 mod network_policy;
 mod pod;
 mod rbac;
+mod removal_job;
 mod service;
 mod service_account;
 mod volumes;
@@ -29,6 +30,7 @@ use crate::plan::Plan;
 use crate::validate::ValidatedPipeline;
 
 pub(crate) use config_map::{RESOURCES, STAGES};
+pub use removal_job::removal_job;
 
 /// Port of metrics and health.
 pub const HTTP_PORT: i32 = 8080;

@@ -11,7 +11,7 @@ use super::{Facts, figures};
 use crate::assignment::UNITS_PER_OBJECT;
 use crate::autoscale::Hold;
 use crate::held::Held;
-use crate::observed::Observed;
+use crate::observed::{Observed, WorkerPod};
 use crate::plan::{Step, asked_for};
 use crate::problem::summary;
 use crate::scaling::{is_scaled, may_stop};
@@ -102,9 +102,12 @@ impl<'a> Conditions<'a> {
         let observed = self.facts.observed;
         let trouble = observed.deployment.as_ref().and_then(|deployment| deployment.trouble.clone());
         let waits = observed.pods.iter().filter(|pod| pod.age > PATIENCE && !pod.terminating);
-        let pod = waits.filter_map(|pod| Some(format!("pod {}: {}", pod.name, pod.trouble.as_ref()?))).next();
-        match trouble.or(pod) {
-            Some(trouble) => no(Reason::WorkersUnavailable, trouble),
+        let of_pod = |pod: &WorkerPod| {
+            let trouble = pod.trouble.as_ref()?;
+            Some((trouble.reason, format!("pod {}: {}", pod.name, trouble.message)))
+        };
+        match trouble.map(|trouble| (Reason::WorkersUnavailable, trouble)).or(waits.filter_map(of_pod).next()) {
+            Some((reason, trouble)) => no(reason, trouble),
             None => no(Reason::Starting, "workers are being started"),
         }
     }

@@ -182,6 +182,9 @@ impl FakeApi {
     }
 }
 
+/// A part of no object: the request is a merge patch of the whole.
+const MERGE: &str = "merge";
+
 impl Inner {
     async fn answer(self: Arc<Self>, request: Request<RequestBody>) -> Response<Body> {
         let (parts, body) = request.into_parts();
@@ -197,7 +200,13 @@ impl Inner {
                 self.told.lock().expect("unpoisoned").push(body["reason"].as_str().unwrap_or_default().to_owned());
                 document(201, &body)
             }
-            (method, _) => self.write(method, &target, body).await,
+            (method, _) => {
+                let is_merge =
+                    parts.headers.get("content-type").is_some_and(|kind| kind == "application/merge-patch+json");
+                let target =
+                    Target { part: if is_merge { Some(MERGE.to_owned()) } else { target.part.clone() }, ..target };
+                self.write(method, &target, body).await
+            }
         }
     }
 
@@ -290,6 +299,7 @@ impl Inner {
             Method::POST => ("create", store.create(key(&target), body)),
             Method::PUT => ("update", store.update(key(&target), body)),
             Method::DELETE => ("delete", store.delete(&key(&target), &body)),
+            _ if target.part.as_deref() == Some(MERGE) => ("patch", store.merge(&key(&target), &body)),
             _ if is_status => ("status", store.apply(key(&target), body, true)),
             _ => ("apply", store.apply(key(&target), body, false)),
         };

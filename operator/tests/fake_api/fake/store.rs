@@ -112,6 +112,14 @@ impl Store {
         Ok(self.change(key, next))
     }
 
+    /// A merge patch.
+    pub fn merge(&mut self, key: &Key, patch: &Value) -> Result<Arc<Value>, Refusal> {
+        let Some(old) = self.objects.get(key) else { return Err((404, "NotFound")) };
+        let mut next = (**old).clone();
+        merge(&mut next, patch);
+        Ok(self.change(key.clone(), next))
+    }
+
     /// Removes an object and all that it owns.
     pub fn delete(&mut self, key: &Key, options: &Value) -> Result<Arc<Value>, Refusal> {
         let Some(old) = self.objects.get(key).cloned() else { return Err((404, "NotFound")) };
@@ -146,6 +154,9 @@ impl Store {
         let old = &self.objects[&key];
         next["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         drop_nulls(&mut next);
+        if next["metadata"]["finalizers"].as_array().is_some_and(Vec::is_empty) {
+            next["metadata"].as_object_mut().map(|metadata| metadata.shift_remove("finalizers"));
+        }
         if next == **old {
             return Arc::clone(old);
         }
@@ -201,7 +212,11 @@ fn merge(object: &mut Value, desired: &Value) {
         *object = Value::Object(Map::new());
     }
     for (key, value) in desired {
-        merge(&mut object[key.as_str()], value);
+        match key.as_str() {
+            // Atomic: whoever applies it has all of it.
+            "selector" => object[key.as_str()] = value.clone(),
+            key => merge(&mut object[key], value),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use thalweg_core::append_log::AppendLog;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::ownership::Owner as UnitOwner;
+use thalweg_core::ownership::restart::Restart;
 use thalweg_core::unit::{Incarnation, UnitId};
 use thalweg_crds::connector::KafkaCompression;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -46,6 +47,8 @@ pub struct About {
     pub fingerprints: Vec<String>,
     /// Start from scratch.
     pub fresh: bool,
+    /// The start from scratch that the plan belongs to, where somebody asked for one.
+    pub restart: Option<Restart>,
     /// How often units commit.
     pub commit_every: Duration,
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Error, Result};
+use thalweg_core::ownership::restart::{Begin, Restart, begin};
 use thalweg_core::unit::Incarnation;
 use tokio::sync::Mutex;
 
@@ -29,6 +30,9 @@ struct Record {
     incarnation: Incarnation,
     layout: Layout,
     fingerprints: Vec<String>,
+    /// The start from scratch that the incarnation was made for, where somebody asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restart: Option<Restart>,
 }
 
 /// Partition 0, which every process of the pipeline reads, and writes in turn.
@@ -95,15 +99,18 @@ impl Home {
             None => None,
         };
         let ours = owner(about);
-        let incarnation = match (&stored, about.incarnation) {
+        let (incarnation, restart) = match (&stored, about.incarnation) {
             (Some(stored), given) => {
                 check_owner(&self.topic, &stored.owner, &ours)?;
-                given.map_or_else(|| self.next_incarnation(stored, about), Ok)?
+                match given {
+                    Some(given) => (given, stored.restart.clone()),
+                    None => self.next_incarnation(stored, about)?,
+                }
             }
-            (None, given) => given.unwrap_or(Incarnation(1)),
+            (None, given) => (given.unwrap_or(Incarnation(1)), about.restart.clone()),
         };
-        let record =
-            Record { owner: ours, incarnation, layout: about.layout.clone(), fingerprints: about.fingerprints.clone() };
+        let (layout, fingerprints) = (about.layout.clone(), about.fingerprints.clone());
+        let record = Record { owner: ours, incarnation, layout, fingerprints, restart };
         if stored.as_ref() != Some(&record) {
             let text = serde_json::to_vec(&record).map_err(|error| Error::internal("writing a record", error))?;
             let is_put = self.put(PIPELINE.into(), before, text.into()).await?;
@@ -112,13 +119,22 @@ impl Home {
         Ok(Some(incarnation))
     }
 
-    /// Where there is no state but here.
-    fn next_incarnation(&self, stored: &Record, about: &About) -> Result<Incarnation> {
-        if about.fresh {
-            return Ok(Incarnation(stored.incarnation.0 + 1));
+    /// Where there is no state but here: the incarnation, and the start that it was made for.
+    fn next_incarnation(&self, stored: &Record, about: &About) -> Result<(Incarnation, Option<Restart>)> {
+        let next = Incarnation(stored.incarnation.0 + 1);
+        match begin(stored.restart.as_ref(), about.restart.as_ref()) {
+            _ if about.fresh => return Ok((next, about.restart.clone())),
+            Begin::Anew => return Ok((next, about.restart.clone())),
+            Begin::Overtaken => {
+                let detail =
+                    format!("incarnation {} was begun for another plan than this worker's", stored.incarnation);
+                return Err(Error::external(format!("progress topic `{}`", self.topic), detail)
+                    .with_hint("workers of the newest plan go on with it"));
+            }
+            Begin::Continue => {}
         }
         if stored.fingerprints == about.fingerprints && stored.layout == about.layout {
-            return Ok(stored.incarnation);
+            return Ok((stored.incarnation, stored.restart.clone()));
         }
         let detail = "it holds the positions of other statements than those of this pipeline";
         let hint = "start with --fresh, or give the changed pipeline another name";

@@ -8,6 +8,7 @@
 //! | [`acquire`] | whether the marker in a unit's state lets a worker take it |
 //! | [`claim`] | whether a pipeline may use the state that it finds |
 //! | [`delivery`] | where a sink's writer goes on, and what a refused write means |
+//! | [`restart`] | whether a plan goes on with the newest incarnation or begins another |
 //! | [`replay`] | where logs are read from, when a shard's children start, how far a log may be trimmed |
 
 pub mod acquire;
@@ -15,6 +16,7 @@ pub mod assignment;
 pub mod claim;
 pub mod delivery;
 pub mod replay;
+pub mod restart;
 pub mod tenure;
 
 pub use acquire::{Acquire, Owner, Stored, Superseded, acquire, self_assigned};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use thalweg_core::append_log::Appended;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::error::{Error, ErrorKind};
+use thalweg_core::ownership::restart::Restart;
 use thalweg_core::unit::{Incarnation, StageId, UnitId};
 use thalweg_state::{Expected, PipelineState, RootOptions, StageLayout, StateRoot};
 
@@ -57,6 +58,57 @@ async fn a_plan_of_other_keys_is_refused_with_the_difference_named_and_fresh_sta
     assert_eq!(fresh.incarnation(), Incarnation(2));
     let newest = open(&root, &keyed_by("(zone, day)", 8), false).await.expect("the newest");
     assert_eq!(newest.incarnation(), Incarnation(2));
+    assert!(folder.path().join("default/pickups/1/pipeline.json").exists(), "the old one is kept");
+}
+
+#[tokio::test]
+async fn what_is_removed_is_all_of_one_pipeline_and_nothing_of_another_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mine = root(&folder, Some("installation-a")).await;
+    for fresh in [false, true] {
+        let state = open(&mine, &keyed_by("(zone)", 8), fresh).await.expect("opens");
+        let store = state.unit_store(UNIT, BUDGET).await.expect("a store");
+        let mut writes = WriteSet::default();
+        writes.put("key", "value");
+        store.commit(writes).await.expect("commits");
+        store.close().await.expect("closes");
+    }
+    PipelineState::open(&mine, "default", "pickups-2", &keyed_by("(zone)", 8), false).await.expect("opens");
+    drop(mine);
+    let second = root(&folder, Some("installation-b")).await;
+    let error = PipelineState::remove(&second, "default", "pickups").await.expect_err("it is another's");
+    assert!(error.detail.starts_with("StateInUse"), "{error}");
+    drop(second);
+    let mine = root(&folder, Some("installation-a")).await;
+    assert!(PipelineState::remove(&mine, "default", "pickups").await.expect("removed") > 4);
+    assert_eq!(PipelineState::remove(&mine, "default", "pickups").await.expect("nothing is left"), 0);
+    assert!(folder.path().join("default/pickups-2/1/pipeline.json").exists());
+    let state = open(&mine, &keyed_by("(zone, day)", 8), false).await.expect("anything may begin there");
+    assert_eq!(state.incarnation(), Incarnation(1));
+}
+
+fn restart(count: u64) -> Restart {
+    Restart { made: 7, count, nonce: Some(count.to_string()) }
+}
+
+#[tokio::test]
+async fn a_restart_makes_one_incarnation_for_all_its_workers_and_ends_those_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = root(&folder, None).await;
+    let at = async |expected: &Expected, restart: Option<&Restart>| {
+        PipelineState::open_at(&root, "default", "pickups", expected, restart).await
+    };
+    let number = async |restart: Option<&Restart>, keys: &str| {
+        at(&keyed_by(keys, 8), restart).await.expect("opens").incarnation()
+    };
+    assert_eq!(number(None, "(zone)").await, Incarnation(1));
+    assert_eq!(number(Some(&restart(1)), "(zone)").await, Incarnation(2));
+    assert_eq!(number(Some(&restart(1)), "(zone)").await, Incarnation(2), "another worker of the plan");
+    let error = at(&keyed_by("(zone, day)", 8), Some(&restart(1))).await.map(|_| ()).expect_err("refused");
+    assert!(error.to_string().contains("keys were (zone), now (zone, day)"), "{error}");
+    assert_eq!(number(Some(&restart(2)), "(zone, day)").await, Incarnation(3), "other keys, from scratch");
+    let error = at(&keyed_by("(zone)", 8), Some(&restart(1))).await.map(|_| ()).expect_err("it is over");
+    assert_eq!(error.kind, ErrorKind::External, "{error}");
     assert!(folder.path().join("default/pickups/1/pipeline.json").exists(), "the old one is kept");
 }
 

@@ -1,0 +1,237 @@
+//! A pipeline's end: with `deletionPolicy: Delete` its state is removed first, by a Job with a limit.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType};
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use thalweg_crds::pipeline::DeletionPolicy;
+use thalweg_crds::{API_VERSION, StreamPipeline};
+use thalweg_operator_plan::names::{MANAGER, PIPELINE};
+use thalweg_operator_plan::objects::removal_job;
+use thalweg_operator_plan::removal::{self, FINALIZER, Leaving, Next, Outcome, Progress};
+use tracing::{debug, info};
+
+use crate::context::Context;
+use crate::error::{Error, Result, is_status};
+use crate::observe::Subject;
+
+/// How often it is looked how far the Job has come.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How much of a pod's last words is told.
+const WORDS: usize = 300;
+
+/// Whether the state of a pipeline is to be removed with it.
+fn removes(subject: &Subject) -> bool {
+    let spec = &subject.pipeline.spec;
+    spec.deletion_policy == DeletionPolicy::Delete && spec.state().url.is_some()
+}
+
+fn has_finalizer(subject: &Subject) -> bool {
+    subject.pipeline.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Adds the finalizer where state is to be removed, and takes it away where it is not; how many writes that took.
+///
+/// # Errors
+/// The write failed.
+pub async fn mark(subject: &Subject, context: &Context) -> Result<u32> {
+    let wanted = removes(subject);
+    if has_finalizer(subject) == wanted {
+        return Ok(0);
+    }
+    set_finalizer(subject, context, wanted).await?;
+    Ok(1)
+}
+
+/// Ours alone is applied: those of others stay.
+async fn set_finalizer(subject: &Subject, context: &Context, wanted: bool) -> Result<()> {
+    if !context.leadership.holds() {
+        return Err(Error::NotLeader);
+    }
+    let name = &subject.owner.name;
+    let api: Api<StreamPipeline> = Api::namespaced(context.client.clone(), &subject.namespace);
+    let finalizers: &[&str] = if wanted { &[FINALIZER] } else { &[] };
+    let patch = json!({
+        "apiVersion": API_VERSION,
+        "kind": "StreamPipeline",
+        "metadata": {"name": name, "uid": subject.owner.uid, "finalizers": finalizers},
+    });
+    match api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
+        Ok(written) => {
+            context.metrics.wrote("StreamPipeline", "apply");
+            // With its last finalizer it is gone: the event of that is on its way.
+            if wanted {
+                context.overlay.wrote(&written);
+            }
+            Ok(())
+        }
+        // It is gone, or made anew.
+        Err(error) if is_status(&error, 404) || is_status(&error, 409) => Ok(()),
+        Err(error) => Err(Error::api(format!("writing the finalizers of StreamPipeline {name}"))(error)),
+    }
+}
+
+/// One look at a pipeline that is being deleted.
+///
+/// # Errors
+/// A request failed: the next look begins anew.
+pub async fn leave(subject: &Subject, context: &Context) -> Result<(Action, u32)> {
+    if !has_finalizer(subject) {
+        return Ok((Action::await_change(), 0));
+    }
+    let deployment = deployment(subject, context).await?;
+    let leaving = leaving(subject, context, deployment.as_ref()).await?;
+    let next = removal::next(&leaving);
+    debug!(namespace = subject.namespace, pipeline = subject.owner.name, ?leaving, ?next, "leaving");
+    match next {
+        Next::Wait => Ok((Action::requeue(AGAIN), 0)),
+        Next::StopWorkers => {
+            stop(subject, context).await?;
+            Ok((Action::requeue(AGAIN), 1))
+        }
+        Next::StartJob => start(subject, context, deployment.as_ref()).await,
+        Next::LetGo(outcome) => let_go(subject, context, &outcome).await,
+    }
+}
+
+async fn deployment(subject: &Subject, context: &Context) -> Result<Option<Deployment>> {
+    let api: Api<Deployment> = api(subject, context)?;
+    let name = subject.names.base();
+    let found = api.get_opt(name).await.map_err(Error::api(format!("reading Deployment {name}")))?;
+    Ok(found.filter(|found| subject.owns(found)))
+}
+
+async fn leaving(subject: &Subject, context: &Context, deployment: Option<&Deployment>) -> Result<Leaving> {
+    let since = subject.pipeline.metadata.deletion_timestamp.as_ref();
+    let since = since.and_then(|since| Duration::try_from(Timestamp::now().duration_since(since.0)).ok());
+    let label = format!("{PIPELINE}={}", subject.names.label());
+    let pods: Api<Pod> = api(subject, context)?;
+    let pods = pods.list(&ListParams::default().labels(&label)).await.map_err(Error::api("listing worker pods"))?;
+    Ok(Leaving {
+        removes: removes(subject),
+        since: since.unwrap_or_default(),
+        replicas: deployment.map(|deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
+        pods: pods.items.len(),
+        job: job(subject, context).await?,
+    })
+}
+
+/// How far the Job has come. One that somebody else made, or that was made for a pipeline before this one, is none.
+async fn job(subject: &Subject, context: &Context) -> Result<Option<Progress>> {
+    let jobs: Api<Job> = api(subject, context)?;
+    let name = subject.names.removal();
+    let found = jobs.get_opt(&name).await.map_err(Error::api(format!("reading Job {name}")))?;
+    let Some(found) = found.filter(|found| subject.owns(found)) else { return Ok(None) };
+    let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+    let holds = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True");
+    Ok(Some(match (holds("Complete"), holds("Failed")) {
+        (Some(_), _) => Progress::Done,
+        (None, Some(failed)) => {
+            let reason = failed.reason.clone().unwrap_or_default();
+            let words = last_words(subject, context, &name).await?;
+            Progress::Failed(format!("the clean-up Job has failed ({reason}): {words}"))
+        }
+        (None, None) => Progress::Running,
+    }))
+}
+
+/// What the last pod of the Job said, else why it did not run.
+async fn last_words(subject: &Subject, context: &Context, job: &str) -> Result<String> {
+    let pods: Api<Pod> = api(subject, context)?;
+    let selector = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    let pods = pods.list(&selector).await.map_err(Error::api(format!("listing pods of Job {job}")))?;
+    let statuses = pods.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()).flatten();
+    let said = statuses.filter_map(|container| {
+        let state = container.state.as_ref()?;
+        let ended = state.terminated.as_ref().and_then(|ended| ended.message.clone());
+        let waits = || state.waiting.as_ref().and_then(|waiting| waiting.message.clone().or(waiting.reason.clone()));
+        ended.or_else(waits)
+    });
+    let said: String = said.last().unwrap_or_else(|| "its pod did not run".to_owned());
+    let words = said.trim().chars().rev().take(WORDS).collect::<Vec<_>>();
+    Ok(words.into_iter().rev().collect())
+}
+
+async fn stop(subject: &Subject, context: &Context) -> Result<()> {
+    let name = subject.names.base();
+    let api: Api<Deployment> = api(subject, context)?;
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let written = api.patch(name, &parameters, &Patch::Merge(json!({"spec": {"replicas": 0}}))).await;
+    written.map_err(|error| Error::write("Deployment", name, error))?;
+    context.metrics.wrote("Deployment", "patch");
+    Ok(())
+}
+
+/// Makes the Job. A namespace that is being deleted takes none, nor does one with a policy against it: then the state is kept.
+async fn start(subject: &Subject, context: &Context, workers: Option<&Deployment>) -> Result<(Action, u32)> {
+    let job = workers.and_then(|workers| removal_job(&subject.namespace, &subject.names, &subject.owner, workers));
+    let Some(job) = job else {
+        let why = "its Deployment has no pod, and nothing says how the state is reached".to_owned();
+        return let_go(subject, context, &Outcome::Left(why)).await;
+    };
+    let name = job.name_any();
+    let jobs: Api<Job> = api(subject, context)?;
+    let posted = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    match jobs.create(&posted, &job).await {
+        Ok(_) => context.metrics.wrote("Job", "create"),
+        Err(error) if is_status(&error, 409) => {
+            let why = format!("a Job {name} of somebody else stands there");
+            if self::job(subject, context).await?.is_none() {
+                return let_go(subject, context, &Outcome::Left(why)).await;
+            }
+        }
+        Err(error) => match Error::write("Job", &name, error) {
+            refused @ Error::Refused { .. } => {
+                return let_go(subject, context, &Outcome::Left(refused.to_string())).await;
+            }
+            error => return Err(error),
+        },
+    }
+    Ok((Action::requeue(AGAIN), 1))
+}
+
+async fn let_go(subject: &Subject, context: &Context, outcome: &Outcome) -> Result<(Action, u32)> {
+    let url = subject.pipeline.spec.state().url.unwrap_or_default();
+    let event = match outcome {
+        Outcome::Kept => None,
+        Outcome::Removed => Some((EventType::Normal, "StateRemoved", format!("its state under {url} is removed"))),
+        Outcome::Left(why) => {
+            let (namespace, name) = (&subject.namespace, &subject.owner.name);
+            let left = format!("{why}; what is left lies under {url}/{namespace}/{name}: remove it yourself");
+            Some((EventType::Warning, "StateLeft", left))
+        }
+    };
+    if let Some((type_, reason, note)) = event {
+        info!(namespace = subject.namespace, pipeline = subject.owner.name, reason, note, "letting go");
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(1_000).collect()),
+            action: "Delete".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = context.events.publish(&event, &subject.pipeline.object_ref(&())).await {
+            debug!(pipeline = subject.owner.name, %error, "telling an event");
+        }
+    }
+    set_finalizer(subject, context, false).await?;
+    Ok((Action::await_change(), 1))
+}
+
+/// Where a kind is, for a leader only.
+fn api<K>(subject: &Subject, context: &Context) -> Result<Api<K>>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    match context.leadership.holds() {
+        true => Ok(Api::namespaced(context.client.clone(), &subject.namespace)),
+        false => Err(Error::NotLeader),
+    }
+}

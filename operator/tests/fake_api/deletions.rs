@@ -1,0 +1,109 @@
+//! A pipeline is deleted: its state stays, or is removed first, and nothing keeps the pipeline for ever.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::fake::{FakeApi, Key};
+use crate::harness::{Cluster, condition, key, pipeline_key, resources};
+use crate::kubelet::{DEPLOYMENTS, PODS, of_kind};
+use crate::mutations::CHECK;
+
+const JOBS: &str = "batch/v1/jobs";
+
+fn edit(cluster: &Cluster, key: &Key, edit: impl FnOnce(&mut Value)) {
+    cluster.api.store().edit(key, edit);
+    cluster.api.changed();
+}
+
+fn finalizers(pipeline: &Value) -> Vec<&str> {
+    pipeline["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn is_marked(pipeline: &Value) -> bool {
+    finalizers(pipeline) == ["thalweg.dev/state"]
+}
+
+fn job(cluster: &Cluster) -> Arc<Value> {
+    cluster.api.store().objects.get(&key(JOBS, "fares-remove-state")).cloned().unwrap_or_default()
+}
+
+/// A pipeline that runs and whose state is to be removed with it.
+async fn running(api: FakeApi) -> Cluster {
+    let cluster = Cluster::start_with(api, CHECK);
+    resources(&cluster.api);
+    edit(&cluster, &pipeline_key(), |pipeline| {
+        pipeline["spec"]["state"] = json!({"url": "s3://bucket/prefix"});
+        pipeline["spec"]["deletionPolicy"] = "Delete".into();
+    });
+    cluster.until("marked", |pipeline| is_marked(pipeline) && condition(pipeline, "Ready") == "True").await;
+    cluster
+}
+
+fn delete(cluster: &Cluster) {
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    edit(cluster, &pipeline_key(), |pipeline| pipeline["metadata"]["deletionTimestamp"] = now.into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_pipeline_whose_state_is_to_be_removed_has_a_finalizer() {
+    let cluster = running(FakeApi::default()).await;
+    edit(&cluster, &pipeline_key(), |pipeline| pipeline["spec"]["deletionPolicy"] = "Retain".into());
+    cluster.until("not marked", |pipeline| finalizers(pipeline).is_empty()).await;
+    cluster.looks(1).await;
+    let before = cluster.api.asked();
+    cluster.looks(2).await;
+    assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_end_then_a_job_removes_the_state_then_the_pipeline_goes() {
+    let cluster = running(FakeApi::default()).await;
+    delete(&cluster);
+    cluster.until("a Job", |_| !job(&cluster).is_null()).await;
+    assert!(of_kind(&cluster.api, PODS).is_empty(), "nobody writes any more");
+    let pod = &job(&cluster)["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(pod["command"], json!(["thalweg", "remove-state"]));
+    let environment = pod["env"].as_array().expect("an environment");
+    assert!(environment.contains(&json!({"name": "THALWEG_STATE_URL", "value": "s3://bucket/prefix"})), "{pod:#}");
+    assert!(is_marked(&cluster.pipeline()), "it is not done yet");
+    edit(&cluster, &key(JOBS, "fares-remove-state"), |job| {
+        job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    });
+    cluster.until("let go", |pipeline| finalizers(pipeline).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_fails_or_may_not_be_made_keeps_no_pipeline_for_ever() {
+    let cluster = running(FakeApi::default()).await;
+    delete(&cluster);
+    cluster.until("a Job", |_| !job(&cluster).is_null()).await;
+    edit(&cluster, &key(JOBS, "fares-remove-state"), |job| {
+        job["status"] = json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]});
+    });
+    cluster.until("let go", |pipeline| finalizers(pipeline).is_empty()).await;
+    let cluster = running(FakeApi::default()).await;
+    cluster.api.deny(JOBS, (403, "unable to create new content in namespace shop because it is being terminated"));
+    delete(&cluster);
+    cluster.until("let go", |pipeline| finalizers(pipeline).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_changes_their_mind_keeps_the_state() {
+    let cluster = running(FakeApi::default()).await;
+    delete(&cluster);
+    cluster.until("a Job", |_| !job(&cluster).is_null()).await;
+    edit(&cluster, &pipeline_key(), |pipeline| pipeline["spec"]["deletionPolicy"] = "Retain".into());
+    cluster.until("let go", |pipeline| finalizers(pipeline).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_is_gone_keeps_no_pipeline_for_ever() {
+    let cluster = running(FakeApi::default()).await;
+    // What a deletion in the foreground does first.
+    delete(&cluster);
+    let _ = cluster.api.store().delete(&key(DEPLOYMENTS, "fares"), &Value::Null);
+    cluster.api.changed();
+    cluster.until("let go", |pipeline| finalizers(pipeline).is_empty()).await;
+}

@@ -1,0 +1,70 @@
+//! The chart is upgraded while pipelines run.
+
+use std::cell::Cell;
+
+use serde_json::{Value, json};
+
+use crate::fake::FakeApi;
+use crate::harness::{Chart, Cluster, SQL, condition, key, message, pipeline, pipeline_key, put, resources};
+use crate::kubelet::{DEPLOYMENTS, of_kind};
+use crate::mutations::CHECK;
+
+const NEXT: &str = "thalweg:next";
+
+fn image(deployment: &Value) -> &Value {
+    &deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+}
+
+fn is_settled(deployment: &Value) -> bool {
+    let status = &deployment["status"];
+    let is_current = status["observedGeneration"] == deployment["metadata"]["generation"];
+    is_current && status["updatedReplicas"] == status["replicas"] && status["readyReplicas"] == status["replicas"]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_replaces_the_pods_of_so_many_pipelines_at_once_and_of_all_in_the_end() {
+    let mut cluster = Cluster::start_with(FakeApi::default(), CHECK);
+    resources(&cluster.api);
+    for name in ["fares-2", "fares-3", "fares-4"] {
+        put(&cluster.api, "StreamPipeline", name, pipeline(SQL));
+    }
+    let deployments = || of_kind(&cluster.api, DEPLOYMENTS);
+    cluster.until("running", |_| deployments().len() == 4 && deployments().iter().all(|d| is_settled(d))).await;
+    cluster.until("told", |pipeline| condition(pipeline, "Ready") == "True").await;
+    let api = cluster.api.clone();
+    cluster.upgrade(Chart { image: NEXT, max_rollouts: 1 }, CHECK).await;
+    let (most, scaled) = (Cell::new(0), Cell::new(false));
+    let is_done = |_: &Value| {
+        let all = of_kind(&api, DEPLOYMENTS);
+        let moving = all.iter().filter(|deployment| image(deployment) == NEXT && !is_settled(deployment)).count();
+        most.set(most.get().max(moving));
+        scaled.set(scaled.get() | all.iter().any(|deployment| image(deployment) != NEXT));
+        all.iter().all(|deployment| image(deployment) == NEXT && is_settled(deployment))
+    };
+    cluster.until("upgraded", is_done).await;
+    assert_eq!(most.get(), 1, "one at a time");
+    assert!(scaled.get(), "the others waited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_pipelines_that_write_one_sink_by_key_the_second_is_told_and_begins_once_the_first_is_gone() {
+    let cluster = Cluster::start_with(FakeApi::default(), CHECK);
+    resources(&cluster.api);
+    let sink = key("thalweg.dev/v1alpha1/streamsinks", "out");
+    let spec = json!({"kafka": {"brokers": ["kafka:9092"], "topic": "out", "key": ["fare"]}});
+    cluster.api.store().edit(&sink, |sink| sink["spec"] = spec);
+    cluster.api.changed();
+    cluster.until("running", |pipeline| condition(pipeline, "Ready") == "True").await;
+    put(&cluster.api, "StreamPipeline", "later", pipeline(SQL));
+    let later = key("thalweg.dev/v1alpha1/streampipelines", "later");
+    let second = || cluster.api.store().objects.get(&later).cloned().unwrap_or_default();
+    cluster.until("told", |_| condition(&second(), "ConfigValid") == "False").await;
+    let said = second();
+    let said = message(&said, "ConfigValid");
+    assert!(said.contains("StreamPipeline/fares writes StreamSink/out already"), "{said}");
+    assert_eq!(condition(&cluster.pipeline(), "ConfigValid"), "True", "the first one is not disturbed");
+    cluster.api.store().delete(&pipeline_key(), &Value::Null).expect("it is there");
+    cluster.api.store().edit(&later, |later| later["metadata"]["annotations"]["look"] = "again".into());
+    cluster.api.changed();
+    cluster.until("running", |_| condition(&second(), "Ready") == "True").await;
+}

@@ -1,0 +1,223 @@
+//! `thalweg status`: a pipeline as it is now, by its status, its assignment and what its workers say.
+
+mod text;
+mod view;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::Request;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use thalweg_crds::assignment::StreamAssignment;
+use thalweg_crds::report::Report;
+use thalweg_operator_plan::names::{Names, PIPELINE};
+use thalweg_operator_plan::objects::REPORT_PORT;
+use tokio::time::timeout;
+
+use super::args::{Output, StatusArgs};
+use super::kubernetes::{Place, Refusal};
+use super::{Exit, print, tell};
+use view::{Found, Heard, View};
+
+/// How long a worker's report may take.
+const REPORT: Duration = Duration::from_secs(3);
+/// How often it is looked again with `--watch`.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Shows a pipeline.
+pub fn run(args: &StatusArgs) -> Exit {
+    on_one_thread(async {
+        let place = match Place::find(&args.pipeline).await {
+            Ok(place) => place,
+            Err(refusal) => return refused(&refusal),
+        };
+        loop {
+            let exit = match look(&place).await {
+                Ok(view) => print(&shown(&view, args)),
+                Err(refusal) => return refused(&refusal),
+            };
+            if !args.watch || exit != Exit::Done {
+                return exit;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    })
+}
+
+/// Runs a command that waits for answers and does nothing else.
+///
+/// # Panics
+/// The system gives no file descriptors.
+pub fn on_one_thread<T>(command: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("an event loop needs a few file descriptors").block_on(command)
+}
+
+fn refused(refusal: &Refusal) -> Exit {
+    tell(&format!("error: {refusal}"));
+    refusal.exit()
+}
+
+fn shown(view: &View, args: &StatusArgs) -> String {
+    match args.output {
+        Output::Text => text::text(view, args.watch),
+        Output::Json => format!("{}\n", serde_json::to_string(view).unwrap_or_default()),
+    }
+}
+
+/// Looks at a pipeline. What only some may read (pods, reports) is left out where it cannot be had, and that is told.
+async fn look(place: &Place) -> Result<View, Refusal> {
+    let pipeline = place.pipeline().await?;
+    let assignments: Api<StreamAssignment> = Api::namespaced(place.client.clone(), &place.namespace);
+    let assignment = assignments.get_opt(&place.name).await;
+    let assignment = assignment.map_err(|error| place.refusal("reading the StreamAssignment", &error))?;
+    let pods: Api<Pod> = Api::namespaced(place.client.clone(), &place.namespace);
+    let label = format!("{PIPELINE}={}", Names::new(&place.name).label());
+    let (pods, no_pods) = match pods.list(&ListParams::default().labels(&label)).await {
+        Ok(pods) => (pods.items, None),
+        Err(error) => (Vec::new(), Some(place.refusal("listing the workers' pods", &error).to_string())),
+    };
+    let heard = join_all(pods.iter().map(|pod| report(place, pod))).await;
+    let heard: BTreeMap<String, Heard> = pods.iter().filter_map(ResourceExt::uid).zip(heard).collect();
+    let assignment = assignment.map(|assignment| assignment.spec).unwrap_or_default();
+    Ok(View::new(&Found { pipeline: &pipeline, assignment: &assignment, pods: &pods, heard: &heard, no_pods }))
+}
+
+/// What a worker says, by way of the API server: nobody else reaches it.
+async fn report(place: &Place, pod: &Pod) -> Heard {
+    let (namespace, name) = (&place.namespace, pod.name_any());
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{REPORT_PORT}/proxy/report");
+    let Ok(request) = Request::get(path).body(Vec::new()) else { return Err("its name is none".to_owned()) };
+    match timeout(REPORT, place.client.request::<Report>(request)).await {
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(error)) => Err(place.refusal("asking a worker", &error).to_string()),
+        Err(_) => Err(format!("no answer within {} s", REPORT.as_secs())),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::header::CONTENT_TYPE;
+    use axum::http::{Method, StatusCode, Uri};
+    use axum::response::IntoResponse;
+    use kube::Config;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What an API server answers, by path.
+    #[derive(Clone, Default)]
+    pub struct Answers(Arc<Mutex<Inner>>);
+
+    #[derive(Default)]
+    struct Inner {
+        answers: BTreeMap<String, (u16, Value)>,
+        patches: Vec<Value>,
+    }
+
+    impl Answers {
+        pub fn with(self, path: &str, code: u16, body: Value) -> Self {
+            self.0.lock().expect("unpoisoned").answers.insert(path.to_owned(), (code, body));
+            self
+        }
+
+        pub fn patches(&self) -> Vec<Value> {
+            self.0.lock().expect("unpoisoned").patches.clone()
+        }
+    }
+
+    async fn answer(State(answers): State<Answers>, method: Method, uri: Uri, body: String) -> impl IntoResponse {
+        let mut inner = answers.0.lock().expect("unpoisoned");
+        if method == Method::PATCH {
+            inner.patches.push(serde_json::from_str(&body).expect("JSON"));
+        }
+        let not_found =
+            json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "message": "none", "code": 404});
+        let (code, body) = inner.answers.get(uri.path()).cloned().unwrap_or((404, not_found));
+        (StatusCode::from_u16(code).expect("a status"), [(CONTENT_TYPE, "application/json")], body.to_string())
+    }
+
+    /// The pipeline `shop/fares` in a cluster that answers so.
+    pub async fn place(answers: &Answers) -> Place {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let router = Router::new().fallback(answer).with_state(answers.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Place::at(Config::new(url.parse().expect("a URL")), "shop".to_owned(), "fares".to_owned()).expect("a client")
+    }
+
+    const PIPELINES: &str = "/apis/thalweg.dev/v1alpha1/namespaces/shop/streampipelines";
+
+    async fn said(answers: Answers) -> String {
+        look(&place(&answers).await).await.map(|_| ()).expect_err("it is refused").to_string()
+    }
+
+    #[tokio::test]
+    async fn what_stands_in_the_way_is_told_with_what_to_do() {
+        let installed = |items: Value| {
+            Answers::default().with(PIPELINES, 200, json!({"kind": "List", "metadata": {}, "items": items}))
+        };
+        let none = said(Answers::default()).await;
+        assert!(none.contains("knows no StreamPipeline (thalweg.dev/v1alpha1)"), "{none}");
+        assert!(none.contains("helm install thalweg charts/thalweg"), "{none}");
+        let spec = json!({"sources": [], "sinks": [], "sql": "x"});
+        let other = said(installed(json!([{"metadata": {"name": "counts"}, "spec": spec}]))).await;
+        assert_eq!(other, "there is no StreamPipeline `fares` in namespace shop\n  there are: counts");
+        let empty = said(installed(json!([]))).await;
+        assert!(empty.contains("in namespace shop, nor any other"), "{empty}");
+        let denied =
+            json!({"kind": "Status", "status": "Failure", "message": "streampipelines is forbidden", "code": 403});
+        let denied = said(Answers::default().with(&format!("{PIPELINES}/fares"), 403, denied)).await;
+        assert!(denied.starts_with("streampipelines is forbidden\n") && denied.contains("namespace shop"), "{denied}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_named() {
+        let config = Config::new("http://127.0.0.1:9".parse().expect("a URL"));
+        let place = Place::at(config, "shop".to_owned(), "fares".to_owned()).expect("a client");
+        let said = look(&place).await.map(|_| ()).expect_err("nobody is there").to_string();
+        assert!(said.starts_with("http://127.0.0.1:9 does not answer: "), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_pipeline_is_shown_with_what_its_workers_say() {
+        let pipeline = json!({
+            "metadata": {"name": "fares", "namespace": "shop", "uid": "u"},
+            "spec": {"sources": [{"name": "trips"}], "sinks": [{"name": "out"}], "sql": "x"},
+            "status": {"phase": "Running", "conditions": []},
+        });
+        let assignment = json!({
+            "metadata": {"name": "fares"},
+            "spec": {
+                "pipeline": "fares", "plan": "p1",
+                "units": [{"unit": {"stage": 0, "index": 0}, "owner": "fares-0", "epoch": 1}],
+                "splits": [{"source": "trips", "split": "0", "reader": "fares-0"}],
+                "workers": [{"slot": "fares-0", "runId": "pod-a/0", "address": "", "keyFingerprint": ""}],
+            },
+        });
+        let pods = json!({"metadata": {}, "items": [{"metadata": {"name": "fares-x", "uid": "pod-a"}}]});
+        let report = json!({
+            "slot": "fares-0", "plan": "p1", "state": "Running",
+            "splits": [{"source": "trips", "split": "0", "rate": 1200.0, "lagRecords": 340, "lagSeconds": 0.3}],
+            "units": [{"unit": {"stage": 0, "index": 0}, "epoch": 1, "commits": 7}],
+        });
+        let answers = Answers::default()
+            .with(&format!("{PIPELINES}/fares"), 200, pipeline)
+            .with("/apis/thalweg.dev/v1alpha1/namespaces/shop/streamassignments/fares", 200, assignment)
+            .with("/api/v1/namespaces/shop/pods", 200, pods)
+            .with("/api/v1/namespaces/shop/pods/fares-x:8081/proxy/report", 200, report);
+        let view = look(&place(&answers).await).await.expect("it is found");
+        let shown = serde_json::to_value(&view).expect("JSON");
+        assert_eq!(shown["splits"][0]["ratePerSecond"], 1200.0);
+        assert_eq!(shown["units"][0]["state"], "Owned");
+        assert_eq!(shown["workers"][0]["pod"], "fares-x");
+        assert_eq!(shown["notes"], json!([]));
+    }
+}
