@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use thalweg_connectors::kafka::client::{Krafka, Reach};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::Error;
 use thalweg_core::unit::RunId;
@@ -31,8 +32,21 @@ pub struct Launcher {
     budget: Budget,
     run_id: RunId,
     clock: SharedClock,
-    /// Kept from job to job, so that state in memory outlives a job that failed.
-    roots: Mutex<Roots>,
+    outside: Outside,
+}
+
+/// What a job meets beyond this process.
+pub struct Outside {
+    /// How clusters of Kafka are reached.
+    pub kafka: Arc<dyn Reach>,
+    /// Where state is. Kept from job to job, so that state in memory outlives a job that failed.
+    pub roots: Mutex<Roots>,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Self { kafka: Arc::new(Krafka), roots: Mutex::default() }
+    }
 }
 
 impl Launcher {
@@ -40,7 +54,12 @@ impl Launcher {
     ///
     /// # Errors
     /// There is none.
-    pub fn new(settings: &super::Settings, run_id: RunId, clock: SharedClock) -> Result<Self, ClusterError> {
+    pub fn new(
+        settings: &super::Settings,
+        run_id: RunId,
+        clock: SharedClock,
+        outside: Outside,
+    ) -> Result<Self, ClusterError> {
         let path = settings.plan.join(HASH);
         let hash = std::fs::read_to_string(&path).map_err(|error| ClusterError::File {
             path,
@@ -58,7 +77,7 @@ impl Launcher {
             budget: settings.budget,
             run_id,
             clock,
-            roots: Mutex::default(),
+            outside,
         })
     }
 
@@ -90,8 +109,9 @@ impl Launcher {
             plan_hash: self.hash.as_str().into(),
             run_id: self.run_id.clone(),
             clock: self.clock.clone(),
+            kafka: self.outside.kafka.clone(),
         };
-        build(planned, &settings, &mut *self.roots.lock().await).await
+        build(planned, &settings, &mut *self.outside.roots.lock().await).await
     }
 
     fn plan(&self) -> Result<Planned, RunError> {

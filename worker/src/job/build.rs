@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use thalweg_connectors::kafka::Delivery;
+use thalweg_connectors::kafka::client::Reach;
 use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub run_id: RunId,
     /// Where time comes from.
     pub clock: SharedClock,
+    /// How clusters of Kafka are reached.
+    pub kafka: Arc<dyn Reach>,
 }
 
 /// State roots by URL, and by how it is reached: pipelines may share one.
@@ -199,6 +202,7 @@ fn job_source(
         lists,
         values: &settings.secrets,
         clock: settings.clock.clone(),
+        kafka: settings.kafka.clone(),
     })?;
     Ok(JobSource {
         name: source.alias.clone(),
