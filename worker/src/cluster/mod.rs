@@ -26,6 +26,8 @@ pub mod lease;
 mod member;
 mod part;
 mod server;
+#[cfg(test)]
+mod simulation;
 pub mod slot;
 mod starts;
 mod step;

@@ -59,6 +59,14 @@ pub struct Settings {
 #[derive(Default)]
 pub struct Roots(HashMap<(Option<String>, BucketAccess), StateRoot>);
 
+#[cfg(test)]
+impl Roots {
+    /// A root that stands for an URL.
+    pub fn of(url: &str, root: StateRoot) -> Self {
+        Self(HashMap::from([((Some(url.to_owned()), BucketAccess::default()), root)]))
+    }
+}
+
 /// Makes a pipeline ready to run.
 pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> Result<Job> {
     let key_groups = planned.key_groups();
