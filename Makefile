@@ -24,9 +24,9 @@ test: setup lint ## Formatting, lints, tests; generated files; examples; command
 
 SEEDS ?= 10000
 SEED ?= 1
-simulate: setup ## Play SEEDS=10000 histories of workers in which things go wrong (or FIRST..=LAST); SEED=17 tells all of one
+simulate: setup ## Play SEEDS=10000 histories of workers in which things go wrong (or FIRST..=LAST); SEED=17 plays one
 ifeq ($(origin SEED),command line)
-	THALWEG_SEED=$(SEED) THALWEG_TOLD=1 $(CARGO) test --workspace --bin thalweg -- \
+	THALWEG_SEED=$(SEED) $(CARGO) test --workspace --bin thalweg -- \
 		--exact cluster::simulation::one_history --ignored --nocapture
 else
 	THALWEG_SEEDS=$(SEEDS) $(CARGO) test --workspace --bin thalweg -- \
