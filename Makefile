@@ -1,6 +1,6 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test e2e e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
+.PHONY: help setup setup-kafka demo test simulate e2e e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
@@ -22,6 +22,17 @@ test: setup lint ## Formatting, lints, tests; generated files; examples; command
 	$(CARGO) test --workspace --all-targets --no-fail-fast
 	$(CARGO) test --workspace --doc
 
+SEEDS ?= 10000
+SEED ?= 1
+simulate: setup ## Play SEEDS=10000 histories of workers in which things go wrong (or FIRST..=LAST); SEED=17 plays one
+ifeq ($(origin SEED),command line)
+	THALWEG_SEED=$(SEED) $(CARGO) test --workspace --bin thalweg -- \
+		--exact cluster::simulation::one_history --ignored --nocapture
+else
+	THALWEG_SEEDS=$(SEEDS) $(CARGO) test --workspace --bin thalweg -- \
+		--exact cluster::simulation::whatever_goes_wrong_the_output_is_that_of_a_worker_to_which_nothing_happens --nocapture
+endif
+
 e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TLS (Java and Maven are installed on Debian)
 	$(CARGO) test --workspace --all-targets --no-run
 	$(CARGO) test --workspace --test kafka --test kafka_client -- --test-threads 2
@@ -31,7 +42,6 @@ e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds i
 	e2e/cluster/test
 
 MINUTES ?= 10
-SEED ?= 1
 soak: setup setup-kafka ## Workers under fire for MINUTES=10, faults drawn from SEED=1; prints what was lost: {…"clean": true}
 	@scripts/s3-server install
 	@$(CARGO) test --workspace --all-targets --no-run

@@ -5,4 +5,5 @@
 mod bed;
 mod handoff;
 mod recovery;
+mod refused;
 mod zombie;

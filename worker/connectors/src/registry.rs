@@ -25,6 +25,7 @@ use thalweg_crds::source::OnError;
 use crate::blackhole::BlackholeSink;
 use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config, parquet_columns};
 use crate::generator::{GeneratorConfig, GeneratorSource};
+use crate::kafka::client::Reach;
 use crate::kafka::config::Connection;
 use crate::kafka::{Delivery, KafkaSink, KafkaSource, SinkConfig, SourceConfig};
 use crate::stdout::{StdoutSink, Style};
@@ -54,6 +55,8 @@ pub struct SourceRequest<'a> {
     pub values: &'a dyn Values,
     /// Where time comes from.
     pub clock: SharedClock,
+    /// How clusters of Kafka are reached.
+    pub kafka: Arc<dyn Reach>,
 }
 
 /// A source, and what makes columns of its chunks.
@@ -169,7 +172,10 @@ fn kafka_source(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> 
     let decoder = kafka_decoder(request)?;
     let config = SourceConfig::resolve(kafka, most, format::wanted(request), request.values)?;
     let list = (request.lists)(&format!("{}/kafka", request.source.alias));
-    Ok(OpenedSource { source: Arc::new(KafkaSource::new(config, list, request.clock.clone())), decoder })
+    Ok(OpenedSource {
+        source: Arc::new(KafkaSource::new(config, list, request.clock.clone(), request.kafka.clone())),
+        decoder,
+    })
 }
 
 fn kafka_decoder(request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use arrow::array::{Int64Array, RecordBatch};
 use bytes::Bytes;
 use krafka::Record;
-use thalweg_connectors::kafka::client::{Bounds, ClientError, Cluster, KrafkaCluster, Outgoing, Producing, Wanted};
+use thalweg_connectors::kafka::client::{
+    Bounds, ClientError, Cluster, Krafka, KrafkaCluster, Outgoing, Producing, Wanted,
+};
 use thalweg_connectors::kafka::config::{Connection, Fetching};
 use thalweg_connectors::kafka::delivery::Layout;
 use thalweg_connectors::kafka::{About, Delivery, KafkaSink, SinkConfig};
@@ -254,7 +256,7 @@ async fn process(kafka: &Kafka, incarnation: Option<u64>) -> (Arc<Delivery>, Kaf
         commit_every: Duration::from_secs(1),
     };
     let clock = Arc::new(SystemClock::new());
-    let delivery = Delivery::open(connection(kafka), about, None, clock).await.expect("opened");
+    let delivery = Delivery::open(connection(kafka), about, None, clock, &Krafka).await.expect("opened");
     let config = SinkConfig {
         connection: connection(kafka),
         topic: "t".into(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 
+use thalweg_core::ownership::tenure::Reply;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::unit::{Epoch, UnitId};
@@ -72,7 +73,7 @@ pub(crate) struct Release {
     pub unit: UnitId,
     pub epoch: Epoch,
     pub assignment: String,
-    pub answered: oneshot::Sender<()>,
+    pub answered: oneshot::Sender<Reply>,
 }
 
 /// All that is asked of one peer, whether it is connected or not. Who still waits for it when this is dropped hears that
@@ -127,6 +128,15 @@ impl AskedOfPeer {
     pub fn lost(&mut self) {
         for asked in std::mem::take(&mut self.subscriptions).into_values() {
             asked.refuse();
+        }
+    }
+
+    /// The peer's address refuses connections. Subscriptions wait for it, or for whom the assignment will name; who asked
+    /// it to let go of a unit need not.
+    pub fn nobody_there(&mut self) {
+        for release in std::mem::take(&mut self.released) {
+            // Whoever waits no longer need not be told.
+            let _ = release.answered.send(Reply::NobodyThere);
         }
     }
 
@@ -187,7 +197,7 @@ impl AskedOfPeer {
             Message::Released { unit, epoch } => {
                 for release in self.released.extract_if(.., |release| (release.unit, release.epoch) == (unit, epoch)) {
                     // Whoever waits no longer need not be told.
-                    let _ = release.answered.send(());
+                    let _ = release.answered.send(Reply::Released);
                 }
             }
             Message::Alive => {}

@@ -9,7 +9,6 @@ use rustls::{ClientConfig, ServerConfig};
 use thalweg_core::error::{Error, ErrorKind};
 use thalweg_core::unit::RunId;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -18,6 +17,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use crate::frame::{FrameError, decode, encode};
 use crate::identity::{Fingerprint, server_name};
 use crate::message::{Message, PROTOCOL};
+use crate::network::{Network, Stream};
 
 /// How long connecting may take, all in all.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
@@ -25,6 +25,8 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// A side that was not heard for so long is gone: its machine may have vanished without a word.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// What is tried when a connection is made.
+pub(crate) const CONNECTING: &str = "connecting to";
 /// Bytes of a message at the most: a range of rows, which readers keep much smaller.
 const FRAME_BYTES: usize = 256 << 20;
 
@@ -111,24 +113,23 @@ pub struct Peer {
 }
 
 /// A connection that this worker opened.
-pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
+pub type ClientStream = tokio_rustls::client::TlsStream<Box<dyn Stream>>;
 /// A connection that another worker opened.
-pub type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
+pub type ServerStream = tokio_rustls::server::TlsStream<Box<dyn Stream>>;
 
-/// Connects to the worker at `address`, which must have the key that `config` is pinned to.
+/// Connects over a network to the worker at `address`, which must have the key that `config` is pinned to.
 ///
 /// # Errors
 /// Whatever is not that worker, or does not answer in time.
 pub async fn connect(
+    network: &dyn Network,
     address: SocketAddr,
     config: Arc<ClientConfig>,
     run: &RunId,
 ) -> Result<(Channel<ClientStream>, Peer), ChannelError> {
     let connecting = async {
-        let what = "connecting to";
-        let failed = |error| ChannelError::Io { what, peer: address, error };
-        let stream = TcpStream::connect(address).await.map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+        let failed = |error| ChannelError::Io { what: CONNECTING, peer: address, error };
+        let stream = network.connect(address).await.map_err(failed)?;
         let stream = TlsConnector::from(config).connect(server_name(), stream).await.map_err(failed)?;
         let mut channel = Channel::new(stream, address);
         let run = channel.greet(run).await?;
@@ -142,14 +143,13 @@ pub async fn connect(
 /// # Errors
 /// Whoever is not known, or says nothing in time.
 pub async fn accept(
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     peer: SocketAddr,
     config: Arc<ServerConfig>,
     run: &RunId,
 ) -> Result<(Channel<ServerStream>, Peer), ChannelError> {
     let accepting = async {
         let failed = |error| ChannelError::Io { what: "taking a connection of", peer, error };
-        stream.set_nodelay(true).map_err(failed)?;
         let stream = TlsAcceptor::from(config).accept(stream).await.map_err(failed)?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let fingerprint = certificate.and_then(|certificate| Fingerprint::of(certificate).ok());

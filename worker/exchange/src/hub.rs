@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use thalweg_core::clock::SharedClock;
 use thalweg_core::log::LogId;
+use thalweg_core::ownership::tenure::Reply;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::unit::{Epoch, RunId, UnitId};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -20,6 +20,7 @@ use crate::asked::{Asked, Release};
 use crate::identity::{Identity, IdentityError, Peers};
 use crate::link::{Link, PeerAddress};
 use crate::message::{Attempt, Message, Stamp, Subscription};
+use crate::network::{Listener, Network, Tcp};
 use crate::port::{ReleaseRequest, take_connections};
 use crate::routes::{Asker, LineId, Reader, Replaced, Routes, ServerId};
 use crate::serve::{Command, LogServer, RangeSource};
@@ -31,6 +32,7 @@ pub struct Hub {
 }
 
 struct Shared {
+    network: Arc<dyn Network>,
     run: RunId,
     clock: SharedClock,
     patience: Duration,
@@ -83,7 +85,13 @@ impl Hub {
     /// A process that knows of no other yet: everything is served here. A level subscriber without credit is waited for
     /// while `patience` lasts; for ever, where it is [`Duration::MAX`].
     pub fn new(run: RunId, clock: SharedClock, patience: Duration) -> Self {
+        Self::over(Arc::new(Tcp), run, clock, patience)
+    }
+
+    /// As [`Hub::new`], where another network than TCP carries what peers say.
+    pub fn over(network: Arc<dyn Network>, run: RunId, clock: SharedClock, patience: Duration) -> Self {
         let shared = Shared {
+            network,
             run,
             clock,
             patience,
@@ -160,7 +168,8 @@ impl Hub {
         let Replaced { attached, referred } = state.routes.place(&peers.keys().cloned().collect(), &changed, logs);
         state.links.retain(|run, _| !changed.contains(run));
         for (run, peer) in peers {
-            let start = || Link::start(self.shared.run.clone(), peer, self.shared.identity.subscribe());
+            let Shared { network, run: me, identity, .. } = &*self.shared;
+            let start = || Link::start(network.clone(), me.clone(), peer, identity.subscribe());
             state.links.entry(run).or_insert_with(start);
         }
         for (line, run) in referred {
@@ -176,15 +185,15 @@ impl Hub {
     ///
     /// # Errors
     /// TLS refuses the key.
-    pub async fn listen(&self, listener: TcpListener, identity: &Identity) -> Result<Infallible, IdentityError> {
+    pub async fn listen(&self, listener: impl Listener, identity: &Identity) -> Result<Infallible, IdentityError> {
         let config = identity.server_config(self.shared.pinned.clone())?;
         self.shared.identity.send_replace(Some(Arc::new(identity.clone())));
         Ok(take_connections(self.clone(), listener, config).await)
     }
 
-    /// Asks a peer to let go of a unit that this process was assigned at `epoch`, and waits for its answer: for ever,
-    /// where none comes. `assignment` is the UID of the assignment that says so.
-    pub async fn ask_to_release(&self, peer: &RunId, unit: UnitId, epoch: Epoch, assignment: &str) {
+    /// Asks a peer to let go of a unit that this process was assigned at `epoch`, and waits for its answer, or until its
+    /// address refuses a connection: for ever, where neither comes. `assignment` is the UID of the assignment that says so.
+    pub async fn ask_to_release(&self, peer: &RunId, unit: UnitId, epoch: Epoch, assignment: &str) -> Reply {
         let mut peers = self.peers();
         loop {
             if peers.wait_for(|peers| peers.contains_key(peer)).await.is_err() {
@@ -193,8 +202,8 @@ impl Hub {
             }
             let (answered, answer) = oneshot::channel();
             self.shared.lock().release(peer, Release { unit, epoch, assignment: assignment.to_owned(), answered });
-            if answer.await.is_ok() {
-                return;
+            if let Ok(reply) = answer.await {
+                return reply;
             }
             // The connection has ended with its peer, which may be named again.
             let _ = peers.changed().await;

@@ -18,6 +18,7 @@
 //! | [`frame`] | messages as bytes |
 //! | [`identity`] | a worker's key, and the peers that it knows by theirs |
 //! | [`channel`] | a connection between two workers |
+//! | [`network`] | what carries its bytes |
 
 mod asked;
 pub mod budget;
@@ -29,6 +30,7 @@ pub mod hub;
 pub mod identity;
 pub mod link;
 pub mod message;
+pub mod network;
 pub mod pauses;
 pub mod port;
 pub mod routes;

@@ -12,8 +12,9 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::asked::{AskedOfPeer, Release};
-use crate::channel::{Channel, ChannelError, ClientStream, connect};
+use crate::channel::{CONNECTING, Channel, ChannelError, ClientStream, connect};
 use crate::identity::{Fingerprint, Identity, IdentityError};
+use crate::network::Network;
 use crate::pauses::Pauses;
 use crate::serve::Command;
 
@@ -37,11 +38,16 @@ pub(crate) struct Link {
 
 impl Link {
     /// Connects once something is asked of the peer, and this process has a key.
-    pub fn start(run: RunId, peer: PeerAddress, identity: watch::Receiver<Option<Arc<Identity>>>) -> Self {
+    pub fn start(
+        network: Arc<dyn Network>,
+        run: RunId,
+        peer: PeerAddress,
+        identity: watch::Receiver<Option<Arc<Identity>>>,
+    ) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
         let (releases, received_releases) = mpsc::unbounded_channel();
         let asked = AskedOfPeer::new(received, received_releases);
-        let task = tokio::spawn(Caller { run, peer, identity, asked }.run()).abort_handle();
+        let task = tokio::spawn(Caller { network, run, peer, identity, asked }.run()).abort_handle();
         Self { commands, releases, task }
     }
 }
@@ -68,7 +74,16 @@ enum LinkError {
     Message(String),
 }
 
+impl LinkError {
+    /// Whether nobody listens at the peer's address.
+    fn is_refused(&self) -> bool {
+        let Self::Channel(ChannelError::Io { what: CONNECTING, error, .. }) = self else { return false };
+        error.kind() == std::io::ErrorKind::ConnectionRefused
+    }
+}
+
 struct Caller {
+    network: Arc<dyn Network>,
     run: RunId,
     peer: PeerAddress,
     identity: watch::Receiver<Option<Arc<Identity>>>,
@@ -89,7 +104,12 @@ impl Caller {
                     error
                 }
                 // Who waits goes on waiting: it may come, and where it does not, the assignment will name another one.
-                Err(error) => error,
+                Err(error) => {
+                    if error.is_refused() {
+                        self.asked.nobody_there();
+                    }
+                    error
+                }
             };
             let pause = pauses.failed();
             tracing::info!(peer = %self.peer.run, pause_ms = pause.as_millis(), "no connection to a peer: {error}");
@@ -99,14 +119,14 @@ impl Caller {
 
     async fn connected(&mut self) -> Result<Channel<ClientStream>, LinkError> {
         let PeerAddress { run: expected, address, fingerprint } = self.peer.clone();
-        let (run, mut identity) = (self.run.clone(), self.identity.clone());
+        let (network, run, mut identity) = (self.network.clone(), self.run.clone(), self.identity.clone());
         let connecting = async {
             let identity = match identity.wait_for(Option::is_some).await.map(|identity| identity.clone()) {
                 Ok(Some(identity)) => identity,
                 // The hub is gone, and this with it.
                 _ => std::future::pending().await,
             };
-            let (channel, peer) = connect(address, identity.client_config(fingerprint)?, &run).await?;
+            let (channel, peer) = connect(&*network, address, identity.client_config(fingerprint)?, &run).await?;
             if peer.run == expected { Ok(channel) } else { Err(LinkError::Another { expected, found: peer.run }) }
         };
         self.asked.during(connecting).await

@@ -11,7 +11,6 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use rustls::ServerConfig;
 use thalweg_core::unit::{Epoch, RunId, UnitId};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
@@ -20,6 +19,7 @@ use crate::channel::{Channel, ChannelError, Peer, ServerStream, accept};
 use crate::hub::{Hub, Line, Request};
 use crate::link::PeerAddress;
 use crate::message::{Attempt, Message, Subscription};
+use crate::network::Listener;
 use crate::routes::Asker;
 
 /// Pause after the machine could not take a connection: most often it has no file descriptor left.
@@ -52,7 +52,7 @@ enum VisitError {
 }
 
 /// Takes connections until this is dropped, and with it all of them.
-pub(crate) async fn take_connections(hub: Hub, listener: TcpListener, config: Arc<ServerConfig>) -> Infallible {
+pub(crate) async fn take_connections(hub: Hub, mut listener: impl Listener, config: Arc<ServerConfig>) -> Infallible {
     let mut handshakes = JoinSet::new();
     let mut visits = JoinSet::new();
     let mut visitors: BTreeMap<RunId, AbortHandle> = BTreeMap::new();

@@ -67,7 +67,7 @@ fn pipelines(args: &CoordinatorArgs) -> Result<Vec<ValidatedPipeline>, Coordinat
 }
 
 /// What `thalweg check` says of a plan's text.
-fn answer(resources: &str) -> Result<Vec<u8>, String> {
+pub fn answer(resources: &str) -> Result<Vec<u8>, String> {
     let found = plan_text(resources).map_err(|problems| problems.to_string())?;
     Ok(check::answer(&found).to_string().into_bytes())
 }

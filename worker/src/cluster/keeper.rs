@@ -9,7 +9,7 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ownership::assignment::Slot;
 use thalweg_core::ownership::tenure::{
-    AfterLoss, Answer, Basis, HANDOFF_LIMIT, Step, Tenure, after_loss, asked_to_release, step,
+    AfterLoss, Answer, Basis, HANDOFF_LIMIT, Reply, Step, Tenure, after_loss, asked_to_release, replied, step,
 };
 use thalweg_core::unit::{Epoch, UnitId};
 use thalweg_exchange::hub::Hub;
@@ -71,7 +71,7 @@ pub struct Keeper {
     running: Option<Running>,
     failures: Backoff,
     /// The answer of the owner before, where it was asked.
-    asked: Option<BoxFuture<'static, ()>>,
+    asked: Option<BoxFuture<'static, Reply>>,
     warmth: Warmth,
 }
 
@@ -127,7 +127,7 @@ impl Keeper {
             let view = self.view.borrow_and_update().clone();
             if view.uid != self.uid {
                 // Epochs of another object cannot be compared.
-                self.close();
+                self.close().await;
                 (self.uid, self.tenure) = (view.uid.clone(), Tenure::Free);
             }
             let (row, now) = (view.row(self.unit), self.shared.clock.monotonic());
@@ -135,11 +135,11 @@ impl Keeper {
                 self.warmth = Warmth::Cold;
             }
             match step(self.tenure, row, self.shared.me, now) {
-                Step::Ask(previous) if self.is_warm(row.epoch) => self.ask(&view, previous, row.epoch, now),
+                Step::Ask(previous) if self.is_warm(row.epoch) => self.ask(&view, previous, row.epoch, now).await,
                 Step::Wait | Step::Ask(_) => self.wait(now).await?,
                 Step::Open(epoch) => self.open(epoch).await?,
                 Step::Release => {
-                    self.close();
+                    self.close().await;
                     self.tenure = Tenure::Released { epoch: row.epoch };
                 }
                 Step::ReadAnew => self.read_anew(row.epoch).await,
@@ -159,17 +159,13 @@ impl Keeper {
             Ok(()) = self.view.changed() => {}
             Some(told) = self.told.recv() => match told {
                 Told::Release(request) => self.answer(request).await,
-                Told::Failed(error) => self.ended(Err(error))?,
+                Told::Failed(error) => self.ended(Err(error)).await?,
             },
             event = event(&mut self.running) => match event {
                 Event::Completed => self.shared.board.has_completed(self.unit),
-                Event::Ended(ended) => self.ended(ended)?,
+                Event::Ended(ended) => self.ended(ended).await?,
             },
-            () = answered(&mut self.asked) => {
-                if let Tenure::Asked { epoch, .. } = self.tenure {
-                    self.tenure = Tenure::Cleared { epoch };
-                }
-            }
+            reply = answered(&mut self.asked) => self.tenure = replied(self.tenure, reply),
             () = warmed(&mut self.warmth) => {}
             () = wait(limit) => {}
         }
@@ -189,18 +185,18 @@ impl Keeper {
         false
     }
 
-    fn ask(&mut self, view: &View, previous: Slot, epoch: Epoch, now: Duration) {
-        self.close();
+    async fn ask(&mut self, view: &View, previous: Slot, epoch: Epoch, now: Duration) {
+        self.close().await;
         self.tenure = Tenure::Asked { epoch, at: now };
         self.asked = view.runs.get(&previous).map(|run| {
             let (hub, run, unit, uid) = (self.shared.hub.clone(), run.clone(), self.unit, self.uid.clone());
-            Box::pin(async move { hub.ask_to_release(&run, unit, epoch, &uid).await }) as BoxFuture<'static, ()>
+            Box::pin(async move { hub.ask_to_release(&run, unit, epoch, &uid).await }) as BoxFuture<'static, Reply>
         });
     }
 
     /// Opens the unit's state as its writer. A newer assignment interrupts it, as a crash would.
     async fn open(&mut self, epoch: Epoch) -> Result<()> {
-        self.close();
+        self.close().await;
         let (stop, node) = (CancellationToken::new(), self.shared.node.clone());
         let completed = Arc::new(Notify::new());
         let warmed = match std::mem::replace(&mut self.warmth, Warmth::Cold) {
@@ -231,14 +227,14 @@ impl Keeper {
                 self.running = Some(Running { stop, completed, since, task });
                 Ok(())
             }
-            Err(error) => self.lost(epoch, error),
+            Err(error) => self.lost(epoch, error).await,
         }
     }
 
-    fn lost(&mut self, epoch: Epoch, error: RunError) -> Result<()> {
+    async fn lost(&mut self, epoch: Epoch, error: RunError) -> Result<()> {
         let now = self.shared.clock.monotonic();
         let ran = self.running.as_ref().map_or(Duration::ZERO, |running| now.saturating_sub(running.since));
-        self.close();
+        self.close().await;
         match &error {
             RunError::Superseded { stored, .. } => {
                 tracing::warn!(unit = %self.unit, %error, "not taken");
@@ -261,10 +257,10 @@ impl Keeper {
     }
 
     /// What runs has ended by itself, or cannot go on. What is told of a life before means nothing.
-    fn ended(&mut self, ended: Result<()>) -> Result<()> {
+    async fn ended(&mut self, ended: Result<()>) -> Result<()> {
         let Tenure::Open { epoch } = self.tenure else { return Ok(()) };
         let untold = || RunError::Internal(format!("unit {} ended untold", self.unit));
-        self.lost(epoch, ended.err().unwrap_or_else(untold))
+        self.lost(epoch, ended.err().unwrap_or_else(untold)).await
     }
 
     /// Another worker asks for the unit.
@@ -277,7 +273,7 @@ impl Keeper {
             Answer::Released => {}
         }
         if self.tenure.epoch().is_none_or(|epoch| epoch < request.epoch) {
-            self.close();
+            self.close().await;
             self.tenure = Tenure::Released { epoch: request.epoch };
         }
         // Whoever asked may have gone.
@@ -297,10 +293,15 @@ impl Keeper {
         joined(running.task.await)
     }
 
-    /// Ends what runs without writing.
-    fn close(&mut self) {
+    /// Ends what runs without writing, and waits until it is gone: what is opened next would share its transaction, and with
+    /// it rows that were sent and not committed.
+    async fn close(&mut self) {
         self.asked = None;
-        self.running = None;
+        if let Some(Running { task, .. }) = self.running.take().filter(|running| !running.task.is_finished()) {
+            task.abort();
+            // Cancelled, as was asked for.
+            let _ = task.await;
+        }
         self.shared.board.let_go(self.unit);
         self.shared.node.job.counters.released(self.unit);
     }
@@ -337,7 +338,7 @@ impl Keeper {
 
     async fn finish(&mut self) -> Result<()> {
         let ended = self.commit_and_close().await;
-        self.close();
+        self.close().await;
         match ended {
             // Its new owner has what was committed.
             Err(error) if error.kind() != ErrorKind::Fenced => Err(error),
@@ -382,10 +383,9 @@ async fn warmed(warmth: &mut Warmth) {
     *warmth = Warmth::Warm(*epoch, task.await.ok().flatten().map(Box::new));
 }
 
-async fn answered(asked: &mut Option<BoxFuture<'static, ()>>) {
-    match asked {
-        Some(answer) => answer.await,
-        None => return std::future::pending().await,
-    }
+async fn answered(asked: &mut Option<BoxFuture<'static, Reply>>) -> Reply {
+    let Some(answer) = asked else { return std::future::pending().await };
+    let reply = answer.await;
     *asked = None;
+    reply
 }

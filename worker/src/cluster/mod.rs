@@ -28,6 +28,8 @@ mod lookout;
 mod member;
 mod part;
 mod server;
+#[cfg(test)]
+mod simulation;
 pub mod slot;
 mod starts;
 mod step;
@@ -46,6 +48,7 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
 use thalweg_exchange::hub::Hub;
 use thalweg_exchange::identity::Identity;
+use thalweg_exchange::network::{Listener, Network, Tcp};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
@@ -54,7 +57,7 @@ use crate::runtime::load::Throttle;
 use board::Board;
 pub use error::ClusterError;
 use folder::PipelineFolder;
-use launch::Launcher;
+use launch::{Launcher, Outside};
 use lease::{Card, ClusterStore, FolderStore, Leases, Store};
 use table::{ClusterTable, FolderTable, Table, WATCH_SECONDS};
 use worker::Worker;
@@ -117,7 +120,7 @@ pub async fn run(settings: Settings, clock: SharedClock, terminate: Cancellation
     }
     let start = settings.starts.as_deref().map_or(Ok(0), starts::count)?;
     let run_id = RunId(format!("{}/{start}", settings.pod_uid));
-    let launcher = Launcher::new(&settings, run_id.clone(), clock.clone())?;
+    let launcher = Launcher::new(&settings, run_id.clone(), clock.clone(), Outside::default())?;
     let (store, table) = shared(&settings).await?;
     let board = Arc::new(Board::new(&run_id, launcher.plan_hash()));
     let pod_ip = &settings.pod_ip;
@@ -150,9 +153,21 @@ pub async fn run(settings: Settings, clock: SharedClock, terminate: Cancellation
     Ok(())
 }
 
+/// Where others come to, for as long as a process lives; it is opened for one job after the other.
+trait Door: Send + Sync {
+    fn open(&self) -> std::io::Result<Box<dyn Listener>>;
+}
+
+impl Door for std::net::TcpListener {
+    fn open(&self) -> std::io::Result<Box<dyn Listener>> {
+        Ok(Box::new(tokio::net::TcpListener::from_std(self.try_clone()?)?))
+    }
+}
+
 /// Where other workers reach this one.
 pub struct Data {
-    listener: std::net::TcpListener,
+    door: Box<dyn Door>,
+    network: Arc<dyn Network>,
     port: u16,
     identity: Identity,
 }
@@ -168,7 +183,8 @@ impl Data {
         let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| failed(&error))?;
         let port = listener.local_addr().map_err(|error| failed(&error))?.port();
         let listener = listener.into_std().map_err(|error| failed(&error))?;
-        Ok(Self { listener, port, identity: Identity::generate().map_err(|error| failed(&error))? })
+        let identity = Identity::generate().map_err(|error| failed(&error))?;
+        Ok(Self { door: Box::new(listener), network: Arc::new(Tcp), port, identity })
     }
 
     /// Takes the connections of peers for a hub, for as long as it is not dropped.
@@ -177,8 +193,7 @@ impl Data {
             address: self.port.to_string(),
             said: error.to_string(),
         };
-        let listener = self.listener.try_clone().and_then(tokio::net::TcpListener::from_std);
-        let listener = listener.map_err(|error| failed(&error))?;
+        let listener = self.door.open().map_err(|error| failed(&error))?;
         hub.listen(listener, &self.identity).await.map_err(|error| failed(&error))
     }
 }

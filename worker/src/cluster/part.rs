@@ -81,7 +81,7 @@ impl Part {
     async fn start(&self) -> Result<(Member, impl Future<Output = crate::runtime::RunError> + use<>)> {
         let job = Arc::new(self.launcher.job().await?);
         let (told, failures) = Failures::new();
-        let hub = Hub::new(self.run_id.clone(), self.clock.clone(), PATIENCE);
+        let hub = Hub::over(self.data.network.clone(), self.run_id.clone(), self.clock.clone(), PATIENCE);
         let node = Arc::new(Node::new(job.clone(), hub.clone(), told.clone())?);
         node.prepare(&node.keyed()).await?;
         self.board.runs(self.launcher.name(), job.counters.clone());

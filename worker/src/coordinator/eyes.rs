@@ -43,18 +43,9 @@ impl Eyes {
     /// Looks at slots that were just read, and asks their holders. There are no pods here: a holder is one for as long as
     /// it renews its Lease.
     pub async fn observe(&mut self, leases: &[Lease]) -> Observed {
-        let silences = self.watch.silences(&leases.iter().map(seen).collect::<Vec<_>>(), self.clock.monotonic());
-        let slots: Vec<_> =
-            leases.iter().zip(&silences).map(|(lease, silent_for)| slot_lease(lease, *silent_for)).collect();
+        let (slots, pods) = observed_slots(&mut self.watch, leases, self.clock.monotonic());
         self.ask(&slots).await;
-        let pods = slots.iter().filter(|slot| slot.silent_for.is_zero()).filter_map(|slot| self.pod(slot));
-        Observed { pods: pods.collect(), reports: self.reports.clone(), slots, ..Observed::default() }
-    }
-
-    fn pod(&self, slot: &SlotLease) -> Option<WorkerPod> {
-        let holder = slot.holder.as_ref()?;
-        let uid = pod_uid(holder).to_owned();
-        Some(WorkerPod { name: slot.slot.0.clone(), uid, ready: Readiness::Ready, ..WorkerPod::default() })
+        Observed { pods, reports: self.reports.clone(), slots, ..Observed::default() }
     }
 
     async fn ask(&mut self, slots: &[SlotLease]) {
@@ -70,6 +61,21 @@ impl Eyes {
             }
         }
     }
+}
+
+/// The slots that were just read, and a pod for each holder that renews its Lease.
+pub fn observed_slots(watch: &mut Watch, leases: &[Lease], now: Duration) -> (Vec<SlotLease>, Vec<WorkerPod>) {
+    let silences = watch.silences(&leases.iter().map(seen).collect::<Vec<_>>(), now);
+    let slots: Vec<_> =
+        leases.iter().zip(&silences).map(|(lease, silent_for)| slot_lease(lease, *silent_for)).collect();
+    let pods = slots.iter().filter(|slot| slot.silent_for.is_zero()).filter_map(pod).collect();
+    (slots, pods)
+}
+
+fn pod(slot: &SlotLease) -> Option<WorkerPod> {
+    let holder = slot.holder.as_ref()?;
+    let uid = pod_uid(holder).to_owned();
+    Some(WorkerPod { name: slot.slot.0.clone(), uid, ready: Readiness::Ready, ..WorkerPod::default() })
 }
 
 /// A slot as the operator sees it; silent for no time, or for longer than its Lease lasts.

@@ -28,8 +28,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::CoordinatorError;
 use eyes::Eyes;
+#[cfg(test)]
+pub use eyes::observed_slots;
 use hand::Hand;
 pub use order::{Order, give};
+#[cfg(test)]
+pub use order::{Which, moved};
 pub use pipeline::{Ask, read};
 
 /// How often workers are asked and Leases looked at.

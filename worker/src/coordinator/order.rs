@@ -117,7 +117,7 @@ pub fn stopped(spec: AssignmentSpec) -> AssignmentSpec {
 
 /// The assignment with units handed over: one write that names the new owner, and the one that is to let go. A unit of a
 /// stateless stage is where its split is read; with all units go all readers.
-fn moved(spec: &AssignmentSpec, stages: &[Stage], which: Which, to: &Slot) -> Result<AssignmentSpec, String> {
+pub fn moved(spec: &AssignmentSpec, stages: &[Stage], which: Which, to: &Slot) -> Result<AssignmentSpec, String> {
     let lives = |slot: &Slot| spec.workers.iter().any(|worker| worker.slot == *slot);
     must_live(spec, to)?;
     let is_meant = |unit: UnitId| matches!(which, Which::All) || which == Which::One(unit);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use thalweg_connectors::kafka::Delivery;
+use thalweg_connectors::kafka::client::Reach;
 use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
@@ -57,11 +58,21 @@ pub struct Settings {
     pub run_id: RunId,
     /// Where time comes from.
     pub clock: SharedClock,
+    /// How clusters of Kafka are reached.
+    pub kafka: Arc<dyn Reach>,
 }
 
 /// State roots by URL, and by how it is reached: pipelines may share one.
 #[derive(Default)]
 pub struct Roots(HashMap<(Option<String>, BucketAccess), StateRoot>);
+
+#[cfg(test)]
+impl Roots {
+    /// A root that stands for an URL.
+    pub fn of(url: &str, root: StateRoot) -> Self {
+        Self(HashMap::from([((Some(url.to_owned()), BucketAccess::default()), root)]))
+    }
+}
 
 /// Makes a pipeline ready to run.
 pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> Result<Job> {
@@ -215,6 +226,7 @@ fn job_source(
         lists,
         values: &settings.secrets,
         clock: settings.clock.clone(),
+        kafka: settings.kafka.clone(),
     })?;
     let resource = format!("StreamSource/{}", source.name);
     Ok(JobSource {

@@ -76,7 +76,7 @@ impl Outputs<'_> {
             commit_every: self.resolved.spec.state().commit_every.as_std(),
         };
         let made = root.is_durable().then(|| state.append_log("kafka/progress"));
-        Ok(Some(Delivery::open(connection, about, made, settings.clock.clone()).await?))
+        Ok(Some(Delivery::open(connection, about, made, settings.clock.clone(), &*settings.kafka).await?))
     }
 
     /// Units that write to kafka, or may write dead letters there.

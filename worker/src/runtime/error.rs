@@ -98,7 +98,7 @@ impl RunError {
     /// Whether it is about what one unit or one log holds: rows, state, or a bug that they meet. Others can go on then.
     /// Otherwise something outside stands in the way, and connectors are made anew with what is mounted now.
     pub fn is_local(&self) -> bool {
-        let is_of_rows = matches!(self, Self::BadRecord { .. } | Self::FailedGroup { .. });
+        let is_of_rows = matches!(self, Self::BadRecord { .. } | Self::FailedGroup { .. } | Self::RejectedRow { .. });
         is_of_rows || matches!(self.kind(), ErrorKind::DataLoss | ErrorKind::Internal)
     }
 

@@ -159,6 +159,17 @@ impl StateRoot {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// A root in a bucket that is reached already, or played, with the id of the installation.
+    pub fn over(url: &str, objects: Arc<dyn ObjectStore>, installation: &str) -> Self {
+        let stores = Stores::Slate {
+            medium: Medium::Bucket,
+            cache: block_cache(RootOptions::default().block_cache_bytes),
+            cache_ids: Mutex::default(),
+        };
+        let (url, prefix, installation) = (url.to_owned(), Path::default(), installation.to_owned());
+        Self { shared: Arc::new(Shared { url, objects, prefix, installation, stores, _lock: None }) }
+    }
+
     /// A root that keeps nothing once it is dropped. `first` must differ from run to run (a clock's milliseconds), for
     /// incarnations are part of the names of what sinks write.
     pub fn in_memory(first: Incarnation) -> Self {

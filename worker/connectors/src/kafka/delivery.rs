@@ -15,7 +15,7 @@ use thalweg_core::unit::{Incarnation, UnitId};
 use thalweg_crds::connector::KafkaCompression;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::client::{Bounds, ClientError, Cluster, KrafkaCluster, NewTopic, Producing, Wanted};
+use super::client::{Bounds, ClientError, Cluster, NewTopic, Producing, Reach, Wanted};
 use super::config::{Connection, SinkConfig};
 use super::home::{Home, TopicList};
 use super::patience::{Patience, persist, told};
@@ -89,10 +89,10 @@ impl Delivery {
         about: About,
         made: Option<Arc<dyn AppendLog>>,
         clock: SharedClock,
+        reach: &dyn Reach,
     ) -> Result<Arc<Self>> {
         let doing = format!("reaching {}", connection.shown());
-        let connect = || KrafkaCluster::connect(connection.clone());
-        let cluster: Arc<dyn Cluster> = Arc::new(persist(&clock, START_LIMIT, &doing, connect).await?);
+        let cluster = persist(&clock, START_LIMIT, &doing, || reach.reach(&connection)).await?;
         let topic: Arc<str> = format!("thalweg-progress.{}", about.pipeline).into();
         if topic.len() > LONGEST_NAME {
             let detail = format!("a topic's name has at most {LONGEST_NAME} characters");
@@ -353,7 +353,16 @@ async fn tail(
     until: Until,
 ) -> Result<Vec<Bytes>> {
     let doing = format!("reading `{topic}`, partition {partition}");
-    let bounds = persist(clock, START_LIMIT, &doing, || cluster.bounds(topic, partition)).await?;
+    let bounds = persist(clock, START_LIMIT, &doing, || async {
+        match cluster.bounds(topic, partition).await {
+            // Another worker has made room for the unit, and the broker that answers has not heard of it yet.
+            Err(ClientError::NoTopic) if cluster.topic(topic).await?.is_some() => {
+                Err(ClientError::Away("the partition is not there yet".to_owned()))
+            }
+            found => found,
+        }
+    })
+    .await?;
     let end = until.end(&bounds);
     let near = end.saturating_sub(NEAR_END).max(bounds.start);
     for from in [near, bounds.start] {

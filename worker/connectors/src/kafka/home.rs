@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::client::{ClientError, Cluster, Outgoing, Result as ClientResult, Transactions};
 use super::delivery::{About, Layout, START_LIMIT, Until, check_owner, entries, owner, producing, transactional_id};
-use super::patience::{persist, told};
+use super::patience::{Patience, persist, told};
 use super::progress::Owner;
 use super::transaction::{Next, next};
 
@@ -49,9 +49,6 @@ struct HomeState {
     producer: Option<Box<dyn Transactions>>,
     entries: BTreeMap<Bytes, Bytes>,
 }
-
-/// How often a process tries to write where others do.
-const TURNS: u32 = 10;
 
 impl Home {
     pub(super) async fn open(
@@ -146,36 +143,57 @@ impl Home {
     async fn put(&self, key: Bytes, before: Option<Bytes>, value: Bytes) -> Result<bool> {
         let doing = format!("writing to `{}`", self.topic);
         let mut state = self.state.lock().await;
-        for turn in 1.. {
-            let mut producer = match state.producer.take() {
-                Some(producer) => producer,
-                None => {
-                    let (id, how) = (transactional_id(&self.about, PIPELINE), producing(&self.about, None));
-                    let open = || self.cluster.transactions(&id, &how);
-                    let producer = persist(&self.clock, START_LIMIT, &doing, open).await?;
-                    state.entries = self.entries(Until::End).await?;
-                    producer
+        let mut patience = Patience::new(&self.clock, START_LIMIT);
+        let mut has_tried = false;
+        loop {
+            let error = match self.producer(&mut state).await? {
+                Ok(mut producer) => {
+                    let found = state.entries.get(&key);
+                    // A write whose answer was lost may stand.
+                    let is_done = has_tried && found == Some(&value);
+                    if is_done || found != before.as_ref() {
+                        state.producer = Some(producer);
+                        return Ok(is_done);
+                    }
+                    has_tried = true;
+                    match self.write(&mut *producer, &key, &value).await {
+                        Ok(()) => {
+                            state.producer = Some(producer);
+                            state.entries.insert(key, value);
+                            return Ok(true);
+                        }
+                        Err(error) => error,
+                    }
                 }
+                Err(error) => error,
             };
-            let found = state.entries.get(&key);
-            // A write whose answer was lost may stand.
-            let is_done = turn > 1 && found == Some(&value);
-            if is_done || found != before.as_ref() {
-                state.producer = Some(producer);
-                return Ok(is_done);
-            }
-            match self.write(&mut *producer, &key, &value).await {
-                Ok(()) => {
-                    state.producer = Some(producer);
-                    state.entries.insert(key, value);
-                    return Ok(true);
-                }
-                // Another process has written, which shows in several ways; a new producer sees what.
-                Err(error) if turn < TURNS && is_worth_another(&error) => {}
-                Err(error) => return Err(told(&doing, &error)),
+            // Another process writes, which shows in several ways; a new producer sees what. The pauses grow until one of
+            // both gets through.
+            if !is_worth_another(&error) || !patience.wait(&doing, &error).await {
+                return Err(told(&doing, &error));
             }
         }
-        Err(Error::internal(doing, "it was never tried"))
+    }
+
+    /// What this process writes with. One that is made now ends what others had open, and sees all that they wrote; of
+    /// several that are made at once the broker may refuse all but one, as fenced.
+    async fn producer(&self, state: &mut HomeState) -> Result<ClientResult<Box<dyn Transactions>>> {
+        if let Some(producer) = state.producer.take() {
+            return Ok(Ok(producer));
+        }
+        let (id, how) = (transactional_id(&self.about, PIPELINE), producing(&self.about, None));
+        let made = self.cluster.transactions(&id, &how).await;
+        if made.is_ok() {
+            state.entries = self.entries(Until::End).await?;
+        }
+        Ok(made)
+    }
+
+    /// Sees what other processes have written.
+    async fn refresh(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        state.entries = self.entries(Until::Committed).await?;
+        Ok(())
     }
 
     async fn write(&self, producer: &mut dyn Transactions, key: &Bytes, value: &Bytes) -> ClientResult<()> {
@@ -198,6 +216,7 @@ pub(super) struct TopicList {
 #[async_trait]
 impl AppendLog for TopicList {
     async fn read(&self, from: u64) -> Result<Vec<Bytes>> {
+        self.home.refresh().await?;
         let state = self.home.state.lock().await;
         let entry = |index: u64| state.entries.get(format!("{}{index}", self.prefix).as_bytes()).cloned();
         Ok((from..).map_while(entry).collect())
@@ -206,5 +225,55 @@ impl AppendLog for TopicList {
     async fn append(&self, index: u64, record: Bytes) -> Result<Appended> {
         let is_put = self.home.put(format!("{}{index}", self.prefix).into(), None, record).await?;
         Ok(if is_put { Appended::Created } else { Appended::Exists })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use thalweg_core::clock::SystemClock;
+
+    use super::*;
+    use crate::kafka::played::Played;
+
+    fn about() -> About {
+        About {
+            pipeline: "default.p".to_owned(),
+            installation: "installation".to_owned(),
+            incarnation: None,
+            layout: Layout::default(),
+            fingerprints: Vec::new(),
+            fresh: false,
+            restart: None,
+            commit_every: Duration::from_secs(1),
+        }
+    }
+
+    /// Workers that begin together fence each other, while they make producers and while they write.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_fenced_where_all_write_in_turn_writes_later() {
+        let cluster = Played::default();
+        let fenced = || Err(ClientError::Fenced("InvalidProducerEpoch".to_owned()));
+        let abortable = || Err(ClientError::Abortable("TransactionAbortable: InvalidProducerEpoch".to_owned()));
+        *cluster.producers() = (0..8).flat_map(|_| [fenced(), Ok(())]).collect();
+        *cluster.commits() = VecDeque::from([abortable(), abortable(), fenced()]);
+        let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let home = Home::open(&shared, &"progress".into(), &about(), &clock).await.expect("opened");
+        assert_eq!(home.claim(&about()).await.expect("claimed"), Incarnation(1));
+        assert!(cluster.commits().is_empty(), "every commit was tried");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_in_that_is_refused_is_told_at_once() {
+        let cluster = Played::default();
+        *cluster.producers() = VecDeque::from([Err(ClientError::Refused("no permission".to_owned()))]);
+        let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let home = Home::open(&shared, &"progress".into(), &about(), &clock).await.expect("opened");
+        let error = home.claim(&about()).await.expect_err("refused");
+        assert_eq!(error.kind, thalweg_core::error::ErrorKind::User);
     }
 }

@@ -17,6 +17,8 @@ mod encode;
 mod fit;
 mod home;
 mod patience;
+#[cfg(test)]
+mod played;
 mod progress;
 mod reader;
 mod sink;

@@ -14,9 +14,9 @@ use thalweg_core::position::Position;
 use thalweg_core::source::{LogBounds, Piece, Source, Split, SplitReader};
 use tokio::sync::Mutex;
 
-use super::client::{Bounds, ClientError, Cluster, KrafkaCluster, Topic};
+use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
-use super::patience::{persist, told};
+use super::patience::{Patience, persist, told};
 use super::reader::KafkaReader;
 use super::starts::{Found, Starts, Which};
 
@@ -39,6 +39,7 @@ pub struct KafkaSource {
 pub(super) struct Shared {
     pub(super) config: SourceConfig,
     pub(super) clock: SharedClock,
+    reach: Arc<dyn Reach>,
     cluster: Mutex<Option<Arc<dyn Cluster>>>,
     is_away: AtomicBool,
 }
@@ -53,8 +54,8 @@ struct Known {
 
 impl KafkaSource {
     /// A source that keeps in `list` where partitions start.
-    pub fn new(config: SourceConfig, list: Arc<dyn AppendLog>, clock: SharedClock) -> Self {
-        let shared = Shared { config, clock, cluster: Mutex::new(None), is_away: AtomicBool::new(false) };
+    pub fn new(config: SourceConfig, list: Arc<dyn AppendLog>, clock: SharedClock, reach: Arc<dyn Reach>) -> Self {
+        let shared = Shared { config, clock, reach, cluster: Mutex::new(None), is_away: AtomicBool::new(false) };
         let (known, shown, is_shown) = (Mutex::default(), Mutex::default(), AtomicBool::new(true));
         Self { shared: Arc::new(shared), list, known, shown, is_shown }
     }
@@ -149,16 +150,40 @@ impl KafkaSource {
         }
     }
 
-    /// The topic, and where a partition starts. Who reads it may have heard of it from another worker, which lists.
+    /// The topic, and where a partition starts. Who reads it has heard of it from another worker, which lists, and may
+    /// ask a broker that has not: it is waited for.
     async fn opened(&self, partition: u32) -> Result<(Topic, u64)> {
-        if let Some(opened) = self.known(partition).await {
-            return Ok(opened);
+        let doing = format!("opening `{}`, partition {partition}", self.shared.config.topic);
+        let unlisted = ClientError::Away("no broker that answers has it".to_owned());
+        let mut patience = Patience::new(&self.shared.clock, Duration::MAX / 4);
+        loop {
+            if let Some(found) = self.find(partition).await? {
+                return Ok(found);
+            }
+            patience.wait(&doing, &unlisted).await;
+        }
+    }
+
+    /// The topic, and where a partition starts, if that is known to this worker, or to the one that lists.
+    async fn find(&self, partition: u32) -> Result<Option<(Topic, u64)>> {
+        if let Some(known) = self.known(partition).await {
+            return Ok(Some(known));
+        }
+        self.read_list().await?;
+        if let Some(known) = self.known(partition).await {
+            return Ok(Some(known));
         }
         self.splits().await?;
-        self.known(partition).await.ok_or_else(|| {
-            let what = format!("opening partition {partition} of `{}`", self.shared.config.topic);
-            Error::internal(what, "it was not listed")
-        })
+        Ok(self.known(partition).await)
+    }
+
+    /// What other workers have decided meanwhile.
+    async fn read_list(&self) -> Result<()> {
+        let mut known = self.known.lock().await;
+        if let Some(starts) = &mut known.starts {
+            starts.read(&self.list.read(starts.records).await?)?;
+        }
+        Ok(())
     }
 
     async fn write_to_group(&self, group: &str, offsets: &[(u32, u64)]) -> Result<()> {
@@ -179,7 +204,7 @@ impl Source for KafkaSource {
     async fn splits(&self) -> Result<Vec<Split>> {
         let cluster = self.shared.cluster().await?;
         let mut known = self.known.lock().await;
-        let mut starts = known.starts.take().unwrap_or_default();
+        let mut starts = known.starts.clone().unwrap_or_default();
         let topic = match known.topic {
             None => {
                 starts.read(&self.list.read(starts.records).await?)?;
@@ -254,7 +279,7 @@ impl Source for KafkaSource {
 
     async fn bounds(&self, split: &SplitId) -> Result<Option<LogBounds>> {
         let partition = partition_of(split)?;
-        let (topic, start) = self.opened(partition).await?;
+        let Some((topic, start)) = self.find(partition).await? else { return Ok(None) };
         let name = &self.shared.config.topic;
         let bounds = self.shared.cluster().await?.bounds(name, partition).await;
         let bounds = bounds.map_err(|error| told(&format!("finding the end of `{name}`"), &error))?;
@@ -277,8 +302,7 @@ impl Shared {
         }
         let connection = &self.config.connection;
         let doing = format!("reaching {}", connection.shown());
-        let connect = || KrafkaCluster::connect(connection.clone());
-        let reached: Arc<dyn Cluster> = Arc::new(persist(&self.clock, START_LIMIT, &doing, connect).await?);
+        let reached = persist(&self.clock, START_LIMIT, &doing, || self.reach.reach(connection)).await?;
         *cluster = Some(Arc::clone(&reached));
         Ok(reached)
     }
@@ -349,4 +373,50 @@ pub(super) fn entry_of(topic_id: u128) -> u64 {
 fn partition_of(split: &SplitId) -> Result<u32> {
     let number = split.as_str().parse();
     number.map_err(|_| Error::internal(format!("opening split {split}"), "it is no partition of a topic"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use thalweg_core::append_log::MemoryLog;
+    use thalweg_core::clock::SystemClock;
+
+    use super::*;
+    use crate::kafka::played::{Played, connection};
+
+    fn source(cluster: &Played, list: &Arc<MemoryLog>) -> KafkaSource {
+        let (start_at, wanted) = (StartAt::Earliest, Default::default());
+        let (connection, topic, most_bytes, group) = (connection(), "t".into(), 1_000, None);
+        let config = SourceConfig { connection, topic, start_at, most_bytes, wanted, group };
+        KafkaSource::new(config, list.clone(), Arc::new(SystemClock::new()), Arc::new(cluster.clone()))
+    }
+
+    /// A worker that reads hears of a new partition by the assignment; the broker that it asks may not have heard of it, or
+    /// not answer at all.
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_that_another_worker_lists_is_opened_once_a_broker_has_it() {
+        let list = Arc::new(MemoryLog::new());
+        let away = || Err(ClientError::Away("it restarts".to_owned()));
+        let behind = Played::default();
+        *behind.partitions() = VecDeque::from([Ok(1), Ok(1), away(), Ok(1), Ok(2)]);
+        let reads = source(&behind, &list);
+        assert_eq!(reads.splits().await.expect("listed").len(), 1);
+        assert!(reads.bounds(&SplitId::new("1")).await.expect("an answer").is_none(), "not known yet");
+        reads.open(&SplitId::new("1"), Position::START).await.expect("opened");
+        assert_eq!(behind.partitions().len(), 1, "it has asked until the broker had it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_worker_has_decided_of_a_partition_is_enough_to_open_it() {
+        let list = Arc::new(MemoryLog::new());
+        let (ahead, behind) = (Played::default(), Played::default());
+        *ahead.partitions() = VecDeque::from([Ok(2)]);
+        *behind.partitions() = VecDeque::from([Ok(1)]);
+        let (lists, reads) = (source(&ahead, &list), source(&behind, &list));
+        assert_eq!(reads.splits().await.expect("listed").len(), 1);
+        assert_eq!(lists.splits().await.expect("listed").len(), 2);
+        reads.open(&SplitId::new("1"), Position::START).await.expect("opened");
+        assert_eq!(list.read(0).await.expect("read").len(), 2, "it has decided nothing itself");
+    }
 }

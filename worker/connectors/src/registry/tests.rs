@@ -19,6 +19,7 @@ use thalweg_crds::manifest::{ColumnInput, Origin, ResolvedColumn};
 use thalweg_crds::pipeline::Delivery;
 
 use super::*;
+use crate::kafka::client::Krafka;
 
 struct NoValues;
 
@@ -73,6 +74,7 @@ async fn read(folder: &Path, spec: serde_json::Value) -> Result<RecordBatch> {
         lists: &|_: &str| Arc::new(MemoryLog::new()) as Arc<dyn AppendLog>,
         values: &NoValues,
         clock: Arc::new(SystemClock::new()),
+        kafka: Arc::new(Krafka),
     })?;
     let mut batches = Vec::new();
     for split in opened.source.splits().await? {

@@ -11,6 +11,8 @@ use thalweg_crds::connector::{SinkConnector, SourceConnector};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
 
+use crate::kafka::client::Krafka;
+
 use super::{SourceRequest, Values, files_config, files_sink, format, kafka_decoder, source, written};
 
 /// Whether the values are there is for those who connect.
@@ -29,7 +31,8 @@ impl Values for Unread {
 pub fn try_source(resolved: &ResolvedSource, schema: SchemaRef, columns: &BTreeSet<String>) -> Result<()> {
     let lists = |_: &str| Arc::new(MemoryLog::new()) as Arc<dyn AppendLog>;
     let clock = Arc::new(SystemClock::new());
-    let request = SourceRequest { source: resolved, schema, columns, lists: &lists, values: &Unread, clock };
+    let kafka = Arc::new(Krafka);
+    let request = SourceRequest { source: resolved, schema, columns, lists: &lists, values: &Unread, clock, kafka };
     match resolved.spec.connector() {
         // Its certificates and keys are parsed with its settings.
         Some(SourceConnector::Kafka(_)) => kafka_decoder(&request).map(drop),

@@ -145,6 +145,24 @@ pub fn after_loss(fresh: UnitAssignment, me: Slot, epoch: Epoch) -> AfterLoss {
     if fresh.names(me, epoch) { AfterLoss::Reopen } else { AfterLoss::Release }
 }
 
+/// What a new owner that has asked hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The owner before has let go.
+    Released,
+    /// Its address refuses connections: no process listens there any more.
+    NobodyThere,
+}
+
+/// The tenure of a worker that hears this. Where nobody listens the process has ended, and nothing is gained by waiting
+/// for [`HANDOFF_LIMIT`]; if it lives after all it is fenced, as it is after that time.
+pub fn replied(tenure: Tenure, reply: Reply) -> Tenure {
+    match (tenure, reply) {
+        (Tenure::Asked { epoch, .. }, Reply::Released | Reply::NobodyThere) => Tenure::Cleared { epoch },
+        (other, _) => other,
+    }
+}
+
 /// What an owner does that a new owner asks to let go. Afterwards its tenure is [`Tenure::Released`] at the epoch of the
 /// new owner, so that an assignment read before does not make it open the unit again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,6 +282,19 @@ mod tests {
         assert_eq!(step(failed, seen, Slot(0), NOW), Step::ReadAnew);
         assert_eq!(step(failed, UnitAssignment { owner: Some(Slot(1)), ..seen }, Slot(0), NOW), Step::Release);
         assert_eq!(asked_to_release(failed, Epoch(2), Basis::SameAssignment), Answer::Released);
+    }
+
+    #[test]
+    fn who_asked_opens_once_the_owner_before_has_let_go_or_is_no_more() {
+        let seen = UnitAssignment { owner: Some(Slot(1)), epoch: Epoch(2), previous: Some(Slot(0)) };
+        let asked = Tenure::Asked { epoch: Epoch(2), at: NOW };
+        for reply in [Reply::Released, Reply::NobodyThere] {
+            assert_eq!(step(replied(asked, reply), seen, Slot(1), NOW), Step::Open(Epoch(2)));
+            let later = UnitAssignment { owner: Some(Slot(2)), epoch: Epoch(3), ..seen };
+            assert_eq!(step(replied(asked, reply), later, Slot(1), NOW), Step::Release, "what is over stays over");
+            let open = Tenure::Open { epoch: Epoch(2) };
+            assert_eq!(replied(open, reply), open);
+        }
     }
 
     #[test]

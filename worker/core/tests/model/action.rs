@@ -39,6 +39,11 @@ pub(crate) enum Action {
         worker: usize,
         unit: usize,
     },
+    /// The address of the owner before refuses the worker that asked, rightly or not.
+    FindsNobody {
+        worker: usize,
+        unit: usize,
+    },
     /// A worker that has opened a store decides by its marker.
     Decides {
         worker: usize,
@@ -156,6 +161,7 @@ impl Ownership {
             Hold::Asked(_) => {
                 actions.push(Action::Answers { worker, unit });
                 actions.push(Action::TimesOut { worker, unit });
+                actions.push(Action::FindsNobody { worker, unit });
             }
             Hold::Opened(_) => actions.push(Action::Decides { worker, unit, outcome: Outcome::Known }),
             Hold::Owned(_) => {

@@ -56,6 +56,7 @@ impl Ownership {
             }
             Action::Steps { worker, unit } => self.steps(state, worker, unit),
             Action::TimesOut { worker, unit } => self.times_out(state, worker, unit),
+            Action::FindsNobody { worker, unit } => self.finds_nobody(state, worker, unit),
             Action::Answers { worker, unit } => self.answers(state, worker, unit),
             Action::Decides { worker, unit, outcome } => self.decides(state, worker, unit, outcome),
             Action::Commits { worker, unit, log, outcome } => self.commits(state, worker, unit, log, outcome),

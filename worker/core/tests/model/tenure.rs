@@ -7,7 +7,7 @@ use thalweg_core::ownership::assignment::UnitAssignment;
 use thalweg_core::ownership::claim::{Adopt, Claim, Expected, StateOwner, claim};
 use thalweg_core::ownership::delivery::{Outbox, Resume, resume};
 use thalweg_core::ownership::tenure::{
-    AfterLoss, Answer, Basis, HANDOFF_LIMIT, Step, after_loss, asked_to_release, step,
+    AfterLoss, Answer, Basis, HANDOFF_LIMIT, Reply, Step, Tenure, after_loss, asked_to_release, replied, step,
 };
 use thalweg_core::ownership::{Acquire, acquire};
 use thalweg_core::unit::{Epoch, Incarnation};
@@ -115,7 +115,20 @@ impl Ownership {
             Answer::Released => {}
             Answer::Ignore => return None,
         }
-        state.workers[worker].units[unit] = Hold::Cleared(epoch);
+        self.hears(state, worker, unit, Reply::Released)
+    }
+
+    pub(crate) fn finds_nobody(&self, state: &mut State, worker: usize, unit: usize) -> Option<()> {
+        if self.mutant == Some(Mutant::HandoffWaitsForEver) {
+            return None;
+        }
+        self.hears(state, worker, unit, Reply::NobodyThere)
+    }
+
+    fn hears(&self, state: &mut State, worker: usize, unit: usize, reply: Reply) -> Option<()> {
+        let hold = &mut state.workers[worker].units[unit];
+        let Tenure::Cleared { epoch } = replied(hold.tenure(), reply) else { return None };
+        *hold = Hold::Cleared(small(epoch.0));
         Some(())
     }
 

@@ -2,6 +2,7 @@
 
 use thalweg_exchange::channel::{ChannelError, connect};
 use thalweg_exchange::identity::Identity;
+use thalweg_exchange::network::Tcp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -17,13 +18,14 @@ async fn a_worker_whose_key_is_not_pinned_is_refused() {
     let worker = Worker::serving(numbers(), named(&known)).await;
 
     let config = stranger.client_config(worker.fingerprint).expect("a configuration");
-    let refused = connect(worker.address, config.clone(), &run("stranger")).await.err().expect("it is a stranger");
+    let refused =
+        connect(&Tcp, worker.address, config.clone(), &run("stranger")).await.err().expect("it is a stranger");
     assert!(matches!(refused, ChannelError::Io { .. }), "{refused}");
 
     let config = known.client_config(worker.fingerprint).expect("a configuration");
-    connect(worker.address, config.clone(), &run("known")).await.expect("it is known");
+    connect(&Tcp, worker.address, config.clone(), &run("known")).await.expect("it is known");
     worker.hub.place(named(&stranger), [].into());
-    assert!(connect(worker.address, config, &run("known")).await.is_err(), "the assignment names it no more");
+    assert!(connect(&Tcp, worker.address, config, &run("known")).await.is_err(), "the assignment names it no more");
 }
 
 #[tokio::test]
@@ -32,7 +34,7 @@ async fn a_reader_with_another_key_is_not_believed() {
     let worker = Worker::serving(numbers(), named(&identity)).await;
     let other = Identity::generate().expect("a key").fingerprint();
     let config = identity.client_config(other).expect("a configuration");
-    let refused = connect(worker.address, config, &run("unit")).await.err().expect("it is another");
+    let refused = connect(&Tcp, worker.address, config, &run("unit")).await.err().expect("it is another");
     assert!(refused.to_string().contains("invalid peer certificate"), "{refused}");
 }
 

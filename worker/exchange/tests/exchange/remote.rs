@@ -1,10 +1,12 @@
 //! Units and readers of several processes that find each other by an assignment.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use thalweg_core::clock::SystemClock;
+use thalweg_core::ownership::tenure::Reply;
 use thalweg_core::position::Position;
 use thalweg_core::unit::Epoch;
 use thalweg_exchange::hub::Hub;
@@ -198,7 +200,19 @@ async fn a_peer_that_is_asked_to_let_go_of_a_unit_answers_also_over_a_new_connec
         drop(first);
         again.answer.send(()).expect("it is waited for");
     };
-    timeout(LIMIT, async { tokio::join!(ask, answer) }).await.expect("in time");
+    let (reply, ()) = timeout(LIMIT, async { tokio::join!(ask, answer) }).await.expect("in time");
+    assert_eq!(reply, Reply::Released);
+}
+
+#[tokio::test]
+async fn where_nobody_listens_any_more_the_new_owner_of_a_unit_need_not_wait() {
+    let (owner, next) = (Node::start("owner").await, Node::start("next").await);
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("it is bound");
+    let ended = PeerAddress { address: closed, ..owner.address.clone() };
+    assign(&[&next], None);
+    next.hub.place(vec![ended.clone()], BTreeMap::new());
+    let ask = next.hub.ask_to_release(&ended.run, subscription(3).unit, Epoch(4), "uid");
+    assert_eq!(timeout(LIMIT, ask).await.expect("in time"), Reply::NobodyThere);
 }
 
 #[tokio::test]
@@ -213,7 +227,7 @@ async fn a_request_that_nobody_answers_holds_nothing_up() {
         take_all(&mut [(&next.hub, Subscribed::new(&next.hub, 0, 4))]).await;
     };
     tokio::select! {
-        () = ask => panic!("nobody has answered"),
+        _ = ask => panic!("nobody has answered"),
         () = goes_on => {}
     }
 }

@@ -23,6 +23,7 @@ use thalweg_exchange::hub::{Hub, Served};
 use thalweg_exchange::identity::{Fingerprint, Identity};
 use thalweg_exchange::link::PeerAddress;
 use thalweg_exchange::message::{Attempt, Message, Range, Rows, Stamp, Subscription};
+use thalweg_exchange::network::Tcp;
 use thalweg_exchange::serve::{RangeReader, RangeSource, ReadRange};
 use thalweg_exchange::subscriber::{OnRange, OnRefusal, Subscriber};
 use tokio::net::TcpListener;
@@ -256,9 +257,10 @@ impl Unit {
     /// Connects, and asks for the log from where the unit is.
     pub async fn subscribe(&mut self, identity: &Identity, worker: &Worker, plan: &str) -> Connection {
         let config = identity.client_config(worker.fingerprint).expect("a configuration");
-        let (channel, peer) = connect(worker.address, config, &run_of(self.index, self.subscriber.attempt().epoch))
-            .await
-            .expect("it is known");
+        let (channel, peer) =
+            connect(&Tcp, worker.address, config, &run_of(self.index, self.subscriber.attempt().epoch))
+                .await
+                .expect("it is known");
         assert_eq!(peer.run, run("reader"));
         let (mut sender, receiver) = channel.split();
         let message = Message::Subscribe {

@@ -1,5 +1,6 @@
 //! A cluster through krafka.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,8 @@ use super::krafka_error::from;
 use super::krafka_producer::{BUFFERED_BYTES, KrafkaProducer, KrafkaTransactions};
 use super::krafka_reader::KrafkaReader;
 use super::{
-    Bounds, ClientError, Cluster, NewTopic, PartitionReader, Producer, Producing, Result, Topic, Transactions, Wanted,
+    Bounds, ClientError, Cluster, NewTopic, PartitionReader, Producer, Producing, Reach, Result, Topic, Transactions,
+    Wanted,
 };
 use crate::kafka::config::Connection;
 
@@ -27,6 +29,17 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct KrafkaCluster {
     kafka: Kafka,
     connection: Connection,
+}
+
+/// Clusters that are reached through krafka.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Krafka;
+
+#[async_trait]
+impl Reach for Krafka {
+    async fn reach(&self, connection: &Connection) -> Result<Arc<dyn Cluster>> {
+        Ok(Arc::new(KrafkaCluster::connect(connection.clone()).await?))
+    }
 }
 
 impl KrafkaCluster {

@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thalweg_core::source::Records;
 
-pub use self::krafka::KrafkaCluster;
+pub use self::krafka::{Krafka, KrafkaCluster};
+use super::config::Connection;
 
 /// What went wrong, by what the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +138,16 @@ pub struct Producing {
     pub batch_bytes: usize,
     /// After this time without an end, the broker aborts a transaction.
     pub transaction_timeout: Duration,
+}
+
+/// Reaches clusters: through a library, or, in tests and simulations, ones that are played.
+#[async_trait]
+pub trait Reach: Send + Sync {
+    /// Reaches some broker, and logs in.
+    ///
+    /// # Errors
+    /// `Away` where nobody answers, `Refused` where the log-in or a certificate is.
+    async fn reach(&self, connection: &Connection) -> Result<Arc<dyn Cluster>>;
 }
 
 /// One cluster.

@@ -1,0 +1,159 @@
+//! The workers of a pipeline, played through: their real code over a network, a clock, an object store and brokers that are
+//! played, with a seed. `docs/design/0012-simulation.md` says what is real and what is not.
+//!
+//! | To find | look in |
+//! |---|---|
+//! | what comes in, what goes wrong, and what must come of it | [`history`] |
+//! | one worker, and how it is stopped and killed | [`process`] |
+//! | time, chance, and what is out of order | [`world`] |
+//! | what is played | [`broker`], [`objects`], [`network`], [`control`] |
+//! | how a history repeats itself to the last hash map | [`entropy`] |
+
+mod broker;
+mod control;
+mod entropy;
+mod history;
+mod network;
+mod objects;
+mod process;
+mod world;
+
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+
+use history::{disturbed, undisturbed, violations};
+
+/// A rule that is broken on purpose: what must be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A producer of transactions does not end those of earlier ones with its id, nor fence them.
+    NoFence,
+    /// What was written in a transaction shows although it was aborted.
+    AbortedShows,
+    /// Objects are written whether or not somebody else has written them meanwhile.
+    NoConditionalWrites,
+}
+
+const MUTANTS: [Mutant; 3] = [Mutant::NoFence, Mutant::AbortedShows, Mutant::NoConditionalWrites];
+
+/// The rules of what is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules(Option<Mutant>);
+
+impl Rules {
+    /// Whether a rule is broken.
+    pub fn breaks(self, mutant: Mutant) -> bool {
+        self.0 == Some(mutant)
+    }
+}
+
+/// Histories that are played: `200`, or `17..=17`.
+const SEEDS: &str = "THALWEG_SEEDS";
+/// The name of the mutant, where one is played.
+const MUTANT: &str = "THALWEG_MUTANT";
+/// Whether everything is told.
+const TOLD: &str = "THALWEG_TOLD";
+/// How histories end in the words of who plays one.
+const TRACE: &str = "trace ";
+const VIOLATION: &str = "violation ";
+
+/// Plays one history in a process of its own, so that nothing of an earlier one is left.
+fn play(seed: u64, mutant: Option<Mutant>) -> Output {
+    let mut command = Command::new(std::env::current_exe().expect("a path"));
+    command.args(["--exact", "cluster::simulation::one_history", "--ignored", "--nocapture", "--test-threads", "1"]);
+    command.env(entropy::SEED, seed.to_string()).stdin(Stdio::null()).stderr(Stdio::piped());
+    if let Some(mutant) = mutant {
+        command.env(MUTANT, format!("{mutant:?}"));
+    }
+    command.output().expect("it starts")
+}
+
+fn lines(output: &Output, beginning: &str) -> Vec<String> {
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.lines().filter_map(|line| line.strip_prefix(beginning)).map(str::to_owned).collect()
+}
+
+/// What is wrong with a history; a process that ends without saying is wrong, too.
+fn wrongs(output: &Output) -> Vec<String> {
+    let mut wrongs = lines(output, VIOLATION);
+    if lines(output, TRACE).is_empty() {
+        wrongs.push(format!("it stopped: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    wrongs
+}
+
+fn seeds() -> Vec<u64> {
+    let asked = std::env::var(SEEDS).unwrap_or_else(|_| "200".to_owned());
+    let (first, last) = asked.split_once("..=").unwrap_or(("1", &asked));
+    let number = |text: &str| text.trim().parse::<u64>().expect("a number of histories, or FIRST..=LAST");
+    (number(first)..=number(last)).collect()
+}
+
+/// Plays the history that the environment names. `THALWEG_TOLD=1` tells all of it.
+#[test]
+#[ignore = "one history, which the others of this module play in a process of its own"]
+fn one_history() {
+    let seed = std::env::var(entropy::SEED).expect("THALWEG_SEED names a history").parse().expect("a number");
+    let named = std::env::var(MUTANT).ok();
+    let mutant = named.map(|name| MUTANTS.into_iter().find(|mutant| format!("{mutant:?}") == name).expect("a mutant"));
+    let is_told = std::env::var_os(TOLD).is_some();
+    if is_told {
+        let filter = tracing_subscriber::EnvFilter::new("info");
+        tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false).init();
+    }
+    // Behind the name of the test.
+    println!();
+    let expected = undisturbed(seed);
+    let ended = disturbed(seed, Rules(mutant), &expected.outputs, is_told);
+    for wrong in violations(&expected.outputs, &ended.outputs) {
+        println!("{VIOLATION}{wrong}");
+    }
+    let rows: usize = expected.outputs.values().flatten().map(Vec::len).sum();
+    let seconds = ended.lasted.as_secs_f64();
+    println!("{TRACE}{:016x} {} {:016x} {rows} rows, {seconds} s", ended.trace.0, ended.trace.1, expected.trace.0);
+}
+
+#[test]
+fn whatever_goes_wrong_the_output_is_that_of_a_worker_to_which_nothing_happens() {
+    let seeds = seeds();
+    let next = Mutex::new(seeds.iter());
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(&seed) = { next.lock().expect("not poisoned").next() } {
+                    let wrongs = wrongs(&play(seed, None));
+                    if let Some(first) = wrongs.first() {
+                        println!(
+                            "seed {seed}: {} violations, such as {first}\n  replay: make simulate SEED={seed}",
+                            wrongs.len()
+                        );
+                        failed.lock().expect("not poisoned").push(seed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("not poisoned");
+    println!("{} histories, {} with violations", seeds.len(), failed.len());
+    assert!(failed.is_empty(), "replay with make simulate SEED=…: {failed:?}");
+}
+
+#[test]
+fn a_history_repeats_itself() {
+    for seed in [3, 11] {
+        let traces = [(); 2].map(|()| lines(&play(seed, None), TRACE));
+        assert_eq!(traces[0], traces[1], "seed {seed}");
+        assert_eq!(traces[0].len(), 1);
+    }
+}
+
+#[test]
+fn rules_that_are_broken_are_found_out() {
+    const HISTORIES: u64 = 30;
+    for mutant in MUTANTS {
+        let found = (1..=HISTORIES).find(|seed| !wrongs(&play(*seed, Some(mutant))).is_empty());
+        println!("{mutant:?} is found out by history {found:?}");
+        assert!(found.is_some(), "{mutant:?} is not found out by {HISTORIES} histories");
+    }
+}
