@@ -35,8 +35,12 @@ impl Costs {
     /// known now, and what was known stands; those that are no units any more are told by `is_unit`.
     pub fn note(&mut self, shares: &BTreeMap<UnitId, f64>, is_unit: impl Fn(UnitId) -> bool) {
         self.0.retain(|unit, _| is_unit(*unit));
-        for (unit, share) in shares.iter().filter(|(unit, share)| is_unit(**unit) && (0.0..=1.01).contains(*share)) {
-            let cost = self.0.entry(*unit).or_insert(Cost { share: *share, weight: 1.0 });
+        let heard: Vec<_> =
+            shares.iter().filter(|(unit, share)| is_unit(**unit) && (0.0..=1.01).contains(*share)).collect();
+        // Who is seen for the first time counts as all do.
+        let usual = heard.iter().map(|(_, share)| **share).sum::<f64>() / heard.len().max(1) as f64;
+        for (unit, share) in heard {
+            let cost = self.0.entry(*unit).or_insert(Cost { share: usual, weight: 1.0 });
             cost.share += NEW * (share - cost.share);
         }
         let all: f64 = self.0.values().map(|cost| cost.share).sum();
