@@ -105,6 +105,10 @@ pub(crate) fn from_planner(error: &DataFusionError, place: Place) -> SqlProblem 
         return at.refuse(format!("{} do not go together here", kinds.join(" and ")), "CAST one of them");
     }
     let found = diagnostic.message.split('\'').nth(1).unwrap_or_default();
+    if diagnostic.helps.iter().any(|help| help.message.contains("ANY_VALUE(")) {
+        let what = format!("`{found}` is neither a key of GROUP BY nor within an aggregate function");
+        return at.refuse(what, "add it to GROUP BY, or write first_value(…) of it");
+    }
     let notes: Vec<String> = notes.filter_map(|note| meant_column(found, note)).collect();
     let problem = at.problem(diagnostic.message.replace('\'', "`"));
     SqlProblem { help: (!notes.is_empty()).then(|| notes.join("; ")), ..problem }

@@ -54,7 +54,7 @@ pub struct StageSummary {
     /// The sink that it writes; absent where a later stage reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sink: Option<String>,
-    /// Rows emitted; where the pipeline failed, those of them that can be seen in the sink.
+    /// Rows emitted that the sink took; where the pipeline failed, those of them that can be seen in it.
     pub rows: u64,
     /// Rows that the sink would not take.
     pub rejected: u64,
@@ -92,11 +92,11 @@ impl Summary {
         });
         let stages = counters.stages.iter().map(|stage| StageSummary {
             sink: stage.sink.clone(),
-            // What was on its way when it failed is nowhere.
-            rows: if outcome == "Failed" && stage.sink.is_some() {
-                stage.rows_shown.get()
-            } else {
-                stage.rows_out.get()
+            // What was on its way when it failed is nowhere, nor is what the sink would not take.
+            rows: match (&stage.sink, outcome) {
+                (Some(_), "Failed") => stage.rows_shown.get(),
+                (Some(_), _) => stage.rows_out.get().saturating_sub(stage.rejected.get()),
+                (None, _) => stage.rows_out.get(),
             },
             rejected: stage.rejected.get(),
             dead_letters: stage.dead_letters.get(),
@@ -122,9 +122,11 @@ impl Summary {
         let out: u64 = self.stages.iter().filter(|stage| stage.sink.is_some()).map(|stage| stage.rows).sum();
         let bad: Vec<_> = self.sources.iter().flat_map(|source| &source.bad).map(|(k, v)| format!("{v} {k}")).collect();
         let bad = if bad.is_empty() { "0 bad".to_owned() } else { bad.join(", ") };
+        let rejected: u64 = self.stages.iter().map(|stage| stage.rejected).sum();
+        let rejected = if rejected > 0 { format!(" · {} rejected", HumanCount(rejected)) } else { String::new() };
         let rate = rows as f64 / self.seconds.max(1e-3);
         format!(
-            "{}: {} in {:.1} s · {} rows in ({} rows/s) · {} rows out · {bad} · {} late",
+            "{}: {} in {:.1} s · {} rows in ({} rows/s) · {} rows out{rejected} · {bad} · {} late",
             self.pipeline,
             self.outcome.to_lowercase(),
             self.seconds,
@@ -158,6 +160,15 @@ mod tests {
         let counters = Counters::new(vec![], stages.into());
         let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
         assert!(summary.to_text().contains("23 rows out"), "{}", summary.to_text());
+    }
+
+    #[test]
+    fn rows_that_a_sink_would_not_take_are_told_and_are_no_rows_out() {
+        let stage = StageCounters::of(Some("a".to_owned()));
+        stage.rows_out.add(9);
+        stage.rejected.add(2);
+        let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &Counters::new(vec![], vec![stage]));
+        assert!(summary.to_text().contains("7 rows out · 2 rejected · 0 bad"), "{}", summary.to_text());
     }
 
     #[test]

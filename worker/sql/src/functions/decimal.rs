@@ -1,4 +1,4 @@
-//! Division of exact numbers, with Flink's types: `LogicalTypeMerging.findDivisionDecimalType`.
+//! Quotients and products of decimals, with Flink's types.
 
 use std::sync::Arc;
 
@@ -16,21 +16,64 @@ const LEAST_SCALE: i16 = 6;
 const MOST_DIGITS: i16 = DECIMAL128_MAX_PRECISION as i16;
 
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    vec![pure("decimal_divide", &[Kind::Number, Kind::Number], 2, Returns::Of(quotient), divide)]
+    let two = &[Kind::Number, Kind::Number];
+    vec![
+        pure("decimal_divide", two, 2, Returns::Of(quotient), divide),
+        pure("decimal_multiply", two, 2, Returns::Of(product), multiply),
+    ]
 }
 
-/// The type of a quotient of decimals.
+/// The type of a quotient of decimals: `LogicalTypeMerging.findDivisionDecimalType`.
 fn quotient(args: &[DataType]) -> Result<DataType> {
     let [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] = args else {
         return plan_err!("a quotient of {args:?} is no decimal");
     };
     let (p1, s1, p2, s2) = (i16::from(*p1), i16::from(*s1), i16::from(*p2), i16::from(*s2));
-    let scale = LEAST_SCALE.max(s1 + p2 + 1);
-    let whole = p1 - s1 + s2;
+    Ok(fitting(p1 - s1 + s2, LEAST_SCALE.max(s1 + p2 + 1)))
+}
+
+/// The type of a product of decimals: `LogicalTypeMerging.findMultiplicationDecimalType`.
+fn product(args: &[DataType]) -> Result<DataType> {
+    let [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] = args else {
+        return plan_err!("a product of {args:?} is no decimal");
+    };
+    let scale = i16::from(*s1) + i16::from(*s2);
+    Ok(fitting(i16::from(*p1) + i16::from(*p2) + 1 - scale, scale))
+}
+
+/// A decimal with so many digits before the point and behind it; of those behind, some give way where there are too many
+/// (`LogicalTypeMerging.adjustPrecisionScale`).
+fn fitting(whole: i16, scale: i16) -> DataType {
     let fits = whole + scale <= MOST_DIGITS;
     let (precision, scale) =
         if fits { (whole + scale, scale) } else { (MOST_DIGITS, (MOST_DIGITS - whole).max(scale.min(LEAST_SCALE))) };
-    Ok(DataType::Decimal128(u8::try_from(precision).unwrap_or(DECIMAL128_MAX_PRECISION), scale as i8))
+    DataType::Decimal128(u8::try_from(precision).unwrap_or(DECIMAL128_MAX_PRECISION), scale as i8)
+}
+
+/// Rounded half up; null where the product has more digits than its type.
+fn multiply(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let DataType::Decimal128(precision, scale) = product(&[args[0].data_type().clone(), args[1].data_type().clone()])?
+    else {
+        return plan_err!("a product is a decimal");
+    };
+    let (left, right) = (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
+    let cut = u32::try_from(i16::from(left.scale()) + i16::from(right.scale()) - i16::from(scale)).unwrap_or(0);
+    let unit = i256::from_i128(10).checked_pow(cut).unwrap_or(i256::ONE);
+    let products = left.iter().zip(right).map(|(left, right)| {
+        let whole = i256::from_i128(left?).checked_mul(i256::from_i128(right?))?;
+        rounded(whole, unit, precision)
+    });
+    let products: Decimal128Array = products.collect();
+    Ok(Arc::new(products.with_precision_and_scale(precision, scale)?))
+}
+
+/// A quotient rounded half up, away from zero; `None` where it has too many digits.
+fn rounded(dividend: i256, divisor: i256, precision: u8) -> Option<i128> {
+    let (cut, rest) = (dividend.wrapping_div(divisor), dividend.wrapping_rem(divisor).wrapping_abs());
+    let away = if dividend.is_negative() == divisor.is_negative() { i256::ONE } else { i256::MINUS_ONE };
+    let is_up = rest.wrapping_mul(i256::from_i128(2)) >= divisor.wrapping_abs();
+    let value = if is_up { cut.wrapping_add(away) } else { cut }.to_i128()?;
+    Decimal128Type::is_valid_decimal_precision(value, precision).then_some(value)
 }
 
 /// Rounded half up; null where the quotient has more digits than its type.
@@ -41,21 +84,15 @@ fn divide(args: &[ArrayRef]) -> Result<ArrayRef> {
     };
     let (left, right) = (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
     let shift = u32::try_from(i16::from(scale) - i16::from(left.scale()) + i16::from(right.scale())).unwrap_or(0);
-    let (ten, two) = (i256::from_i128(10), i256::from_i128(2));
     // At most 38 + 38 digits: always within 256 bits.
-    let unit = ten.checked_pow(shift).unwrap_or(i256::ONE);
+    let unit = i256::from_i128(10).checked_pow(shift).unwrap_or(i256::ONE);
     let rows = left.iter().zip(right).map(|(left, right)| {
         let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
         if right == 0 {
             return exec_err!("division by zero");
         }
-        let divisor = i256::from_i128(right);
-        let Some(scaled) = i256::from_i128(left).checked_mul(unit) else { return Ok(None) };
-        let (cut, rest) = (scaled.wrapping_div(divisor), scaled.wrapping_rem(divisor).wrapping_abs());
-        let away = if (left < 0) == (right < 0) { i256::ONE } else { i256::MINUS_ONE };
-        let rounds = rest.wrapping_mul(two) >= divisor.wrapping_abs();
-        let rounded = if rounds { cut.wrapping_add(away) } else { cut }.to_i128();
-        Ok(rounded.filter(|value| Decimal128Type::is_valid_decimal_precision(*value, precision)))
+        let scaled = i256::from_i128(left).checked_mul(unit);
+        Ok(scaled.and_then(|scaled| rounded(scaled, i256::from_i128(right), precision)))
     });
     let quotients = rows.collect::<Result<Decimal128Array>>()?;
     Ok(Arc::new(quotients.with_precision_and_scale(precision, scale)?))
@@ -85,6 +122,11 @@ mod tests {
         assert_eq!(kind(10, 2, 10, 2).expect("a type"), DataType::Decimal128(23, 13));
         assert_eq!(kind(38, 0, 38, 10).expect("a type"), DataType::Decimal128(38, 6));
         assert!(quotient(&[DataType::Int64, DataType::Int64]).is_err());
+        let kind = |p1, s1, p2, s2| product(&[DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)]);
+        assert_eq!(kind(38, 10, 38, 10).expect("a type"), DataType::Decimal128(38, 6));
+        let number = || of(12_345_678_912_345_678_912, 38, 9);
+        let product = multiply(&[number(), number()]).expect("a product");
+        assert_eq!(product.as_primitive::<Decimal128Type>().value_as_string(0), "152415787806736785452.522501");
     }
 
     #[test]

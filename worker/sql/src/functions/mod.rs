@@ -3,7 +3,6 @@
 //! Those of the planner whose meaning is Flink's are taken by name; the others are in this folder. All are pure: equal
 //! arguments give equal results, on every worker and at every time.
 
-mod avg;
 mod casts;
 mod codes;
 mod decimal;
@@ -15,6 +14,7 @@ mod parts;
 mod row;
 mod text;
 mod time;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -114,7 +114,7 @@ const REWRITTEN: &[&str] = &[
 
 /// Aggregate functions.
 const AGGREGATES: &[&str] =
-    &["count", "first_value", "last_value", "max", "min", "stddev", "stddev_pop", "sum", "var", "var_pop"];
+    &["count", "first_value", "last_value", "max", "min", "stddev", "stddev_pop", "var", "var_pop"];
 
 /// Aggregate functions under another name: ours, then the planner's.
 const RENAMED_AGGREGATES: &[(&str, &str)] = &[("stddev_samp", "stddev"), ("var_samp", "var"), ("variance", "var")];
@@ -150,8 +150,9 @@ fn aggregates() -> BTreeMap<String, Arc<AggregateUDF>> {
         all_default_aggregate_functions().into_iter().map(|function| (function.name().to_owned(), function)).collect();
     let names = AGGREGATES.iter().map(|name| (*name, *name)).chain(RENAMED_AGGREGATES.iter().copied());
     let borrowed = names.filter_map(|(ours, theirs)| Some((ours.to_owned(), Arc::clone(planner.get(theirs)?))));
-    let average = Arc::new(avg::function());
-    borrowed.chain(["avg", "mean"].map(|name| (name.to_owned(), Arc::clone(&average)))).collect()
+    let (sum, average) = (Arc::new(totals::sum()), Arc::new(totals::avg()));
+    let own = [("sum", sum), ("avg", Arc::clone(&average)), ("mean", average)];
+    borrowed.chain(own.map(|(name, function)| (name.to_owned(), function))).collect()
 }
 
 /// The scalar function of a lower-case name.
@@ -187,7 +188,7 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
             && !known.ends_with("_bytes")
             && !known.ends_with("_unit")
             && !known.starts_with("text_of_")
-            && *known != "decimal_divide"
+            && !known.starts_with("decimal_")
     };
     let known = SCALARS.keys().chain(AGGREGATE_MAP.keys()).map(String::as_str).filter(hidden);
     crate::problem::nearest(name, known.chain(REWRITTEN.iter().copied()))

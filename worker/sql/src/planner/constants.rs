@@ -8,7 +8,7 @@ use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator, Union};
 use regex::Regex;
 
 use super::rules::schema_of;
@@ -178,6 +178,7 @@ pub(super) fn check_types(plan: &LogicalPlan) -> Result<()> {
         let schema = schema_of(node);
         match node {
             LogicalPlan::Join(join) => check_join(join, &schema)?,
+            LogicalPlan::Union(union) => check_union(union)?,
             LogicalPlan::Aggregate(aggregate) => {
                 aggregate.aggr_expr.iter().try_for_each(|call| check_filter(call, &schema))?;
             }
@@ -205,6 +206,27 @@ fn check_cast(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
     };
     let found = format!("CAST of {} to {}: there is no such cast", Type(&found), Type(wanted));
     Err(DataFusionError::from(Carried(place_of(inner, Place::default()).refuse(found, help))))
+}
+
+/// Texts and other values in one column would all become texts.
+fn check_union(union: &Union) -> Result<()> {
+    let Some((first, others)) = union.inputs.split_first() else { return Ok(()) };
+    for other in others {
+        for (at, (left, right)) in first.schema().fields().iter().zip(other.schema().fields()).enumerate() {
+            let (left_kind, right_kind) = (left.data_type(), right.data_type());
+            if left_kind.is_null() || right_kind.is_null() || left_kind.is_string() == right_kind.is_string() {
+                continue;
+            }
+            let (number, name) = (at + 1, left.name());
+            let found = format!(
+                "column {number} of UNION ALL, `{name}`, is {} in one query and {} in another",
+                Type(left_kind),
+                Type(right_kind)
+            );
+            return Err(DataFusionError::from(Carried(Place::default().refuse(found, "CAST one of them"))));
+        }
+    }
+    Ok(())
 }
 
 fn check_join(join: &Join, schema: &DFSchema) -> Result<()> {

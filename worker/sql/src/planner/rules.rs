@@ -26,6 +26,7 @@ pub(crate) fn analyze(plan: LogicalPlan, options: &ConfigOptions) -> Result<Logi
     constants::check_types(&plan)?;
     let plan = plan.transform_up(|node| rewritten(node, doubles))?.data;
     let plan = plan.transform_up(|node| rewritten(node, quotients))?.data;
+    let plan = plan.transform_up(|node| rewritten(node, products))?.data;
     let plan = plan.transform_up(|node| rewritten(node, dates))?.data;
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
     let plan = analyzer.execute_and_check(plan, options, |_, _| {})?;
@@ -174,6 +175,28 @@ fn quotients(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let operand = |operand: &Expr, kind| Expr::Cast(Cast::new(Box::new(operand.clone()), kind));
     let operands = vec![operand(left, of_left), operand(right, of_right)];
     Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(divide, operands))))
+}
+
+/// A product of decimals that would have more than 38 digits keeps those before the point, as in Flink; the planner keeps
+/// those behind it.
+fn products(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Multiply, right }) = &expr else {
+        return Ok(Transformed::no(expr));
+    };
+    let exact = |operand: &Expr| exact_type(operand, &operand.get_type(schema).ok()?);
+    let is_decimal = |operand: &Expr| operand.get_type(schema).is_ok_and(|kind| kind.is_decimal());
+    let (Some(DataType::Decimal128(p1, s1)), Some(DataType::Decimal128(p2, s2))) = (exact(left), exact(right)) else {
+        return Ok(Transformed::no(expr));
+    };
+    if !(is_decimal(left) || is_decimal(right)) || u16::from(p1) + u16::from(p2) + 1 <= 38 {
+        return Ok(Transformed::no(expr));
+    }
+    let Some(multiply) = functions::scalar("decimal_multiply") else {
+        return internal_err!("no function decimal_multiply");
+    };
+    let operand = |operand: &Expr, p, s| Expr::Cast(Cast::new(Box::new(operand.clone()), DataType::Decimal128(p, s)));
+    let operands = vec![operand(left, p1, s1), operand(right, p2, s2)];
+    Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(multiply, operands))))
 }
 
 /// A date that is cut or moved by whole days stays a date.

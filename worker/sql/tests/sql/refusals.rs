@@ -112,6 +112,9 @@ const REFUSED: &[&str] = &[
     "INSERT INTO out SELECT b.auction FROM bid AS b JOIN zones AS z ON b.auction = z.Zone",
     "INSERT INTO out SELECT FOO(channel) AS x FROM bid",
     "INSERT INTO out SELECT price / 0 AS x FROM bid",
+    "INSERT INTO out SELECT price AS x FROM bid UNION ALL SELECT channel FROM bid",
+    "INSERT INTO out SELECT channel, window_end, count(*) AS n FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL \
+     '1' SECOND)) GROUP BY window_start, window_end",
     "INSERT INTO out SELECT 1.5 / 0 AS x FROM bid",
     "INSERT INTO out SELECT CAST(price AS TIMESTAMP(3)) AS x FROM bid",
     "INSERT INTO out SELECT TRY_CAST(dateTime AS BIGINT) AS x FROM bid",
