@@ -151,7 +151,8 @@ impl Fleet {
         let first = units.iter().filter(|unit| unit["unit"]["stage"] == 0);
         let read = |unit: &Value| {
             let index = u32::try_from(unit["unit"]["index"].as_u64()?).ok()?;
-            Some(Unit { index, owner: unit["owner"].as_str()?.to_owned(), epoch: unit["epoch"].as_u64()? })
+            let is_moving = unit["previous"].is_string();
+            Some(Unit { index, owner: unit["owner"].as_str()?.to_owned(), epoch: unit["epoch"].as_u64()?, is_moving })
         };
         first.filter_map(read).collect()
     }
@@ -230,6 +231,8 @@ pub struct Unit {
     pub owner: String,
     /// Its ownership number.
     pub epoch: u64,
+    /// Whether it is being handed over.
+    pub is_moving: bool,
 }
 
 impl Worker {
