@@ -188,7 +188,7 @@ fn products(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (Some(DataType::Decimal128(p1, s1)), Some(DataType::Decimal128(p2, s2))) = (exact(left), exact(right)) else {
         return Ok(Transformed::no(expr));
     };
-    if !(is_decimal(left) || is_decimal(right)) || u16::from(p1) + u16::from(p2) + 1 <= 38 {
+    if !(is_decimal(left) || is_decimal(right)) || u16::from(p1) + u16::from(p2) < 38 {
         return Ok(Transformed::no(expr));
     }
     let Some(multiply) = functions::scalar("decimal_multiply") else {
