@@ -25,8 +25,7 @@ pub(crate) fn analyze(plan: LogicalPlan, options: &ConfigOptions) -> Result<Logi
     let plan = plan.transform_up(|node| rewritten(node, casts::unnamed))?.data;
     constants::check_types(&plan)?;
     let plan = plan.transform_up(|node| rewritten(node, doubles))?.data;
-    let plan = plan.transform_up(|node| rewritten(node, quotients))?.data;
-    let plan = plan.transform_up(|node| rewritten(node, products))?.data;
+    let plan = plan.transform_up(|node| rewritten(node, decimals))?.data;
     let plan = plan.transform_up(|node| rewritten(node, dates))?.data;
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
     let plan = analyzer.execute_and_check(plan, options, |_, _| {})?;
@@ -138,65 +137,49 @@ fn flink_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     };
     let found = inner.get_type(schema)?;
     if wanted.is_integer() && found.is_string() {
-        return expr.map_children(|inner| Ok(Transformed::yes(called("whole_of", inner)?)));
+        return expr.map_children(|inner| Ok(Transformed::yes(called("whole_of", vec![inner])?)));
     }
     if !wanted.is_string() {
         return Ok(Transformed::no(expr));
     }
     let millis = super::window_node::EVENT_TIME;
     let text = match found {
-        DataType::Timestamp(..) if found == millis => called("timestamp_text", *inner.clone())?,
-        DataType::Timestamp(..) => called("timestamp_text", Expr::Cast(Cast::new(inner.clone(), millis)))?,
-        DataType::Float64 => called("text_of_double", *inner.clone())?,
-        DataType::Float32 => called("text_of_float", *inner.clone())?,
-        DataType::Boolean => called("text_of_boolean", *inner.clone())?,
+        DataType::Timestamp(..) if found == millis => called("timestamp_text", vec![*inner.clone()])?,
+        DataType::Timestamp(..) => called("timestamp_text", vec![Expr::Cast(Cast::new(inner.clone(), millis))])?,
+        DataType::Float64 => called("text_of_double", vec![*inner.clone()])?,
+        DataType::Float32 => called("text_of_float", vec![*inner.clone()])?,
+        DataType::Boolean => called("text_of_boolean", vec![*inner.clone()])?,
         _ => return Ok(Transformed::no(expr)),
     };
     Ok(Transformed::yes(text))
 }
 
-fn called(function: &str, argument: Expr) -> Result<Expr> {
+fn called(function: &str, arguments: Vec<Expr>) -> Result<Expr> {
     let Some(found) = functions::scalar(function) else { return internal_err!("no function {function}") };
-    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(found, vec![argument])))
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(found, arguments)))
 }
 
-/// A quotient of exact numbers, one of them a decimal, has Flink's type.
-fn quotients(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) = &expr else {
+/// Quotients of exact numbers, one of them a decimal, have Flink's type, and so have products of more than 38 digits, which
+/// keep those before the point; the planner keeps those behind it.
+fn decimals(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Ok(Transformed::no(expr)) };
+    let exact = |operand: &Expr| {
+        let kind = operand.get_type(schema).ok()?;
+        Some((exact_type(operand, &kind)?, kind.is_decimal()))
+    };
+    let (Some((of_left, left_is_decimal)), Some((of_right, right_is_decimal))) = (exact(left), exact(right)) else {
         return Ok(Transformed::no(expr));
     };
-    let exact = |operand: &Expr| exact_type(operand, &operand.get_type(schema).ok()?);
-    let (Some(of_left), Some(of_right)) = (exact(left), exact(right)) else { return Ok(Transformed::no(expr)) };
-    let is_decimal = |operand: &Expr| operand.get_type(schema).is_ok_and(|kind| kind.is_decimal());
-    let Some(divide) = functions::scalar("decimal_divide") else { return internal_err!("no function decimal_divide") };
-    if !is_decimal(left) && !is_decimal(right) {
-        return Ok(Transformed::no(expr));
-    }
+    let name = match (op, &of_left, &of_right) {
+        _ if !left_is_decimal && !right_is_decimal => return Ok(Transformed::no(expr)),
+        (Operator::Divide, ..) => "decimal_divide",
+        (Operator::Multiply, DataType::Decimal128(p1, _), DataType::Decimal128(p2, _)) if p1 + p2 >= 38 => {
+            "decimal_multiply"
+        }
+        _ => return Ok(Transformed::no(expr)),
+    };
     let operand = |operand: &Expr, kind| Expr::Cast(Cast::new(Box::new(operand.clone()), kind));
-    let operands = vec![operand(left, of_left), operand(right, of_right)];
-    Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(divide, operands))))
-}
-
-/// A product of decimals that would have more than 38 digits keeps those before the point, as in Flink; the planner keeps
-/// those behind it.
-fn products(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Multiply, right }) = &expr else {
-        return Ok(Transformed::no(expr));
-    };
-    let exact = |operand: &Expr| exact_type(operand, &operand.get_type(schema).ok()?);
-    let is_decimal = |operand: &Expr| operand.get_type(schema).is_ok_and(|kind| kind.is_decimal());
-    let (Some(DataType::Decimal128(p1, s1)), Some(DataType::Decimal128(p2, s2))) = (exact(left), exact(right)) else {
-        return Ok(Transformed::no(expr));
-    };
-    if !(is_decimal(left) || is_decimal(right)) || u16::from(p1) + u16::from(p2) < 38 {
-        return Ok(Transformed::no(expr));
-    }
-    let Some(multiply) = functions::scalar("decimal_multiply") else {
-        return internal_err!("no function decimal_multiply");
-    };
-    let operand = |operand: &Expr, p, s| Expr::Cast(Cast::new(Box::new(operand.clone()), DataType::Decimal128(p, s)));
-    let operands = vec![operand(left, p1, s1), operand(right, p2, s2)];
-    Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(multiply, operands))))
+    Ok(Transformed::yes(called(name, vec![operand(left, of_left), operand(right, of_right)])?))
 }
 
 /// A date that is cut or moved by whole days stays a date.
