@@ -1,5 +1,6 @@
 //! The workers of some pipelines, and who coordinates them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -168,6 +169,18 @@ impl Fleet {
         let lease = self.lease_of(worker)?;
         let address: SocketAddr = lease["metadata"]["annotations"]["thalweg.dev/report"].as_str()?.parse().ok()?;
         serde_json::from_str(&web::get(address, "/report")?).ok()
+    }
+
+    /// How often a worker has committed each unit of a pipeline's first stage, by the unit's number and epoch.
+    pub fn commits(&self, pipeline: &str) -> BTreeMap<(u32, u64), u64> {
+        let of_pipeline = (0..self.workers.len()).filter(|number| self.workers[*number].pipeline == pipeline);
+        let units = of_pipeline.filter_map(|number| self.report_of(number)?["units"].as_array().cloned()).flatten();
+        let first = units.filter(|unit| unit["unit"]["stage"] == 0);
+        let read = |unit: Value| {
+            let index = u32::try_from(unit["unit"]["index"].as_u64()?).ok()?;
+            Some(((index, unit["epoch"].as_u64()?), unit["commits"].as_u64()?))
+        };
+        first.filter_map(read).collect()
     }
 
     /// The workers of a pipeline that have units, by the assignment.
