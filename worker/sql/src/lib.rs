@@ -23,5 +23,6 @@ pub mod transform;
 pub mod window;
 
 pub use explain::explain;
+pub use functions::load as load_functions;
 pub use planner::plan;
 pub use problem::SqlProblem;

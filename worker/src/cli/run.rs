@@ -30,6 +30,7 @@ const BLOCKING_KEPT: Duration = Duration::from_millis(20);
 
 /// Runs the pipelines of some manifests.
 pub fn run(args: RunArgs) -> Exit {
+    std::thread::spawn(thalweg_sql::load_functions);
     let secrets = Mounted::together(args.secrets.clone());
     let found = match plan_manifests(&args.paths, &secrets) {
         Ok(found) => found,

@@ -155,6 +155,12 @@ fn aggregates() -> BTreeMap<String, Arc<AggregateUDF>> {
     borrowed.chain(own.map(|(name, function)| (name.to_owned(), function))).collect()
 }
 
+/// Makes what takes a millisecond once, so that another thread can do it while manifests are read.
+pub fn load() {
+    LazyLock::force(&SCALARS);
+    LazyLock::force(&AGGREGATE_MAP);
+}
+
 /// The scalar function of a lower-case name.
 pub(crate) fn scalar(name: &str) -> Option<Arc<ScalarUDF>> {
     SCALARS.get(name).cloned()
