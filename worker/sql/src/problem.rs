@@ -3,6 +3,7 @@
 use std::fmt;
 
 use arrow::datatypes::DataType;
+use datafusion::common::SchemaError;
 use datafusion::common::diagnostic::DiagnosticKind;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
@@ -109,7 +110,14 @@ pub(crate) fn from_planner(error: &DataFusionError, place: Place) -> SqlProblem 
         let what = format!("`{found}` is neither a key of GROUP BY nor within an aggregate function");
         return at.refuse(what, "add it to GROUP BY, or write first_value(…) of it");
     }
-    let notes: Vec<String> = notes.filter_map(|note| meant_column(found, note)).collect();
+    let mut notes: Vec<String> = notes.filter_map(|note| meant_column(found, note)).collect();
+    if let DataFusionError::SchemaError(missing, _) = error.find_root()
+        && let SchemaError::FieldNotFound { field, valid_fields } = missing.as_ref()
+        && notes.is_empty()
+    {
+        let known = nearest(&field.name, valid_fields.iter().map(|known| known.name.as_str()));
+        notes.extend(known.map(|known| format!("did you mean `{known}`?")));
+    }
     let problem = at.problem(diagnostic.message.replace('\'', "`"));
     SqlProblem { help: (!notes.is_empty()).then(|| notes.join("; ")), ..problem }
 }
@@ -168,7 +176,11 @@ fn cleaned(text: &str) -> String {
         return problem;
     }
     if text.contains("require unique expression names") || text.contains("which would be ambiguous") {
-        return "two columns of a SELECT have the same name: rename one with AS".to_owned();
+        let twice = text.split_once("expression \"").and_then(|(_, rest)| rest.split_once("\" at position"));
+        let name = twice.map(|(twice, _)| twice.rsplit_once(" AS ").map_or(twice, |(_, alias)| alias));
+        let name = name.map(|name| name.rsplit_once('.').map_or(name, |(_, column)| column));
+        let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
+        return format!("two columns of a SELECT have the same name{name}: rename one with AS");
     }
     text.trim().trim_end_matches('.').to_owned()
 }

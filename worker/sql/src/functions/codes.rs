@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
+use sha1::{Digest, Sha1};
 use url::form_urlencoded;
 
 use super::parts::{collected, within};
@@ -31,6 +32,11 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             Ok(Arc::new(
                 numbers.iter().map(|number| number.map(|number| format!("{number:b}"))).collect::<StringArray>(),
             ))
+        }),
+        pure("sha1", &[Kind::Text], 1, TEXT, |args| {
+            each(args, |text| {
+                Some(Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+            })
         }),
         pure("to_base64", &[Kind::Text], 1, TEXT, |args| {
             each(args, |text| Some(general_purpose::STANDARD.encode(text).into()))

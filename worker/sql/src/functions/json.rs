@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanBuilder, StringBuilder};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, StringBuilder};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::json::writer::{EncoderOptions, make_encoder};
 use datafusion::common::exec_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
@@ -29,12 +30,51 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             })?;
             Ok(Arc::new(out.finish()))
         }),
-        pure("is_json", &[Kind::Text], 1, BOOLEAN, |args| {
-            let text = args[0].as_string::<i32>();
-            let rows = text.iter().map(|text| Some(serde_json::from_str::<serde::de::IgnoredAny>(text?).is_ok()));
-            Ok(Arc::new(rows.collect::<arrow::array::BooleanArray>()))
-        }),
+        pure("is_json", ARGUMENTS, 1, BOOLEAN, is_json),
+        pure("json_string", &[Kind::Any], 1, TEXT, json_string),
+        pure(super::JSON_TEXT, &[Kind::Text], 1, TEXT, |args| Ok(Arc::clone(&args[0]))),
     ]
+}
+
+/// Whether a text is JSON, of a kind where one is given: VALUE, SCALAR, ARRAY or OBJECT.
+fn is_json(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let text = args[0].as_string::<i32>();
+    let kinds = args.get(1).map(|kinds| kinds.as_string::<i32>());
+    let is_of = |row: usize, text: &str| {
+        // The first character tells the kind of what is JSON.
+        let start = text.trim_start().bytes().next();
+        let is_kind = match kinds.map_or("VALUE", |kinds| kinds.value(row)) {
+            "ARRAY" => start == Some(b'['),
+            "OBJECT" => start == Some(b'{'),
+            "SCALAR" => !matches!(start, Some(b'[' | b'{')),
+            _ => true,
+        };
+        is_kind && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    };
+    let rows = text.iter().enumerate().map(|(row, text)| Some(is_of(row, text?)));
+    Ok(Arc::new(rows.collect::<BooleanArray>()))
+}
+
+/// Any value as JSON; null of null.
+fn json_string(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let values = &args[0];
+    let field: FieldRef = Arc::new(Field::new("", values.data_type().clone(), true));
+    let options = EncoderOptions::default().with_explicit_nulls(true);
+    let mut encoder = make_encoder(&field, values.as_ref(), &options)?;
+    let (mut out, mut json) = (StringBuilder::with_capacity(values.len(), 0), Vec::new());
+    for row in 0..values.len() {
+        if values.is_null(row) {
+            out.append_null();
+            continue;
+        }
+        json.clear();
+        encoder.encode(row, &mut json);
+        match std::str::from_utf8(&json) {
+            Ok(json) => out.append_value(json),
+            Err(error) => return exec_err!("JSON_STRING made no text: {error}"),
+        }
+    }
+    Ok(Arc::new(out.finish()))
 }
 
 fn scalar_text(value: &Value) -> Option<String> {

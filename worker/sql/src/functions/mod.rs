@@ -94,6 +94,8 @@ const REWRITTEN: &[&str] = &[
     "if",
     "ifnull",
     "instr",
+    "json_array",
+    "json_object",
     "least",
     "minute",
     "mod",
@@ -101,6 +103,7 @@ const REWRITTEN: &[&str] = &[
     "quarter",
     "regexp",
     "second",
+    "sha2",
     "sha224",
     "sha256",
     "sha384",
@@ -111,6 +114,9 @@ const REWRITTEN: &[&str] = &[
     "week",
     "year",
 ];
+
+/// What JSON that was constructed goes through, so that it is known within another construction.
+pub(crate) const JSON_TEXT: &str = "json_constructed";
 
 /// Aggregate functions.
 const AGGREGATES: &[&str] =
@@ -172,6 +178,16 @@ pub(crate) fn planner_name(name: &str) -> &str {
     renamed.map_or(name, |(_, theirs)| theirs)
 }
 
+/// What a text calls a function of the planner.
+pub(crate) fn written_name(name: &str) -> &str {
+    match name {
+        "floor_time" => "floor",
+        "ceil_time" => "ceil",
+        "time_field" => "extract",
+        _ => name.strip_suffix("_unit").unwrap_or(name),
+    }
+}
+
 /// The aggregate function of a lower-case name.
 pub(crate) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
     AGGREGATE_MAP.get(name).cloned()
@@ -194,6 +210,7 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
             && !known.ends_with("_bytes")
             && !known.ends_with("_unit")
             && !known.starts_with("text_of_")
+            && *known != JSON_TEXT
             && !known.starts_with("decimal_")
     };
     let known = SCALARS.keys().chain(AGGREGATE_MAP.keys()).map(String::as_str).filter(hidden);

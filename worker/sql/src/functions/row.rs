@@ -8,6 +8,8 @@ use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
+use crate::explain::Type;
+
 /// What an argument must be, and what it is turned into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -27,6 +29,8 @@ pub(super) enum Kind {
     Time,
     /// Any number, as it is
     Number,
+    /// Any value, as it is
+    Any,
 }
 
 impl Kind {
@@ -43,6 +47,7 @@ impl Kind {
             Self::TextOrInt => found.is_integer().then_some(T::Int64),
             Self::Boolean => matches!(found, T::Boolean | T::Null).then_some(T::Boolean),
             Self::Time => time.then_some(T::Timestamp(TimeUnit::Millisecond, None)),
+            Self::Any => Some(found.clone()),
             Self::Number if found.is_null() => Some(T::Float64),
             Self::Number if !found.is_numeric() => None,
             Self::Number => Some(match found {
@@ -62,6 +67,7 @@ impl Kind {
             Self::Boolean => "a boolean",
             Self::TextOrInt => "text or a whole number",
             Self::Time => "a time",
+            Self::Any => "a value",
         }
     }
 }
@@ -142,7 +148,7 @@ impl ScalarUDFImpl for Pure {
         pairs
             .map(|(at, (found, kind))| match kind.coerce(found) {
                 Some(wanted) => Ok(wanted),
-                None => plan_err!("argument {} of {name} is {found}, expected {}", at + 1, kind.name()),
+                None => plan_err!("argument {} of {name} is {}, expected {}", at + 1, Type(found), kind.name()),
             })
             .collect()
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringBuilder, TimestampMillisecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMillisecondType};
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, Timelike};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, Offset, TimeZone, Timelike, Utc};
+use chrono_tz::Tz;
 use datafusion::common::{exec_datafusion_err, exec_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::ScalarUDF;
@@ -52,6 +53,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         pure("timestamp_text", &[Kind::Time], 1, TEXT, |args| {
             formatted_by(&times(&args[0]), None, "yyyy-MM-dd HH:mm:ss.SSS")
         }),
+        pure("convert_tz", &[Kind::Text, Kind::Text, Kind::Text], 3, TEXT, convert_tz),
         pure("from_unixtime", &[Kind::Int, Kind::Text], 1, TEXT, |args| {
             let seconds = args[0].as_primitive::<Int64Type>();
             let rows = seconds.iter().map(|seconds| seconds?.checked_mul(1_000));
@@ -139,6 +141,37 @@ fn plain(text: &str) -> Option<i64> {
         .or_else(|_| NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M"))
         .or_else(|_| NaiveDate::parse_from_str(&text, "%Y-%m-%d").map(|date| date.and_time(chrono::NaiveTime::MIN)));
     Some(time.ok()?.and_utc().timestamp_millis())
+}
+
+/// `CONVERT_TZ` of Flink: a text of a time in one zone as that of another; null where it is no time.
+fn convert_tz(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let [texts, from, to] = [0, 1, 2].map(|at| args[at].as_string::<i32>());
+    let (mut last_from, mut last_to) = (Last::new(), Last::new());
+    let zone = |name: &str| match name.parse::<Tz>() {
+        Ok(zone) => Ok(zone),
+        Err(_) => exec_err!("`{name}` is no time zone of the form UTC or Europe/Paris"),
+    };
+    let mut out = StringBuilder::with_capacity(texts.len(), 0);
+    for row in 0..texts.len() {
+        if texts.is_null(row) || from.is_null(row) || to.is_null(row) {
+            out.append_null();
+            continue;
+        }
+        let (from, to) = (*last_from.get(from.value(row), zone)?, *last_to.get(to.value(row), zone)?);
+        let local = NaiveDateTime::parse_from_str(texts.value(row).trim(), "%Y-%m-%d %H:%M:%S").ok();
+        let moved = local.and_then(|local| instant(local, from)).map(|instant| instant.with_timezone(&to));
+        out.append_option(moved.map(|moved| moved.format("%Y-%m-%d %H:%M:%S").to_string()));
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+/// The first instant at which the clocks of a zone show a time; where they leap over it, as if they had not yet.
+fn instant(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
+    if let Some(found) = zone.from_local_datetime(&local).earliest() {
+        return Some(found.to_utc());
+    }
+    let before = zone.from_local_datetime(&local.checked_sub_days(Days::new(1))?).earliest()?;
+    Some(local.checked_sub_offset(before.offset().fix())?.and_utc())
 }
 
 fn from_epoch(args: &[ArrayRef]) -> Result<ArrayRef> {

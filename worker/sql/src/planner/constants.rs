@@ -13,12 +13,14 @@ use regex::Regex;
 
 use super::rules::schema_of;
 use crate::explain::Type;
+use crate::functions;
 use crate::lower::{physical, place_of};
 use crate::problem::{Carried, Place};
 
 /// Functions that read a constant argument as a pattern, a path or a unit, and fail on every row where it is none.
 const OF_PATTERNS: &[&str] = &[
     "ceil_time",
+    "convert_tz",
     "date_format",
     "decode",
     "encode",
@@ -92,7 +94,7 @@ fn check_call(call: &ScalarFunction, schema: &DFSchema) -> Result<()> {
     let row = RecordBatch::try_new_with_options(Schema::empty().into(), vec![], &options)?;
     match physical(&probe, &DFSchema::empty())?.evaluate(&row) {
         Ok(_) => Ok(()),
-        Err(error) => plan_err!("{}: {}", call.name(), crate::problem::plain(&error)),
+        Err(error) => plan_err!("{}: {}", functions::written_name(call.name()), crate::problem::plain(&error)),
     }
 }
 

@@ -6,9 +6,21 @@ use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, Function, FunctionArguments, GroupByExpr, Interval, Join, JoinConstraint, JoinOperator, ObjectName,
     Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visitor,
 };
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::functions;
 use crate::problem::{Place, SqlProblem};
+
+/// What the parser knows nothing of, found in the text itself.
+pub(crate) fn of_tokens(tokens: &[TokenWithSpan]) -> Option<SqlProblem> {
+    let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    let is = |token: &TokenWithSpan, names: &[&str]| matches!(&token.token, Token::Word(word) if names.iter().any(|name| word.value.eq_ignore_ascii_case(name)));
+    let mut pairs = words.clone().zip(words.skip(1));
+    let (on, event) = pairs.find(|(on, event)| is(on, &["ON"]) && is(event, &["EMPTY", "ERROR"]))?;
+    let found = format!("ON {} of a JSON function is not supported yet", event.token.to_string().to_uppercase());
+    let help = "where nothing is found, or the text is no JSON, it gives NULL: write COALESCE(JSON_VALUE(…), value)";
+    Some(Place::from(on.span).refuse(found, help))
+}
 
 /// Places of a statement that the plan itself does not know.
 #[derive(Clone, Debug, Default)]

@@ -1,14 +1,17 @@
 //! Flink's spellings turned into what the planner knows; windows taken out of the text.
 
 mod calls;
+mod json;
 mod patterns;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, TableFactor, TableVersion, Visit, VisitMut,
-    VisitorMut,
+    AccessExpr, Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, TableFactor, TableVersion, Visit,
+    VisitMut, VisitorMut,
 };
+
+pub(super) use calls::{call, text};
 
 use super::refuse::{Marks, Refusals};
 use super::script::Statement;
@@ -119,13 +122,12 @@ impl VisitorMut for Rewrite<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let tables = tables(select);
         for (position, item) in select.projection.iter_mut().enumerate() {
-            if let SelectItem::UnnamedExpr(expr) = item
-                && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. })
-            {
-                let expr = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
-                *item = SelectItem::ExprWithAlias { expr, alias: Ident::new(format!("EXPR${position}")) };
-            }
+            let SelectItem::UnnamedExpr(expr) = item else { continue };
+            let Some(alias) = name_of(expr, position, &tables) else { continue };
+            let expr = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
+            *item = SelectItem::ExprWithAlias { expr, alias };
         }
         ControlFlow::Continue(())
     }
@@ -138,6 +140,38 @@ impl VisitorMut for Rewrite<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// What names the tables of a `SELECT` within it.
+fn tables(select: &Select) -> Vec<String> {
+    let joined = select.from.iter().flat_map(|from| from.joins.iter().map(|join| &join.relation));
+    let factors = select.from.iter().map(|from| &from.relation).chain(joined);
+    let named = factors.filter_map(|factor| match factor {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.name.value.clone())
+        }
+        TableFactor::Table { name, .. } => name.0.last()?.as_ident().map(|name| name.value.clone()),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// The name of a column that has none: that of the field that it takes out of a row, else its position.
+fn name_of(expr: &Expr, position: usize, tables: &[String]) -> Option<Ident> {
+    let is_table = |name: &Ident| tables.contains(&name.value);
+    let field = match expr {
+        Expr::Identifier(_) => return None,
+        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+            [table, _] if is_table(table) => return None,
+            parts => parts.last(),
+        },
+        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
+            Some(AccessExpr::Dot(Expr::Identifier(field))) => Some(field),
+            _ => None,
+        },
+        _ => None,
+    };
+    Some(field.cloned().unwrap_or_else(|| Ident::new(format!("EXPR${position}"))))
 }
 
 /// `FROM name`

@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-use super::dialect::FlinkDialect;
-use super::limits;
+use super::dialect::{FlinkDialect, is_word};
+use super::{limits, refuse};
 use crate::problem::{Place, SqlProblem};
 
 /// One statement.
@@ -44,6 +44,9 @@ pub(crate) fn parse(sql: &str) -> (Vec<Statement>, Vec<SqlProblem>) {
         Err(error) => return (vec![], vec![Place::from(error.location).problem(error.message)]),
     };
     if let Err(problem) = limits::check(&tokens) {
+        return (vec![], vec![problem]);
+    }
+    if let Some(problem) = refuse::of_tokens(&tokens) {
         return (vec![], vec![problem]);
     }
     let end = tokens.last().map(|last| Place::from(last.span.end)).unwrap_or_default();
@@ -92,9 +95,7 @@ impl Script<'_> {
     }
 
     fn words(&mut self, words: &[&str]) -> bool {
-        let found = words.iter().enumerate().all(|(at, expected)| {
-            matches!(&self.parser.peek_nth_token_ref(at).token, Token::Word(word) if word.value.eq_ignore_ascii_case(expected))
-        });
+        let found = words.iter().enumerate().all(|(at, expected)| is_word(&self.parser, at, expected));
         if found {
             words.iter().for_each(|_| self.parser.advance_token());
         }

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, Spanned, Value,
 };
 
+use super::json;
 use crate::planner::NAMED_CAST;
 use crate::problem::{Place, SqlProblem};
 
@@ -22,6 +23,7 @@ pub(super) fn rewritten(expr: &Expr) -> Rewritten {
             Value::Number(digits, _) if digits.contains(['e', 'E']) => {
                 Some(Ok(cast(text(digits), DataType::Double(ExactNumberInfo::None))))
             }
+            Value::Number(digits, _) => too_long(digits, value.span.into()).map(Err),
             _ => None,
         },
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } if *unit != DateTimeField::NoDateTime => {
@@ -48,6 +50,13 @@ pub(super) fn rewritten(expr: &Expr) -> Rewritten {
         }
         _ => None,
     }
+}
+
+/// What is wrong with an exact number that no decimal holds.
+fn too_long(digits: &str, place: Place) -> Option<SqlProblem> {
+    let found = digits.trim_start_matches(['0', '.']).chars().filter(char::is_ascii_digit).count();
+    let help = "write it with an exponent, for a DOUBLE: 1.5e40";
+    (found > 38).then(|| place.refuse(format!("the number has {found} digits, the most are 38"), help))
 }
 
 /// A cast under a name that tells its type.
@@ -79,6 +88,9 @@ fn to_length(cast: &Expr, data_type: &DataType) -> Rewritten {
 fn function_call(function: &Function) -> Rewritten {
     let FunctionArguments::List(list) = &function.args else { return None };
     let name = function.name.to_string().trim_matches('`').to_lowercase();
+    if matches!(name.as_str(), "json_object" | "json_array") {
+        return Some(json::constructed(&name, list, function.name.span().into()));
+    }
     let args: Vec<Expr> = list.args.iter().filter_map(argument).collect();
     if args.len() != list.args.len() {
         return None;
@@ -90,7 +102,7 @@ fn function_call(function: &Function) -> Rewritten {
     arithmetic(&name, &args, place)
         .or_else(|| of_time(&name, &args, place))
         .or_else(|| of_text(&name, &args, place))
-        .or_else(|| json(&name, list, &args))
+        .or_else(|| returning(&name, list, &args))
 }
 
 fn arithmetic(name: &str, args: &[Expr], place: Place) -> Rewritten {
@@ -140,6 +152,13 @@ fn of_text(name: &str, args: &[Expr], place: Place) -> Rewritten {
             exactly(name, args, place)
                 .map(|[arg]| call("encode", vec![call(&format!("{name}_bytes"), vec![arg]), text("hex")])),
         ),
+        "sha2" => Some(exactly(name, args, place).and_then(|[arg, length]| {
+            let bits = length.to_string();
+            if !matches!(bits.as_str(), "224" | "256" | "384" | "512") {
+                return Err(place.problem(format!("SHA2 takes 224, 256, 384 or 512 as its length, found {bits}")));
+            }
+            Ok(call("encode", vec![call(&format!("sha{bits}_bytes"), vec![arg]), text("hex")]))
+        })),
         "startswith" => Some(Ok(call("starts_with", args))),
         "endswith" => Some(Ok(call("ends_with", args))),
         _ => None,
@@ -147,7 +166,7 @@ fn of_text(name: &str, args: &[Expr], place: Place) -> Rewritten {
 }
 
 /// `JSON_VALUE(… RETURNING type)`
-fn json(name: &str, list: &FunctionArgumentList, args: &[Expr]) -> Rewritten {
+fn returning(name: &str, list: &FunctionArgumentList, args: &[Expr]) -> Rewritten {
     let returning = list.clauses.iter().find_map(|clause| match clause {
         FunctionArgumentClause::JsonReturningClause(returning) => Some(returning.data_type.clone()),
         _ => None,
@@ -188,7 +207,7 @@ fn exactly<const N: usize>(name: &str, args: Vec<Expr>, place: Place) -> Result<
     args.try_into().map_err(|_| place.problem(format!("{} takes {N} arguments, found {found}", name.to_uppercase())))
 }
 
-pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(in crate::text) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
@@ -202,7 +221,7 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     nested(Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) })
 }
 
@@ -224,7 +243,7 @@ fn null() -> Expr {
     Expr::Value(Value::Null.into())
 }
 
-pub(super) fn text(value: &str) -> Expr {
+pub(in crate::text) fn text(value: &str) -> Expr {
     Expr::Value(Value::SingleQuotedString(value.to_owned()).into())
 }
 
