@@ -13,6 +13,8 @@ pub const RFC3339: &str =
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$";
 /// A URL of HTTP.
 pub const HTTP_URL: &str = r"^https?://[^\s/]+";
+/// A name of an object of Kubernetes.
+pub const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// A key of a Secret or ConfigMap.
 pub const OBJECT_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 /// One printable ASCII character, or a tab.
@@ -29,6 +31,7 @@ pub fn expected(pattern: &str) -> Option<&'static str> {
         TOPIC => "letters, digits, `.`, `_` and `-`",
         RFC3339 => "a time such as 2018-01-01T00:00:00Z",
         HTTP_URL => "a URL such as https://s3.example.com",
+        OBJECT_NAME => "small letters, digits, `-` and `.`, such as kafka-login",
         OBJECT_KEY => "letters, digits, `.`, `_` and `-`",
         ONE_CHARACTER => "one printable ASCII character or a tab",
         TYPE_NAME => "one of Flink's types, such as STRING, BIGINT or TIMESTAMP(3)",

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct KeyRef {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = crate::pattern::OBJECT_NAME))]
     pub name: String,
     /// Key within it.
     #[schemars(length(min = 1, max = 253), regex(pattern = crate::pattern::OBJECT_KEY))]

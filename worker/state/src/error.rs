@@ -23,5 +23,5 @@ pub(crate) fn from_objects(what: impl Into<String>, error: &object_store::Error)
         E::NotSupported { .. } | E::NotImplemented { .. } => ErrorKind::User,
         _ => ErrorKind::External,
     };
-    Error::new(kind, what, error)
+    Error::new(kind, what, error).or_credentials()
 }

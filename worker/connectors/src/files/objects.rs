@@ -56,7 +56,7 @@ impl ObjectFolder {
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
                 Error::user(what, error).with_hint("check the keys and the bucket's policy")
             }
-            _ => Error::external(what, error),
+            _ => Error::external(what, error).or_credentials(),
         }
     }
 }

@@ -9,9 +9,9 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::multipart::MultipartStore;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ClientConfigKey, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 use thalweg_core::error::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
@@ -254,6 +254,12 @@ fn s3_client(bucket: &str, s3: Option<&S3Config>) -> Result<Arc<dyn Objects>> {
             builder = set(builder, value);
         }
     }
+    let may_be_open = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
+    let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
+    if endpoint.starts_with("http://") && may_be_open.as_deref() != Some("true") {
+        let found = format!("the endpoint `{endpoint}` is not encrypted, expected https");
+        return Err(Error::user(format!("`s3://{bucket}`"), found).with_hint("where that is meant, set `s3.allowHttp: true`"));
+    }
     match builder.build() {
         Ok(client) => Ok(Arc::new(client)),
         Err(error) => Err(Error::user(format!("`s3://{bucket}`"), error)),
@@ -286,7 +292,7 @@ fn list_error(what: String, error: &io::Error) -> Error {
         io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => ErrorKind::User,
         _ => ErrorKind::External,
     };
-    Error::new(kind, what, error)
+    Error::new(kind, what, error).or_credentials()
 }
 
 /// All files that a location means; none where its root does not exist.

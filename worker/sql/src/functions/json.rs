@@ -51,8 +51,9 @@ fn is_json(args: &[ArrayRef]) -> Result<ArrayRef> {
         };
         is_kind && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
     };
-    let rows = text.iter().enumerate().map(|(row, text)| Some(is_of(row, text?)));
-    Ok(Arc::new(rows.collect::<BooleanArray>()))
+    // Null is none, as in Flink.
+    let rows = text.iter().enumerate().map(|(row, text)| text.is_some_and(|text| is_of(row, text)));
+    Ok(Arc::new(BooleanArray::from_iter(rows.map(Some))))
 }
 
 /// Any value as JSON; null of null.

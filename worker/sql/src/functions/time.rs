@@ -158,16 +158,16 @@ fn convert_tz(args: &[ArrayRef]) -> Result<ArrayRef> {
             continue;
         }
         let (from, to) = (*last_from.get(from.value(row), zone)?, *last_to.get(to.value(row), zone)?);
-        let local = NaiveDateTime::parse_from_str(texts.value(row).trim(), "%Y-%m-%d %H:%M:%S").ok();
+        let local = NaiveDateTime::parse_from_str(texts.value(row).trim(), "%Y-%m-%d %H:%M:%S%.f").ok();
         let moved = local.and_then(|local| instant(local, from)).map(|instant| instant.with_timezone(&to));
         out.append_option(moved.map(|moved| moved.format("%Y-%m-%d %H:%M:%S").to_string()));
     }
     Ok(Arc::new(out.finish()))
 }
 
-/// The first instant at which the clocks of a zone show a time; where they leap over it, as if they had not yet.
+/// The last instant at which the clocks of a zone show a time, as in Java; where they leap over it, as if they had not yet.
 fn instant(local: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
-    if let Some(found) = zone.from_local_datetime(&local).earliest() {
+    if let Some(found) = zone.from_local_datetime(&local).latest() {
         return Some(found.to_utc());
     }
     let before = zone.from_local_datetime(&local.checked_sub_days(Days::new(1))?).earliest()?;

@@ -18,21 +18,24 @@ pub(super) fn constructed(name: &str, list: &FunctionArgumentList, place: Place)
     });
     // What the standard says: members of objects are null then, elements of arrays are left out.
     let shows_null = clause.map_or(is_object, |clause| *clause == JsonNullClause::NullOnNull);
-    let mut pieces = None;
+    let mut members = Vec::with_capacity(list.args.len());
     for argument in &list.args {
-        let (start, value) =
-            if is_object { member(argument, place)? } else { (",".to_owned(), element(argument, place)?) };
-        let json = |value: &Expr| if is_json(value) { value.clone() } else { call("json_string", vec![value.clone()]) };
-        let (start, value) = (text(&start), json(value));
-        let piece = if shows_null {
-            joined(start, call("coalesce", vec![value, text("null")]))
-        } else {
-            call("coalesce", vec![joined(start, value), text("")])
-        };
-        pieces = Some(pieces.map_or_else(|| piece.clone(), |before| joined(before, piece.clone())));
+        members.push(if is_object { member(argument, place)? } else { (",".to_owned(), element(argument, place)?) });
     }
+    if is_object {
+        // As Flink writes them.
+        members.sort_by(|left, right| left.0.cmp(&right.0));
+    }
+    let pieces = members.into_iter().map(|(start, value)| {
+        let json = if is_json(value) { value.clone() } else { call("json_string", vec![value.clone()]) };
+        if shows_null {
+            joined(text(&start), call("coalesce", vec![json, text("null")]))
+        } else {
+            call("coalesce", vec![joined(text(&start), json), text("")])
+        }
+    });
     let (open, close) = if is_object { ("{", "}") } else { ("[", "]") };
-    let inside = pieces.map_or_else(|| text(""), |pieces| call("substr", vec![pieces, number("2")]));
+    let inside = pieces.reduce(joined).map_or_else(|| text(""), |pieces| call("substr", vec![pieces, number("2")]));
     Ok(call(JSON_TEXT, vec![joined(joined(text(open), inside), text(close))]))
 }
 
