@@ -1,8 +1,8 @@
 //! All writes of one look at a pipeline, but its status: nothing is written that is as it should be.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -53,20 +53,6 @@ impl<K> Object for K where
         + Sync
         + 'static
 {
-}
-
-/// Objects that were compared and found as they should be: UID and version, by the hash of what they should be.
-#[derive(Default)]
-pub struct Verified(Mutex<HashMap<String, String>>);
-
-impl Verified {
-    fn holds(&self, key: &str, version: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).is_some_and(|verified| verified == version)
-    }
-
-    fn note(&self, key: String, version: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, version);
-    }
 }
 
 /// One look's writes.
@@ -269,16 +255,14 @@ impl Applier<'_> {
 
     fn is_as_wanted<K: Object>(&self, found: &Kept<K>, wanted: &Value) -> bool {
         let hash = wanted["metadata"]["annotations"][APPLIED].as_str().unwrap_or_default();
-        let key = format!("{}/{}/{}", K::kind(&()), self.subject.namespace, found.name_any());
-        let version = format!("{hash}/{:?}/{:?}", found.uid(), found.resource_version());
-        if self.context.verified.holds(&key, &version) {
+        if found.is_verified(hash) {
             return true;
         }
         let mut wanted = wanted.clone();
         drop_kind(&mut wanted);
         let same = !differs(&wanted, &found.json());
         if same {
-            self.context.verified.note(key, version);
+            found.verify(hash);
         }
         same
     }

@@ -6,7 +6,6 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use thalweg_operator_plan::objects::Settings;
 
-use crate::apply::Verified;
 use crate::backoff::Backoff;
 use crate::checks::Checks;
 use crate::leader::Leadership;
@@ -28,8 +27,6 @@ pub struct Context {
     pub world: Arc<World>,
     /// What was written and is not cached yet.
     pub overlay: Arc<Overlay>,
-    /// Objects that were found as they should be.
-    pub verified: Verified,
     /// What workers said.
     pub reports: Arc<Reports>,
     /// Plans of SQL.

@@ -17,7 +17,6 @@ use thalweg_operator_plan::objects::Settings;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use crate::apply::Verified;
 use crate::backoff::Backoff;
 use crate::checks::Checks;
 use crate::context::Context;
@@ -92,7 +91,6 @@ impl Started {
             client: parts.client,
             world,
             overlay,
-            verified: Verified::default(),
             reports,
             checks: parts.checks,
             settings: parts.settings,

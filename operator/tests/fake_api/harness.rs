@@ -220,7 +220,10 @@ impl Cluster {
             }
         });
         let found = found.await;
-        found.unwrap_or_else(|_| panic!("never {what}: {:#}\n{:#?}", self.pipeline(), self.api.writes()))
+        found.unwrap_or_else(|_| {
+            let all: Vec<_> = self.api.store().objects.values().map(|object| format!("{object:#}")).collect();
+            panic!("never {what}: {:#?}\n{}\nlast of all: {:#}", self.api.writes(), all.join("\n"), self.pipeline())
+        })
     }
 
     pub fn pipeline(&self) -> Arc<Value> {

@@ -1,8 +1,9 @@
-//! A sink that stands still while input comes as fast as it is read.
+//! A sink that stands still while input comes as fast as it is read: until others are done, and for as many seconds more as
+//! `STALLED_SECONDS` says.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::command::{Workplace, eventually};
 
@@ -72,7 +73,11 @@ fn a_sink_that_stands_still_holds_up_its_own_rows_only_within_the_budget_and_goe
     let mut command = place.command(&["run", "p.yaml", "--threads", "2", "--memory-bytes", &memory]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
     eventually("output beside it", LIMIT, || lines(&place, "side") == OTHERS && lines(&place, "other") == OTHERS);
+    let seconds = std::env::var("STALLED_SECONDS").map_or(0, |seconds| seconds.parse().expect("seconds"));
+    let (begun, stalled) = (Instant::now(), Duration::from_secs(seconds));
+    eventually("end of standing still", stalled + LIMIT, || begun.elapsed() >= stalled);
     let peak = peak_mib(&child);
+    println!("{peak} MiB of {BUDGET_MIB} at the most, {seconds} s after others were done");
     assert!(peak < BUDGET_MIB, "{peak} MiB of {BUDGET_MIB}");
     let shown = BufReader::new(child.stdout.take().expect("a pipe")).lines().count();
     assert_eq!(shown, ROWS);

@@ -258,7 +258,9 @@ fn s3_client(bucket: &str, s3: Option<&S3Config>) -> Result<Arc<dyn Objects>> {
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
     if endpoint.starts_with("http://") && may_be_open.as_deref() != Some("true") {
         let found = format!("the endpoint `{endpoint}` is not encrypted, expected https");
-        return Err(Error::user(format!("`s3://{bucket}`"), found).with_hint("where that is meant, set `s3.allowHttp: true`"));
+        return Err(
+            Error::user(format!("`s3://{bucket}`"), found).with_hint("where that is meant, set `s3.allowHttp: true`")
+        );
     }
     match builder.build() {
         Ok(client) => Ok(Arc::new(client)),
