@@ -11,8 +11,8 @@ pub const TOPIC: &str = r"^[a-zA-Z0-9._-]+$";
 /// A point in time, RFC 3339.
 pub const RFC3339: &str =
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$";
-/// A URL of HTTP.
-pub const HTTP_URL: &str = r"^https?://[^\s/]+";
+/// A URL of HTTP; a name and a password stand in no resource.
+pub const HTTP_URL: &str = r"^https?://[^\s/@]+(/[^\s@]*)?$";
 /// A name of an object of Kubernetes.
 pub const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// A key of a Secret or ConfigMap.

@@ -21,6 +21,7 @@ pub mod append_log;
 pub mod clock;
 pub mod commit;
 pub mod decode;
+pub mod endpoint;
 pub mod error;
 pub mod log;
 pub mod ownership;

@@ -248,6 +248,19 @@ impl fmt::Display for Type<'_> {
                 return write!(f, "TIMESTAMP({precision})");
             }
             DataType::List(item) => return write!(f, "ARRAY<{}>", Type(item.data_type())),
+            DataType::Map(entries, _) if matches!(entries.data_type(), DataType::Struct(fields) if fields.len() == 2) =>
+            {
+                let DataType::Struct(fields) = entries.data_type() else { return Ok(()) };
+                return write!(f, "MAP<{}, {}>", Type(fields[0].data_type()), Type(fields[1].data_type()));
+            }
+            DataType::Struct(fields) => {
+                f.write_str("ROW<")?;
+                for (at, field) in fields.iter().enumerate() {
+                    let comma = if at == 0 { "" } else { ", " };
+                    write!(f, "{comma}{} {}", field.name(), Type(field.data_type()))?;
+                }
+                return f.write_str(">");
+            }
             other => return write!(f, "{other}"),
         };
         f.write_str(name)

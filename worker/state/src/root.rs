@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ClientConfigKey, ObjectStore};
 use serde::{Deserialize, Serialize};
 use slatedb::db_cache::DbCache;
+use thalweg_core::endpoint::must_be_encrypted;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::unit::Incarnation;
 use uuid::Uuid;
@@ -285,6 +286,9 @@ fn open_bucket(url: &str, access: &BucketAccess) -> Result<Arc<dyn ObjectStore>>
             builder = set(builder, value.clone());
         }
     }
+    let may_be_open = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
+    let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
+    must_be_encrypted(&format!("state under `{url}`"), &endpoint, may_be_open.as_deref())?;
     let bucket = builder.build().map_err(|error| Error::user(format!("state URL `{url}`"), error))?;
     Ok(Arc::new(bucket))
 }

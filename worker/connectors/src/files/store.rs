@@ -13,6 +13,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::multipart::MultipartStore;
 use object_store::{ClientConfigKey, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
+use thalweg_core::endpoint::must_be_encrypted;
 use thalweg_core::error::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 
@@ -256,12 +257,7 @@ fn s3_client(bucket: &str, s3: Option<&S3Config>) -> Result<Arc<dyn Objects>> {
     }
     let may_be_open = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
-    if endpoint.starts_with("http://") && may_be_open.as_deref() != Some("true") {
-        let found = format!("the endpoint `{endpoint}` is not encrypted, expected https");
-        return Err(
-            Error::user(format!("`s3://{bucket}`"), found).with_hint("where that is meant, set `s3.allowHttp: true`")
-        );
-    }
+    must_be_encrypted(&format!("`s3://{bucket}`"), &endpoint, may_be_open.as_deref())?;
     match builder.build() {
         Ok(client) => Ok(Arc::new(client)),
         Err(error) => Err(Error::user(format!("`s3://{bucket}`"), error)),

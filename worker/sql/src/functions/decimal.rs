@@ -1,4 +1,4 @@
-//! Quotients and products of decimals, with Flink's types.
+//! Sums, differences, products and quotients of decimals, with Flink's types.
 
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ const MOST_DIGITS: i16 = DECIMAL128_MAX_PRECISION as i16;
 pub(super) fn functions() -> Vec<ScalarUDF> {
     let two = &[Kind::Number, Kind::Number];
     vec![
+        pure("decimal_add", two, 2, Returns::Of(sum), |args| summed(args, i256::checked_add)),
+        pure("decimal_subtract", two, 2, Returns::Of(sum), |args| summed(args, i256::checked_sub)),
         pure("decimal_divide", two, 2, Returns::Of(quotient), divide),
         pure("decimal_multiply", two, 2, Returns::Of(product), multiply),
     ]
@@ -30,6 +32,15 @@ fn quotient(args: &[DataType]) -> Result<DataType> {
     };
     let (p1, s1, p2, s2) = (i16::from(*p1), i16::from(*s1), i16::from(*p2), i16::from(*s2));
     Ok(fitting(p1 - s1 + s2, LEAST_SCALE.max(s1 + p2 + 1)))
+}
+
+/// The type of a sum or a difference of decimals: `LogicalTypeMerging.findAdditionDecimalType`.
+fn sum(args: &[DataType]) -> Result<DataType> {
+    let [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] = args else {
+        return plan_err!("a sum of {args:?} is no decimal");
+    };
+    let (p1, s1, p2, s2) = (i16::from(*p1), i16::from(*s1), i16::from(*p2), i16::from(*s2));
+    Ok(fitting((p1 - s1).max(p2 - s2) + 1, s1.max(s2)))
 }
 
 /// The type of a product of decimals: `LogicalTypeMerging.findMultiplicationDecimalType`.
@@ -48,6 +59,25 @@ fn fitting(whole: i16, scale: i16) -> DataType {
     let (precision, scale) =
         if fits { (whole + scale, scale) } else { (MOST_DIGITS, (MOST_DIGITS - whole).max(scale.min(LEAST_SCALE))) };
     DataType::Decimal128(u8::try_from(precision).unwrap_or(DECIMAL128_MAX_PRECISION), scale as i8)
+}
+
+/// Rounded half up; null where the result has more digits than its type.
+fn summed(args: &[ArrayRef], add: fn(i256, i256) -> Option<i256>) -> Result<ArrayRef> {
+    let DataType::Decimal128(precision, scale) = sum(&[args[0].data_type().clone(), args[1].data_type().clone()])?
+    else {
+        return plan_err!("a sum is a decimal");
+    };
+    let (left, right) = (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
+    let most = left.scale().max(right.scale());
+    let power = |digits: i8| i256::from_i128(10).checked_pow(u32::try_from(digits).unwrap_or(0)).unwrap_or(i256::ONE);
+    let (of_left, of_right, cut) = (power(most - left.scale()), power(most - right.scale()), power(most - scale));
+    let sums = left.iter().zip(right).map(|(left, right)| {
+        let (left, right) =
+            (i256::from_i128(left?).checked_mul(of_left)?, i256::from_i128(right?).checked_mul(of_right)?);
+        rounded(add(left, right)?, cut, precision)
+    });
+    let sums: Decimal128Array = sums.collect();
+    Ok(Arc::new(sums.with_precision_and_scale(precision, scale)?))
 }
 
 /// Rounded half up; null where the product has more digits than its type.

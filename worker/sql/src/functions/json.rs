@@ -5,12 +5,14 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, StringBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow::json::writer::{EncoderOptions, make_encoder};
-use datafusion::common::exec_err;
+use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::row::{Kind, Last, Returns, pure};
+use super::row::{Kind, Last, Returns, pure, variadic};
+use crate::explain::Type;
 
 const TEXT: Returns = Returns::Always(|| DataType::Utf8);
 const BOOLEAN: Returns = Returns::Always(|| DataType::Boolean);
@@ -31,8 +33,8 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
             Ok(Arc::new(out.finish()))
         }),
         pure("is_json", ARGUMENTS, 1, BOOLEAN, is_json),
-        pure("json_string", &[Kind::Any], 1, TEXT, json_string),
-        pure(super::JSON_TEXT, &[Kind::Text], 1, TEXT, |args| Ok(Arc::clone(&args[0]))),
+        pure("json_string", &[Kind::Any], 1, Returns::Of(json_type), json_string),
+        variadic(super::JSON_TEXT, &[Kind::Text, Kind::Any], Returns::Of(json_type), constructed),
     ]
 }
 
@@ -56,10 +58,44 @@ fn is_json(args: &[ArrayRef]) -> Result<ArrayRef> {
     Ok(Arc::new(BooleanArray::from_iter(rows.map(Some))))
 }
 
+/// What JSON is made of: members with their keys, or elements. It travels as the first argument, a constant.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    /// Whether it is an object.
+    pub(crate) is_object: bool,
+    /// Whether what is null is written; else it is left out.
+    pub(crate) shows_null: bool,
+    /// Of each value the key, empty in an array, and whether it is JSON already.
+    pub(crate) members: Vec<(String, bool)>,
+}
+
+/// JSON is text, where its values can be written.
+fn json_type(args: &[DataType]) -> Result<DataType> {
+    args.iter().try_for_each(check_value)?;
+    Ok(DataType::Utf8)
+}
+
+fn check_value(kind: &DataType) -> Result<()> {
+    match kind {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            plan_err!("JSON holds no BYTES: write TO_BASE64 of a text, or ENCODE(bytes, 'base64')")
+        }
+        DataType::Map(entries, _) => {
+            let DataType::Struct(fields) = entries.data_type() else { return Ok(()) };
+            if !fields.first().is_some_and(|key| key.data_type().is_string()) {
+                return plan_err!("JSON holds no {}: its keys are texts", Type(kind));
+            }
+            fields.iter().try_for_each(|field| check_value(field.data_type()))
+        }
+        DataType::Struct(fields) => fields.iter().try_for_each(|field| check_value(field.data_type())),
+        DataType::List(field) => check_value(field.data_type()),
+        _ => Ok(()),
+    }
+}
+
 /// Any value as JSON; null of null.
 fn json_string(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let values = &args[0];
-    let field: FieldRef = Arc::new(Field::new("", values.data_type().clone(), true));
+    let (values, field) = (&args[0], field_of(&args[0]));
     let options = EncoderOptions::default().with_explicit_nulls(true);
     let mut encoder = make_encoder(&field, values.as_ref(), &options)?;
     let (mut out, mut json) = (StringBuilder::with_capacity(values.len(), 0), Vec::new());
@@ -70,12 +106,55 @@ fn json_string(args: &[ArrayRef]) -> Result<ArrayRef> {
         }
         json.clear();
         encoder.encode(row, &mut json);
-        match std::str::from_utf8(&json) {
-            Ok(json) => out.append_value(json),
-            Err(error) => return exec_err!("JSON_STRING made no text: {error}"),
-        }
+        out.append_value(text(&json)?);
     }
     Ok(Arc::new(out.finish()))
+}
+
+/// An object or an array of values.
+fn constructed(args: &[ArrayRef]) -> Result<ArrayRef> {
+    let (shapes, values) = (args[0].as_string::<i32>(), &args[1..]);
+    let fields: Vec<_> = values.iter().map(field_of).collect();
+    let options = EncoderOptions::default().with_explicit_nulls(true);
+    let encoders =
+        values.iter().zip(&fields).map(|(values, field)| Ok(make_encoder(field, values.as_ref(), &options)?));
+    let mut encoders = encoders.collect::<Result<Vec<_>>>()?;
+    let (mut out, mut json, mut last) = (StringBuilder::with_capacity(shapes.len(), 0), Vec::new(), Last::new());
+    for row in 0..shapes.len() {
+        let shape: &Shape = last.get(shapes.value(row), |shape| {
+            serde_json::from_str(shape).map_err(|error| exec_datafusion_err!("no shape of JSON: {error}"))
+        })?;
+        json.clear();
+        json.push(if shape.is_object { b'{' } else { b'[' });
+        for ((values, encoder), (key, is_json)) in values.iter().zip(&mut encoders).zip(&shape.members) {
+            if values.is_null(row) && !shape.shows_null {
+                continue;
+            }
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            if shape.is_object {
+                serde_json::to_writer(&mut json, key).map_err(|error| exec_datafusion_err!("{error}"))?;
+                json.push(b':');
+            }
+            match values {
+                values if values.is_null(row) => json.extend(b"null"),
+                values if *is_json => json.extend(values.as_string::<i32>().value(row).as_bytes()),
+                _ => encoder.encode(row, &mut json),
+            }
+        }
+        json.push(if shape.is_object { b'}' } else { b']' });
+        out.append_value(text(&json)?);
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+fn field_of(values: &ArrayRef) -> FieldRef {
+    Arc::new(Field::new("", values.data_type().clone(), true))
+}
+
+fn text(json: &[u8]) -> Result<&str> {
+    std::str::from_utf8(json).map_err(|error| exec_datafusion_err!("JSON that is no text: {error}"))
 }
 
 fn scalar_text(value: &Value) -> Option<String> {

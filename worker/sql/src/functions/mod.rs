@@ -23,6 +23,7 @@ use datafusion::functions::all_default_functions;
 use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::functions_nested::all_default_nested_functions;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+pub(crate) use json::Shape as JsonShape;
 
 /// Functions of the planner under their own names.
 const BORROWED: &[&str] = &[

@@ -47,6 +47,7 @@ impl Kind {
             Self::TextOrInt => found.is_integer().then_some(T::Int64),
             Self::Boolean => matches!(found, T::Boolean | T::Null).then_some(T::Boolean),
             Self::Time => time.then_some(T::Timestamp(TimeUnit::Millisecond, None)),
+            Self::Any if found.is_null() => Some(T::Utf8),
             Self::Any => Some(found.clone()),
             Self::Number if found.is_null() => Some(T::Float64),
             Self::Number if !found.is_numeric() => None,
@@ -92,9 +93,16 @@ pub(super) struct Pure {
     name: &'static str,
     kinds: &'static [Kind],
     required: usize,
+    is_variadic: bool,
     returns: Returns,
     run: Run,
     signature: Signature,
+}
+
+/// Declares a function that takes as many arguments more of its last kind as are given.
+pub(super) fn variadic(name: &'static str, kinds: &'static [Kind], returns: Returns, run: Run) -> ScalarUDF {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    ScalarUDF::from(Pure { name, kinds, required: kinds.len() - 1, is_variadic: true, returns, run, signature })
 }
 
 /// Declares a function whose arguments after the first `required` may be left out.
@@ -110,7 +118,7 @@ pub(super) fn pure(
     } else {
         Signature::user_defined(Volatility::Immutable)
     };
-    ScalarUDF::from(Pure { name, kinds, required, returns, run, signature })
+    ScalarUDF::from(Pure { name, kinds, required, is_variadic: false, returns, run, signature })
 }
 
 impl PartialEq for Pure {
@@ -138,13 +146,14 @@ impl ScalarUDFImpl for Pure {
 
     fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {
         let name = self.name.to_uppercase();
-        if found.len() < self.required || found.len() > self.kinds.len() {
+        if found.len() < self.required || (found.len() > self.kinds.len() && !self.is_variadic) {
             let most = self.kinds.len();
             let expected =
                 if self.required == most { most.to_string() } else { format!("{} to {most}", self.required) };
             return plan_err!("{name} takes {expected} arguments, found {}", found.len());
         }
-        let pairs = found.iter().zip(self.kinds).enumerate();
+        let last = self.kinds.last().filter(|_| self.is_variadic);
+        let pairs = found.iter().zip(self.kinds.iter().chain(last.into_iter().cycle())).enumerate();
         pairs
             .map(|(at, (found, kind))| match kind.coerce(found) {
                 Some(wanted) => Ok(wanted),

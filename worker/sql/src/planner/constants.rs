@@ -193,6 +193,11 @@ pub(super) fn check_types(plan: &LogicalPlan) -> Result<()> {
 
 /// A number is no time, nor a time a number: it would have to be said in which unit.
 fn check_cast(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
+    if let Expr::ScalarFunction(call) = expr
+        && call.name() == "make_array"
+    {
+        check_elements(&call.args, schema)?;
+    }
     let (Expr::Cast(Cast { expr: inner, field }) | Expr::TryCast(TryCast { expr: inner, field })) = expr else {
         return Ok(TreeNodeRecursion::Continue);
     };
@@ -208,6 +213,18 @@ fn check_cast(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
     };
     let found = format!("CAST of {} to {}: there is no such cast", Type(&found), Type(wanted));
     Err(DataFusionError::from(Carried(place_of(inner, Place::default()).refuse(found, help))))
+}
+
+/// Texts and other values in one array, or in one map, would be cast, and fail row by row.
+fn check_elements(elements: &[Expr], schema: &DFSchema) -> Result<()> {
+    let kinds = elements.iter().filter_map(|element| Some((element, element.get_type(schema).ok()?)));
+    let kinds: Vec<_> = kinds.filter(|(_, kind)| !kind.is_null()).collect();
+    let Some((_, first)) = kinds.first() else { return Ok(()) };
+    let Some((other, kind)) = kinds.iter().find(|(_, kind)| kind.is_string() != first.is_string()) else {
+        return Ok(());
+    };
+    let found = format!("an ARRAY, or a MAP, holds {} and {}", Type(first), Type(kind));
+    Err(DataFusionError::from(Carried(place_of(other, Place::default()).refuse(found, "CAST one of them"))))
 }
 
 /// Texts and other values in one column would all become texts.

@@ -11,13 +11,13 @@ use datafusion::error::Result;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, ExactNumberInfo, TimezoneInfo};
 
 use super::casts;
 use super::window_node::WindowPlanner;
 use crate::catalog::Catalog;
 use crate::functions;
-use crate::problem::suggestion;
+use crate::problem::{nearest, suggestion};
 use crate::text::WindowCall;
 
 /// Names of one text; views are added as they are declared.
@@ -157,6 +157,26 @@ impl ContextProvider for Context {
     }
 }
 
+/// Types that a text may cast to.
+const TYPES: &[&str] = &[
+    "BIGINT",
+    "BOOLEAN",
+    "BYTES",
+    "CHAR",
+    "DATE",
+    "DECIMAL",
+    "DOUBLE",
+    "FLOAT",
+    "INT",
+    "INTEGER",
+    "SMALLINT",
+    "STRING",
+    "TIMESTAMP",
+    "TIMESTAMP_LTZ",
+    "TINYINT",
+    "VARCHAR",
+];
+
 /// Flink's type names where the planner means another type by them, or none.
 #[derive(Debug)]
 struct FlinkTypes;
@@ -167,6 +187,22 @@ impl TypePlanner for FlinkTypes {
             SqlType::Timestamp(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => timestamp(*precision),
             SqlType::Custom(name, arguments) if name.to_string().eq_ignore_ascii_case("TIMESTAMP_LTZ") => {
                 timestamp(arguments.first().and_then(|precision| precision.parse().ok()))
+            }
+            SqlType::Decimal(info) | SqlType::Dec(info) | SqlType::Numeric(info) => {
+                let (precision, scale) = match *info {
+                    ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
+                    ExactNumberInfo::Precision(precision) => (precision, 0),
+                    ExactNumberInfo::None => return Ok(None),
+                };
+                if !(1..=38).contains(&precision) || !u64::try_from(scale).is_ok_and(|scale| scale <= precision) {
+                    return plan_err!("`{sql}`: a DECIMAL has 1 to 38 digits, of which 0 to all are behind the point");
+                }
+                return Ok(None);
+            }
+            SqlType::Custom(name, _) => {
+                let known = nearest(&name.to_string(), TYPES.iter().copied());
+                let help = known.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+                return plan_err!("there is no type `{name}`{help}");
             }
             _ => return Ok(None),
         };

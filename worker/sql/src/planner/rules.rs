@@ -24,6 +24,7 @@ use crate::functions;
 pub(crate) fn analyze(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
     let plan = plan.transform_up(|node| rewritten(node, casts::unnamed))?.data;
     constants::check_types(&plan)?;
+    let plan = plan.transform_up(|node| rewritten(node, map_keys))?.data;
     let plan = plan.transform_up(|node| rewritten(node, doubles))?.data;
     let plan = plan.transform_up(|node| rewritten(node, decimals))?.data;
     let plan = plan.transform_up(|node| rewritten(node, dates))?.data;
@@ -159,8 +160,13 @@ fn called(function: &str, arguments: Vec<Expr>) -> Result<Expr> {
     Ok(Expr::ScalarFunction(ScalarFunction::new_udf(found, arguments)))
 }
 
-/// Quotients of exact numbers, one of them a decimal, have Flink's type, and so have products of more than 38 digits, which
-/// keep those before the point; the planner keeps those behind it.
+/// Digits of a decimal before its point.
+fn whole_digits(precision: u8, scale: i8) -> i16 {
+    i16::from(precision) - i16::from(scale)
+}
+
+/// Quotients of exact numbers, one of them a decimal, have Flink's type, and so have sums and products of more than 38
+/// digits, which keep those before the point; the planner keeps those behind it, and more digits than a decimal holds.
 fn decimals(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Ok(Transformed::no(expr)) };
     let exact = |operand: &Expr| {
@@ -173,6 +179,11 @@ fn decimals(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let name = match (op, &of_left, &of_right) {
         _ if !left_is_decimal && !right_is_decimal => return Ok(Transformed::no(expr)),
         (Operator::Divide, ..) => "decimal_divide",
+        (Operator::Plus | Operator::Minus, DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2))
+            if whole_digits(*p1, *s1).max(whole_digits(*p2, *s2)) + i16::from(*s1.max(s2)) >= 38 =>
+        {
+            if *op == Operator::Plus { "decimal_add" } else { "decimal_subtract" }
+        }
         (Operator::Multiply, DataType::Decimal128(p1, _), DataType::Decimal128(p2, _)) if p1 + p2 >= 38 => {
             "decimal_multiply"
         }
@@ -180,6 +191,20 @@ fn decimals(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     };
     let operand = |operand: &Expr, kind| Expr::Cast(Cast::new(Box::new(operand.clone()), kind));
     Ok(Transformed::yes(called(name, vec![operand(left, of_left), operand(right, of_right)])?))
+}
+
+/// `map[key]` of a key that is no constant.
+fn map_keys(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
+    let ("get_field", [map, key]) = (call.name(), call.args.as_slice()) else { return Ok(Transformed::no(expr)) };
+    let DataType::Map(entries, _) = map.get_type(schema)? else { return Ok(Transformed::no(expr)) };
+    let DataType::Struct(fields) = entries.data_type() else { return Ok(Transformed::no(expr)) };
+    if matches!(key, Expr::Literal(..)) || fields.is_empty() {
+        return Ok(Transformed::no(expr));
+    }
+    let key = Expr::Cast(Cast::new(Box::new(key.clone()), fields[0].data_type().clone()));
+    let found = called("map_extract", vec![map.clone(), key])?;
+    Ok(Transformed::yes(called("array_element", vec![found, Expr::Literal(ScalarValue::Int64(Some(1)), None)])?))
 }
 
 /// A date that is cut or moved by whole days stays a date.

@@ -7,8 +7,8 @@ mod patterns;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, TableFactor, TableVersion, Visit,
-    VisitMut, VisitorMut,
+    AccessExpr, Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, TableFactor, TableVersion, Value,
+    Visit, VisitMut, VisitorMut,
 };
 
 pub(super) use calls::{call, text};
@@ -36,9 +36,9 @@ pub(crate) fn rewrite(
     }
     problems.append(&mut refusals.problems);
     if problems.is_empty() {
-        let _ = VisitMut::visit(&mut statement.query, &mut Rewrite { problems: &mut problems });
+        let _ = VisitMut::visit(&mut statement.query, &mut Rewrite::new(&mut problems));
         for query in inner_queries(&mut windows[first..]) {
-            let _ = VisitMut::visit(query, &mut Rewrite { problems: &mut problems });
+            let _ = VisitMut::visit(query, &mut Rewrite::new(&mut problems));
         }
     }
     (refusals.marks, problems)
@@ -115,7 +115,33 @@ fn table_named(name: ObjectName, alias: Option<datafusion::sql::sqlparser::ast::
 
 /// Rewrites expressions, and names those that have no name as Flink does.
 struct Rewrite<'a> {
+    /// What names the tables of each `SELECT` that is being visited, the innermost last.
+    tables: Vec<Vec<String>>,
     problems: &'a mut Vec<SqlProblem>,
+}
+
+impl<'a> Rewrite<'a> {
+    fn new(problems: &'a mut Vec<SqlProblem>) -> Self {
+        Self { tables: vec![], problems }
+    }
+
+    /// A path of names: a column, or a table and its column, and fields of rows. The planner would look for the last but one
+    /// among the tables, and pass over what stands before it.
+    fn path(&self, parts: &[Ident]) -> (Expr, Vec<AccessExpr>) {
+        let is_table = |name: &Ident| self.tables.last().is_some_and(|tables| tables.contains(&name.value));
+        let column = usize::from(parts.len() > 1 && is_table(&parts[0]));
+        let (root, fields) = parts.split_at((column + 1).min(parts.len()));
+        let root = match root {
+            [only] => Expr::Identifier(only.clone()),
+            parts => Expr::CompoundIdentifier(parts.to_vec()),
+        };
+        (root, fields.iter().map(|field| AccessExpr::Dot(field_named(field))).collect())
+    }
+}
+
+/// A name of a field, as the planner takes it.
+fn field_named(field: &Ident) -> Expr {
+    Expr::Value(Value::SingleQuotedString(field.value.clone()).with_span(field.span))
 }
 
 impl VisitorMut for Rewrite<'_> {
@@ -128,6 +154,50 @@ impl VisitorMut for Rewrite<'_> {
             let Some(alias) = name_of(expr, position, &tables) else { continue };
             let expr = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
             *item = SelectItem::ExprWithAlias { expr, alias };
+        }
+        self.tables.push(tables);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, _select: &mut Select) -> ControlFlow<()> {
+        self.tables.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::CompoundIdentifier(parts) => {
+                let (root, access_chain) = self.path(parts);
+                if !access_chain.is_empty() {
+                    *expr = Expr::CompoundFieldAccess { root: Box::new(root), access_chain };
+                }
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                // The names before the first index, of which the first may be a table's.
+                let name = |access: &AccessExpr| match access {
+                    AccessExpr::Dot(Expr::Identifier(name)) => Some(name.clone()),
+                    _ => None,
+                };
+                let behind: Vec<Ident> = access_chain.iter().map_while(name).collect();
+                let parts = match root.as_ref() {
+                    Expr::Identifier(name) => Some(vec![name.clone()]),
+                    Expr::CompoundIdentifier(parts) => Some(parts.clone()),
+                    _ => None,
+                };
+                if let Some(mut parts) = parts {
+                    let count = behind.len();
+                    parts.extend(behind);
+                    let (column, fields) = self.path(&parts);
+                    **root = column;
+                    access_chain.splice(..count, fields);
+                }
+                for access in access_chain {
+                    if let Some(name) = name(access) {
+                        *access = AccessExpr::Dot(field_named(&name));
+                    }
+                }
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }

@@ -51,7 +51,24 @@ fn trips() -> SchemaRef {
     ])
 }
 
-/// Two streams, a stream without a watermark, a lookup table, and sinks.
+/// Rows within rows, one of which is called like its table.
+fn orders() -> SchemaRef {
+    let row = |columns: &[(&str, DataType)]| DataType::Struct(schema(columns).fields().clone());
+    let items = row(&[("sku", DataType::Utf8), ("x", DataType::Int64)]);
+    let entries = row(&[("key", DataType::Utf8), ("value", row(&[("x", DataType::Int64)]))]);
+    let DataType::Struct(fields) = &entries else { panic!("a row") };
+    let key = fields[0].as_ref().clone().with_nullable(false);
+    let entries = DataType::Struct([Arc::new(key), fields[1].clone()].into_iter().collect());
+    schema(&[
+        ("x", DataType::Int64),
+        ("k", DataType::Utf8),
+        ("r", row(&[("x", DataType::Int64), ("orders", row(&[("x", DataType::Int64)]))])),
+        ("items", DataType::List(Arc::new(Field::new("item", items, true)))),
+        ("m", DataType::Map(Arc::new(Field::new("entries", entries, false)), false)),
+    ])
+}
+
+/// Three streams, a stream without a watermark, a lookup table, and sinks.
 pub fn catalog() -> Catalog {
     let zones = schema(&[("LocationID", DataType::Int32), ("Borough", DataType::Utf8), ("Zone", DataType::Utf8)]);
     let sink = |name: &str, columns: &[&str]| SinkTable {
@@ -64,6 +81,7 @@ pub fn catalog() -> Catalog {
             source("trips", trips(), Some("pickup_at")),
             source("plain", schema(&[("id", DataType::Int64), ("text", DataType::Utf8), ("at", time())]), None),
             SourceTable { lookup: true, ..source("zones", zones, None) },
+            source("orders", orders(), None),
         ],
         sinks: vec![sink("out", &[]), sink("other", &[]), sink("keyed", &["zone", "window_start"])],
     }

@@ -21,6 +21,9 @@ pub(super) fn rewritten(expr: &Expr) -> Rewritten {
         // With an exponent a number is a double, without one it is exact.
         Expr::Value(value) => match &value.value {
             Value::Number(digits, _) if digits.contains(['e', 'E']) => {
+                if digits.parse::<f64>().is_ok_and(f64::is_infinite) {
+                    return Some(Err(Place::from(value.span).problem(format!("{digits} is beyond DOUBLE"))));
+                }
                 Some(Ok(cast(text(digits), DataType::Double(ExactNumberInfo::None))))
             }
             Value::Number(digits, _) => too_long(digits, value.span.into()).map(Err),
@@ -54,7 +57,8 @@ pub(super) fn rewritten(expr: &Expr) -> Rewritten {
 
 /// What is wrong with an exact number that no decimal holds.
 fn too_long(digits: &str, place: Place) -> Option<SqlProblem> {
-    let found = digits.trim_start_matches(['0', '.']).chars().filter(char::is_ascii_digit).count();
+    let (whole, behind) = digits.split_once('.').unwrap_or((digits, ""));
+    let found = whole.trim_start_matches('0').len() + behind.len();
     let help = "write it with an exponent, for a DOUBLE: 1.5e40";
     (found > 38).then(|| place.refuse(format!("the number has {found} digits, the most are 38"), help))
 }

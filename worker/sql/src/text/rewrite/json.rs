@@ -1,12 +1,12 @@
-//! `JSON_OBJECT` and `JSON_ARRAY`, written out as texts that are joined.
+//! `JSON_OBJECT` and `JSON_ARRAY`: one call, which knows what it makes.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArgumentClause,
-    FunctionArgumentList, JsonNullClause, Value, ValueWithSpan,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArgumentClause, FunctionArgumentList,
+    JsonNullClause, Value, ValueWithSpan,
 };
 
-use super::calls::{binary, call, text};
-use crate::functions::JSON_TEXT;
+use super::calls::{call, text};
+use crate::functions::{JSON_TEXT, JsonShape};
 use crate::problem::{Place, SqlProblem};
 
 /// `JSON_OBJECT('key' VALUE value, … [NULL | ABSENT ON NULL])` or `JSON_ARRAY(value, … [NULL | ABSENT ON NULL])`.
@@ -18,40 +18,36 @@ pub(super) fn constructed(name: &str, list: &FunctionArgumentList, place: Place)
     });
     // What the standard says: members of objects are null then, elements of arrays are left out.
     let shows_null = clause.map_or(is_object, |clause| *clause == JsonNullClause::NullOnNull);
-    let mut members = Vec::with_capacity(list.args.len());
+    let mut found = Vec::with_capacity(list.args.len());
     for argument in &list.args {
-        members.push(if is_object { member(argument, place)? } else { (",".to_owned(), element(argument, place)?) });
+        found.push(if is_object { member(argument, place)? } else { (String::new(), element(argument, place)?) });
     }
     if is_object {
         // As Flink writes them.
-        members.sort_by(|left, right| left.0.cmp(&right.0));
-    }
-    let pieces = members.into_iter().map(|(start, value)| {
-        let json = if is_json(value) { value.clone() } else { call("json_string", vec![value.clone()]) };
-        if shows_null {
-            joined(text(&start), call("coalesce", vec![json, text("null")]))
-        } else {
-            call("coalesce", vec![joined(text(&start), json), text("")])
+        found.sort_by(|left, right| left.0.cmp(&right.0));
+        if let Some([twice, _]) = found.array_windows().find(|[left, right]| left.0 == right.0) {
+            return Err(place.refuse(format!("two members of JSON_OBJECT are called '{}'", twice.0), "rename one"));
         }
-    });
-    let (open, close) = if is_object { ("{", "}") } else { ("[", "]") };
-    let inside = pieces.reduce(joined).map_or_else(|| text(""), |pieces| call("substr", vec![pieces, number("2")]));
-    Ok(call(JSON_TEXT, vec![joined(joined(text(open), inside), text(close))]))
+    }
+    let members = found.iter().map(|(key, value)| (key.clone(), is_json(value))).collect();
+    let shape = JsonShape { is_object, shows_null, members };
+    let shape = serde_json::to_string(&shape).map_err(|error| place.problem(format!("internal error: {error}")))?;
+    let values = found.into_iter().map(|(_, value)| value.clone());
+    Ok(call(JSON_TEXT, std::iter::once(text(&shape)).chain(values).collect()))
 }
 
-/// `,"key":`, and the value.
+/// The key and the value.
 fn member(argument: &FunctionArg, place: Place) -> Result<(String, &Expr), SqlProblem> {
-    let help = "write JSON_OBJECT('key' VALUE value, …)";
-    let refused = |found: &dyn std::fmt::Display| place.refuse(format!("JSON_OBJECT takes no `{found}`"), help);
-    let FunctionArg::ExprNamed { name, arg: FunctionArgExpr::Expr(value), operator: FunctionArgOperator::Value } =
-        argument
+    let FunctionArg::ExprNamed {
+        name: Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(key), .. }),
+        arg: FunctionArgExpr::Expr(value),
+        operator: FunctionArgOperator::Value,
+    } = argument
     else {
-        return Err(refused(argument));
+        let help = "write JSON_OBJECT('key' VALUE value, …)";
+        return Err(place.refuse(format!("JSON_OBJECT takes no `{argument}`"), help));
     };
-    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(key), .. }) = name else {
-        return Err(refused(name));
-    };
-    Ok((format!(",{}:", serde_json::Value::from(key.as_str())), value))
+    Ok((key.clone(), value))
 }
 
 fn element(argument: &FunctionArg, place: Place) -> Result<&Expr, SqlProblem> {
@@ -64,12 +60,4 @@ fn element(argument: &FunctionArg, place: Place) -> Result<&Expr, SqlProblem> {
 /// Whether a value is JSON that was constructed, and stands as it is.
 fn is_json(value: &Expr) -> bool {
     matches!(value, Expr::Function(function) if function.name.to_string() == JSON_TEXT)
-}
-
-fn joined(left: Expr, right: Expr) -> Expr {
-    binary(left, BinaryOperator::StringConcat, right)
-}
-
-fn number(digits: &str) -> Expr {
-    Expr::Value(Value::Number(digits.to_owned(), false).into())
 }

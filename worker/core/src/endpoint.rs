@@ -1,0 +1,33 @@
+//! Where a service is reached, as users write it.
+
+use crate::error::{Error, Result};
+
+/// Refuses an endpoint of an object store that is not encrypted, unless that was allowed: `allowed` is what was said of it,
+/// in the words that the clients of object stores take for yes.
+///
+/// # Errors
+/// It is a mistake of the user's.
+pub fn must_be_encrypted(what: &str, endpoint: &str, allowed: Option<&str>) -> Result<()> {
+    let is_yes = |said: &str| ["1", "true", "on", "yes", "y"].contains(&said.to_lowercase().as_str());
+    if !endpoint.to_lowercase().starts_with("http://") || allowed.is_some_and(is_yes) {
+        return Ok(());
+    }
+    let found = format!("the endpoint `{endpoint}` is not encrypted, expected https");
+    let hint = "where that is meant, set `s3.allowHttp: true` beside it, or AWS_ALLOW_HTTP=true";
+    Err(Error::user(what, found).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_allowed_goes_unencrypted() {
+        let is_allowed = |endpoint: &str, allowed| must_be_encrypted("`s3://b`", endpoint, allowed).is_ok();
+        assert!(is_allowed("https://s3.example.com", None));
+        assert!(is_allowed("http://localhost:9000", Some("TRUE")));
+        assert!(is_allowed("", None));
+        assert!(!is_allowed("HTTP://localhost:9000", None));
+        assert!(!is_allowed("http://localhost:9000", Some("no")));
+    }
+}
