@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
 
 mod at_least_once;
+mod avro;
 mod bad_input;
 mod corrupt;
 mod etl;

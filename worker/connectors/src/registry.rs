@@ -179,6 +179,9 @@ fn kafka_source(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> 
 }
 
 fn kafka_decoder(request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
+    if let Format::Avro(avro) = request.source.spec.format() {
+        return format::avro_decoder(&avro, request);
+    }
     let format::Reading { decoder, .. } = format::reading(request)?;
     if let Format::Csv(csv) = request.source.spec.format()
         && csv.header

@@ -26,6 +26,22 @@ impl LogProgress {
     pub const START: Self =
         Self { next: Position::START, watermark: Watermark::UNKNOWN, max_event_time: None, scope: 0, idle: false };
 
+    /// This place, with what another that stands there too knows of the log before it. Who goes on from what a sink holds
+    /// knows the place alone.
+    pub fn knowing(self, other: &Self) -> Self {
+        if other.next != self.next || other.max_event_time <= self.max_event_time {
+            return self;
+        }
+        let watermark = self.watermark.max(other.watermark);
+        Self { watermark, max_event_time: other.max_event_time, scope: other.scope, ..self }
+    }
+
+    /// Whether both stand at one place and know the same of the log before it.
+    pub fn knows_as(&self, other: &Self) -> bool {
+        let known = |progress: &Self| (progress.next, progress.scope, progress.max_event_time);
+        known(self) == known(other)
+    }
+
     /// Whether nothing comes any more.
     pub fn has_ended(&self) -> bool {
         self.watermark == Watermark::END
@@ -114,6 +130,19 @@ mod tests {
         assert_eq!(unit_watermark([&heard, &LogProgress::START], Watermark::UNKNOWN), Watermark::UNKNOWN);
         assert_eq!(unit_watermark([&heard, &idle], Watermark::UNKNOWN), Watermark(7));
         assert_eq!(unit_watermark([&idle], Watermark(3)), Watermark(3));
+    }
+
+    #[test]
+    fn who_knows_the_place_alone_learns_from_who_stands_there_too() {
+        let alone = LogProgress { next: Position::at(5), ..LogProgress::START };
+        let known = LogProgress { watermark: Watermark(7), max_event_time: Some(9), scope: 2, ..alone };
+        assert_eq!(alone.knowing(&known), known);
+        assert_eq!(known.knowing(&alone), known);
+        assert!(!alone.knows_as(&known));
+        let further = LogProgress { next: Position::at(6), ..known };
+        assert_eq!(alone.knowing(&further), alone);
+        let ended = LogProgress { watermark: Watermark::END, ..alone };
+        assert!(ended.knowing(&known).has_ended());
     }
 
     #[test]

@@ -184,7 +184,10 @@ impl<S: Ord + Clone> Cursors<S> {
     /// All positions beyond `from` at which ranges of this cursor must end as things stand, ascending, with what is known
     /// of the log there.
     pub fn cuts(&self, which: Which, from: Position) -> Vec<LogProgress> {
-        let cuts: BTreeMap<_, _> = self.ends(which, from).map(|end| (end.next, end)).collect();
+        let mut cuts: BTreeMap<Position, LogProgress> = BTreeMap::new();
+        for end in self.ends(which, from) {
+            cuts.entry(end.next).and_modify(|cut| *cut = cut.knowing(&end)).or_insert(end);
+        }
         cuts.into_values().map(|cut| LogProgress { idle: false, ..cut }).collect()
     }
 
@@ -232,6 +235,16 @@ impl<S: Ord + Clone> Cursors<S> {
         self.start(Which::CatchUp);
         self.go_back();
         self.join(Which::CatchUp);
+        self.learn(Which::Main);
+        self.learn(Which::CatchUp);
+    }
+
+    /// A cursor knows of the log before it what any of those knows that it serves from here on: a unit that goes on from
+    /// what its sink holds may have begun it, and knows the place alone.
+    fn learn(&mut self, which: Which) {
+        let Some(cursor) = self.cursor(which) else { return };
+        let known = self.at(which).fold(cursor, |cursor, subscriber| cursor.knowing(&subscriber.accepted));
+        *self.cursor_mut(which) = Some(known);
     }
 
     /// A catch-up cursor that has just begun goes back for those behind it. Its other subscribers are served again from

@@ -141,6 +141,40 @@ proptest! {
     }
 }
 
+/// Where somebody stands who knows the greatest event time before it, which is the offset here.
+fn known_at(offset: u64) -> LogProgress {
+    LogProgress { max_event_time: i64::try_from(offset).ok(), ..at(offset) }
+}
+
+proptest! {
+    /// Some know the log before their place, as it is in their state; others go on from what a sink holds, and do not.
+    #[test]
+    fn who_knows_the_log_before_its_place_is_served_by_a_cursor_that_knows_it(events in events()) {
+        let offset = |progress: &LogProgress| u64::try_from(progress.next.offset).expect("short");
+        let is_known = |progress: &LogProgress| offset(progress) == 0 || *progress == known_at(offset(progress));
+        let knows = |id: &u8| id.is_multiple_of(2);
+        let mut cursors = Cursors::new(PATIENCE);
+        for (second, event) in (0..).zip(events) {
+            match event {
+                Event::Subscribe { id, accepted, credit } => {
+                    let accepted = if knows(&id) { known_at(accepted) } else { at(accepted) };
+                    cursors.subscribe(id, accepted, credit, seconds(second));
+                }
+                Event::Unsubscribe(id) => cursors.unsubscribe(&id),
+                Event::Grant { id, ranges } => cursors.grant(&id, ranges),
+                Event::Serve { which, length } => {
+                    let Want::Read { from, until } = cursors.want(which, seconds(second)) else { continue };
+                    let until = until.map_or(END, |until| u64::try_from(until.offset).expect("short"));
+                    let to = until.min(offset(&from) + length).min(END);
+                    let after = if is_known(&from) { known_at(to) } else { at(to) };
+                    let served = cursors.served(which, from.next, after, seconds(second));
+                    prop_assert!(is_known(&from) || !served.iter().any(knows), "{served:?} by {from:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_short_pause_does_not_detach() {
     let mut cursors = Cursors::new(PATIENCE);
@@ -272,4 +306,7 @@ fn every_place_where_a_range_must_end_is_known_when_a_cursor_opens() {
     assert_eq!(cursors.cuts(Which::Main, Position::at(9)), []);
     assert_eq!(cursors.cuts(Which::CatchUp, Position::at(2)), [at(5), main]);
     assert_eq!(cursors.cuts(Which::CatchUp, Position::at(5)), [main]);
+    // Of those who stand at one place it counts who knows most.
+    cursors.subscribe(2, known_at(5), 9, seconds(0));
+    assert_eq!(cursors.cuts(Which::CatchUp, Position::at(2)), [known_at(5), main]);
 }

@@ -133,21 +133,21 @@ struct Outlet {
 
 struct Open {
     reader: Box<dyn RangeReader>,
-    /// What it reads next.
-    at: Position,
+    /// What it reads next, and what it knows of the log before.
+    at: LogProgress,
 }
 
 impl Open {
-    /// Whether a cursor will go on with it: none does at the end of a log.
+    /// Whether a cursor will go on with it: none does at the end of a log, nor where it knows more by now.
     fn is_of_use(&self, cursors: &Cursors<Subscription>) -> bool {
-        let goes_on_here = |cursor: LogProgress| cursor.next == self.at && !cursor.has_ended();
+        let goes_on_here = |cursor: LogProgress| cursor.knows_as(&self.at) && !cursor.has_ended();
         [Which::Main, Which::CatchUp].into_iter().filter_map(|which| cursors.cursor(which)).any(goes_on_here)
     }
 }
 
 /// A read on its way, which may wait at the log's end for as long as nothing comes.
 struct Reading {
-    from: Position,
+    from: LogProgress,
     read: BoxFuture<'static, Done>,
 }
 
@@ -212,9 +212,13 @@ impl LogServer {
         {
             self.mark(main);
         }
-        // A cursor that was moved has no use for what is read elsewhere, and must not wait for it.
+        // A cursor that was moved has no use for what is read elsewhere, nor one that has learnt more of the log for rows
+        // that are judged without that. Neither must wait for it.
         let cursors = &self.cursors;
-        self.reading.retain(|which, reading| cursors.cursor(*which).is_some_and(|cursor| cursor.next == reading.from));
+        let is_awaited = |which, reading: &Reading| {
+            cursors.cursor(which).is_some_and(|cursor: LogProgress| cursor.knows_as(&reading.from))
+        };
+        self.reading.retain(|which, reading| is_awaited(*which, reading));
         self.open.retain(|open| open.is_of_use(cursors));
         let mut wake = None;
         for which in [Which::Main, Which::CatchUp] {
@@ -234,7 +238,7 @@ impl LogServer {
     }
 
     fn read(&mut self, which: Which, from: LogProgress, until: Option<Position>) {
-        let open = self.open.iter().position(|open| open.at == from.next);
+        let open = self.open.iter().position(|open| open.at.knows_as(&from));
         let open = open.map(|index| self.open.swap_remove(index).reader);
         let (source, cuts) = (self.source.clone(), self.cursors.cuts(which, from.next));
         let read = Box::pin(async move {
@@ -248,7 +252,7 @@ impl LogServer {
             };
             Done { which, from, result: read.await }
         });
-        self.reading.insert(which, Reading { from: from.next, read });
+        self.reading.insert(which, Reading { from, read });
     }
 
     fn done(&mut self, Done { which, from, result }: Done) {
@@ -257,7 +261,7 @@ impl LogServer {
             Ok((reader, mut range)) => {
                 let after = range.after();
                 let served = self.cursors.served(which, from.next, after, self.clock.monotonic());
-                self.open.push(Open { reader, at: after.next });
+                self.open.push(Open { reader, at: after });
                 for subscription in served {
                     self.send(subscription, from.next, after, Some(&mut *range));
                 }

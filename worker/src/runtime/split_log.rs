@@ -1,5 +1,6 @@
 //! A split as a log that units subscribe to: every range is judged once, and each unit gets what concerns it.
 
+use std::iter::Peekable;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -132,7 +133,7 @@ impl RangeSource for ServedSplit {
     async fn open(&self, from: LogProgress, cuts: Vec<LogProgress>) -> CoreResult<Box<dyn RangeReader>> {
         let (items, received) = mpsc::channel(self.0.depth);
         let (until, wanted) = watch::channel(None);
-        let reader = Reader::new(self.0.clone(), from, cuts, wanted, items);
+        let reader = Reader::new(self.0.clone(), from, cuts.clone(), wanted, items);
         let failures = self.0.failures.clone();
         let task = tokio::spawn(async move {
             match reader.run().await {
@@ -147,6 +148,7 @@ impl RangeSource for ServedSplit {
             _task: AbortOnDropHandle::new(task),
             // The next subscriber may not have heard that the log was idle: it is said again.
             progress: LogProgress { idle: false, ..from },
+            cuts: cuts.into_iter().peekable(),
             caught_up_since: None,
             read: 0,
         }))
@@ -161,6 +163,8 @@ struct SplitRanges {
     until: watch::Sender<Option<Position>>,
     _task: AbortOnDropHandle<()>,
     progress: LogProgress,
+    /// What subscribers know of the log further on, ascending.
+    cuts: Peekable<std::vec::IntoIter<LogProgress>>,
     caught_up_since: Option<Duration>,
     read: u64,
 }
@@ -227,6 +231,10 @@ impl SplitRanges {
             scope: max.scope,
             idle: false,
         };
+        // As the reader does it for the rows behind.
+        while let Some(cut) = self.cuts.next_if(|cut| cut.next <= to) {
+            self.progress = self.progress.knowing(&cut);
+        }
         if self.log.is_new(to) {
             self.log.source_counters().read.add(read.saturating_sub(self.read));
             self.log.count(&processed);
@@ -338,11 +346,12 @@ fn home(log: u32, position: Position) -> u64 {
 mod tests {
     use std::sync::LazyLock;
 
-    use arrow::datatypes::{Schema, SchemaRef};
+    use arrow::array::TimestampMillisecondArray;
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
     use thalweg_core::clock::SystemClock;
     use thalweg_core::decode::{Decoded, Decoder, Rows as RowPlaces};
     use thalweg_core::log::LogId;
-    use thalweg_core::source::{RawChunk, Read, Split, SplitReader};
+    use thalweg_core::source::{Payload, Piece, RawChunk, Read, Split, SplitReader};
     use thalweg_core::unit::{Epoch, Incarnation, RunId, UnitId};
     use thalweg_exchange::hub::{Hub, Request};
     use thalweg_exchange::message::{Attempt, Message};
@@ -421,6 +430,121 @@ mod tests {
             failures: Failures::new().0,
             counted: Mutex::default(),
             gauge: Arc::default(),
+        }
+    }
+
+    /// A log of one row, which comes once it is let through.
+    struct One {
+        opened: mpsc::UnboundedSender<()>,
+        comes: watch::Receiver<bool>,
+    }
+
+    /// Its row, five seconds behind what came before it.
+    const ROW_MILLIS: i64 = 4_000;
+
+    #[async_trait]
+    impl Source for One {
+        async fn splits(&self) -> CoreResult<Vec<Split>> {
+            Ok(Vec::new())
+        }
+
+        fn grows(&self) -> bool {
+            true
+        }
+
+        async fn open(&self, _split: &SplitId, _from: Position) -> CoreResult<Box<dyn SplitReader>> {
+            let _ = self.opened.send(());
+            Ok(Box::new(OneReader(self.comes.clone(), false)))
+        }
+
+        async fn describe(&self, split: &SplitId, _position: Position, _column: Option<usize>) -> String {
+            split.to_string()
+        }
+    }
+
+    struct OneReader(watch::Receiver<bool>, bool);
+
+    #[async_trait]
+    impl SplitReader for OneReader {
+        async fn read(&mut self, _until: Option<Position>) -> CoreResult<Read> {
+            if std::mem::replace(&mut self.1, true) || self.0.wait_for(|comes| *comes).await.is_err() {
+                return Ok(Read::CaughtUp);
+            }
+            let piece = Piece { name: "one".into(), ordinal: 0, watermark_scope: 0, is_last_scope: true };
+            let payload = Payload::Records(Box::default());
+            Ok(Read::Chunk(RawChunk { from: Position::at(5), to: Position::at(6), piece, payload, bad: Vec::new() }))
+        }
+
+        fn progress(&self) -> u64 {
+            0
+        }
+    }
+
+    impl Decoder for One {
+        fn schema(&self) -> &SchemaRef {
+            &TIMES
+        }
+
+        fn decode(&self, _chunk: &RawChunk) -> Decoded {
+            let times = Arc::new(TimestampMillisecondArray::from(vec![ROW_MILLIS]));
+            let batch = RecordBatch::try_new(TIMES.clone(), vec![times]).expect("one column");
+            Decoded { batch, rows: RowPlaces::All, bad: Vec::new() }
+        }
+    }
+
+    static TIMES: LazyLock<SchemaRef> = LazyLock::new(|| {
+        Arc::new(Schema::new(vec![Field::new("at", DataType::Timestamp(TimeUnit::Millisecond, None), true)]))
+    });
+
+    /// What a Kafka sink holds of a unit is its place in the log, and not the greatest event time before it; units that
+    /// know that are served by the same reader.
+    #[tokio::test]
+    async fn a_unit_that_knows_the_place_alone_takes_the_watermark_from_nobody() {
+        let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN };
+        let (opened, mut was_opened) = mpsc::unbounded_channel();
+        let (let_through, comes) = watch::channel(false);
+        let plan = |one: &Arc<One>| ReadPlan {
+            decoder: one.clone(),
+            watermark: Some((0, 500)),
+            keep_late: false,
+            routes: Vec::new(),
+            may_be_closed: false,
+        };
+        let one = Arc::new(One { opened, comes });
+        let log = SplitLog { source: one.clone(), plan: Arc::new(plan(&one)), idle_after: None, ..log(&stamp) };
+        let hub = Hub::new(RunId("run".to_owned()), Arc::new(SystemClock::new()), Duration::MAX);
+        let id = LogId::Split { source: "quiet".into(), split: SplitId::new("quiet") };
+        let _served = hub.serve(id.clone(), Arc::new(ServedSplit(Arc::new(log))));
+        let alone = LogProgress { next: Position::at(5), ..LogProgress::START };
+        let knowing = LogProgress { watermark: Watermark(8_500), max_event_time: Some(9_000), ..alone };
+        let limit = Duration::from_secs(5);
+        let mut heard = Vec::new();
+        for (index, accepted) in [(0, alone), (1, knowing)] {
+            let unit = UnitId { stage: StageId(0), index };
+            let request = Request {
+                subscription: Subscription { unit, input: 0, log: id.clone() },
+                attempt: Attempt { epoch: Epoch(1), count: 0 },
+                stamp: stamp.clone(),
+                accepted,
+                credit: 2,
+            };
+            let (sender, messages) = mpsc::unbounded_channel();
+            heard.push((hub.subscribe(request, sender), messages));
+            // Whoever comes first has begun to read when the next one comes.
+            tokio::time::timeout(limit, was_opened.recv()).await.expect("in time").expect("opened");
+        }
+        let_through.send_replace(true);
+        for (_line, messages) in &mut heard {
+            let row = async {
+                loop {
+                    let Some(Message::Range(range)) = messages.recv().await else { panic!("a range") };
+                    if range.after.next == Position::at(6) {
+                        return range.after;
+                    }
+                }
+            };
+            let after = tokio::time::timeout(limit, row).await.expect("in time");
+            assert_eq!((after.max_event_time, after.watermark), (Some(9_000), Watermark(8_500)));
         }
     }
 

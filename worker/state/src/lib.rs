@@ -17,10 +17,12 @@
 //! | [`pipeline`] | one incarnation of a pipeline, opened |
 //! | [`list`] | append-only lists by conditional create |
 //! | [`store`] | a unit's store, durable |
+//! | `clock` | the time that a store is told |
 //! | [`view`] | a unit's store as it stands, read while another process writes it |
 //! | [`memory`] | a unit's store for runs that keep nothing |
 //! | [`settings`] | how SlateDB is set up, with the figures behind it |
 
+mod clock;
 mod error;
 pub mod layout;
 pub mod list;

@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore};
 use serde::{Deserialize, Serialize};
 use slatedb::db_cache::DbCache;
+use thalweg_core::clock::{SharedClock, SystemClock};
 use thalweg_core::endpoint::must_be_encrypted;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::unit::Incarnation;
@@ -104,6 +105,7 @@ struct Shared {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     installation: String,
+    clock: SharedClock,
     stores: Stores,
     _lock: Option<FolderLock>,
 }
@@ -156,19 +158,20 @@ impl StateRoot {
         };
         let cache = block_cache(options.block_cache_bytes);
         let stores = Stores::Slate { medium, cache, cache_ids: Mutex::default() };
-        let shared = Shared { url: url.to_owned(), objects, prefix, installation, stores, _lock: lock };
+        let clock = Arc::new(SystemClock::new());
+        let shared = Shared { url: url.to_owned(), objects, prefix, installation, clock, stores, _lock: lock };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// A root in a bucket that is reached already, or played, with the id of the installation.
-    pub fn over(url: &str, objects: Arc<dyn ObjectStore>, installation: &str) -> Self {
+    /// A root in a bucket that is reached already, or played, with the id of the installation and the machine's clock.
+    pub fn over(url: &str, objects: Arc<dyn ObjectStore>, installation: &str, clock: SharedClock) -> Self {
         let stores = Stores::Slate {
             medium: Medium::Bucket,
             cache: block_cache(RootOptions::default().block_cache_bytes),
             cache_ids: Mutex::default(),
         };
         let (url, prefix, installation) = (url.to_owned(), Path::default(), installation.to_owned());
-        Self { shared: Arc::new(Shared { url, objects, prefix, installation, stores, _lock: None }) }
+        Self { shared: Arc::new(Shared { url, objects, prefix, installation, clock, stores, _lock: None }) }
     }
 
     /// A root that keeps nothing once it is dropped. `first` must differ from run to run (a clock's milliseconds), for
@@ -179,6 +182,7 @@ impl StateRoot {
             objects: Arc::new(InMemory::new()),
             prefix: Path::default(),
             installation: "local".to_owned(),
+            clock: Arc::new(SystemClock::new()),
             stores: Stores::Memory { first, maps: Mutex::default() },
             _lock: None,
         };
@@ -202,6 +206,11 @@ impl StateRoot {
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.shared.objects
+    }
+
+    /// The clock of the machine.
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.shared.clock
     }
 
     pub(crate) fn prefix(&self) -> &Path {

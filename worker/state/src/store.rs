@@ -1,11 +1,13 @@
 //! A unit's store, durable: one SlateDB without a write-ahead log.
 
 use std::ops::Bound;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures::try_join;
 use object_store::path::Path;
+use slatedb::admin::Admin;
 use slatedb::config::{CloseOptions, FlushOptions, FlushType, ScanOptions};
 use slatedb::{CloseReason, Db, DbReadOps, WriteBatch};
 use thalweg_core::commit::{UnitEntries, UnitStore, WriteSet};
@@ -13,6 +15,7 @@ use thalweg_core::error::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::clock::{StoreClock, latest};
 use crate::error::from_slate;
 use crate::root::StateRoot;
 use crate::settings::{COMMIT_DEADLINE, block_cache_policy, unit_settings};
@@ -37,15 +40,24 @@ impl SlateStore {
     pub(crate) async fn open(root: &StateRoot, path: Path, budget_bytes: usize) -> Result<Self> {
         let what = || format!("opening the store `{path}` in `{}`", root.url());
         let slate = root.slate(&path).ok_or_else(|| Error::internal(what(), "this root keeps state in memory"))?;
+        let clock = Arc::new(StoreClock::new(root.clock().clone()));
         let opening = Db::builder(path.clone(), root.objects().clone())
             .with_settings(unit_settings(slate.medium, budget_bytes))
             .with_db_cache(slate.cache, slate.cache_id)
             .with_block_cache_policy(block_cache_policy())
+            .with_system_clock(clock.clone())
             .build();
-        let db = timeout(COMMIT_DEADLINE, opening)
+        let compactions = compactions_seen(root, &path, &clock);
+        let (db, ()) = timeout(COMMIT_DEADLINE, async { try_join!(opening, compactions) })
             .await
             .map_err(|_| Error::external(what(), "no answer within a minute"))?
             .map_err(|error| from_slate(what(), &error))?;
+        // From here on no earlier writer adds anything.
+        clock.has_seen(latest(&db.manifest()));
+        let behind_seconds = clock.lag_millis() / 1_000;
+        if behind_seconds > 0 {
+            tracing::warn!(%path, behind_seconds, "this machine's clock is behind the last writer's; is NTP running?");
+        }
         Ok(Self { db, path, failed: OnceLock::new(), runtime: Handle::current(), root: root.clone() })
     }
 
@@ -72,6 +84,16 @@ impl SlateStore {
                 .with_hint("is the disk full, or the bucket out of reach?")),
         }
     }
+}
+
+/// Tells the clock when the last compactions began: a job must not begin before those that are on record.
+async fn compactions_seen(root: &StateRoot, path: &Path, clock: &StoreClock) -> Result<(), slatedb::Error> {
+    let admin = Admin::builder(path.clone(), root.objects().clone()).build();
+    let recorded = admin.read_compactions(None).await?;
+    for compaction in recorded.iter().flat_map(|recorded| recorded.recent_compactions()) {
+        clock.has_seen(i64::try_from(compaction.id().timestamp_ms()).unwrap_or(i64::MIN));
+    }
+    Ok(())
 }
 
 /// Refuses all further commits unless it is told that this one is known to be durable.

@@ -137,10 +137,7 @@ impl<'a> Assembler<'a> {
 
     /// Adds a record that is no row.
     pub fn refuse(&mut self, place: &Place, fault: Fault, record_time: Option<i64>) {
-        let Fault { class, column, message } = fault;
-        let position = position_of(self.chunk, place);
-        let raw = raw_of(&self.chunk.payload, place);
-        self.bad.push(BadRecord { position, class, message, column, raw, record_time });
+        self.bad.push(bad_record(self.chunk, place, fault, record_time));
     }
 
     /// The rows that are good, and the bad records in the order of the log.
@@ -196,8 +193,15 @@ impl<'a> Assembler<'a> {
     }
 }
 
+/// A record that is no row.
+pub(super) fn bad_record(chunk: &RawChunk, place: &Place, fault: Fault, record_time: Option<i64>) -> BadRecord {
+    let Fault { class, column, message } = fault;
+    let (position, raw) = (position_of(chunk, place), raw_of(&chunk.payload, place));
+    BadRecord { position, class, message, column, raw, record_time }
+}
+
 /// The position of a record of a chunk.
-fn position_of(chunk: &RawChunk, place: &Place) -> Position {
+pub(super) fn position_of(chunk: &RawChunk, place: &Place) -> Position {
     match &chunk.payload {
         Payload::Records(records) => match records.offsets.get(place.number) {
             Some(&offset) => Position { entry: chunk.from.entry, offset: offset.into() },

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`column`] | what a decoder is asked for |
 //! | [`json`], [`csv`] | decoders: they find values in text |
+//! | [`avro`] | a decoder of records of one schema |
 //! | `grid`, `cell` | values that were found |
 //! | `writer`, `number`, [`time`] | one type each: found text to Arrow arrays |
 //! | `metadata` | what brokers tell of records, as columns |
@@ -12,6 +13,7 @@
 //! | [`framing`] | where records end |
 //! | [`encode`] | columns to bytes |
 
+pub mod avro;
 pub mod column;
 pub mod csv;
 pub mod encode;
@@ -29,6 +31,7 @@ mod number;
 mod plan;
 mod writer;
 
+pub use avro::AvroDecoder;
 pub use column::{Column, Metadata};
 pub use csv::{CsvDecoder, CsvOptions, Header};
 pub use encode::{CsvEncoder, CsvStyle, Encoder, JsonEncoder, ParquetEncoder};

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use thalweg_core::decode::Decoder;
 use thalweg_core::error::{Error, Result};
-use thalweg_crds::format::{CsvFormat, Format, JsonFormat, TimestampFormat as Written};
+use thalweg_crds::format::{AvroFormat, CsvFormat, Format, JsonFormat, TimestampFormat as Written};
 use thalweg_crds::manifest::{ColumnInput, ResolvedColumn};
 
 use super::{SourceRequest, unsupported};
 use crate::files::{ColumnsDecoder, Encoding, Headers, Records};
 use crate::formats::time::Pattern;
-use crate::formats::{Column, CsvDecoder, CsvOptions, CsvStyle, Header, JsonDecoder, JsonOptions};
+use crate::formats::{AvroDecoder, Column, CsvDecoder, CsvOptions, CsvStyle, Header, JsonDecoder, JsonOptions};
 use crate::formats::{Framing, Judged, Metadata, TimestampFormat};
 use crate::generator::by_schema::GeneratedColumn;
 use crate::kafka::client::Wanted;
@@ -39,7 +39,7 @@ pub(super) fn reading(request: &SourceRequest<'_>) -> Result<Reading> {
             let decoder = ColumnsDecoder::new(columns(request)?);
             Ok(Reading { records: Records::Parquet { columns: decoder.fields() }, decoder: Arc::new(decoder) })
         }
-        Format::Avro(_) => Err(unsupported("format.avro")),
+        Format::Avro(_) => Err(unsupported("format.avro of files")),
     }
 }
 
@@ -75,6 +75,18 @@ pub(super) fn json_decoder(json: &JsonFormat, request: &SourceRequest<'_>) -> Re
     let given = judged.iter().enumerate().filter(|(_, column)| is_read(column)).map(|(index, _)| index).collect();
     let all = judged.into_iter().map(|column| self::column(column, request)).collect::<Result<_>>()?;
     Ok(Arc::new(Judged::new(Arc::new(JsonDecoder::new(all, options)?), given)?))
+}
+
+/// The decoder of a broker's records in Avro.
+///
+/// # Errors
+/// *User*: there is no schema, or one that does not fit the columns.
+pub(super) fn avro_decoder(avro: &AvroFormat, request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
+    let Some(schema) = &avro.schema else {
+        return Err(Error::user("`format.avro.schema`", "expected the schema of the records, found none")
+            .with_hint("records of kafka hold none: give it as JSON"));
+    };
+    Ok(Arc::new(AvroDecoder::new(columns(request)?, schema)?))
 }
 
 fn csv_reading(csv: &CsvFormat, request: &SourceRequest<'_>) -> Result<Reading> {

@@ -173,10 +173,10 @@ async fn generated_records_are_decoded_by_what_is_declared() {
 async fn what_is_not_supported_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let avro = serde_json::json!({ "files": { "url": "x" }, "format": { "avro": {} } });
-    assert!(read(folder.path(), avro).await.expect_err("refused").to_string().contains("`format.avro`"));
+    assert!(read(folder.path(), avro).await.expect_err("refused").to_string().contains("`format.avro of files`"));
     let kafka = serde_json::json!({ "brokers": ["b:9092"], "topic": "t" });
     let avro = serde_json::json!({ "kafka": kafka, "format": { "avro": {} } });
-    assert!(read(folder.path(), avro.clone()).await.expect_err("refused").to_string().contains("`format.avro`"));
+    assert!(read(folder.path(), avro.clone()).await.expect_err("refused").to_string().contains("`format.avro.schema`"));
     let header = serde_json::json!({ "kafka": kafka, "format": { "csv": {} } });
     assert!(read(folder.path(), header).await.expect_err("refused").to_string().contains("say header: false"));
     let millis =

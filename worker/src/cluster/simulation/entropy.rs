@@ -1,6 +1,6 @@
 //! Randomness and the wall clock of the operating system, played: the keys of hash maps, the order in which a `select!` asks,
-//! names that are drawn, the time that SlateDB writes. In a process that replays a history every thread draws the same
-//! sequence, and the clock shows the history's time; elsewhere nothing changes.
+//! names that are drawn, the time at which objects were written. In a process that replays a history every thread draws
+//! the same sequence, and the clock shows the history's time; elsewhere nothing changes.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -64,7 +64,10 @@ pub fn set_wall_clock(millis: i64) {
 ///
 /// # Safety
 /// As of clock_gettime(2): `to` points to a time that may be written.
-#[expect(unsafe_code, reason = "SlateDB takes no clock from outside; sound by the contract of clock_gettime(2)")]
+#[expect(
+    unsafe_code,
+    reason = "objects in memory take no clock from outside; sound by the contract of clock_gettime(2)"
+)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, to: *mut libc::timespec) -> libc::c_int {
     let millis = WALL_CLOCK.load(Ordering::Relaxed);

@@ -130,7 +130,8 @@ impl Process {
             throttle: None,
         };
         let run_id = RunId(format!("{uid}/0"));
-        let roots = Roots::of(STATE, StateRoot::over(STATE, Arc::new(objects), "installation"));
+        let root = StateRoot::over(STATE, Arc::new(objects), "installation", clock.clone());
+        let roots = Roots::of(STATE, root);
         let outside = Outside { kafka: Arc::new(broker::Way(broker)), roots: Mutex::new(roots) };
         let launcher = Launcher::new(&settings, run_id.clone(), clock.clone(), outside).expect("a plan");
         let identity = Identity::generate().expect("a key");

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use proptest::prelude::*;
+use thalweg_core::clock::{Clock, SystemClock};
 use thalweg_core::commit::{UnitStore, WriteSet};
 use thalweg_core::error::ErrorKind;
 use thalweg_core::unit::{Incarnation, StageId, UnitId};
@@ -87,6 +92,53 @@ async fn a_commit_that_was_given_up_refuses_the_next_ones() {
     assert!(error.detail.contains("reopen"), "{error}");
     store.close().await.expect("closes");
     store.close().await.expect("closing twice changes nothing");
+}
+
+/// A machine whose wall clock is off by so many milliseconds.
+struct Off(SystemClock, i64);
+
+impl Clock for Off {
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+
+    fn wall_millis(&self) -> i64 {
+        self.0.wall_millis() + self.1
+    }
+}
+
+/// Commits until something was compacted, and once more.
+async fn commits_and_compacts(store: &dyn UnitStore, objects: &dyn ObjectStore) {
+    let compactions = async || {
+        let objects: Vec<_> = objects.list(None).try_collect().await.expect("listed");
+        objects.iter().filter(|object| object.location.as_ref().contains("/compactions/")).count()
+    };
+    let (before, limit) = (compactions().await, Duration::from_secs(60));
+    let compacted = async {
+        // A job is recorded when it is made, when it runs and when it is done.
+        while compactions().await < before + 3 {
+            store.commit(put("again", "and again")).await.expect("commits");
+        }
+    };
+    tokio::time::timeout(limit, compacted).await.expect("in time");
+    store.commit(put("again", "at last")).await.expect("commits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_whose_clock_is_an_hour_behind_goes_on_with_what_another_has_written() {
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    for (owners, (key, minutes)) in [("a", 30), ("b", -30), ("c", 0)].into_iter().enumerate() {
+        let clock = Arc::new(Off(SystemClock::new(), minutes * 60_000));
+        let root = StateRoot::over("s3://played", objects.clone(), "installation", clock);
+        let state = PipelineState::open(&root, "default", "stores", &Expected::default(), false).await.expect("opens");
+        let store = state.unit_store(UNIT, BUDGET).await.expect("a store");
+        store.commit(put(key, "committed")).await.expect("commits");
+        commits_and_compacts(&*store, &*objects).await;
+        let found = store.scan(b"", None, 9).await.expect("scans");
+        // One of each owner so far, and the one that all have written.
+        assert_eq!(found.len(), owners + 2, "{found:?}");
+        store.close().await.expect("closes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

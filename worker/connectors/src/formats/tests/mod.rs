@@ -1,5 +1,6 @@
 //! Laws and golden tables of the formats.
 
+mod avro;
 mod bad_input;
 mod csv_files;
 mod json_oracle;
