@@ -46,6 +46,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show a pipeline in a cluster: who reads which split, who owns which unit, rates and lag
     Status(StatusArgs),
+    /// Show a pipeline in a cluster live: splits, workers, sinks, with rates, lag, moves, and what the autoscaler did last
+    Top(TopArgs),
     /// Have the workers of a pipeline in a cluster commit and end; everything is kept
     #[command(after_help = "\
 Example:
@@ -315,6 +317,29 @@ pub struct StatusArgs {
     /// Look again each two seconds
     #[arg(short, long)]
     pub watch: bool,
+}
+
+/// `thalweg top`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg top fares                     live; q or Ctrl-C ends it
+  thalweg top fares -n shop | head -20  as it is now, once: there is no terminal to draw on
+  thalweg top fares -o json | jq .lastDecision
+
+Splits stand before the worker that reads them, sinks behind it. Rates, lag and shares are those of the last five seconds, as
+workers say them. Workers are asked by way of the API server, for which you need to `get` `pods/proxy`; without it the rest
+is shown, and a note says so.")]
+pub struct TopArgs {
+    /// Which pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// How it is written; `json` writes it once
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub every: u16,
 }
 
 /// `thalweg explain`

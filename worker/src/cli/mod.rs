@@ -1,6 +1,7 @@
 //! The command line: what was said ([`args`]), and one module a command.
 
 mod args;
+mod cells;
 mod check;
 mod coordinator;
 mod explain;
@@ -18,6 +19,7 @@ mod signals;
 mod simulate;
 mod status;
 mod summary;
+mod top;
 mod worker;
 
 use std::io::{IsTerminal, Write};
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Pause(args) => pause::run(&args, true),
         Command::Resume(args) => pause::run(&args, false),
         Command::SimulateScaling(args) => simulate::run(&args),
