@@ -173,7 +173,7 @@ fn blocks(view: &View) -> Vec<Block<'_>> {
     };
     let is_known = |slot: &str| view.workers.iter().any(|worker| worker.slot.as_deref() == Some(slot));
     let unread = view.splits.iter().filter(|split| !split.reader.as_deref().is_some_and(is_known)).collect::<Vec<_>>();
-    let nobody = (!unread.is_empty()).then(|| Block { worker: None, splits: unread, sinks: &[] });
+    let nobody = (!unread.is_empty()).then_some(Block { worker: None, splits: unread, sinks: &[] });
     let serving = view.workers.iter().map(|worker| Block {
         worker: Some(worker),
         splits: worker.slot.as_deref().map(|slot| read_by(Some(slot))).unwrap_or_default(),
