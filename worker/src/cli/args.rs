@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use k8s_openapi::jiff::Timestamp;
 use thalweg_crds::duration::Duration;
 use thalweg_simulator::{Kind, Stall};
 
@@ -60,6 +61,8 @@ Example:
     Generate(GenerateArgs),
     /// Show how a pipeline would be scaled on a load of the past, and how others would scale it
     SimulateScaling(SimulateArgs),
+    /// Write the load of a pipeline, as a Prometheus has it, as a trace for simulate-scaling
+    RecordTrace(RecordArgs),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  thalweg completions bash > /etc/bash_completion.d/thalweg")]
     Completions {
@@ -486,6 +489,43 @@ pub struct SimulateArgs {
     /// Draw arrivals, workers and lag
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+}
+
+/// `thalweg record-trace`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg record-trace fares -n shop --prometheus http://localhost:9090 --last 6h --write fares.csv
+  thalweg record-trace fares --prometheus http://localhost:9090 --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z --step 30s
+  thalweg simulate-scaling --trace fares.csv --capacity 5000 --compare
+
+It reads thalweg_source_end_records, which workers export for sources that know their ends (Kafka), by /api/v1/query_range.
+What comes in is how far each split's end moves within a step. A Prometheus in a cluster is reached by `kubectl port-forward`.")]
+pub struct RecordArgs {
+    /// The StreamPipeline
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: String,
+    /// Its namespace
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Where Prometheus answers: http://HOST:PORT, with a path where it has one
+    #[arg(long, value_name = "URL")]
+    pub prometheus: hyper::Uri,
+    /// Where the trace begins, such as 2026-03-01T00:00:00Z; with --last it is so long before --to
+    #[arg(long, value_name = "TIME", conflicts_with = "last")]
+    pub from: Option<Timestamp>,
+    /// Where it ends; by default now
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Timestamp>,
+    /// How long it is
+    #[arg(long, value_name = "TIME", default_value = "6h")]
+    pub last: Duration,
+    /// Between two rows; at least as long as Prometheus scrapes apart
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub step: Duration,
+    /// The file; by default standard output
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
 }
 
 fn kind() -> impl TypedValueParser<Value = Kind> {

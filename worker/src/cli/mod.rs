@@ -11,6 +11,7 @@ mod guarantees;
 mod kubernetes;
 mod pause;
 mod progress;
+mod record_trace;
 #[cfg(test)]
 mod reference;
 mod remove_state;
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Pause(args) => pause::run(&args, true),
         Command::Resume(args) => pause::run(&args, false),
         Command::SimulateScaling(args) => simulate::run(&args),
+        Command::RecordTrace(args) => record_trace::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "thalweg", &mut script);
