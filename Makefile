@@ -1,6 +1,6 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test simulate e2e e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
+.PHONY: help setup setup-kafka demo test simulate e2e e2e-tools e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
 
 CARGO ?= cargo
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
@@ -38,6 +38,12 @@ e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TL
 	$(CARGO) test --workspace --test kafka --test kafka_client -- --test-threads 2
 	$(CARGO) test --workspace --test workers -- --test-threads 1
 
+e2e-tools: setup ## What needs a browser or a Prometheus (Debian's chromium and prometheus are installed)
+	@command -v chromium prometheus promtool > /dev/null || apt-get install -y --no-install-recommends chromium prometheus
+	$(CARGO) test --workspace --all-targets --no-run
+	$(CARGO) test --workspace --test fake_api -- --ignored page
+	$(CARGO) test --workspace --bin thalweg -- --ignored record_trace
+
 e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds it once, some six minutes)
 	e2e/cluster/test
 
@@ -58,6 +64,7 @@ generate: setup ## Write what is generated: the resource definitions of the char
 	$${CARGO_TARGET_DIR:-target}/debug/crdgen charts/thalweg/templates/crds crds/src/definition/schemas.json
 	THALWEG_WRITE=1 $(CARGO) test --workspace --bin thalweg reference
 	THALWEG_WRITE=1 $(CARGO) test --workspace --test operator_reference
+	THALWEG_WRITE=1 $(CARGO) test --workspace --test traces
 
 bench: setup ## Measure against Flink and against ourselves; prints and writes target/bench.json and bench-own.json
 	$(BENCH_ENV) scripts/bench

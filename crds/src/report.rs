@@ -30,6 +30,8 @@ pub struct Report {
     pub splits: Vec<SplitReport>,
     /// The units that it owns, or was refused.
     pub units: Vec<UnitReport>,
+    /// The sinks that its units write.
+    pub sinks: Vec<SinkReport>,
     /// The sources whose splits it lists.
     pub listed: Vec<ListedSource>,
     /// The last commit of the unit that committed longest ago.
@@ -113,6 +115,16 @@ pub struct UnitReport {
     pub dead_letters: u64,
     /// The last error, where the unit stands still.
     pub error: Option<String>,
+}
+
+/// A sink that a worker writes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SinkReport {
+    /// The sink, by its name in SQL.
+    pub sink: String,
+    /// Rows a second that were given to it in the last seconds: the same ones as for the worker's shares.
+    pub rate: f64,
 }
 
 /// A commit.

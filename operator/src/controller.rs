@@ -24,6 +24,7 @@ use crate::error::{Class, Error};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::overlay::Overlay;
+use crate::page;
 use crate::reconcile::reconcile;
 use crate::reports::{Pace, Poller, Reports};
 use crate::rollouts::Rollouts;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Pipelines and units, summed up.
     pub tally: Arc<Tally>,
+    /// What the page shows.
+    pub page: Arc<page::Shown>,
     /// Whether this process may write.
     pub leadership: Leadership,
     /// Looks at once.
@@ -86,6 +89,7 @@ impl Started {
         let mut poller = Poller::new(&world, Arc::clone(&reports), sender, Arc::clone(&parts.metrics));
         // What runs is known before anything is said about it: else every restart would tell that nothing is ready.
         poller.round().await;
+        parts.page.add(&world, &reports);
         let context = Context {
             events: Recorder::new(parts.client.clone(), reporter),
             client: parts.client,

@@ -14,6 +14,7 @@
 //! | SQL in a child process with limits | [`checks`] |
 //! | what is remembered for the number of workers | [`scaling`] |
 //! | leader election | [`leader`] |
+//! | the page that shows pipelines live | [`page`] |
 //! | every metric | [`metrics`] |
 
 pub mod apply;
@@ -29,6 +30,7 @@ pub mod limits;
 pub mod metrics;
 pub mod observe;
 pub mod overlay;
+pub mod page;
 pub mod pods;
 pub mod reconcile;
 pub mod reports;

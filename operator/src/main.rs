@@ -14,6 +14,7 @@ use thalweg_operator::checks::Checks;
 use thalweg_operator::controller::{Parts, Started};
 use thalweg_operator::leader::{Elector, Leadership};
 use thalweg_operator::metrics::Metrics;
+use thalweg_operator::page;
 use thalweg_operator::server::{Shown, serve};
 use thalweg_operator::settings::Settings;
 use thalweg_operator::tally::Tally;
@@ -51,9 +52,11 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     let (mut elector, leadership) =
         Elector::new(Api::namespaced(client.clone(), &settings.namespace), settings.pod_name.clone());
     let (mut ended, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let work = lead(&settings, client, &mut elector, leadership, &shown);
+    let page = Arc::<page::Shown>::default();
+    let work = lead(&settings, client, &mut elector, leadership, &shown, &page);
     let result = tokio::select! {
         served = serve(settings.listen, Arc::clone(&shown)) => served.map_err(Fatal::from),
+        served = serve_page(settings.page_listen, Arc::clone(&page)) => served.map_err(Fatal::from),
         led = work => led,
         _ = ended.recv() => Ok(()),
         _ = interrupted.recv() => Ok(()),
@@ -61,6 +64,14 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     info!("letting go of the leader's Lease");
     elector.release().await;
     result
+}
+
+/// Serves the page, where it is asked for.
+async fn serve_page(listen: Option<std::net::SocketAddr>, page: Arc<page::Shown>) -> std::io::Result<()> {
+    match listen {
+        Some(listen) => page::serve(listen, page).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for its turn, then works until it leads no longer, which is the end of the process: a fresh one knows nothing
@@ -71,12 +82,13 @@ async fn lead(
     elector: &mut Elector,
     leadership: Leadership,
     shown: &Shown,
+    page: &Arc<page::Shown>,
 ) -> Result<(), Fatal> {
     // A replica that waits for its turn is as ready as it can be.
     shown.ready.store(true, Ordering::Relaxed);
     elector.lead().await;
     shown.metrics.leader.set(1);
-    let parts = parts(settings, client, leadership, &shown.metrics);
+    let parts = parts(settings, client, leadership, &shown.metrics, page);
     let controllers = async {
         let started = join_all(parts.into_iter().map(Started::new)).await;
         let started = started.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -92,7 +104,13 @@ async fn lead(
 }
 
 /// A controller for each namespace that is looked after.
-fn parts(settings: &Settings, client: Client, leadership: Leadership, metrics: &Arc<Metrics>) -> Vec<Parts> {
+fn parts(
+    settings: &Settings,
+    client: Client,
+    leadership: Leadership,
+    metrics: &Arc<Metrics>,
+    page: &Arc<page::Shown>,
+) -> Vec<Parts> {
     let checks = Arc::new(Checks::new(settings.check_binary.clone(), Arc::clone(metrics)));
     let tally = Arc::new(Tally::default());
     let mut random = rand::rngs::StdRng::from_os_rng();
@@ -108,6 +126,7 @@ fn parts(settings: &Settings, client: Client, leadership: Leadership, metrics: &
         checks: Arc::clone(&checks),
         metrics: Arc::clone(metrics),
         tally: Arc::clone(&tally),
+        page: Arc::clone(page),
         leadership: leadership.clone(),
         concurrency: settings.concurrency,
         max_rollouts: settings.max_concurrent_rollouts,

@@ -105,8 +105,14 @@ impl Reports {
 
 /// A report without its figures: what a decision could depend on.
 fn meaning(report: &Report) -> Report {
-    let mut meaning =
-        Report { splits: Vec::new(), commit: None, busy_share: 0.0, blocked_share: 0.0, ..report.clone() };
+    let mut meaning = Report {
+        splits: Vec::new(),
+        sinks: Vec::new(),
+        commit: None,
+        busy_share: 0.0,
+        blocked_share: 0.0,
+        ..report.clone()
+    };
     for unit in &mut meaning.units {
         unit.commits = 0;
         unit.busy_share = 0.0;
@@ -301,7 +307,7 @@ async fn fetch(client: &HttpClient, address: &str) -> Result<Report, String> {
 
 #[cfg(test)]
 mod tests {
-    use thalweg_crds::report::{SplitReport, UnitReport, WorkerState};
+    use thalweg_crds::report::{SinkReport, SplitReport, UnitReport, WorkerState};
 
     use super::*;
 
@@ -314,6 +320,7 @@ mod tests {
         let figures = Report {
             busy_share: 0.7,
             splits: vec![SplitReport::default()],
+            sinks: vec![SinkReport::default()],
             units: vec![UnitReport { commits: 9, ..UnitReport::default() }],
             ..report.clone()
         };

@@ -30,6 +30,10 @@ pub struct Settings {
     /// Where metrics and health are served
     #[arg(long, env = "THALWEG_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Where a page shows pipelines live, without asking who looks: 127.0.0.1:8082 is reached by `kubectl port-forward` only;
+    /// none where it is absent
+    #[arg(long, env = "THALWEG_PAGE_LISTEN", value_name = "ADDR")]
+    pub page_listen: Option<SocketAddr>,
     /// How many pipelines are looked at at once
     #[arg(long, env = "THALWEG_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
@@ -72,5 +76,11 @@ mod tests {
         assert_eq!(parsed(&["--watch-namespaces", ""]).scopes(), [None]);
         let two = parsed(&["--watch-namespaces", "a, b"]).scopes();
         assert_eq!(two, [Some("a".to_owned()), Some("b".to_owned())]);
+    }
+
+    #[test]
+    fn the_page_is_off_unless_it_is_asked_for() {
+        assert_eq!(parsed(&[]).page_listen, None);
+        assert!(parsed(&["--page-listen", "127.0.0.1:8082"]).page_listen.is_some());
     }
 }

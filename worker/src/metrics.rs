@@ -63,6 +63,14 @@ const LAG_SECONDS: Metric = Metric {
     labels: SOURCE,
     kind: Kind::Gauge,
 };
+/// What `thalweg record-trace` reads.
+pub const ENDS: Metric = Metric {
+    name: "thalweg_source_end_records",
+    help: "Where the end of each split is that this process reads, in records; absent where it is not known. How fast it \
+           moves is how much comes in.",
+    labels: &["pipeline", "source", "split"],
+    kind: Kind::Gauge,
+};
 const OUT: Metric = counter("thalweg_stage_rows_total", "Rows emitted.", STAGE);
 const REJECTED: Metric =
     counter("thalweg_stage_rejected_rows_total", "Emitted rows that the sink would not take.", STAGE);
@@ -78,7 +86,7 @@ const WATERMARK: Metric = Metric {
 
 /// Every metric.
 #[cfg(test)]
-pub const ALL: [Metric; 10] = [ROWS, LATE, BAD, LAG, LAG_SECONDS, OUT, REJECTED, DEAD, COMMITS, WATERMARK];
+pub const ALL: [Metric; 11] = [ROWS, LATE, BAD, LAG, LAG_SECONDS, ENDS, OUT, REJECTED, DEAD, COMMITS, WATERMARK];
 
 const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
     Metric { name, help, labels, kind: Kind::Counter }
@@ -112,7 +120,8 @@ impl Collector for Counted {
     fn collect(&self) -> Vec<MetricFamily> {
         let (rows, late, bad) = (ROWS.counters(), LATE.counters(), BAD.counters());
         let (out, rejected, dead, commits) = (OUT.counters(), REJECTED.counters(), DEAD.counters(), COMMITS.counters());
-        let (watermark, lag, lag_seconds) = (WATERMARK.gauges(), LAG.gauges(), LAG_SECONDS.gauges());
+        let (watermark, lag, lag_seconds, ends) =
+            (WATERMARK.gauges(), LAG.gauges(), LAG_SECONDS.gauges(), ENDS.gauges());
         for pipeline in &(self.pipelines)() {
             for source in &pipeline.counters.sources {
                 let labels = [pipeline.name.as_str(), source.name.as_str()];
@@ -123,6 +132,9 @@ impl Collector for Counted {
                     if let Some(seconds) = found.seconds {
                         lag_seconds.with_label_values(&labels).set(seconds);
                     }
+                }
+                for (split, end) in source.ends() {
+                    ends.with_label_values(&[labels[0], labels[1], split.as_str()]).set(end as f64);
                 }
                 for class in BadCounters::CLASSES {
                     let labels = [labels[0], labels[1], class_name(class)];
@@ -143,7 +155,7 @@ impl Collector for Counted {
         }
         let counters =
             [rows, late, bad, out, rejected, dead, commits].into_iter().flat_map(|counter| counter.collect());
-        let gauges = [watermark, lag, lag_seconds].into_iter().flat_map(|gauge| gauge.collect());
+        let gauges = [watermark, lag, lag_seconds, ends].into_iter().flat_map(|gauge| gauge.collect());
         counters.chain(gauges).filter(|family| !family.get_metric().is_empty()).collect()
     }
 }
@@ -181,6 +193,7 @@ mod tests {
     fn every_metric_shows_what_was_counted() {
         let source = SourceCounters { name: "trips".to_owned(), ..SourceCounters::default() };
         source.rows.add(7);
+        source.set_ends([("3".to_owned(), 40)].into());
         let counters = Counters::new(vec![source], vec![StageCounters::default()]);
         let watched = vec![Watched { name: "p".to_owned(), counters: Arc::new(counters) }];
         let counted = Counted { pipelines: Box::new(move || watched.clone()) };
@@ -188,6 +201,7 @@ mod tests {
         TextEncoder::new().encode(&counted.collect(), &mut text).expect("encodes");
         let text = String::from_utf8(text).expect("text");
         assert!(text.contains(r#"thalweg_source_rows_total{pipeline="p",source="trips"} 7"#), "{text}");
+        assert!(text.contains(r#"thalweg_source_end_records{pipeline="p",source="trips",split="3"} 40"#), "{text}");
         assert!(text.contains("thalweg_stage_commits_total"), "{text}");
         assert!(!text.contains("thalweg_stage_watermark_seconds"), "unknown is absent, never 0");
     }

@@ -5,7 +5,8 @@
 //!         ──▶       while more is called for, λ of the last 5 s counts, too   │
 //!         ──▶ capacity: μ(n), learnt from done / busy                        ├─▶ need n*: the least n whose packing keeps
 //!         ──▶ memory: ends, rhythm, swing, the last step                     ┘   each worker at or below ρ·μ(n)
-//! ρ       0.75, up to 0.93 where the load is seen not to grow by more than that leaves room for while a worker starts
+//! ρ       0.75, up to 0.97 where the load is seen not to grow, while a worker starts, by more than that and the lag that is
+//!         waited for leave room for
 //! up      if lag time > targetLag / 3 or a worker is busy > 90 %, to n*
 //! down    to the most n* of a window learnt from the load's own rhythm
 //! ```
@@ -51,7 +52,7 @@ use load::Load;
 /// here and ρ nothing changes.
 const BUSY: f64 = 0.9;
 /// Workers are let go once fewer have room by this part of ρ: otherwise what wavers about ρ would be scaled up and down.
-const KEEP: f64 = 0.96;
+const KEEP: f64 = 0.98;
 /// More than this times what was expected is a step, and no noise: of what comes, against what the windows say; of workers,
 /// against those that were just asked for.
 const STEP_UP: f64 = 1.2;
@@ -91,12 +92,17 @@ pub fn recommend(spec: &ScalingSpec, figures: &Figures, memory: Memory) -> (Reco
     memory.note(figures);
     let ends = std::mem::take(&mut memory.ends);
     let load = Load::of(figures, &ends, spec.catch_up.as_std());
-    memory.follow(figures, load.as_ref());
+    memory.follow(figures, load.as_ref(), late_seconds(spec));
     let mut round = Round { spec, figures, bounds: Bounds::of(spec, figures.spreadable), memory: &mut memory };
     let (workers, reason, inputs) = round.decide(load.as_ref());
     let placement = round.placement(load.as_ref(), workers);
     memory.ends = ends;
     (Recommendation { workers, placement, reason, inputs }, memory)
+}
+
+/// For how long records may wait before more workers are asked for.
+fn late_seconds(spec: &ScalingSpec) -> f64 {
+    spec.target_lag.as_std().as_secs_f64() / LAG_PART
 }
 
 /// The least and the most workers.
@@ -184,7 +190,7 @@ impl Round<'_> {
         }
         let Some(need) = need else {
             let reason = match () {
-                () if is_still || load.lag_seconds() <= self.late_seconds() => Reason::Enough,
+                () if is_still || load.lag_seconds() <= late_seconds(self.spec) => Reason::Enough,
                 () if load.blocked() > SINK_BOUND => Reason::Held(Hold::SinkBound),
                 () => Reason::Held(Hold::MetricsStale),
             };
@@ -192,7 +198,7 @@ impl Round<'_> {
         };
         let target = self.bounds.serving(need.workers);
         self.memory.rhythm.note(self.figures.now, target);
-        if let Some(before) = self.memory.useless_step(self.figures.now, load, need.presses()) {
+        if let Some(before) = self.memory.useless_step(self.figures.now, load, self.is_short(load)) {
             return match load.blocked() > SINK_BOUND {
                 true => (current, Reason::Held(Hold::SinkBound)),
                 false => (self.bounds.serving(before.min(current)), Reason::Held(Hold::Ineffective)),
@@ -207,7 +213,7 @@ impl Round<'_> {
     /// How many workers the load needs; `None` where nobody knows what a worker can do.
     fn need(&self, load: &Load<'_>) -> Option<Need> {
         let settled = self.since(self.memory.moved) >= SETTLING_SECONDS;
-        let (is_behind, is_busy) = (load.lag_seconds() > self.late_seconds(), settled && load.busy() > self.busy());
+        let (is_behind, is_busy) = (load.lag_seconds() > late_seconds(self.spec), settled && load.busy() > self.busy());
         let is_awaited = is_behind || is_busy || self.figures.wanted == 0;
         let capacity = |workers: usize| self.memory.capacity.of(workers);
         // Where nothing was learnt yet and nobody waits, what workers do with overheads and all: they can do more.
@@ -223,11 +229,6 @@ impl Round<'_> {
         Some(Need { workers: fewest(&weights, most, room), is_shard_bound, is_behind, is_busy })
     }
 
-    /// For how long records may wait before more workers are asked for.
-    fn late_seconds(&self) -> f64 {
-        self.spec.target_lag.as_std().as_secs_f64() / LAG_PART
-    }
-
     /// From which share of its time on a worker is busy.
     fn busy(&self) -> f64 {
         BUSY.max(f64::midpoint(self.memory.swing.utilisation(), 1.0))
@@ -236,6 +237,12 @@ impl Round<'_> {
     /// Seconds since a moment; many where there was none.
     fn since(&self, moment: Option<Duration>) -> u64 {
         moment.map_or(u64::MAX, |moment| self.figures.now.saturating_sub(moment).as_secs())
+    }
+
+    /// Records wait for too long on average, or nobody has time left. One worker that is behind beside others that are not
+    /// is a matter of who reads what, and says nothing of how many there should be.
+    fn is_short(&self, load: &Load<'_>) -> bool {
+        load.mean_lag_seconds() > late_seconds(self.spec) || load.mean_busy() > self.busy()
     }
 
     fn up(&self, current: usize, target: usize, need: Need, load: &Load<'_>) -> (usize, Reason) {

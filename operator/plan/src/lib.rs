@@ -15,6 +15,7 @@
 //! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
 //! | Why is it not Ready? | [`status`] |
+//! | What is shown of it as it is now? | [`view`] |
 //! | What are things called? | [`names`] |
 
 pub mod applied;
@@ -43,3 +44,4 @@ pub mod status;
 mod units;
 pub mod validate;
 pub mod verdict;
+pub mod view;

@@ -313,6 +313,24 @@ fn a_step_that_brings_nothing_is_undone_and_not_tried_again_at_once() {
 }
 
 #[test]
+fn a_step_after_which_nobody_waits_is_kept_though_one_worker_has_no_time_left() {
+    let mut bench = Bench::new(spec(1, 20), 12, 2, 0.98);
+    bench.rounds(13, 163.0);
+    let decided = bench.round(163.0, |_| {});
+    assert_eq!((decided.workers, decided.reason), (3, Reason::Busy));
+    bench.obey(&decided);
+    for _ in 0..60 {
+        // As much is done as comes, which is no more than before; one worker has most of it.
+        let decided = bench.round(163.0, |figures| {
+            busy(figures, 0.49);
+            (figures.workers[0].busy, figures.workers[0].rate) = (0.99, 0.99 * CAPACITY);
+        });
+        assert_ne!(decided.reason, held(Hold::Ineffective));
+        assert!(decided.workers >= 3, "{decided:?}");
+    }
+}
+
+#[test]
 fn pods_that_do_not_come_are_not_asked_for_again() {
     let mut bench = Bench::new(spec(1, 20), 12, 2, 0.95);
     bench.rounds(13, 250.0);

@@ -98,17 +98,31 @@ impl Trace {
 
     /// As [`Trace::parse`] reads it.
     pub fn csv(&self) -> String {
+        self.csv_each(1)
+    }
+
+    /// The same, coarser: a row for so many seconds, with their mean. The last row ends the last of these.
+    pub fn csv_each(&self, seconds: u32) -> String {
         let mut text = String::from("second");
         for split in 0..self.splits {
             let _ = write!(text, ",split_{split}");
         }
         text.push('\n');
-        for second in 0..self.seconds() {
+        let each = seconds.max(1);
+        let mut row = |second: u32, stretch: std::ops::Range<u32>| {
             let _ = write!(text, "{second}");
-            for arrivals in self.at(second) {
-                let _ = write!(text, ",{arrivals:.0}");
+            let count = f64::from(stretch.end - stretch.start);
+            for split in 0..self.splits {
+                let sum: f64 = stretch.clone().map(|second| f64::from(self.at(second)[split])).sum();
+                let _ = write!(text, ",{:.0}", sum / count);
             }
             text.push('\n');
+        };
+        let stretch = |from: u32| from..from.saturating_add(each).min(self.seconds());
+        let starts: Vec<u32> = (0..self.seconds()).step_by(each as usize).collect();
+        starts.iter().for_each(|from| row(*from, stretch(*from)));
+        if let Some(from) = starts.last().filter(|from| **from + 1 < self.seconds()) {
+            row(self.seconds() - 1, stretch(*from));
         }
         text
     }
@@ -165,6 +179,15 @@ mod tests {
     fn what_is_written_is_read_back() {
         let trace = Trace::new(2, vec![1.0, 2.0, 3.0, 4.0]);
         assert_eq!(Trace::parse(&trace.csv()), Ok(trace));
+    }
+
+    #[test]
+    fn a_coarse_trace_is_as_long_and_brings_as_much() {
+        let trace = Trace::new(1, vec![1.0, 3.0, 8.0, 2.0, 5.0]);
+        assert_eq!(trace.csv_each(2), "second,split_0\n0,2\n2,5\n4,5\n");
+        assert_eq!(trace.csv_each(3), "second,split_0\n0,4\n3,4\n4,4\n", "the mean of what is left");
+        let coarse = Trace::parse(&trace.csv_each(2)).unwrap();
+        assert_eq!((coarse.seconds(), coarse.at(1)[0]), (5, 2.0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use thalweg_operator::checks::Checks;
 use thalweg_operator::controller::{Parts, Started};
 use thalweg_operator::leader::Leadership;
 use thalweg_operator::metrics::Metrics;
+use thalweg_operator::page::Shown;
 use thalweg_operator::tally::Tally;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::Settings;
@@ -33,6 +34,8 @@ pub struct Cluster {
     kubelet: JoinHandle<()>,
     operator: JoinHandle<()>,
     others: JoinSet<()>,
+    /// What the page of the operator that was started first shows.
+    pub page: Arc<Shown>,
 }
 
 impl Drop for Cluster {
@@ -138,7 +141,7 @@ impl Chart {
     pub const USUAL: Self = Self { image: "thalweg:test", max_rollouts: 10 };
 }
 
-async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>, chart: Chart) {
+async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>, chart: Chart, page: Arc<Shown>) {
     let parts = Parts {
         client: api.client(),
         namespace: None,
@@ -150,6 +153,7 @@ async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>, chart: Cha
         checks: Arc::new(checks),
         metrics,
         tally: Arc::new(Tally::default()),
+        page,
         leadership: Leadership::uncontested(),
         concurrency: 4,
         max_rollouts: chart.max_rollouts,
@@ -175,8 +179,10 @@ impl Cluster {
     }
 
     fn with(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) -> Self {
-        let operator = tokio::spawn(operate(api.clone(), checks, Arc::clone(&metrics), Chart::USUAL));
-        Self { kubelet: tokio::spawn(kubelet::run(api.clone())), operator, others: JoinSet::new(), metrics, api }
+        let page = Arc::<Shown>::default();
+        let operator = operate(api.clone(), checks, Arc::clone(&metrics), Chart::USUAL, Arc::clone(&page));
+        let kubelet = tokio::spawn(kubelet::run(api.clone()));
+        Self { kubelet, operator: tokio::spawn(operator), others: JoinSet::new(), metrics, api, page }
     }
 
     /// The operator dies, with all that it was about to do.
@@ -189,20 +195,32 @@ impl Cluster {
     /// The operator dies and another one starts, which knows nothing.
     pub fn restart_operator(&mut self) {
         self.operator.abort();
-        self.operator =
-            tokio::spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics), Chart::USUAL));
+        self.operator = tokio::spawn(operate(
+            self.api.clone(),
+            checks(&self.metrics),
+            Arc::clone(&self.metrics),
+            Chart::USUAL,
+            Arc::default(),
+        ));
     }
 
     /// The chart is upgraded: another operator, for which the check of any SQL gives this answer.
     pub async fn upgrade(&mut self, chart: Chart, answer: &'static str) {
         self.stop_operator().await;
         let checks = Checks::new(answering(answer), Arc::clone(&self.metrics));
-        self.operator = tokio::spawn(operate(self.api.clone(), checks, Arc::clone(&self.metrics), chart));
+        self.operator =
+            tokio::spawn(operate(self.api.clone(), checks, Arc::clone(&self.metrics), chart, Arc::default()));
     }
 
     /// A second operator works at the same time: what an election that went wrong would be.
     pub fn add_operator(&mut self) {
-        self.others.spawn(operate(self.api.clone(), checks(&self.metrics), Arc::clone(&self.metrics), Chart::USUAL));
+        self.others.spawn(operate(
+            self.api.clone(),
+            checks(&self.metrics),
+            Arc::clone(&self.metrics),
+            Chart::USUAL,
+            Arc::default(),
+        ));
     }
 
     /// Waits until the pipeline is so.

@@ -251,6 +251,7 @@ fn add_figures(report: &mut Value, load: &Load, splits: &[Value]) {
     let has_more = asked > load.capacity;
     let done = asked.min(load.capacity);
     report["busyShare"] = (done / load.capacity).into();
+    report["sinks"] = json!([{"sink": "out", "rate": done}]);
     let split = |split: &Value| {
         json!({
             "source": split["source"],

@@ -7,6 +7,7 @@ mod fake;
 mod harness;
 mod kubelet;
 mod mutations;
+mod page;
 mod plans;
 mod restarts;
 mod scaling;

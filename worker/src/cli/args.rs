@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use k8s_openapi::jiff::Timestamp;
 use thalweg_crds::duration::Duration;
 use thalweg_simulator::{Kind, Stall};
 
@@ -46,6 +47,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show a pipeline in a cluster: who reads which split, who owns which unit, rates and lag
     Status(StatusArgs),
+    /// Show a pipeline in a cluster live: splits, workers, sinks, with rates, lag, moves, and what the autoscaler did last
+    Top(TopArgs),
     /// Have the workers of a pipeline in a cluster commit and end; everything is kept
     #[command(after_help = "\
 Example:
@@ -58,6 +61,8 @@ Example:
     Generate(GenerateArgs),
     /// Show how a pipeline would be scaled on a load of the past, and how others would scale it
     SimulateScaling(SimulateArgs),
+    /// Write the load of a pipeline, as a Prometheus has it, as a trace for simulate-scaling
+    RecordTrace(RecordArgs),
     /// Print completions for a shell
     #[command(after_help = "Example:\n  thalweg completions bash > /etc/bash_completion.d/thalweg")]
     Completions {
@@ -317,6 +322,29 @@ pub struct StatusArgs {
     pub watch: bool,
 }
 
+/// `thalweg top`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg top fares                     live; q or Ctrl-C ends it
+  thalweg top fares -n shop | head -20  as it is now, once: there is no terminal to draw on
+  thalweg top fares -o json | jq .lastDecision
+
+Splits stand before the worker that reads them, sinks behind it. Rates, lag and shares are those of the last five seconds, as
+workers say them. Workers are asked by way of the API server, for which you need to `get` `pods/proxy`; without it the rest
+is shown, and a note says so.")]
+pub struct TopArgs {
+    /// Which pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+    /// How it is written; `json` writes it once
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub every: u16,
+}
+
 /// `thalweg explain`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  thalweg explain manifests/examples/boroughs")]
@@ -461,6 +489,43 @@ pub struct SimulateArgs {
     /// Draw arrivals, workers and lag
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+}
+
+/// `thalweg record-trace`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  thalweg record-trace fares -n shop --prometheus http://localhost:9090 --last 6h --write fares.csv
+  thalweg record-trace fares --prometheus http://localhost:9090 --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z --step 30s
+  thalweg simulate-scaling --trace fares.csv --capacity 5000 --compare
+
+It reads thalweg_source_end_records, which workers export for sources that know their ends (Kafka), by /api/v1/query_range.
+What comes in is how far each split's end moves within a step. A Prometheus in a cluster is reached by `kubectl port-forward`.")]
+pub struct RecordArgs {
+    /// The StreamPipeline
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: String,
+    /// Its namespace
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Where Prometheus answers: http://HOST:PORT, with a path where it has one
+    #[arg(long, value_name = "URL")]
+    pub prometheus: hyper::Uri,
+    /// Where the trace begins, such as 2026-03-01T00:00:00Z; with --last it is so long before --to
+    #[arg(long, value_name = "TIME", conflicts_with = "last")]
+    pub from: Option<Timestamp>,
+    /// Where it ends; by default now
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Timestamp>,
+    /// How long it is
+    #[arg(long, value_name = "TIME", default_value = "6h")]
+    pub last: Duration,
+    /// Between two rows; at least as long as Prometheus scrapes apart
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub step: Duration,
+    /// The file; by default standard output
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
 }
 
 fn kind() -> impl TypedValueParser<Value = Kind> {

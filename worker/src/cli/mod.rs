@@ -1,6 +1,7 @@
 //! The command line: what was said ([`args`]), and one module a command.
 
 mod args;
+mod cells;
 mod check;
 mod coordinator;
 mod explain;
@@ -10,6 +11,7 @@ mod guarantees;
 mod kubernetes;
 mod pause;
 mod progress;
+mod record_trace;
 #[cfg(test)]
 mod reference;
 mod remove_state;
@@ -18,6 +20,7 @@ mod signals;
 mod simulate;
 mod status;
 mod summary;
+mod top;
 mod worker;
 
 use std::io::{IsTerminal, Write};
@@ -60,9 +63,11 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Status(args) => status::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Pause(args) => pause::run(&args, true),
         Command::Resume(args) => pause::run(&args, false),
         Command::SimulateScaling(args) => simulate::run(&args),
+        Command::RecordTrace(args) => record_trace::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "thalweg", &mut script);

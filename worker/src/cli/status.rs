@@ -1,7 +1,6 @@
 //! `thalweg status`: a pipeline as it is now, by its status, its assignment and what its workers say.
 
 mod text;
-mod view;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,12 +14,12 @@ use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::report::Report;
 use thalweg_operator_plan::names::{Names, PIPELINE};
 use thalweg_operator_plan::objects::REPORT_PORT;
+use thalweg_operator_plan::view::{Found, Heard, View};
 use tokio::time::timeout;
 
 use super::args::{Output, StatusArgs};
 use super::kubernetes::{Place, Refusal};
 use super::{Exit, print, tell};
-use view::{Found, Heard, View};
 
 /// How long a worker's report may take.
 const REPORT: Duration = Duration::from_secs(3);
@@ -56,7 +55,8 @@ pub fn on_one_thread<T>(command: impl Future<Output = T>) -> T {
     runtime.expect("an event loop needs a few file descriptors").block_on(command)
 }
 
-fn refused(refusal: &Refusal) -> Exit {
+/// Tells why a command cannot do its work, and how the process ends.
+pub fn refused(refusal: &Refusal) -> Exit {
     tell(&format!("error: {refusal}"));
     refusal.exit()
 }
@@ -64,12 +64,17 @@ fn refused(refusal: &Refusal) -> Exit {
 fn shown(view: &View, args: &StatusArgs) -> String {
     match args.output {
         Output::Text => text::text(view, args.watch),
-        Output::Json => format!("{}\n", serde_json::to_string(view).unwrap_or_default()),
+        Output::Json => json(view),
     }
 }
 
-/// Looks at a pipeline. What only some may read (pods, reports) is left out where it cannot be had, and that is told.
-async fn look(place: &Place) -> Result<View, Refusal> {
+/// A line for scripts.
+pub fn json(view: &View) -> String {
+    format!("{}\n", serde_json::to_string(view).unwrap_or_default())
+}
+
+/// Looks at a pipeline: all that `status` and `top` show. What only some may read (pods, reports) is left out where it cannot be had, and that is told.
+pub async fn look(place: &Place) -> Result<View, Refusal> {
     let pipeline = place.pipeline().await?;
     let assignments: Api<StreamAssignment> = Api::namespaced(place.client.clone(), &place.namespace);
     let assignment = assignments.get_opt(&place.name).await;
@@ -191,7 +196,9 @@ pub(super) mod tests {
         let pipeline = json!({
             "metadata": {"name": "fares", "namespace": "shop", "uid": "u"},
             "spec": {"sources": [{"name": "trips"}], "sinks": [{"name": "out"}], "sql": "x"},
-            "status": {"phase": "Running", "conditions": []},
+            "status": {"phase": "Running", "conditions": [], "scaling": {"lastDecision": {
+                "from": 1, "to": 2, "reason": "Busy: x", "inputs": "y", "time": "2026-01-02T03:04:05Z",
+            }}},
         });
         let assignment = json!({
             "metadata": {"name": "fares"},
@@ -206,6 +213,7 @@ pub(super) mod tests {
         let report = json!({
             "slot": "fares-0", "plan": "p1", "state": "Running",
             "splits": [{"source": "trips", "split": "0", "rate": 1200.0, "lagRecords": 340, "lagSeconds": 0.3}],
+            "blockedShare": 0.25, "sinks": [{"sink": "out", "rate": 40.0}],
             "units": [{"unit": {"stage": 0, "index": 0}, "epoch": 1, "commits": 7}],
         });
         let answers = Answers::default()
@@ -218,6 +226,9 @@ pub(super) mod tests {
         assert_eq!(shown["splits"][0]["ratePerSecond"], 1200.0);
         assert_eq!(shown["units"][0]["state"], "Owned");
         assert_eq!(shown["workers"][0]["pod"], "fares-x");
+        assert_eq!(shown["workers"][0]["blockedShare"], 0.25);
+        assert_eq!(shown["sinks"], json!([{"sink": "out", "ratePerSecond": 40.0}]));
+        assert_eq!(shown["lastDecision"]["to"], 2);
         assert_eq!(shown["notes"], json!([]));
     }
 }

@@ -10,7 +10,9 @@ use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::unit::{Epoch, RunId, UnitId};
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::{self, Slot};
-use thalweg_crds::report::{CommitReport, Failure, ListedSource, Report, SplitReport, UnitReport, WorkerState};
+use thalweg_crds::report::{
+    CommitReport, Failure, ListedSource, Report, SinkReport, SplitReport, UnitReport, WorkerState,
+};
 
 use crate::runtime::RunError;
 use crate::runtime::counters::{Counters, UnitCounters, Watched};
@@ -191,6 +193,7 @@ impl Board {
             blocked_share: now.shares.blocked,
             splits: now.splits.clone(),
             units,
+            sinks: now.shares.sinks.iter().map(|(sink, rate)| SinkReport { sink: sink.clone(), rate: *rate }).collect(),
             listed: now.listed.values().cloned().collect(),
             commit: oldest_commit(&owned),
         }

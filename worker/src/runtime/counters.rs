@@ -71,6 +71,8 @@ pub struct SourceCounters {
     pub splits: Counter,
     /// See [`SourceCounters::lag`].
     pub lag: Mutex<Option<Lag>>,
+    /// See [`SourceCounters::ends`].
+    pub ends: Mutex<BTreeMap<String, u64>>,
 }
 
 impl SourceCounters {
@@ -78,6 +80,16 @@ impl SourceCounters {
     /// where a split does not know.
     pub fn lag(&self) -> Option<Lag> {
         *self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the ends of the splits are that are read here, in records; without those that are not known.
+    pub fn ends(&self) -> BTreeMap<String, u64> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the ends of all splits that are read here.
+    pub fn set_ends(&self, ends: BTreeMap<String, u64>) {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
     }
 
     /// Notes the lags of all splits that are read here.

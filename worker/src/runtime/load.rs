@@ -183,6 +183,8 @@ pub struct Sample {
     processors: Option<Duration>,
     throttled: Duration,
     units: BTreeMap<UnitId, UnitSample>,
+    /// Rows that sinks were given since the job started, by the sinks' names in SQL.
+    sinks: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -200,11 +202,16 @@ impl Sample {
             (unit, UnitSample { epoch: counters.epoch, worked, waited: counters.waited.total(now) })
         });
         let throttled = throttle.map_or(Duration::ZERO, |throttle| throttle.worked(now));
-        Self { processors, throttled, units: units.collect() }
+        let mut sinks = BTreeMap::new();
+        for stage in &counters.stages {
+            let sum = stage.sink.as_ref().map(|sink| sinks.entry(sink.clone()).or_insert(0));
+            sum.into_iter().for_each(|sum: &mut u64| *sum += stage.rows_out.get());
+        }
+        Self { processors, throttled, units: units.collect(), sinks }
     }
 }
 
-/// Shares of the last seconds, each 0 to 1.
+/// Shares of the last seconds, each 0 to 1, and what came of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shares {
     /// That the process worked.
@@ -213,6 +220,8 @@ pub struct Shares {
     pub blocked: f64,
     /// That each unit worked.
     pub units: BTreeMap<UnitId, f64>,
+    /// Rows a second that each sink was given.
+    pub sinks: BTreeMap<String, f64>,
 }
 
 /// What was counted at the last looks.
@@ -233,6 +242,7 @@ impl Looks {
     pub fn shares(&mut self, now: Duration, sample: Sample) -> Shares {
         let current = (sample.processors, sample.throttled);
         let units: Vec<_> = sample.units.iter().map(|(unit, it)| (*unit, it.epoch, it.worked, it.waited)).collect();
+        let given = sample.sinks.clone();
         let Some((before, passed)) = self.samples.note(now, sample) else { return Shares::default() };
         let share = |after: Duration, before: Duration| {
             (after.saturating_sub(before).as_secs_f64() / passed.as_secs_f64()).clamp(0.0, 1.0)
@@ -251,7 +261,11 @@ impl Looks {
         let of_units = worked.values().copied().fold(0.0, f64::max);
         let busy = of_processors.max(of_units).max(share(current.1, before.throttled));
         let blocked = (waited / units.len().max(1) as f64).min(1.0 - busy);
-        Shares { busy, blocked, units: worked }
+        let rate = |(sink, rows): (String, u64)| {
+            let rows = rows.saturating_sub(before.sinks.get(&sink).copied().unwrap_or_default());
+            (sink, rows as f64 / passed.as_secs_f64())
+        };
+        Shares { busy, blocked, units: worked, sinks: given.into_iter().map(rate).collect() }
     }
 }
 
@@ -288,6 +302,8 @@ mod tests {
 
     use thalweg_core::clock::SystemClock;
     use thalweg_core::unit::StageId;
+
+    use crate::runtime::counters::StageCounters;
 
     use super::*;
 
@@ -342,6 +358,19 @@ mod tests {
         assert!(is_near(look(&mut looks, 12.0).blocked, 0.25), "one of two waits for half of the time");
         waits.waited.end(seconds(14.0));
         assert!(is_near(look(&mut looks, 14.0).blocked, 0.375));
+    }
+
+    #[test]
+    fn rows_that_stages_give_to_one_sink_are_counted_together_over_the_same_time() {
+        let stage = |sink: Option<&str>| StageCounters::of(sink.map(str::to_owned));
+        let counters = Counters::new(Vec::new(), vec![stage(None), stage(Some("out")), stage(Some("out"))]);
+        let mut looks = Looks::new(1.0);
+        let look = |looks: &mut Looks, now: f64| {
+            looks.shares(seconds(now), Sample::take(seconds(now), None, &counters, None)).sinks
+        };
+        assert!(look(&mut looks, 1.0).is_empty(), "of nothing before it");
+        counters.stages.iter().for_each(|stage| stage.rows_out.add(30));
+        assert_eq!(look(&mut looks, 3.0), [("out".to_owned(), 30.0)].into());
     }
 
     #[test]

@@ -219,7 +219,12 @@ impl Node {
         });
         let figures = join_all(figures.collect::<Vec<_>>()).await;
         for (source, counters) in self.job.counters.sources.iter().enumerate() {
-            counters.set_lag(figures.iter().filter(|figures| figures.source == source).map(|figures| figures.lag));
+            let of_source = || figures.iter().filter(|figures| figures.source == source);
+            counters.set_lag(of_source().map(|figures| figures.lag));
+            let ends = of_source().filter_map(|figures| {
+                Some((figures.split.as_str().to_owned(), u64::try_from(figures.end?.offset).ok()?))
+            });
+            counters.set_ends(ends.collect());
         }
         for (index, source) in self.job.sources.iter().enumerate() {
             let of_source = read.iter().filter(|(gauged, _)| gauged.source == index);

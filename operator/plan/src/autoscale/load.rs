@@ -91,6 +91,17 @@ impl<'a> Load<'a> {
         self.workers.iter().map(|worker| worker.busy).fold(0.0, f64::max)
     }
 
+    /// For how long what comes would have to come to be what waits.
+    pub fn mean_lag_seconds(&self) -> f64 {
+        self.lag() as f64 / self.arrivals().max(1.0)
+    }
+
+    /// How busy workers are on average.
+    pub fn mean_busy(&self) -> f64 {
+        let sum: f64 = self.workers.iter().map(|worker| worker.busy).sum();
+        sum / self.workers.len().max(1) as f64
+    }
+
     /// Share of all workers' time that went into waiting for a sink.
     pub fn blocked(&self) -> f64 {
         let sum: f64 = self.workers.iter().map(|worker| worker.blocked).sum();

@@ -88,11 +88,12 @@ impl Memory {
     }
 
     /// Follows what depends on all being known: how the load swings, whether the number of workers was changed, by whomever, and when all that were added serve.
-    pub(super) fn follow(&mut self, figures: &Figures, load: Option<&Load<'_>>) {
+    /// Records may wait for `late_seconds`.
+    pub(super) fn follow(&mut self, figures: &Figures, load: Option<&Load<'_>>, late_seconds: f64) {
         let before = self.wanted.replace(figures.wanted);
         let rate = load.map_or(0.0, Load::rate);
         if let Some(load) = load {
-            self.swing.note(figures.now, load.arrivals());
+            self.swing.note(figures.now, load.arrivals(), late_seconds);
         }
         match before {
             Some(before) if before < figures.wanted => {
@@ -109,15 +110,15 @@ impl Memory {
         }
     }
 
-    /// How many workers there were before the last step up, if it was of no use. `presses` tells whether more still seem to
-    /// be needed: where they are not, there was nothing to gain.
-    pub(super) fn useless_step(&mut self, now: Duration, load: &Load<'_>, presses: bool) -> Option<usize> {
+    /// How many workers there were before the last step up, if it was of no use. `is_short` tells whether there are still too
+    /// few: where there are not, there was nothing to gain.
+    pub(super) fn useless_step(&mut self, now: Duration, load: &Load<'_>, is_short: bool) -> Option<usize> {
         let step = self.step?;
         let served = step.served.filter(|since| now.saturating_sub(*since) >= TRIAL)?;
         self.step = None;
         let promised = step.to as f64 / step.from.max(1) as f64 - 1.0;
         let gained = load.rate() / step.rate.max(1.0) - 1.0;
-        if !presses || step.from == 0 || gained >= LEAST_GAIN * promised {
+        if !is_short || step.from == 0 || gained >= LEAST_GAIN * promised {
             self.back_off = None;
             return None;
         }

@@ -2,14 +2,12 @@
 
 use std::fmt::Write as _;
 
-use indicatif::HumanCount;
+use thalweg_operator_plan::view::{Split, Unit, UnitState, View, Worker};
 
-use super::view::{Split, Unit, UnitState, View, Worker};
+use crate::cli::cells::{aligned, count, known, percent, rate, seconds};
 
 /// More rows of a table than this are left out, unless they say that something is amiss.
 const ROWS: usize = 40;
-/// Between two columns.
-const GAP: &str = "  ";
 
 /// A table: its rows, and how many were left out.
 struct Table {
@@ -53,7 +51,7 @@ fn head(out: &mut String, view: &View) {
     }
     if let Some(lag) = &view.lag {
         let records = lag.records.and_then(|records| u64::try_from(records).ok());
-        let records = records.map(|records| format!("{} records", HumanCount(records)));
+        let records = records.map(|records| format!("{} records", count(records)));
         let said: Vec<_> = records.into_iter().chain(lag.age.clone()).collect();
         figures.push(format!("lag {}", said.join(", ")));
     }
@@ -69,11 +67,11 @@ fn head(out: &mut String, view: &View) {
 fn workers(workers: &[Worker]) -> Table {
     let row = |worker: &Worker| {
         vec![
-            shown(worker.slot.as_deref()),
-            shown(worker.pod.as_deref()),
-            shown(worker.node.as_deref()),
-            shown(worker.state.as_deref()),
-            shown(worker.busy_share.map(|share| format!("{:.0}%", 100.0 * share)).as_deref()),
+            known(worker.slot.as_deref()),
+            known(worker.pod.as_deref()),
+            known(worker.node.as_deref()),
+            known(worker.state.as_deref()),
+            known(worker.busy_share.map(percent)),
             worker.splits.to_string(),
             worker.units.to_string(),
         ]
@@ -85,12 +83,10 @@ fn splits(splits: &[Split]) -> Table {
     let row = |split: &Split| {
         vec![
             format!("{}/{}", split.source, split.split),
-            shown(split.reader.as_deref()),
-            shown(
-                split.rate_per_second.map(|rate| format!("{}/s", HumanCount(rate.max(0.0).round() as u64))).as_deref(),
-            ),
-            shown(split.lag_records.map(|records| HumanCount(records).to_string()).as_deref()),
-            shown(split.lag_seconds.map(|seconds| format!("{seconds:.1}s")).as_deref()),
+            known(split.reader.as_deref()),
+            known(split.rate_per_second.map(|read| format!("{}/s", rate(read)))),
+            known(split.lag_records.map(count)),
+            known(split.lag_seconds.map(seconds)),
         ]
     };
     let is_amiss = |split: &Split| split.reader.is_none() || split.lag_records.is_some_and(|records| records > 0);
@@ -100,19 +96,14 @@ fn splits(splits: &[Split]) -> Table {
 fn units(units: &[Unit]) -> Table {
     let row = |unit: &Unit| {
         let owner = match (&unit.previous, unit.state) {
-            (Some(previous), UnitState::Moving) => format!("{previous} > {}", shown(unit.owner.as_deref())),
-            _ => shown(unit.owner.as_deref()),
+            (Some(previous), UnitState::Moving) => format!("{previous} > {}", known(unit.owner.as_deref())),
+            _ => known(unit.owner.as_deref()),
         };
-        let commits = unit.commits.map(|commits| HumanCount(commits).to_string());
-        vec![unit.unit.clone(), owner, unit.epoch.to_string(), format!("{:?}", unit.state), shown(commits.as_deref())]
+        let commits = known(unit.commits.map(count));
+        vec![unit.unit.clone(), owner, unit.epoch.to_string(), format!("{:?}", unit.state), commits]
     };
     let is_amiss = |unit: &Unit| unit.state != UnitState::Owned || unit.error.is_some();
     Table::new(vec!["UNIT", "OWNER", "EPOCH", "STATE", "COMMITS"], units, row, is_amiss)
-}
-
-/// What is not known is no zero.
-fn shown(value: Option<&str>) -> String {
-    value.unwrap_or("-").to_owned()
 }
 
 impl Table {
@@ -137,14 +128,10 @@ impl Table {
         if self.rows.is_empty() {
             return;
         }
-        let head: Vec<String> = self.head.iter().map(|&name| name.to_owned()).collect();
-        let lines: Vec<&Vec<String>> = std::iter::once(&head).chain(&self.rows).collect();
-        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-        let widths: Vec<usize> = (0..head.len()).map(width).collect();
+        let head = self.head.iter().map(|&name| name.to_owned()).collect();
         out.push('\n');
-        for line in &lines {
-            let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join(GAP).trim_end());
+        for line in aligned(&std::iter::once(head).chain(self.rows.iter().cloned()).collect::<Vec<_>>()) {
+            let _ = writeln!(out, "{line}");
         }
         if self.left_out > 0 {
             let _ = writeln!(out, "… and {} more, all as they should be (-o json has them)", self.left_out);
@@ -154,7 +141,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::Said;
+    use thalweg_operator_plan::view::Said;
+
     use super::*;
 
     fn view() -> View {
@@ -164,6 +152,8 @@ mod tests {
             node: Some("n1".to_owned()),
             state: Some(state.to_owned()),
             busy_share: Some(0.414),
+            blocked_share: Some(0.0),
+            sinks: Vec::new(),
             splits: 1,
             units: 1,
             failure: None,
@@ -199,6 +189,7 @@ mod tests {
                 worst_split: None,
             }),
             commit: None,
+            last_decision: None,
             conditions: vec![Said {
                 kind: "Rebalancing".to_owned(),
                 status: "True".to_owned(),
@@ -208,6 +199,7 @@ mod tests {
             workers: vec![worker("fares-0", "Running"), worker("fares-1", "Waiting")],
             splits: vec![split("0", Some("fares-0")), split("1", None)],
             units: vec![unit("0/0", None, UnitState::Owned), unit("0/1", Some("fares-1"), UnitState::Moving)],
+            sinks: Vec::new(),
             notes: vec!["rates and lag of pod fares-9 are not known: no answer within 3 s".to_owned()],
         }
     }

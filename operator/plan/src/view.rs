@@ -1,4 +1,5 @@
-//! What is shown of a pipeline, put together from what was found. Pure.
+//! What is shown of a pipeline as it is now, in the terminal (`thalweg status`, `thalweg top`) and on the operator's page: put
+//! together from its status, its assignment, its pods and what its workers say. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,10 @@ use thalweg_crds::StreamPipeline;
 use thalweg_crds::assignment::{AssignmentSpec, SplitAssignment, UnitAssignment, WorkerEntry};
 use thalweg_crds::condition::{ConditionStatus, ConditionType};
 use thalweg_crds::ids::Slot;
-use thalweg_crds::pipeline::{CommitStatus, LagStatus};
+use thalweg_crds::pipeline::{CommitStatus, LagStatus, ScalingDecision};
 use thalweg_crds::report::{Report, UnitReport, WorkerState};
-use thalweg_operator_plan::observed::pod_uid;
+
+use crate::observed::pod_uid;
 
 /// What a worker says, or why nothing was heard of it.
 pub type Heard = Result<Report, String>;
@@ -50,6 +52,8 @@ pub struct View {
     pub lag: Option<LagStatus>,
     /// As the operator last wrote it.
     pub commit: Option<CommitStatus>,
+    /// What the autoscaler decided last.
+    pub last_decision: Option<ScalingDecision>,
     /// Conditions that say that something is amiss or changing.
     pub conditions: Vec<Said>,
     /// Who works.
@@ -58,6 +62,8 @@ pub struct View {
     pub splits: Vec<Split>,
     /// Units, and who owns them.
     pub units: Vec<Unit>,
+    /// Sinks, and what all workers together give them.
+    pub sinks: Vec<Sink>,
     /// What could not be found out, and why.
     pub notes: Vec<String>,
 }
@@ -91,10 +97,14 @@ pub struct Worker {
     pub state: Option<String>,
     /// Share of time spent working, 0 to 1.
     pub busy_share: Option<f64>,
+    /// Share of time spent waiting for sinks, 0 to 1.
+    pub blocked_share: Option<f64>,
     /// How many splits it reads.
     pub splits: usize,
     /// How many units it owns.
     pub units: usize,
+    /// What it gives to sinks.
+    pub sinks: Vec<Sink>,
     /// Why it, or a part of it, stands still.
     pub failure: Option<String>,
 }
@@ -115,6 +125,16 @@ pub struct Split {
     pub lag_records: Option<u64>,
     /// Age of the oldest record that waits.
     pub lag_seconds: Option<f64>,
+}
+
+/// A sink.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sink {
+    /// The sink, by its name in SQL.
+    pub sink: String,
+    /// Rows that it is given a second, lately.
+    pub rate_per_second: Option<f64>,
 }
 
 /// A unit.
@@ -173,10 +193,12 @@ impl View {
             units_owned: status.units.as_ref().map(|units| units.summary.clone()).unwrap_or_default(),
             lag: status.lag.clone(),
             commit: status.commit.clone(),
+            last_decision: status.scaling.as_ref().and_then(|scaling| scaling.last_decision.clone()),
             conditions: conditions.map(said).collect(),
             workers: found.workers(),
             splits: found.assignment.splits.iter().map(|split| found.split(split)).collect(),
             units: found.assignment.units.iter().map(|unit| found.unit(unit)).collect(),
+            sinks: found.sinks(),
             notes: found.notes(),
         }
     }
@@ -241,6 +263,7 @@ impl Found<'_> {
             node: pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
             state: report.map(|report| format!("{:?}", report.state)),
             busy_share: report.map(|report| report.busy_share),
+            blocked_share: report.map(|report| report.blocked_share),
             splits: self
                 .assignment
                 .splits
@@ -248,8 +271,22 @@ impl Found<'_> {
                 .filter(|split| split.reader.as_ref() == slot && slot.is_some())
                 .count(),
             units: self.assignment.units.iter().filter(|unit| unit.owner.as_ref() == slot && slot.is_some()).count(),
+            sinks: report.map(given).unwrap_or_default(),
             failure: report.filter(|report| report.state == WorkerState::Failed).and_then(failure),
         }
+    }
+
+    /// Those that the pipeline names, and any other that a worker writes: dead letters, or those of the plan before.
+    fn sinks(&self) -> Vec<Sink> {
+        let mut sinks: BTreeMap<String, Option<f64>> = BTreeMap::new();
+        let named = self.pipeline.spec.sinks.iter().map(|sink| (sink.alias(), None));
+        let reports = self.assignment.workers.iter().filter_map(|worker| self.report(Some(&worker.slot)));
+        let given = reports.flat_map(given).map(|sink| (sink.sink, sink.rate_per_second));
+        for (sink, rate) in named.chain(given) {
+            let sum = sinks.entry(sink).or_default();
+            *sum = [*sum, rate].into_iter().flatten().reduce(|all, one| all + one);
+        }
+        sinks.into_iter().map(|(sink, rate_per_second)| Sink { sink, rate_per_second }).collect()
     }
 
     fn split(&self, split: &SplitAssignment) -> Split {
@@ -288,6 +325,11 @@ impl Found<'_> {
         });
         self.no_pods.iter().map(|said| format!("workers cannot be asked: {said}")).chain(unheard).collect()
     }
+}
+
+fn given(report: &Report) -> Vec<Sink> {
+    let sinks = report.sinks.iter();
+    sinks.map(|sink| Sink { sink: sink.sink.clone(), rate_per_second: Some(sink.rate) }).collect()
 }
 
 fn state(unit: &UnitAssignment, is_heard: bool, found: Option<&UnitReport>) -> UnitState {
