@@ -229,7 +229,7 @@ fn generator_source(generator: &connector::GeneratorSource, request: &SourceRequ
 /// # Errors
 /// A value that is missing or no text.
 pub fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {
-    let value = |from: &Option<ValueFrom>| from.as_ref().map(|from| text(values.read(from)?)).transpose();
+    let value = |from: &Option<ValueFrom>| from.as_ref().map(|from| text(from, values.read(from)?)).transpose();
     Ok(S3Config {
         endpoint: s3.endpoint.clone(),
         region: s3.region.clone(),
@@ -241,8 +241,12 @@ pub fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {
 }
 
 /// A value that is text; editors end files with a newline.
-fn text(value: Vec<u8>) -> Result<String> {
-    let text = String::from_utf8(value).map_err(|_| Error::user("a key of S3", "expected text, found other bytes"))?;
+fn text(from: &ValueFrom, value: Vec<u8>) -> Result<String> {
+    let text = String::from_utf8(value).map_err(|_| {
+        let key = from.secret_key_ref.as_ref().or(from.config_map_key_ref.as_ref());
+        let what = key.map(|key| format!("key `{}` of `{}`", key.key, key.name)).unwrap_or_default();
+        Error::user(what, "expected text, found other bytes")
+    })?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 

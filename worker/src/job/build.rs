@@ -219,6 +219,7 @@ fn job_source(
     settings: &Settings,
 ) -> Result<JobSource> {
     let watermark = source.spec.watermark.as_ref();
+    let resource = format!("StreamSource/{}", source.name);
     let opened = registry::source(SourceRequest {
         source,
         schema: schema(source),
@@ -227,8 +228,8 @@ fn job_source(
         values: &settings.secrets,
         clock: settings.clock.clone(),
         kafka: settings.kafka.clone(),
-    })?;
-    let resource = format!("StreamSource/{}", source.name);
+    });
+    let opened = opened.map_err(|error| error.of(&resource))?;
     Ok(JobSource {
         name: source.alias.clone(),
         source: named::source(&resource, opened.source),
@@ -283,7 +284,8 @@ async fn sinks(
 async fn open_sink(sink: &ResolvedSink, delivery: Option<&Arc<Delivery>>, settings: &Settings) -> Result<JobSink> {
     let (values, clock) = (&settings.secrets, settings.clock.clone());
     let (name, resource) = (sink.alias.clone(), format!("StreamSink/{}", sink.name));
-    let opened = named::sink(&resource, registry::sink(SinkRequest { sink, delivery, values, clock })?);
+    let opened = registry::sink(SinkRequest { sink, delivery, values, clock }).map_err(|error| error.of(&resource))?;
+    let opened = named::sink(&resource, opened);
     opened.check().await?;
     Ok(JobSink { name, resource, sink: opened, on_error: sink.spec.on_error })
 }

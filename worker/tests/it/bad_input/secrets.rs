@@ -59,9 +59,19 @@ fn a_missing_key_names_where_it_was_expected_and_no_other_value() {
         let output = place.run(words);
         assert_eq!(output.status.code(), Some(1));
         let stderr = text(&output.stderr);
-        assert!(stderr.starts_with(&format!("error: default.p: {error}\n")), "{stderr}");
+        assert!(stderr.starts_with(&format!("error: default.p: StreamSource/trips: {error}\n")), "{stderr}");
         assert!(!stderr.contains(ID), "{stderr}");
     }
+}
+
+#[test]
+fn a_value_that_is_no_text_is_told_by_its_key() {
+    let place = place();
+    place.write("secrets/store/id", ID);
+    std::fs::write(place.path("secrets/store/key"), [0xff, 0xfe]).expect("written");
+    let stderr = text(&place.run(&["run", "p.yaml", "--secrets", "secrets"]).stderr);
+    let expected = "error: default.p: StreamSource/trips: key `key` of `store`: expected text, found other bytes\n";
+    assert!(stderr.starts_with(expected), "{stderr}");
 }
 
 #[test]
