@@ -326,6 +326,10 @@ impl LogServer {
                 }
                 self.outlets.insert(subscription.clone(), Outlet { attempt, stamp, to });
                 self.cursors.subscribe(subscription, accepted, credit, self.clock.monotonic());
+                // At the end of a log it may be long until a range is read.
+                if let Some(least) = self.cursors.least() {
+                    self.source.served(least);
+                }
             }
             Command::Grant { subscription, attempt, ranges } if self.is_current(&subscription, attempt) => {
                 self.cursors.grant(&subscription, ranges);

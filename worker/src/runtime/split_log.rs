@@ -351,7 +351,7 @@ mod tests {
     use thalweg_core::clock::SystemClock;
     use thalweg_core::decode::{Decoded, Decoder, Rows as RowPlaces};
     use thalweg_core::log::LogId;
-    use thalweg_core::source::{Payload, Piece, RawChunk, Read, Split, SplitReader};
+    use thalweg_core::source::{LogBounds, Payload, Piece, RawChunk, Read, Split, SplitReader};
     use thalweg_core::unit::{Epoch, Incarnation, RunId, UnitId};
     use thalweg_exchange::hub::{Hub, Request};
     use thalweg_exchange::message::{Attempt, Message};
@@ -546,6 +546,33 @@ mod tests {
             let after = tokio::time::timeout(limit, row).await.expect("in time");
             assert_eq!((after.max_event_time, after.watermark), (Some(9_000), Watermark(8_500)));
         }
+    }
+
+    /// At the end of a silent log no range comes, and what was read before must not count as waiting.
+    #[tokio::test]
+    async fn what_units_have_is_known_before_anything_is_read() {
+        let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN };
+        let hub = Hub::new(RunId("run".to_owned()), Arc::new(SystemClock::new()), Duration::MAX);
+        let id = LogId::Split { source: "quiet".into(), split: SplitId::new("quiet") };
+        let log = Arc::new(SplitLog { idle_after: None, ..log(&stamp) });
+        let _served = hub.serve(id.clone(), Arc::new(ServedSplit(log.clone())));
+        let request = Request {
+            subscription: Subscription { unit: UnitId { stage: StageId(0), index: 0 }, input: 0, log: id },
+            attempt: Attempt { epoch: Epoch(1), count: 0 },
+            stamp,
+            accepted: LogProgress { next: Position::at(5), ..LogProgress::START },
+            credit: 2,
+        };
+        let (sender, _messages) = mpsc::unbounded_channel();
+        let _line = hub.subscribe(request, sender);
+        let known = async {
+            while log.gauge.accepted().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), known).await.expect("in time");
+        let bounds = LogBounds { start: Position::at(0), end: Position::at(5) };
+        assert_eq!(log.gauge.lag(bounds, 9_000).records, 0);
     }
 
     /// One unit may have committed that a log is idle when all are killed, and another not yet.
