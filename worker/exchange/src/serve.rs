@@ -265,9 +265,7 @@ impl LogServer {
                 for subscription in served {
                     self.send(subscription, from.next, after, Some(&mut *range));
                 }
-                if let Some(least) = self.cursors.least() {
-                    self.source.served(least);
-                }
+                self.tell_served();
             }
             Err(error) => self.refuse_all(which, from, &error),
         }
@@ -294,6 +292,13 @@ impl LogServer {
         let range = Range { subscription, attempt, stamp, from, after, rows, dead_letters, awaited };
         if to.send(Message::Range(range)).is_err() {
             self.forget(&id);
+        }
+    }
+
+    /// Tells the source what every subscriber was sent.
+    fn tell_served(&self) {
+        if let Some(least) = self.cursors.least() {
+            self.source.served(least);
         }
     }
 
@@ -327,9 +332,7 @@ impl LogServer {
                 self.outlets.insert(subscription.clone(), Outlet { attempt, stamp, to });
                 self.cursors.subscribe(subscription, accepted, credit, self.clock.monotonic());
                 // At the end of a log it may be long until a range is read.
-                if let Some(least) = self.cursors.least() {
-                    self.source.served(least);
-                }
+                self.tell_served();
             }
             Command::Grant { subscription, attempt, ranges } if self.is_current(&subscription, attempt) => {
                 self.cursors.grant(&subscription, ranges);

@@ -116,7 +116,7 @@ const REWRITTEN: &[&str] = &[
     "year",
 ];
 
-/// What JSON that was constructed goes through, so that it is known within another construction.
+/// What `JSON_OBJECT` and `JSON_ARRAY` are rewritten to: its first argument says what is made, the others are the values.
 pub(crate) const JSON_TEXT: &str = "json_constructed";
 
 /// Aggregate functions.
