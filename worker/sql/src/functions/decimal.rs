@@ -27,29 +27,37 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
 
 /// The type of a quotient of decimals: `LogicalTypeMerging.findDivisionDecimalType`.
 fn quotient(args: &[DataType]) -> Result<DataType> {
-    let [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] = args else {
-        return plan_err!("a quotient of {args:?} is no decimal");
-    };
-    let (p1, s1, p2, s2) = (i16::from(*p1), i16::from(*s1), i16::from(*p2), i16::from(*s2));
+    let [(p1, s1), (p2, s2)] = digits(args)?;
     Ok(fitting(p1 - s1 + s2, LEAST_SCALE.max(s1 + p2 + 1)))
 }
 
 /// The type of a sum or a difference of decimals: `LogicalTypeMerging.findAdditionDecimalType`.
 fn sum(args: &[DataType]) -> Result<DataType> {
-    let [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] = args else {
-        return plan_err!("a sum of {args:?} is no decimal");
-    };
-    let (p1, s1, p2, s2) = (i16::from(*p1), i16::from(*s1), i16::from(*p2), i16::from(*s2));
+    let [(p1, s1), (p2, s2)] = digits(args)?;
     Ok(fitting((p1 - s1).max(p2 - s2) + 1, s1.max(s2)))
 }
 
 /// The type of a product of decimals: `LogicalTypeMerging.findMultiplicationDecimalType`.
 fn product(args: &[DataType]) -> Result<DataType> {
+    let [(p1, s1), (p2, s2)] = digits(args)?;
+    let scale = s1 + s2;
+    Ok(fitting(p1 + p2 + 1 - scale, scale))
+}
+
+/// Digits of two decimals, and how many of them are behind the point.
+fn digits(args: &[DataType]) -> Result<[(i16, i16); 2]> {
     let [DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)] = args else {
-        return plan_err!("a product of {args:?} is no decimal");
+        return plan_err!("{args:?} are no two decimals");
     };
-    let scale = i16::from(*s1) + i16::from(*s2);
-    Ok(fitting(i16::from(*p1) + i16::from(*p2) + 1 - scale, scale))
+    Ok([(p1, s1), (p2, s2)].map(|(precision, scale)| (i16::from(*precision), i16::from(*scale))))
+}
+
+/// The digits of what comes of two decimals, and how many of them are behind the point.
+fn digits_of(result: fn(&[DataType]) -> Result<DataType>, args: &[ArrayRef]) -> Result<(u8, i8)> {
+    match result(&[args[0].data_type().clone(), args[1].data_type().clone()])? {
+        DataType::Decimal128(precision, scale) => Ok((precision, scale)),
+        other => plan_err!("{other} is no decimal"),
+    }
 }
 
 /// A decimal with so many digits before the point and behind it; of those behind, some give way where there are too many
@@ -63,10 +71,7 @@ fn fitting(whole: i16, scale: i16) -> DataType {
 
 /// Rounded half up; null where the result has more digits than its type.
 fn summed(args: &[ArrayRef], add: fn(i256, i256) -> Option<i256>) -> Result<ArrayRef> {
-    let DataType::Decimal128(precision, scale) = sum(&[args[0].data_type().clone(), args[1].data_type().clone()])?
-    else {
-        return plan_err!("a sum is a decimal");
-    };
+    let (precision, scale) = digits_of(sum, args)?;
     let (left, right) = (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
     let most = left.scale().max(right.scale());
     let power = |digits: i8| i256::from_i128(10).checked_pow(u32::try_from(digits).unwrap_or(0)).unwrap_or(i256::ONE);
@@ -82,10 +87,7 @@ fn summed(args: &[ArrayRef], add: fn(i256, i256) -> Option<i256>) -> Result<Arra
 
 /// Rounded half up; null where the product has more digits than its type.
 fn multiply(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let DataType::Decimal128(precision, scale) = product(&[args[0].data_type().clone(), args[1].data_type().clone()])?
-    else {
-        return plan_err!("a product is a decimal");
-    };
+    let (precision, scale) = digits_of(product, args)?;
     let (left, right) = (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
     let cut = u32::try_from(i16::from(left.scale()) + i16::from(right.scale()) - i16::from(scale)).unwrap_or(0);
     let unit = i256::from_i128(10).checked_pow(cut).unwrap_or(i256::ONE);
@@ -108,10 +110,7 @@ fn rounded(dividend: i256, divisor: i256, precision: u8) -> Option<i128> {
 
 /// Rounded half up; null where the quotient has more digits than its type.
 fn divide(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let DataType::Decimal128(precision, scale) = quotient(&[args[0].data_type().clone(), args[1].data_type().clone()])?
-    else {
-        return plan_err!("a quotient is a decimal");
-    };
+    let (precision, scale) = digits_of(quotient, args)?;
     let (left, right) = (args[0].as_primitive::<Decimal128Type>(), args[1].as_primitive::<Decimal128Type>());
     let shift = u32::try_from(i16::from(scale) - i16::from(left.scale()) + i16::from(right.scale())).unwrap_or(0);
     // At most 38 + 38 digits: always within 256 bits.
