@@ -33,10 +33,8 @@ else
 		--exact cluster::simulation::whatever_goes_wrong_the_output_is_that_of_a_worker_to_which_nothing_happens --nocapture
 endif
 
-e2e: setup setup-kafka ## What needs a real Kafka: kills, outages, bad input, TLS (Java and Maven are installed on Debian)
-	$(CARGO) test --workspace --all-targets --no-run
-	$(CARGO) test --workspace --test kafka --test kafka_client -- --test-threads 2
-	$(CARGO) test --workspace --test workers -- --test-threads 1
+e2e: setup setup-kafka ## What needs a real Kafka, and a real Kubernetes (as root): kills, outages, bad input, TLS, lost nodes
+	@scripts/e2e
 
 e2e-tools: setup ## What needs a browser or a Prometheus (Debian's chromium and prometheus are installed)
 	@command -v chromium prometheus promtool > /dev/null || apt-get install -y --no-install-recommends chromium prometheus
@@ -44,7 +42,7 @@ e2e-tools: setup ## What needs a browser or a Prometheus (Debian's chromium and 
 	$(CARGO) test --workspace --test fake_api -- --ignored page
 	$(CARGO) test --workspace --bin thalweg -- --ignored record_trace
 
-e2e-cluster: setup ## Pipelines on a real two-node Kubernetes (as root; builds it once, some six minutes)
+e2e-cluster: setup setup-kafka ## All that needs a Kubernetes, the autoscaler too (as root; builds it once, some six minutes)
 	e2e/cluster/test
 
 MINUTES ?= 10

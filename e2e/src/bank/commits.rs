@@ -35,6 +35,21 @@ struct Unit {
     before: Option<i64>,
 }
 
+/// When each unit of a pipeline committed, in milliseconds since 1970, by its partition of the progress topic.
+pub fn times(kafka: &Kafka, namespace: &str, pipeline: &str) -> BTreeMap<u32, Vec<i64>> {
+    let mut times = BTreeMap::<u32, Vec<i64>>::new();
+    kafka.each_committed(&format!("thalweg-progress.{namespace}.{pipeline}"), |seen| {
+        times.entry(seen.partition).or_default().push(seen.time);
+    });
+    times
+}
+
+/// The longest time between two commits that touches a time.
+pub fn longest_gap(times: &[i64], from: i64, to: i64) -> Option<i64> {
+    let gaps = times.windows(2).filter(|pair| pair[0] < to && pair[1] > from);
+    gaps.map(|pair| pair[1] - pair[0]).max()
+}
+
 /// Every change of owner of a pipeline's units. Only committed records count, so what a fenced owner tried is not among
 /// them.
 pub fn changes(kafka: &Kafka, pipeline: &str) -> Vec<Change> {
@@ -96,6 +111,14 @@ mod tests {
         assert_eq!(commit(2, Some(3), 300), Some(change));
         assert_eq!(change.pause(60), 40);
         assert_eq!(commit(2, Some(4), 400), None);
+    }
+
+    #[test]
+    fn a_gap_counts_where_it_touches_a_time() {
+        let times = [0, 100, 900, 1_000, 1_300];
+        assert_eq!(longest_gap(&times, 200, 300), Some(800));
+        assert_eq!(longest_gap(&times, 900, 1_100), Some(300));
+        assert_eq!(longest_gap(&times, 1_300, 2_000), None);
     }
 
     #[test]

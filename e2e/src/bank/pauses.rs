@@ -18,13 +18,22 @@ pub struct Watch {
     _tail: Tail,
 }
 
-/// A time without rows.
-#[derive(Clone, Copy, Debug)]
+/// A time without rows of a unit.
+#[derive(Clone, Debug)]
 pub struct Silence {
+    /// The input partition whose rows the unit passes on: `p3`.
+    pub unit: String,
     /// Its first moment.
     pub from: Instant,
     /// The moment of the next row.
     pub to: Instant,
+}
+
+impl Silence {
+    /// How long it was.
+    pub fn length(&self) -> Duration {
+        self.to - self.from
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,9 +64,18 @@ impl Watch {
 
     /// The longest silence of the unit of any input partition within a time; nothing where all of them spoke.
     pub fn longest(&self, from: Instant, to: Instant) -> Duration {
+        self.silences(from, to).iter().map(Silence::length).max().unwrap_or_default()
+    }
+
+    /// The silences that touch a time, in the order in which they ended; those under 300 ms are not told.
+    pub fn silences(&self, from: Instant, to: Instant) -> Vec<Silence> {
         let seen = lock(&self.seen);
-        let within = seen.of_units.iter().filter(|silence| silence.from < to && silence.to > from);
-        within.map(|silence| silence.to - silence.from).max().unwrap_or_default()
+        seen.of_units.iter().filter(|silence| silence.from < to && silence.to > from).cloned().collect()
+    }
+
+    /// How many units have passed on rows since.
+    pub fn units_since(&self, since: Instant) -> usize {
+        lock(&self.seen).last.values().filter(|last| **last > since).count()
     }
 
     /// The longest time in which no unit spoke.
@@ -79,9 +97,9 @@ impl Arrivals {
         }
         let unit = row.value.as_deref().and_then(unit);
         let Some(unit) = unit else { return };
-        let before = self.last.insert(unit, now);
+        let before = self.last.insert(unit.clone(), now);
         if let Some(from) = before.filter(|before| now - *before >= SHORTEST) {
-            self.of_units.push(Silence { from, to: now });
+            self.of_units.push(Silence { unit, from, to: now });
         }
     }
 }
@@ -121,7 +139,7 @@ mod tests {
         assert_eq!(arrivals.rows, 4);
         assert_eq!(arrivals.of_all, Duration::from_millis(1_100));
         let silences: Vec<_> =
-            arrivals.of_units.iter().map(|silence| (silence.to - silence.from).as_millis()).collect();
-        assert_eq!(silences, [1_000, 2_000]);
+            arrivals.of_units.iter().map(|silence| (&*silence.unit, silence.length().as_millis())).collect();
+        assert_eq!(silences, [("p0", 1_000), ("p1", 2_000)]);
     }
 }

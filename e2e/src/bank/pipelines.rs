@@ -23,6 +23,8 @@ pub struct Pipelines {
     pub commit_every_ms: u64,
     /// Units of the windows.
     pub key_groups: u32,
+    /// Workers of each pipeline.
+    pub workers: usize,
 }
 
 impl Pipelines {
@@ -41,6 +43,12 @@ impl Pipelines {
         format!("{}---\n{}", self.source(), self.sums())
     }
 
+    /// The `kafka` of a source or a sink, in flow style. A broker on this machine has to be allowed by its address.
+    fn kafka(&self, more: &str) -> String {
+        let host = self.broker.rsplit_once(':').expect("host:port").0;
+        format!(r#"{{ brokers: ["{}"], allowPrivateAddresses: ["{host}/32"], {more} }}"#, self.broker)
+    }
+
     fn source(&self) -> String {
         format!(
             r#"
@@ -48,7 +56,7 @@ apiVersion: thalweg.dev/v1alpha1
 kind: StreamSource
 metadata: {{ name: events }}
 spec:
-  kafka: {{ brokers: ["{}"], topic: {EVENTS} }}
+  kafka: {}
   format: {{ json: {{ timestampFormat: EpochMillis }} }}
   schema:
     - {{ name: id, type: BIGINT }}
@@ -58,7 +66,7 @@ spec:
   watermark: {{ column: at, delay: {DELAY_MS}ms, late: DeadLetter }}
   onError: DeadLetter
 "#,
-            self.broker
+            self.kafka(&format!("topic: {EVENTS}"))
         )
     }
 
@@ -85,20 +93,22 @@ spec:
     }
 
     fn pipeline(&self, name: &str, sql: &str, state: &str) -> String {
-        let (broker, dead) = (&self.broker, dead_letters(name));
+        let (dead, workers) = (dead_letters(name), self.workers);
+        let (out, letters) =
+            (self.kafka(&format!("topic: {name}, key: [account]")), self.kafka(&format!("topic: {dead}")));
         format!(
             r#"
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamSink
 metadata: {{ name: {name} }}
 spec:
-  kafka: {{ brokers: ["{broker}"], topic: {name}, key: [account] }}
+  kafka: {out}
 ---
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamSink
 metadata: {{ name: {dead} }}
 spec:
-  kafka: {{ brokers: ["{broker}"], topic: {dead} }}
+  kafka: {letters}
 ---
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamPipeline
@@ -109,7 +119,9 @@ spec:
   deadLetter: {{ sink: {dead} }}
   sql: "{sql}"
   state: {{ {state} }}
-"#
+  scaling: {{ mode: Manual, workers: {workers}, maxWorkers: {} }}
+"#,
+            workers.max(4)
         )
     }
 }

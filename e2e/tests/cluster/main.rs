@@ -2,11 +2,18 @@
 
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
 
+mod bounded;
 mod chart;
-mod hand;
+mod fire;
 mod metrics;
-mod operator;
+mod ownership;
 mod pipelines;
+mod release;
 mod scaling;
-mod several;
-mod worker;
+
+use std::time::Duration;
+
+/// How long anything in the cluster may take.
+const LIMIT: Duration = Duration::from_secs(90);
+/// This machine, as pods reach it.
+const HOST: &str = "172.30.77.1";

@@ -14,21 +14,26 @@ use thalweg_e2e::cluster::kubectl::{Namespace, is_ready};
 use thalweg_e2e::kafka::{Filler, Kafka};
 use thalweg_e2e::wait_for;
 
-use crate::hand::LIMIT;
-use crate::operator::{condition, install};
+use crate::ownership::{assignment, condition, owned, owned_by, status as status_of, wait_until};
+use crate::release::{image, install};
+use crate::{HOST, LIMIT};
 
-/// This machine, as pods reach it.
-const HOST: &str = "172.30.77.1";
-const PARTITIONS: i32 = 4;
-/// Records a second that one worker can do with room to spare, and four times as many.
-const LOW: u64 = 200;
-const HIGH: u64 = 800;
+const PARTITIONS: usize = 4;
+/// Records a second of each partition: all of them are little work for one worker, or work for three.
+const LOW: u64 = 50;
+const HIGH: u64 = 200;
+/// Records a second of each partition where two of them are half a worker's work, and of one that is too much beside another.
+const WARM: u64 = 80;
+const HOT: u64 = 340;
+/// How scaling goes up and down.
+const FOLLOWS: &str = "minWorkers: 1, maxWorkers: 4, targetLag: 15s, catchUp: 30s, zeroAfter: 20s";
+/// Two workers, whatever happens.
+const TWO: &str = "minWorkers: 2, maxWorkers: 2, targetLag: 15s, catchUp: 30s";
 /// How long what is decided may take: it is learnt first, and a low is waited through.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-fn manifests(kafka: &Kafka) -> String {
-    let image = std::env::var("E2E_IMAGE").unwrap_or_else(|_| "docker.io/thalweg/thalweg:e2e".to_owned());
-    let broker = kafka.address();
+fn manifests(kafka: &Kafka, scaling: &str) -> String {
+    let (broker, slow) = (kafka.address(), image(Some("slow")));
     format!(
         r#"
 apiVersion: thalweg.dev/v1alpha1
@@ -52,15 +57,15 @@ spec:
   sinks: [{{ name: out }}]
   sql: INSERT INTO out SELECT id FROM events
   state: {{ commitEvery: 1s }}
-  scaling: {{ minWorkers: 1, maxWorkers: 4, targetLag: 15s, catchUp: 30s, zeroAfter: 20s }}
-  worker: {{ image: "{image}-slow" }}
+  scaling: {{ {scaling} }}
+  worker: {{ image: "{slow}" }}
 "#
     )
 }
 
-/// Sends numbered records, so many a second, until it is dropped.
+/// Sends numbered records, so many a second to each partition, until it is ended.
 struct Feed {
-    rate: Arc<AtomicU64>,
+    rates: Arc<[AtomicU64; PARTITIONS]>,
     sent: Arc<AtomicU64>,
     ends: Arc<AtomicBool>,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -68,30 +73,34 @@ struct Feed {
 
 impl Feed {
     async fn new(kafka: &Kafka, rate: u64) -> Self {
-        let (rate, sent) = (Arc::new(AtomicU64::new(rate)), Arc::new(AtomicU64::new(0)));
-        let ends = Arc::new(AtomicBool::new(false));
+        let rates: Arc<[_; PARTITIONS]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(rate)));
+        let (sent, ends) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let mut filler = Filler::new(kafka).await;
-        let (of, count, over) = (rate.clone(), sent.clone(), ends.clone());
+        let (of, count, over) = (rates.clone(), sent.clone(), ends.clone());
         let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(50));
-            let mut due = 0.0;
+            let mut due = [0.0; PARTITIONS];
             while !over.load(Ordering::SeqCst) {
                 ticks.tick().await;
-                due += of.load(Ordering::SeqCst) as f64 * 0.05;
-                while due >= 1.0 {
-                    due -= 1.0;
-                    let id = count.fetch_add(1, Ordering::SeqCst);
-                    let partition = i32::try_from(id % PARTITIONS as u64).expect("small");
-                    filler.send(Record::new("events", format!(r#"{{"id": {id}}}"#)).partition(partition)).await;
+                for (partition, (due, rate)) in (0..).zip(due.iter_mut().zip(&*of)) {
+                    *due += rate.load(Ordering::SeqCst) as f64 * 0.05;
+                    while *due >= 1.0 {
+                        *due -= 1.0;
+                        filler.send(record(count.fetch_add(1, Ordering::SeqCst), partition)).await;
+                    }
                 }
             }
             filler.finish().await;
         });
-        Self { rate, sent, ends, task: Some(task) }
+        Self { rates, sent, ends, task: Some(task) }
     }
 
-    fn set(&self, rate: u64) {
-        self.rate.store(rate, Ordering::SeqCst);
+    fn set_all(&self, rate: u64) {
+        self.rates.iter().for_each(|of_one| of_one.store(rate, Ordering::SeqCst));
+    }
+
+    fn set(&self, partition: usize, rate: u64) {
+        self.rates[partition].store(rate, Ordering::SeqCst);
     }
 
     async fn end(mut self) -> u64 {
@@ -101,8 +110,12 @@ impl Feed {
     }
 }
 
+fn record(id: u64, partition: i32) -> Record {
+    Record::new("events", format!(r#"{{"id": {id}}}"#)).partition(partition)
+}
+
 fn status(namespace: &Namespace) -> Value {
-    namespace.get(&["streampipeline", "follow"]).map(|it| it["status"].clone()).unwrap_or_default()
+    status_of(namespace, "follow")
 }
 
 /// Records that wait, as workers say it now; nothing where a split of one is not known.
@@ -117,7 +130,7 @@ fn lag(namespace: &Namespace) -> Option<u64> {
             waits.insert(split["split"].as_str()?.to_owned(), split["lagRecords"].as_u64()?);
         }
     }
-    (waits.len() == PARTITIONS as usize).then(|| waits.values().sum())
+    (waits.len() == PARTITIONS).then(|| waits.values().sum())
 }
 
 fn ready(namespace: &Namespace) -> usize {
@@ -130,15 +143,21 @@ fn told(namespace: &Namespace, what: &str, since: Instant) {
     println!("{what} after {:.1?}: {decision}", since.elapsed());
 }
 
+fn assert_each_once(kafka: &Kafka, sent: u64) {
+    let out = kafka.committed("out");
+    let ids: BTreeSet<_> = out.iter().filter_map(|seen| seen.json()["id"].as_u64()).collect();
+    assert_eq!((out.len() as u64, ids.len() as u64), (sent, sent), "each row once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn four_times_the_load_is_followed_up_and_down_to_nothing_and_back_and_each_row_counts_once() {
     let namespace = Namespace::fresh("e2e-scaling");
     let kafka = Kafka::start_at(HOST);
-    kafka.create_topic("events", PARTITIONS, &[]).await;
-    install();
-    namespace.apply(&manifests(&kafka));
+    kafka.create_topic("events", PARTITIONS as i32, &[]).await;
+    install(&image(None), &[]);
+    namespace.apply(&manifests(&kafka, FOLLOWS));
     let applied = Instant::now();
-    wait_for("condition Ready", LIMIT, || condition(&namespace, "follow", "Ready").filter(|status| status == "True"));
+    wait_until(&namespace, "follow", "Ready");
     println!("applied: Ready after {:.1?}", applied.elapsed());
 
     let feed = Feed::new(&kafka, LOW).await;
@@ -147,7 +166,7 @@ async fn four_times_the_load_is_followed_up_and_down_to_nothing_and_back_and_eac
     assert_eq!(status(&namespace)["workers"]["desired"], 1, "one worker is enough: {:#}", status(&namespace));
 
     let step = Instant::now();
-    feed.set(HIGH);
+    feed.set_all(HIGH);
     wait_for("a decision", PATIENCE, || (status(&namespace)["workers"]["desired"].as_i64()? > 1).then_some(()));
     told(&namespace, "load × 4: decided", step);
     wait_for("another ready worker", PATIENCE, || (ready(&namespace) > 1).then_some(()));
@@ -162,7 +181,7 @@ async fn four_times_the_load_is_followed_up_and_down_to_nothing_and_back_and_eac
         falls.then_some(came.elapsed())
     });
     println!("lag falls {fell:.1?} after that");
-    wait_for("lag that is gone", PATIENCE, || lag(&namespace).filter(|lag| *lag < 4 * HIGH));
+    wait_for("lag that is gone", PATIENCE, || lag(&namespace).filter(|lag| *lag < 4 * PARTITIONS as u64 * HIGH));
     told(&namespace, "caught up", step);
     let settled = Instant::now();
     let workers = status(&namespace)["workers"]["desired"].clone();
@@ -171,7 +190,7 @@ async fn four_times_the_load_is_followed_up_and_down_to_nothing_and_back_and_eac
     println!("{} workers; a minute later {}", workers, after["workers"]["desired"]);
 
     let off = Instant::now();
-    feed.set(20);
+    feed.set_all(5);
     wait_for("one worker", PATIENCE, || (status(&namespace)["workers"]["desired"] == 1).then_some(()));
     told(&namespace, "load off: one worker", off);
 
@@ -194,17 +213,68 @@ async fn four_times_the_load_is_followed_up_and_down_to_nothing_and_back_and_eac
     });
     wait_for("what was written before", LIMIT, || (seen.load(Ordering::SeqCst) >= sent).then_some(()));
     let first = Instant::now();
-    kafka.send([Record::new("events", format!(r#"{{"id": {sent}}}"#)).partition(0)]).await;
+    kafka.send([record(sent, 0)]).await;
     sent += 1;
     wait_for("output of a pipeline that was woken", PATIENCE, || (seen.load(Ordering::SeqCst) >= sent).then_some(()));
     let woken = first.elapsed();
     told(&namespace, "woken: first output", first);
 
-    let out = kafka.committed("out");
-    let ids: BTreeSet<_> = out.iter().filter_map(|seen| seen.json()["id"].as_u64()).collect();
-    assert_eq!((out.len() as u64, ids.len() as u64), (sent, sent), "each row once");
+    assert_each_once(&kafka, sent);
     assert_eq!(after["workers"]["desired"], workers, "no second wave");
     assert!(fell <= Duration::from_secs(10), "lag fell only {fell:.1?} after the worker was ready");
     assert!(woken <= Duration::from_secs(15), "the first output came after {woken:.1?}");
     namespace.succeed(&["delete", "namespace", namespace.name(), "--wait=false"]);
+}
+
+/// The reader of each partition, where each has one.
+fn readers(namespace: &Namespace) -> Option<Vec<String>> {
+    let mut splits = assignment(namespace, "follow")?["splits"].as_array()?.clone();
+    splits.sort_by_key(|split| split["split"].to_string());
+    let readers: Option<Vec<_>> = splits.iter().map(|split| split["reader"].as_str().map(str::to_owned)).collect();
+    readers.filter(|readers| readers.len() == PARTITIONS)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_becomes_hot_gets_a_worker_of_its_own_and_nothing_else_moves() {
+    let namespace = Namespace::fresh("e2e-hot");
+    let kafka = Kafka::start_at(HOST);
+    kafka.create_topic("events", PARTITIONS as i32, &[]).await;
+    install(&image(None), &[]);
+    let feed = Feed::new(&kafka, WARM).await;
+    namespace.apply(&manifests(&kafka, TWO));
+    wait_until(&namespace, "follow", "Ready");
+    wait_for("two workers that share all units", PATIENCE, || owned_by(&namespace, "follow", 2));
+    let steady = Instant::now();
+    wait_for("a minute of even load", PATIENCE, || (steady.elapsed() > Duration::from_secs(60)).then_some(()));
+    let before = wait_for("readers", LIMIT, || readers(&namespace));
+    let (moves, hot) = (epochs(&namespace), 0);
+    println!("readers: {before:?}; {moves:?}");
+
+    let step = Instant::now();
+    feed.set(hot, HOT);
+    let alone = |readers: &Vec<String>| readers.iter().filter(|reader| **reader == readers[hot]).count() == 1;
+    let after = wait_for("a worker of its own", PATIENCE, || readers(&namespace).filter(alone));
+    told(&namespace, "one partition hot: alone", step);
+    println!("readers: {after:?}");
+    wait_for("lag that is gone", PATIENCE, || lag(&namespace).filter(|lag| *lag < 4 * HOT));
+    told(&namespace, "caught up", step);
+    let settled = Instant::now();
+    wait_for("a minute more", PATIENCE, || (settled.elapsed() > Duration::from_secs(60)).then_some(()));
+    assert_eq!(readers(&namespace), Some(after.clone()), "nothing moves back");
+    let moved: Vec<_> = (0..PARTITIONS).filter(|partition| before[*partition] != after[*partition]).collect();
+    assert_eq!(moved.len(), 1, "{before:?} → {after:?}");
+    let changed = epochs(&namespace).into_iter().zip(moves).filter(|(now, before)| now != before).count();
+    assert_eq!(changed, 1, "one unit has another owner");
+    assert_eq!(status(&namespace)["workers"]["desired"], 2);
+
+    let sent = feed.end().await;
+    wait_for("no lag", PATIENCE, || lag(&namespace).filter(|lag| *lag == 0));
+    assert_each_once(&kafka, sent);
+    namespace.succeed(&["delete", "namespace", namespace.name(), "--wait=false"]);
+}
+
+/// The epoch of each unit.
+fn epochs(namespace: &Namespace) -> Vec<i64> {
+    let owned = wait_for("owners", LIMIT, || owned(namespace, "follow"));
+    owned.into_values().map(|(_, epoch)| epoch).collect()
 }

@@ -36,8 +36,14 @@ impl Bed {
             (Some(s3), Some(proxy)) => State::Bucket(s3.settings_through(proxy.address())),
             _ => State::Folder("./state".to_owned()),
         };
-        let pipelines = Pipelines { broker: kafka.address(), state, commit_every_ms: COMMIT_EVERY_MS, key_groups: 6 };
-        let fleet = Fleet::new(&pipelines.manifest(), &["--workers", &WORKERS.to_string()]);
+        let pipelines = Pipelines {
+            broker: kafka.address(),
+            state,
+            commit_every_ms: COMMIT_EVERY_MS,
+            key_groups: 6,
+            workers: WORKERS,
+        };
+        let fleet = Fleet::new(&pipelines.manifest(), &[]);
         let mut bed = Self { kafka, store, fleet, _s3: s3 };
         bed.add_workers();
         bed

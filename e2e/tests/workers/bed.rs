@@ -26,7 +26,7 @@ pub async fn kafka() -> Kafka {
 /// The pipelines of the bank, with state in a folder.
 pub fn pipelines(kafka: &Kafka) -> Pipelines {
     let state = State::Folder("./state".to_owned());
-    Pipelines { broker: kafka.address(), state, commit_every_ms: COMMIT_EVERY_MS, key_groups: 4 }
+    Pipelines { broker: kafka.address(), state, commit_every_ms: COMMIT_EVERY_MS, key_groups: 4, workers: 2 }
 }
 
 /// Waits until a pipeline has one owner of units; its number.

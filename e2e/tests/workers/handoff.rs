@@ -13,7 +13,7 @@ const MOVES: usize = 10;
 #[tokio::test(flavor = "multi_thread")]
 async fn units_that_are_handed_over_again_and_again_lose_nothing_and_pause_for_moments() {
     let kafka = bed::kafka().await;
-    let mut fleet = Fleet::new(&bed::pipelines(&kafka).manifest(), &["--workers", "2"]);
+    let mut fleet = Fleet::new(&bed::pipelines(&kafka).manifest(), &[]);
     for pipeline in [COPIES, SUMS] {
         fleet.add_worker(pipeline, &[]);
         fleet.add_worker(pipeline, &[]);

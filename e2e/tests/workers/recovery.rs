@@ -16,7 +16,7 @@ const KILLS: usize = 6;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_killed_is_replaced_moments_after_the_assignment_changes() {
     let kafka = bed::kafka().await;
-    let mut fleet = Fleet::new(&bed::pipelines(&kafka).only_copies(), &["--workers", "2", "--silence", SILENCE]);
+    let mut fleet = Fleet::new(&bed::pipelines(&kafka).only_copies(), &["--silence", SILENCE]);
     fleet.add_worker(COPIES, &[]);
     fleet.add_worker(COPIES, &[]);
     let traffic = Traffic::start(&kafka, PARTITIONS, 800);

@@ -14,7 +14,7 @@ const HALTED: Duration = Duration::from_secs(40);
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_worker_writes_after_its_units_were_taken_over_is_ever_seen() {
     let kafka = bed::kafka().await;
-    let mut fleet = Fleet::new(&bed::pipelines(&kafka).manifest(), &["--workers", "2", "--silence", SILENCE]);
+    let mut fleet = Fleet::new(&bed::pipelines(&kafka).manifest(), &["--silence", SILENCE]);
     for pipeline in [COPIES, SUMS] {
         fleet.add_worker(pipeline, &[]);
         fleet.add_worker(pipeline, &[]);

@@ -1,0 +1,66 @@
+//! The chart, as users install and upgrade it, and the operator that comes of it.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use thalweg_e2e::cluster::kubectl::{Namespace, is_ready, name};
+use thalweg_e2e::wait_for;
+
+use crate::LIMIT;
+
+/// The release and its namespace.
+const RELEASE: &str = "thalweg";
+const OPERATOR: &str = "app.kubernetes.io/name=thalweg-operator";
+
+/// The image of the test bed: `NAME:TAG`, or `NAME:TAG-VARIANT`.
+pub fn image(variant: Option<&str>) -> String {
+    let image = std::env::var("E2E_IMAGE").unwrap_or_else(|_| "docker.io/thalweg/thalweg:e2e".to_owned());
+    variant.map_or(image.clone(), |variant| format!("{image}-{variant}"))
+}
+
+/// Installs the chart, or upgrades it, with an image, and waits until the operator is ready.
+pub fn install(image: &str, more: &[&str]) {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/thalweg");
+    let (repository, tag) = image.rsplit_once(':').expect("NAME:TAG");
+    let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
+    let chart = chart.to_str().expect("UTF-8");
+    let mut helm = Command::new("helm");
+    helm.args(["upgrade", "--install", RELEASE, chart, "-n", RELEASE, "--create-namespace", "--wait", "--timeout=2m"]);
+    helm.args(["--set", &repository, "--set", &tag, "--set", "image.pullPolicy=IfNotPresent"]).args(more);
+    let output = helm.output().expect("helm is on the PATH");
+    assert!(output.status.success(), "{helm:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The operator's pods that are not about to end.
+pub fn operators(any: &Namespace) -> Vec<Value> {
+    let pods: Option<Value> = any.get(&["pods", "-l", OPERATOR, "-A"]);
+    let items = pods.and_then(|pods| pods["items"].as_array().cloned()).unwrap_or_default();
+    items.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect()
+}
+
+/// Kills the operator as a lost machine would: it hears nothing, and its Lease is nobody's until it runs out.
+pub fn kill_operator(any: &Namespace) {
+    for pod in operators(any) {
+        let now = ["delete", "pod", name(&pod), "-n", RELEASE, "--grace-period=0", "--force", "--wait=false"];
+        any.succeed(&now);
+    }
+}
+
+/// Kills the operator each time that it has written an assignment, so many times.
+///
+/// # Panics
+/// It did not write so often.
+pub fn kill_operator_at_its_writes(namespace: &Namespace, kills: usize) {
+    let versions = || -> Option<Vec<String>> {
+        let assignments = namespace.get(&["streamassignments"])?;
+        let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        assignments["items"].as_array()?.iter().map(version).collect()
+    };
+    let mut before = wait_for("assignments", LIMIT, versions);
+    for _ in 0..kills {
+        before = wait_for("an assignment that was written", LIMIT, || versions().filter(|now| *now != before));
+        kill_operator(namespace);
+        wait_for("another operator", LIMIT, || operators(namespace).iter().any(is_ready).then_some(()));
+    }
+}
