@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus, Volume};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use thalweg_crds::condition::Reason;
-use thalweg_operator_plan::names::{APP_NAME, LOOKOUT};
+use thalweg_operator_plan::names::{APP_NAME, LOOKOUT, TEMPLATE};
 use thalweg_operator_plan::observed::{Readiness, Rollout, Trouble, WorkerPod};
 
 /// Takes away what nobody asks of a pod.
@@ -31,9 +32,6 @@ pub fn is_lookout(pod: &Pod) -> bool {
     pod.labels().get(APP_NAME).is_some_and(|name| name == LOOKOUT)
 }
 
-/// Where a Deployment notes of which of its templates a pod is.
-const TEMPLATE: &str = "pod-template-hash";
-
 /// A pod as a worker.
 pub fn worker_pod(pod: &Pod) -> WorkerPod {
     let status = pod.status.clone().unwrap_or_default();
@@ -42,12 +40,16 @@ pub fn worker_pod(pod: &Pod) -> WorkerPod {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-        template: pod.labels().get(TEMPLATE).cloned().unwrap_or_default(),
+        template: template(&pod.metadata),
         ready: if is_ready { Readiness::Ready } else { Readiness::NotReady },
         terminating: pod.metadata.deletion_timestamp.is_some(),
         trouble: if is_ready { None } else { trouble(pod, &status) },
         age: age(pod),
     }
+}
+
+fn template(metadata: &ObjectMeta) -> String {
+    metadata.labels.as_ref().and_then(|labels| labels.get(TEMPLATE)).cloned().unwrap_or_default()
 }
 
 fn age(pod: &Pod) -> Duration {
@@ -106,7 +108,9 @@ fn with_hint(pod: &Pod, status: &PodStatus, trouble: String) -> Trouble {
 pub fn rollout(deployment: &Deployment) -> Rollout {
     let status = deployment.status.clone().unwrap_or_default();
     let failure = status.conditions.iter().flatten().find(|c| c.type_ == "ReplicaFailure" && c.status == "True");
+    let made_of = deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
     Rollout {
+        template: made_of.map(template).unwrap_or_default(),
         replicas: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
         updated: status.updated_replicas.unwrap_or(0),
         ready: status.ready_replicas.unwrap_or(0),

@@ -1,7 +1,6 @@
 //! Workers that live, and those of them that are given work.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use thalweg_crds::ids::{RunId, Slot};
 use thalweg_crds::report::WorkerState;
@@ -30,7 +29,7 @@ impl<'a> Fleet<'a> {
     /// a worker that has surged takes the place of one that is to stop.
     pub fn of(observed: &'a Observed, plan: &str, most: usize) -> Self {
         let live: Vec<_> = observed.slots.iter().filter_map(|lease| Candidate::new(observed, plan, lease)).collect();
-        let newest = live.iter().filter(|live| live.able).min_by_key(|live| live.age).map(|live| live.template);
+        let newest = observed.deployment.as_ref().map(|deployment| deployment.template.as_str());
         let mut able: Vec<&Candidate<'_>> = live.iter().filter(|live| live.able).collect();
         // Stable: among equals the first slots.
         able.sort_by_key(|live| (live.failed, Some(live.template) != newest, Reverse(live.owned)));
@@ -83,7 +82,6 @@ struct Candidate<'a> {
     failed: bool,
     owned: usize,
     template: &'a str,
-    age: Duration,
 }
 
 impl<'a> Candidate<'a> {
@@ -98,7 +96,6 @@ impl<'a> Candidate<'a> {
             failed: fails && owned == 0,
             owned,
             template: &pod.template,
-            age: pod.age,
             run_id,
         })
     }

@@ -20,6 +20,9 @@ pub const MANAGER: &str = "thalweg-operator";
 pub const PIPELINE: &str = "thalweg.dev/pipeline";
 /// On pods and Leases: the hash of the plan that a worker has mounted.
 pub const PLAN: &str = "thalweg.dev/plan";
+/// On pods, and on the template of a Deployment: the hash of the template. By the order in which pods came nobody could tell
+/// which is the newest, where a change is taken back in the middle of a roll-out.
+pub const TEMPLATE: &str = "thalweg.dev/template";
 /// On Leases: where other workers reach it.
 pub const ADDRESS: &str = "thalweg.dev/address";
 /// On Leases: where the operator gets its report.

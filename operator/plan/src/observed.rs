@@ -71,7 +71,7 @@ pub struct WorkerPod {
     pub uid: String,
     /// Its node, once it has one.
     pub node: Option<String>,
-    /// Of which template it was made, as its ReplicaSet tells them apart.
+    /// The hash of the template that it was made of.
     pub template: String,
     /// Whether it passes its readiness probe.
     pub ready: Readiness,
@@ -105,6 +105,8 @@ pub enum Readiness {
 /// How far a Deployment has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollout {
+    /// The hash of its template.
+    pub template: String,
     /// How many pods it is to have.
     pub replicas: i32,
     /// How many of them are of its newest template.

@@ -3,7 +3,6 @@
 mod kit;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use kit::{join, keyed, obey, obey_with, settle, stateless, with_workers};
 use thalweg_crds::assignment::AssignmentSpec;
@@ -157,13 +156,26 @@ fn a_pod_of_a_new_template_takes_the_units_of_one_that_is_to_stop() {
     let pipeline = with_workers(&keyed(), 3);
     let (mut observed, _) = running(&pipeline, 3);
     join(&mut observed, 3, "d", &pipeline.plan.hash);
-    let pod = observed.pods.last_mut().expect("a pod");
-    (pod.template, pod.age) = ("new".to_owned(), Duration::from_secs(2));
+    observed.pods.last_mut().expect("a pod").template = "new".to_owned();
+    observed.deployment.as_mut().expect("a Deployment").template = "new".to_owned();
     let settled = settle(&pipeline, &mut observed);
     let (units, splits) = shares(spec(&settled));
     assert_eq!((units.len(), splits.len()), (3, 3));
     assert!(units.contains_key(&slot(3)), "{units:?}");
     assert_eq!(settled.replicas, 3);
+}
+
+#[test]
+fn where_a_template_is_taken_back_in_a_roll_out_the_older_pods_get_their_units_back() {
+    let pipeline = with_workers(&keyed(), 1);
+    let (mut observed, _) = running(&pipeline, 1);
+    join(&mut observed, 1, "b", &pipeline.plan.hash);
+    observed.pods[1].template = "new".to_owned();
+    observed.deployment.as_mut().expect("a Deployment").template = "new".to_owned();
+    assert!(shares(spec(&settle(&pipeline, &mut observed))).0.contains_key(&slot(1)), "the new one has taken over");
+    // Its Deployment would stop the new pod once the old one is ready, which it is with units only.
+    observed.deployment.as_mut().expect("a Deployment").template.clear();
+    assert!(shares(spec(&settle(&pipeline, &mut observed))).0.contains_key(&slot(0)), "and hands back");
 }
 
 #[test]

@@ -22,6 +22,14 @@ const GRACE_SECONDS: i64 = 75;
 /// How long a pod stays on a node that is gone: by then its units are owned elsewhere.
 const LOST_NODE_SECONDS: i64 = 5;
 
+/// A template that its pods can be told by.
+fn marked(mut template: PodTemplateSpec) -> PodTemplateSpec {
+    let text = serde_json::to_vec(&template).unwrap_or_default();
+    let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    labels.insert(names::TEMPLATE.to_owned(), names::hash(&text));
+    template
+}
+
 impl Build<'_> {
     pub(super) fn pod_template(&self) -> PodTemplateSpec {
         let worker = &self.pipeline.worker;
@@ -31,14 +39,12 @@ impl Build<'_> {
             (names::MANAGED_BY, names::MANAGER.to_owned()),
         ]));
         let plan = labels([(names::PLAN, self.pipeline.plan.hash.clone())]);
-        PodTemplateSpec {
-            metadata: Some(ObjectMeta {
-                labels: Some(over(&worker.pod_labels, own)),
-                annotations: Some(over(&worker.pod_annotations, plan)),
-                ..ObjectMeta::default()
-            }),
-            spec: Some(self.pod()),
-        }
+        let metadata = ObjectMeta {
+            labels: Some(over(&worker.pod_labels, own)),
+            annotations: Some(over(&worker.pod_annotations, plan)),
+            ..ObjectMeta::default()
+        };
+        marked(PodTemplateSpec { metadata: Some(metadata), spec: Some(self.pod()) })
     }
 
     fn pod(&self) -> PodSpec {
