@@ -23,6 +23,8 @@ struct Seen {
     accepted: Option<Position>,
     /// Chunks that were read, and may not have been handed on: where each ends, and its oldest record's time.
     waiting: VecDeque<(Position, i64)>,
+    /// The time of the first record of the last chunk that was handed on: what comes behind it is no older.
+    passed: Option<i64>,
     /// When a reader last stood at the end.
     caught_up: Option<i64>,
     rows: u64,
@@ -33,7 +35,8 @@ struct Seen {
 pub struct Lag {
     /// Records between what all units have and the end.
     pub records: u64,
-    /// Age of the oldest record that a unit does not have; `None` where that is not known.
+    /// Age of the oldest record that a unit does not have, or what it is at the most where that record was not read yet;
+    /// `None` where nothing was.
     pub seconds: Option<f64>,
 }
 
@@ -61,8 +64,8 @@ impl SplitGauge {
     pub fn served(&self, least: Position) {
         let mut seen = self.seen();
         seen.accepted = Some(least);
-        while seen.waiting.front().is_some_and(|(end, _)| *end <= least) {
-            seen.waiting.pop_front();
+        while let Some((_, oldest)) = seen.waiting.pop_front_if(|(end, _)| *end <= least) {
+            seen.passed = Some(oldest);
         }
     }
 
@@ -87,7 +90,7 @@ impl SplitGauge {
         let seen = self.seen();
         let from = seen.accepted.filter(|at| at.entry == bounds.end.entry).unwrap_or(bounds.start).max(bounds.start);
         let records = u64::try_from(bounds.end.offset.saturating_sub(from.offset)).unwrap_or(u64::MAX);
-        let since = seen.waiting.front().map(|(_, oldest)| *oldest).or(seen.caught_up);
+        let since = seen.waiting.front().map(|(_, oldest)| *oldest).or(seen.passed.max(seen.caught_up));
         let age = |since: i64| Duration::from_millis(now.saturating_sub(since).max(0).unsigned_abs()).as_secs_f64();
         let seconds = if records == 0 { Some(0.0) } else { since.map(age) };
         Lag { records, seconds }
@@ -194,7 +197,11 @@ mod tests {
         gauge.served(at(3));
         assert_eq!(gauge.lag(bounds(0, 8), NOW).seconds, Some(4.0));
         gauge.served(at(6));
-        assert_eq!(gauge.lag(bounds(0, 8), NOW).seconds, None, "how old the two at the end are is not known yet");
+        assert_eq!(
+            gauge.lag(bounds(0, 8), NOW).seconds,
+            Some(4.0),
+            "the two at the end are no older than what is before"
+        );
         gauge.caught_up(NOW - 500);
         assert_eq!(gauge.lag(bounds(0, 8), NOW).seconds, Some(0.5), "they came since");
         assert_eq!(gauge.lag(bounds(0, 8), NOW - 9_000).seconds, Some(0.0), "clocks differ");
