@@ -3,7 +3,7 @@
 //! Between two decisions nothing changes. What is remembered is lost with the process: then the number of workers stays as
 //! it is found, and the rest is learnt anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -74,6 +74,8 @@ pub struct Scaler {
     /// What the last decision was held by: told once it has lasted for two.
     last_hold: Option<Hold>,
     hold: Option<Hold>,
+    /// Where the number is the user's: the workers among whom the load has placed splits. Others begin evenly.
+    placed_among: BTreeSet<Slot>,
 }
 
 impl Scaler {
@@ -91,18 +93,45 @@ impl Scaler {
             missing: None,
             last_hold: None,
             hold: None,
+            placed_among: BTreeSet::new(),
         }
     }
 
     /// Decides, if it is time to. `now` is since any moment that stays the same; `time` is what a decision is dated by.
+    ///
+    /// Where the number of workers is the user's, the load still decides who reads what once it is too much for one of them;
+    /// until then splits are spread evenly.
     pub fn look(&mut self, pipeline: &ValidatedPipeline, observed: &Observed, now: Duration, time: &Time) -> Scaling {
         let spec = &pipeline.scaling;
-        if !is_scaled(spec) {
-            *self = Self { decision: self.decision.take(), ..Self::new(spec, &Observed::default(), None) };
-            self.workers = asked_for(spec);
-            return Scaling { workers: self.workers, ..Scaling::default() };
+        if is_scaled(spec) {
+            return self.decide(pipeline, spec.clone(), observed, now, time);
         }
-        let spec = spec.clone();
+        let workers = asked_for(spec);
+        if workers < 2 {
+            *self = Self { decision: self.decision.take(), ..Self::new(spec, &Observed::default(), None) };
+            self.workers = workers;
+            return Scaling { workers, ..Scaling::default() };
+        }
+        self.workers = workers;
+        let bound = number(workers);
+        let fixed = ScalingSpec { mode: ScalingMode::Auto, min_workers: bound, max_workers: bound, ..spec.clone() };
+        let placed = self.decide(pipeline, fixed, observed, now, time);
+        let serving = observed.assignment.as_ref().map(serving).unwrap_or_default();
+        if placed.places.as_ref().is_some_and(|places| is_moved(observed, places)) {
+            self.placed_among = serving.clone();
+        }
+        let places = placed.places.filter(|_| !serving.is_empty() && self.placed_among == serving);
+        Scaling { places, decision: None, hold: None, news: None, ..placed }
+    }
+
+    fn decide(
+        &mut self,
+        pipeline: &ValidatedPipeline,
+        spec: ScalingSpec,
+        observed: &Observed,
+        now: Duration,
+        time: &Time,
+    ) -> Scaling {
         let running = observed.assignment.as_ref().filter(|running| running.plan == pipeline.plan.hash);
         let running = running.filter(|running| !running.completed && !pipeline.paused);
         let mut places = Places::new();
@@ -202,6 +231,23 @@ fn shares(observed: &Observed) -> BTreeMap<UnitId, f64> {
     let fresh = observed.reports.values().filter(|report| age(report, observed) <= 3 * DECIDE_EACH);
     let units = fresh.flat_map(|report| &report.units).filter(|unit| unit.stored_epoch.is_none());
     units.map(|unit| (unit.unit, unit.busy_share)).collect()
+}
+
+fn serving(assignment: &AssignmentSpec) -> BTreeSet<Slot> {
+    assignment.workers.iter().map(|worker| worker.slot.clone()).collect()
+}
+
+/// Whether splits go from a worker to another one though all of them read some, and so because of what they cost.
+fn is_moved(observed: &Observed, places: &Places) -> bool {
+    let Some(running) = &observed.assignment else { return false };
+    let readers: BTreeSet<_> = running.splits.iter().filter_map(|split| split.reader.clone()).collect();
+    let goes = |split: &SplitAssignment| {
+        let key = SplitKey { source: split.source.clone(), split: split.split.clone() };
+        places.get(&key).is_some_and(|place| split.reader.as_ref() != Some(place))
+    };
+    running.splits.iter().all(|split| split.reader.is_some())
+        && readers == serving(running)
+        && running.splits.iter().any(goes)
 }
 
 fn within(spec: &ScalingSpec, workers: usize) -> usize {

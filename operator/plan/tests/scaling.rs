@@ -270,11 +270,22 @@ fn a_recommendation_is_said_once_and_not_followed() {
 }
 
 #[test]
-fn with_manual_the_user_decides_and_loads_are_made_level_as_before() {
-    let mut bed = Bed::new(ScalingSpec { mode: ScalingMode::Manual, workers: Some(2), ..spec(1, 4) }, &[500.0; 4]);
-    let scaling = bed.rounds(30);
-    assert_eq!(scaling, Scaling { workers: 2, ..Scaling::default() });
-    assert_eq!(bed.observed.pods.len(), 2);
+fn where_the_number_is_the_users_a_hot_split_gets_a_worker_of_its_own_and_nothing_else_moves() {
+    let manual = ScalingSpec { mode: ScalingMode::Manual, workers: Some(2), ..spec(1, 4) };
+    for scaling in [manual, spec(2, 2)] {
+        let mut bed = Bed::new(scaling, &[100.0; 4]);
+        bed.rounds(20);
+        let before = bed.readers();
+        assert_eq!(bed.observed.pods.len(), 2);
+        bed.arrivals[0] = 425.0;
+        let all: Vec<_> = (0..60).map(|_| bed.round()).collect();
+        let after = bed.readers();
+        assert_eq!(after.iter().filter(|reader| **reader == after[0]).count(), 1, "{before:?} {after:?}");
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        assert_eq!(moved, 1, "{before:?} {after:?}");
+        let said = |scaling: &Scaling| scaling.decision.is_some() || scaling.hold.is_some() || scaling.news.is_some();
+        assert!(all.iter().all(|scaling| scaling.workers == 2 && !said(scaling)), "nothing is decided");
+    }
 }
 
 #[test]
