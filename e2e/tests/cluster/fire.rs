@@ -195,7 +195,8 @@ impl Bank {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bank_stays_balanced_while_it_is_scaled_and_pods_nodes_operators_and_the_api_server_are_lost_and_it_is_upgraded() {
+async fn a_bank_stays_balanced_while_it_is_scaled_and_pods_nodes_operators_and_the_api_server_are_lost_and_it_is_upgraded()
+ {
     let namespace = Namespace::fresh("e2e-fire");
     let kafka = Kafka::start_at(HOST);
     kafka.make_bank(PARTITIONS).await;
