@@ -120,14 +120,18 @@ impl Bank {
         self.tell_silences(what, since, &before[0]);
     }
 
-    /// Cuts off a node with a worker of what passes rows on; its workers go on, as zombies, until it is back.
+    /// Cuts off a node with a worker of what passes rows on; its workers go on, as zombies, until it is back. Where the operator
+    /// is on it, too, there has to be another one first.
     fn lose_node(&mut self, what: &str, workers: usize) {
         let before = self.owned(workers);
         let pod = wait_for("ready worker", LIMIT, || self.namespace.ready_worker(COPIES));
+        let with_operator =
+            operators(&self.namespace).iter().any(|it| it["spec"]["nodeName"] == pod["spec"]["nodeName"]);
         let since = Instant::now();
         let away = cut_off(&pod);
         wait_for("units that were taken over", LIMIT, || owned_anew(&self.namespace, COPIES, &before[0]));
-        self.tell_silences(what, since, &before[0]);
+        let and = if with_operator { " (the operator's, too)" } else { "" };
+        self.tell_silences(&format!("{what}{and}"), since, &before[0]);
         wait_out(since, NODE_AWAY);
         drop(away);
         self.owned(workers);
