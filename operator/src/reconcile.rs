@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
 use thalweg_crds::pipeline::OnIncompatibleChange;
@@ -29,6 +29,7 @@ use crate::apply::Applier;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::finalize;
+use crate::kept::Kept;
 use crate::observe::{self, Subject};
 use crate::reports::Pace;
 use crate::status::{self as written_status, FIGURES};
@@ -48,7 +49,7 @@ const TURN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The API server or the check of SQL failed: the next look begins anew.
-pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<(Action, u32)> {
+pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<(Action, u32)> {
     let subject = newest(pipeline, context)?;
     if subject.pipeline.metadata.deletion_timestamp.is_some() {
         return finalize::leave(&subject, context).await;
@@ -62,7 +63,7 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         (Ok(valid), Some(scaling)) => plan::plan_scaled(valid, &observed, scaling),
         _ => plan::keep(&observed),
     };
-    context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
+    context.reports.ask_at(&ObjectRef::new(&subject.owner.name).within(&subject.namespace), pace(plan.step));
     let mut applier = Applier { subject: &subject, context, writes: 0, waits: false };
     let refused = match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
         Err(error) if error.class() == Class::User => {
@@ -95,11 +96,10 @@ fn pace(step: Step) -> Pace {
 }
 
 /// The newest of a pipeline that is known: its status may have been written since.
-fn newest(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<Subject> {
-    let subject = Subject::new(Arc::clone(pipeline))?;
-    let cached = Some(Arc::clone(pipeline));
-    let newest = context.overlay.newest(&subject.namespace, &subject.owner.name, cached);
-    newest.map_or(Ok(subject), Subject::new)
+fn newest(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<Subject> {
+    let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
+    let newest = context.overlay.newest(&namespace, &name, Some(Arc::clone(pipeline)));
+    Subject::new(newest.as_ref().unwrap_or(pipeline))
 }
 
 /// The pipeline that is to run: under the start from scratch that is asked for, or under one that a change of a stage takes.
@@ -163,15 +163,15 @@ fn refused(
 
 /// By sink with a key: the pipeline that writes it too and was there before this one.
 fn first(subject: &Subject, written: &Written, context: &Context) -> BTreeMap<String, String> {
-    let age = |pipeline: &StreamPipeline| (pipeline.creation_timestamp().map(|time| time.0), pipeline.name_any());
-    let mine = age(&subject.pipeline);
+    let age = |pipeline: &ObjectMeta| (pipeline.creation_timestamp.as_ref().map(|time| time.0), pipeline.name.clone());
+    let mine = age(&subject.pipeline.metadata);
     let first = |sink: &String| {
         let users = context.world.usage.users(&(Used::Sink, subject.namespace.clone(), sink.clone()));
         let others = users
             .iter()
             .filter_map(|user| context.world.pipelines.get(&ObjectRef::new(user).within(&subject.namespace)));
-        let before = others.filter(|other| other.metadata.deletion_timestamp.is_none() && age(other) < mine);
-        Some((sink.clone(), before.min_by_key(|other| age(other))?.name_any()))
+        let before = others.filter(|other| other.meta().deletion_timestamp.is_none() && age(other.meta()) < mine);
+        Some((sink.clone(), before.min_by_key(|other| age(other.meta()))?.name_any()))
     };
     let keyed = written.sinks.iter().filter(|(_, spec)| !rivals::key(spec).is_empty());
     keyed.filter_map(|(sink, _)| first(sink)).collect()
