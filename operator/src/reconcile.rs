@@ -57,7 +57,7 @@ pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) 
     let marked = finalize::mark(&subject, context).await?;
     let mut written = observe::written(&subject, context).await?;
     let observed = observe::observed(&subject, context).await?;
-    let mut validated = brought_about(&subject, &mut written, &observed, context).await?;
+    let (mut validated, because) = brought_about(&subject, &mut written, &observed, context).await?;
     let scaling = validated.as_ref().ok().map(|valid| context.scalers.look(&subject, valid, &observed));
     let plan = match (&validated, &scaling) {
         (Ok(valid), Some(scaling)) => plan::plan_scaled(valid, &observed, scaling),
@@ -73,6 +73,9 @@ pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) 
         applied => applied.map(|()| false)?,
     };
     let (writes, waits) = (applier.writes, applier.waits);
+    if let Some(count) = restart::begun(observed.assignment.as_ref(), plan.assignment.as_ref()).filter(|_| !refused) {
+        written_status::tell_start(&subject, context, count, &because).await;
+    }
     if let Some(scaling) = scaling.as_ref().filter(|_| validated.is_ok()) {
         crate::scaling::tell(&subject, context, scaling, &plan, &observed).await;
     }
@@ -102,25 +105,28 @@ fn newest(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<Sub
     Subject::new(newest.as_ref().unwrap_or(pipeline))
 }
 
-/// The pipeline that is to run: under the start from scratch that is asked for, or under one that a change of a stage takes.
+/// The pipeline that is to run: under the start from scratch that is asked for, or under one that a change takes, with what
+/// takes it.
 async fn brought_about(
     subject: &Subject,
     written: &mut Written,
     observed: &Observed,
     context: &Context,
-) -> Result<Validated> {
+) -> Result<(Validated, Vec<Problem>)> {
     let running = observe::restarted(subject, context, observed);
     let (asked, made) = (written.spec.restart.clone(), subject.made());
     written.restarted = restart::next(running.as_ref(), asked.as_ref(), made);
     let found = validated(subject, written, observed, context).await?;
-    let Some(refused) = refused(subject, written, observed, found.as_ref().ok(), context) else { return Ok(found) };
+    let Some(refused) = refused(subject, written, observed, found.as_ref().ok(), context) else {
+        return Ok((found, Vec::new()));
+    };
     let is_incompatible = refused.iter().all(|problem| problem.reason == Reason::IncompatibleChange);
     match written.spec.on_incompatible_change {
         OnIncompatibleChange::Restart if is_incompatible => {
             written.restarted = Some(restart::anew(running.as_ref(), asked.as_ref(), made));
-            validated(subject, written, observed, context).await
+            Ok((validated(subject, written, observed, context).await?, refused))
         }
-        _ => Ok(Err(refused)),
+        _ => Ok((Err(refused), Vec::new())),
     }
 }
 
@@ -158,7 +164,7 @@ fn refused(
     }
     let assignment = observed.assignment.as_ref().filter(|assignment| assignment.plan != valid.plan.hash)?;
     let running = subject.known(context, &context.world.plans, &subject.names.plan(&assignment.plan))?.object()?;
-    Some(vec![carried::refusal(&running, assignment, valid, written)?])
+    carried::refusal(&running, assignment, valid, written)
 }
 
 /// By sink with a key: the pipeline that writes it too and was there before this one.
