@@ -28,7 +28,7 @@ use thalweg_operator_plan::validate::ValidatedPipeline;
 use crate::context::Context;
 use crate::error::{Error, Result, is_status};
 use crate::kept::{Kept, drop_kind};
-use crate::observe::Subject;
+use crate::observe::{self, Subject};
 
 /// An object of ours: in a namespace, readable and writable.
 pub trait Object:
@@ -181,8 +181,7 @@ impl Applier<'_> {
         made: impl FnOnce() -> Option<StreamAssignment>,
     ) -> Result<()> {
         let name = self.subject.names.pipeline();
-        let known = self.subject.known::<StreamAssignment>(self.context, &self.context.world.assignments, name);
-        let Some(known) = known else {
+        let Some(known) = observe::assignment(self.subject, self.context) else {
             return match made() {
                 Some(made) => self.create(made).await,
                 None => Ok(()),
@@ -191,7 +190,7 @@ impl Applier<'_> {
         if known.spec == *desired {
             return Ok(());
         }
-        let mut next = StreamAssignment { spec: desired.clone(), ..(*known).clone() };
+        let mut next = StreamAssignment { spec: desired.clone(), ..known.clone() };
         next.metadata.managed_fields = None;
         let api: Api<StreamAssignment> = self.api()?;
         let answer = api.replace(name, &posted(), &next).await;

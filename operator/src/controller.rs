@@ -21,6 +21,7 @@ use crate::backoff::Backoff;
 use crate::checks::Checks;
 use crate::context::Context;
 use crate::error::{Class, Error};
+use crate::kept::Kept;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::overlay::Overlay;
@@ -32,6 +33,7 @@ use crate::scaling::Scalers;
 use crate::status::StatusTimes;
 use crate::tally::Tally;
 use crate::verdicts::{self, Verdicts};
+use crate::watch::PipelineRef;
 use crate::world::World;
 
 /// Events within this time cost one look: our own writes come back as a handful of them.
@@ -69,7 +71,7 @@ pub struct Parts {
 /// Caches that are filled, and the loop that has not begun.
 pub struct Started {
     context: Arc<Context>,
-    triggers: UnboundedReceiver<ObjectRef<StreamPipeline>>,
+    triggers: UnboundedReceiver<PipelineRef>,
     poller: Poller,
     concurrency: u16,
 }
@@ -153,7 +155,7 @@ async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
 }
 
 /// A look with its time and its result.
-async fn look(pipeline: Arc<StreamPipeline>, context: Arc<Context>) -> Result<Action, Error> {
+async fn look(pipeline: Arc<Kept<StreamPipeline>>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
     let result = reconcile(&pipeline, &context).await;
     let name = match &result {
@@ -168,7 +170,7 @@ async fn look(pipeline: Arc<StreamPipeline>, context: Arc<Context>) -> Result<Ac
     Ok(action)
 }
 
-fn retry(pipeline: Arc<StreamPipeline>, error: &Error, context: Arc<Context>) -> Action {
+fn retry(pipeline: Arc<Kept<StreamPipeline>>, error: &Error, context: Arc<Context>) -> Action {
     let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
     let delay = context.backoff.failed(&key(&pipeline));
     match error.class() {
@@ -182,6 +184,6 @@ fn retry(pipeline: Arc<StreamPipeline>, error: &Error, context: Arc<Context>) ->
     Action::requeue(delay)
 }
 
-fn key(pipeline: &StreamPipeline) -> String {
+fn key(pipeline: &Kept<StreamPipeline>) -> String {
     format!("{}/{}", pipeline.namespace().unwrap_or_default(), pipeline.name_any())
 }

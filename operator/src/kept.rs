@@ -1,5 +1,5 @@
-//! Objects of ours in the cache: as compressed JSON, a thirtieth of what their Rust types take. With thousands of pipelines
-//! these are nearly all that is cached, and after a start nobody looks into them.
+//! Objects in the cache: as compressed JSON, a thirtieth of what their Rust types take. With thousands of pipelines these are
+//! nearly all that is cached, and after a start nobody looks into most of them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -121,6 +121,7 @@ fn slim(metadata: ObjectMeta) -> ObjectMeta {
         uid: metadata.uid,
         resource_version: metadata.resource_version,
         generation: metadata.generation,
+        creation_timestamp: metadata.creation_timestamp,
         deletion_timestamp: metadata.deletion_timestamp,
         ..ObjectMeta::default()
     }

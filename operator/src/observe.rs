@@ -10,6 +10,7 @@ use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use thalweg_crds::StreamPipeline;
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::restart::Restarted;
@@ -37,19 +38,20 @@ pub struct Subject {
     /// It, as the owner of objects.
     pub owner: Owner,
     /// It.
-    pub pipeline: Arc<thalweg_crds::StreamPipeline>,
+    pub pipeline: StreamPipeline,
 }
 
 impl Subject {
     /// Who is looked at.
     ///
     /// # Errors
-    /// The API server gave a pipeline without a namespace or a UID.
-    pub fn new(pipeline: Arc<thalweg_crds::StreamPipeline>) -> Result<Self> {
+    /// The API server gave a pipeline without a namespace or a UID, or one that the schema does not allow.
+    pub fn new(pipeline: &Kept<StreamPipeline>) -> Result<Self> {
         let missing = |what: &str| Error::Internal(format!("a StreamPipeline without {what}"));
         let namespace = pipeline.namespace().ok_or_else(|| missing("a namespace"))?;
         let name = pipeline.name_any();
         let uid = pipeline.uid().ok_or_else(|| missing("a UID"))?;
+        let pipeline = pipeline.object().ok_or_else(|| missing("what its schema requires"))?;
         Ok(Self { namespace, names: Names::new(&name), owner: Owner { name, uid }, pipeline })
     }
 
@@ -88,17 +90,17 @@ pub async fn written(subject: &Subject, context: &Context) -> Result<Written> {
     let namespace = &subject.namespace;
     let (mut sources, mut sinks, mut leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for name in source_names(spec) {
-        match context.world.sources.get(&ObjectRef::new(name).within(namespace)) {
-            Some(source) if is_leaving(&*source) => drop(leaving.insert((Used::Source.kind(), name.to_owned()))),
-            Some(source) => drop(sources.insert(name.to_owned(), source.spec.clone())),
-            None => {}
+        let Some(source) = context.world.sources.get(&ObjectRef::new(name).within(namespace)) else { continue };
+        match is_leaving(&*source) {
+            true => drop(leaving.insert((Used::Source.kind(), name.to_owned()))),
+            false => sources.extend(source.object().map(|source| (name.to_owned(), source.spec))),
         }
     }
     for name in sink_names(spec) {
-        match context.world.sinks.get(&ObjectRef::new(name).within(namespace)) {
-            Some(sink) if is_leaving(&*sink) => drop(leaving.insert((Used::Sink.kind(), name.to_owned()))),
-            Some(sink) => drop(sinks.insert(name.to_owned(), sink.spec.clone())),
-            None => {}
+        let Some(sink) = context.world.sinks.get(&ObjectRef::new(name).within(namespace)) else { continue };
+        match is_leaving(&*sink) {
+            true => drop(leaving.insert((Used::Sink.kind(), name.to_owned()))),
+            false => sinks.extend(sink.object().map(|sink| (name.to_owned(), sink.spec))),
         }
     }
     Ok(Written {
@@ -130,8 +132,7 @@ async fn sql_map(subject: &Subject, context: &Context) -> Result<BTreeMap<String
 /// # Errors
 /// A Lease that is about to be given up cannot be read.
 pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> {
-    let assignment: Option<Arc<StreamAssignment>> =
-        subject.known(context, &context.world.assignments, subject.names.pipeline());
+    let assignment = assignment(subject, context).map(|assignment| assignment.spec);
     let mut slots = Vec::new();
     for lease in leases(subject, context) {
         slots.push(slot(subject, context, &lease).await?);
@@ -156,9 +157,9 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
         report_ages.insert(holder.clone(), age);
         reports.insert(holder, report);
     }
-    let stages = assignment.as_ref().map(|assignment| stages(subject, context, &assignment.spec.plan));
+    let stages = assignment.as_ref().map(|assignment| stages(subject, context, &assignment.plan));
     Ok(Observed {
-        assignment: assignment.map(|assignment| assignment.spec.clone()),
+        assignment,
         stages: stages.unwrap_or_default(),
         pods: pods.iter().map(|pod| worker_pod(pod)).collect(),
         deployment: deployment.and_then(|deployment| deployment.object()).map(|deployment| rollout(&deployment)),
@@ -167,6 +168,11 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
         report_ages,
         lookout,
     })
+}
+
+/// The newest of its assignment that is known.
+pub fn assignment(subject: &Subject, context: &Context) -> Option<StreamAssignment> {
+    subject.known(context, &context.world.assignments, subject.names.pipeline())?.object()
 }
 
 /// The stages of a plan that may not be the one that is wanted; none where its ConfigMap is gone.

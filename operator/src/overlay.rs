@@ -45,8 +45,9 @@ impl Overlay {
         cached
     }
 
-    /// An object was deleted, at the version that it has: what was written before is gone with it.
-    pub fn deleted<K: Resource<DynamicType = ()>>(&self, object: &K) {
+    /// The cache has taken an object, or that it was deleted, at the version that it has: what was written before counts no
+    /// more.
+    pub fn seen<K: Resource<DynamicType = ()>>(&self, object: &K) {
         let key = key::<K>(&object.namespace().unwrap_or_default(), &object.name_any());
         let mut newest = self.lock();
         let version = newest.get(&key).and_then(|written| written["metadata"]["resourceVersion"].as_str());
@@ -114,9 +115,9 @@ mod tests {
         assert_eq!(version(Some("11")).as_deref(), Some("11"));
         assert_eq!(version(None), None, "deleted since");
         overlay.wrote(&map("20"));
-        overlay.deleted(&map("19"));
-        assert_eq!(version(None).as_deref(), Some("20"), "another one was deleted, before");
-        overlay.deleted(&map("21"));
+        overlay.seen(&map("19"));
+        assert_eq!(version(None).as_deref(), Some("20"), "that was before");
+        overlay.seen(&map("21"));
         assert_eq!(version(None), None);
     }
 }

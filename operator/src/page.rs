@@ -87,9 +87,9 @@ impl Shown {
 
 impl Part {
     fn view(&self, namespace: &str, name: &str) -> Option<View> {
-        let pipeline = self.world.pipelines.get(&ObjectRef::new(name).within(namespace))?;
+        let pipeline = self.world.pipelines.get(&ObjectRef::new(name).within(namespace))?.object()?;
         let assignment = self.world.assignments.get(&ObjectRef::new(name).within(namespace));
-        let assignment = assignment.map(|assignment| assignment.spec.clone()).unwrap_or_default();
+        let assignment = assignment.and_then(|assignment| Some(assignment.object()?.spec)).unwrap_or_default();
         let label = Names::new(name).label();
         let is_theirs = |pod: &k8s_openapi::api::core::v1::Pod| {
             pod.namespace().as_deref() == Some(namespace)
@@ -182,7 +182,7 @@ fn is_loopback(host: &str) -> bool {
 async fn list(State(shown): State<Arc<Shown>>) -> Response {
     let Some(parts) = shown.parts() else { return waits() };
     let all = parts.iter().flat_map(|part| part.world.pipelines.state());
-    let mut rows: Vec<Row> = all.map(|pipeline| row(&pipeline)).collect();
+    let mut rows: Vec<Row> = all.filter_map(|pipeline| Some(row(&pipeline.object()?))).collect();
     rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     let left_out = rows.len().saturating_sub(MOST);
     rows.truncate(MOST);

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
 use thalweg_crds::pipeline::OnIncompatibleChange;
@@ -29,6 +29,7 @@ use crate::apply::Applier;
 use crate::context::Context;
 use crate::error::{Class, Error, Result};
 use crate::finalize;
+use crate::kept::Kept;
 use crate::observe::{self, Subject};
 use crate::reports::Pace;
 use crate::status::{self as written_status, FIGURES};
@@ -48,7 +49,7 @@ const TURN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The API server or the check of SQL failed: the next look begins anew.
-pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<(Action, u32)> {
+pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<(Action, u32)> {
     let subject = newest(pipeline, context)?;
     if subject.pipeline.metadata.deletion_timestamp.is_some() {
         return finalize::leave(&subject, context).await;
@@ -56,13 +57,13 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
     let marked = finalize::mark(&subject, context).await?;
     let mut written = observe::written(&subject, context).await?;
     let observed = observe::observed(&subject, context).await?;
-    let mut validated = brought_about(&subject, &mut written, &observed, context).await?;
+    let (mut validated, because) = brought_about(&subject, &mut written, &observed, context).await?;
     let scaling = validated.as_ref().ok().map(|valid| context.scalers.look(&subject, valid, &observed));
     let plan = match (&validated, &scaling) {
         (Ok(valid), Some(scaling)) => plan::plan_scaled(valid, &observed, scaling),
         _ => plan::keep(&observed),
     };
-    context.reports.ask_at(&ObjectRef::from_obj(&*subject.pipeline), pace(plan.step));
+    context.reports.ask_at(&ObjectRef::new(&subject.owner.name).within(&subject.namespace), pace(plan.step));
     let mut applier = Applier { subject: &subject, context, writes: 0, waits: false };
     let refused = match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
         Err(error) if error.class() == Class::User => {
@@ -72,6 +73,9 @@ pub async fn reconcile(pipeline: &Arc<StreamPipeline>, context: &Context) -> Res
         applied => applied.map(|()| false)?,
     };
     let (writes, waits) = (applier.writes, applier.waits);
+    if let Some(count) = restart::begun(observed.assignment.as_ref(), plan.assignment.as_ref()).filter(|_| !refused) {
+        written_status::tell_start(&subject, context, count, &because).await;
+    }
     if let Some(scaling) = scaling.as_ref().filter(|_| validated.is_ok()) {
         crate::scaling::tell(&subject, context, scaling, &plan, &observed).await;
     }
@@ -95,32 +99,34 @@ fn pace(step: Step) -> Pace {
 }
 
 /// The newest of a pipeline that is known: its status may have been written since.
-fn newest(pipeline: &Arc<StreamPipeline>, context: &Context) -> Result<Subject> {
-    let subject = Subject::new(Arc::clone(pipeline))?;
-    let cached = Some(Arc::clone(pipeline));
-    let newest = context.overlay.newest(&subject.namespace, &subject.owner.name, cached);
-    newest.map_or(Ok(subject), Subject::new)
+fn newest(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<Subject> {
+    let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
+    let newest = context.overlay.newest(&namespace, &name, Some(Arc::clone(pipeline)));
+    Subject::new(newest.as_ref().unwrap_or(pipeline))
 }
 
-/// The pipeline that is to run: under the start from scratch that is asked for, or under one that a change of a stage takes.
+/// The pipeline that is to run: under the start from scratch that is asked for, or under one that a change takes, with what
+/// takes it.
 async fn brought_about(
     subject: &Subject,
     written: &mut Written,
     observed: &Observed,
     context: &Context,
-) -> Result<Validated> {
+) -> Result<(Validated, Vec<Problem>)> {
     let running = observe::restarted(subject, context, observed);
     let (asked, made) = (written.spec.restart.clone(), subject.made());
     written.restarted = restart::next(running.as_ref(), asked.as_ref(), made);
     let found = validated(subject, written, observed, context).await?;
-    let Some(refused) = refused(subject, written, observed, found.as_ref().ok(), context) else { return Ok(found) };
+    let Some(refused) = refused(subject, written, observed, found.as_ref().ok(), context) else {
+        return Ok((found, Vec::new()));
+    };
     let is_incompatible = refused.iter().all(|problem| problem.reason == Reason::IncompatibleChange);
     match written.spec.on_incompatible_change {
         OnIncompatibleChange::Restart if is_incompatible => {
             written.restarted = Some(restart::anew(running.as_ref(), asked.as_ref(), made));
-            validated(subject, written, observed, context).await
+            Ok((validated(subject, written, observed, context).await?, refused))
         }
-        _ => Ok(Err(refused)),
+        _ => Ok((Err(refused), Vec::new())),
     }
 }
 
@@ -158,20 +164,20 @@ fn refused(
     }
     let assignment = observed.assignment.as_ref().filter(|assignment| assignment.plan != valid.plan.hash)?;
     let running = subject.known(context, &context.world.plans, &subject.names.plan(&assignment.plan))?.object()?;
-    Some(vec![carried::refusal(&running, assignment, valid, written)?])
+    carried::refusal(&running, assignment, valid, written)
 }
 
 /// By sink with a key: the pipeline that writes it too and was there before this one.
 fn first(subject: &Subject, written: &Written, context: &Context) -> BTreeMap<String, String> {
-    let age = |pipeline: &StreamPipeline| (pipeline.creation_timestamp().map(|time| time.0), pipeline.name_any());
-    let mine = age(&subject.pipeline);
+    let age = |pipeline: &ObjectMeta| (pipeline.creation_timestamp.as_ref().map(|time| time.0), pipeline.name.clone());
+    let mine = age(&subject.pipeline.metadata);
     let first = |sink: &String| {
         let users = context.world.usage.users(&(Used::Sink, subject.namespace.clone(), sink.clone()));
         let others = users
             .iter()
             .filter_map(|user| context.world.pipelines.get(&ObjectRef::new(user).within(&subject.namespace)));
-        let before = others.filter(|other| other.metadata.deletion_timestamp.is_none() && age(other) < mine);
-        Some((sink.clone(), before.min_by_key(|other| age(other))?.name_any()))
+        let before = others.filter(|other| other.meta().deletion_timestamp.is_none() && age(other.meta()) < mine);
+        Some((sink.clone(), before.min_by_key(|other| age(other.meta()))?.name_any()))
     };
     let keyed = written.sinks.iter().filter(|(_, spec)| !rivals::key(spec).is_empty());
     keyed.filter_map(|(sink, _)| first(sink)).collect()

@@ -14,7 +14,6 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
-use thalweg_crds::StreamPipeline;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
 use thalweg_operator_plan::names::PIPELINE;
@@ -26,7 +25,7 @@ use tracing::debug;
 use crate::metrics::Metrics;
 use crate::pods::is_lookout;
 use crate::silence::Silence;
-use crate::watch::{Triggers, owner};
+use crate::watch::{PipelineRef, Triggers, owner};
 use crate::world::World;
 
 /// How often each worker is asked, and how long an answer may take.
@@ -47,7 +46,7 @@ pub struct Reports {
     /// The last report of each lookout, by the UID of its pod.
     lookouts: Mutex<HashMap<String, (Report, Instant)>>,
     /// Pipelines whose workers are asked more often.
-    hurried: Mutex<HashSet<ObjectRef<StreamPipeline>>>,
+    hurried: Mutex<HashSet<PipelineRef>>,
 }
 
 /// How often the workers of a pipeline are asked.
@@ -75,7 +74,7 @@ impl Reports {
     }
 
     /// From now on the workers of a pipeline are asked at this pace.
-    pub fn ask_at(&self, pipeline: &ObjectRef<StreamPipeline>, pace: Pace) {
+    pub fn ask_at(&self, pipeline: &PipelineRef, pace: Pace) {
         let mut hurried = self.hurried.lock().unwrap_or_else(PoisonError::into_inner);
         match pace {
             Pace::Calm => drop(hurried.remove(pipeline)),
@@ -83,7 +82,7 @@ impl Reports {
         }
     }
 
-    fn is_hurried(&self, pipeline: &ObjectRef<StreamPipeline>) -> bool {
+    fn is_hurried(&self, pipeline: &PipelineRef) -> bool {
         self.hurried.lock().unwrap_or_else(PoisonError::into_inner).contains(pipeline)
     }
 

@@ -10,9 +10,10 @@ use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use thalweg_crds::condition::{ConditionStatus, ConditionType};
-use thalweg_crds::pipeline::PipelineStatus;
+use thalweg_crds::pipeline::{PipelineStatus, Restart};
 use thalweg_crds::{API_VERSION, StreamPipeline};
 use thalweg_operator_plan::names::MANAGER;
+use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::status::differs_in_more_than_figures;
 use tokio::time::Instant;
 use tracing::debug;
@@ -91,6 +92,23 @@ pub async fn publish(subject: &Subject, context: &Context, event: &Event) {
     }
 }
 
+/// Tells that the pipeline starts from scratch, for the `count`th time, and why: `because` of what no state fits, else since its
+/// user asks for it.
+pub async fn tell_start(subject: &Subject, context: &Context, count: u64, because: &[Problem]) {
+    publish(subject, context, &start(count, subject.pipeline.spec.restart.as_ref(), because)).await;
+}
+
+fn start(count: u64, asked: Option<&Restart>, because: &[Problem]) -> Event {
+    let why = match asked.filter(|_| because.is_empty()) {
+        Some(asked) => format!("restart.nonce is `{}`", asked.nonce),
+        None => because.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; "),
+    };
+    let note = format!("start {count} from scratch, all statements anew; the state before is kept: {why}");
+    let note = note.chars().take(NOTE_LIMIT / 4).collect();
+    let (reason, action) = ("StartedFromScratch".to_owned(), "Restart".to_owned());
+    Event { type_: EventType::Normal, reason, note: Some(note), action, secondary: None }
+}
+
 /// The event of a decision of the autoscaler that is not the one before.
 fn decided(previous: &PipelineStatus, next: &PipelineStatus) -> Option<Event> {
     let last = |status: &PipelineStatus| status.scaling.as_ref()?.last_decision.clone();
@@ -144,6 +162,25 @@ mod tests {
             observed_generation: None,
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
         }
+    }
+
+    #[test]
+    fn a_start_from_scratch_says_what_it_is_for() {
+        let asked = Restart { nonce: "after the repair".to_owned(), from: None };
+        let changed = Problem {
+            reason: thalweg_crds::condition::Reason::IncompatibleChange,
+            resource: "StreamPipeline/fares".to_owned(),
+            path: "spec.sql".to_owned(),
+            place: None,
+            message: "stage 0 over trips is gone".to_owned(),
+            help: None,
+        };
+        let note = |because: &[Problem]| start(2, Some(&asked), because).note.unwrap();
+        assert_eq!(
+            note(&[]),
+            "start 2 from scratch, all statements anew; the state before is kept: restart.nonce is `after the repair`"
+        );
+        assert!(note(&[changed]).ends_with("is kept: stage 0 over trips is gone"));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use kube::runtime::watcher::{self, Event};
 use thalweg_crds::StreamPipeline;
 use thalweg_operator_plan::references::{sink_names, source_names};
 
+use crate::kept::Kept;
+
 /// A kind of resource that pipelines name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Used {
@@ -47,18 +49,19 @@ struct Index {
 
 impl Usage {
     /// Takes note of an event of the pipelines' watch.
-    pub fn note(&self, event: &watcher::Result<Event<StreamPipeline>>) {
+    pub fn note(&self, event: &watcher::Result<Event<Kept<StreamPipeline>>>) {
         let mut index = self.lock();
         match event {
             Ok(Event::Init) => index.listed.clear(),
             Ok(Event::InitApply(pipeline)) => {
                 index.listed.insert(key(pipeline));
-                index.set(key(pipeline), used(pipeline));
+                index.set(key(pipeline), named(pipeline));
             }
-            Ok(Event::Apply(pipeline)) => index.set(key(pipeline), used(pipeline)),
+            Ok(Event::Apply(pipeline)) => index.set(key(pipeline), named(pipeline)),
             Ok(Event::Delete(pipeline)) => index.set(key(pipeline), Vec::new()),
             Ok(Event::InitDone) => {
-                let gone: Vec<_> = index.names.keys().filter(|key| !index.listed.contains(*key)).cloned().collect();
+                let listed = std::mem::take(&mut index.listed);
+                let gone: Vec<_> = index.names.keys().filter(|key| !listed.contains(*key)).cloned().collect();
                 gone.into_iter().for_each(|key| index.set(key, Vec::new()));
             }
             Err(_) => {}
@@ -102,7 +105,11 @@ pub fn used(pipeline: &StreamPipeline) -> Vec<UsedKey> {
     sources.chain(sinks).map(|(used, name)| (used, namespace.clone(), name.to_owned())).collect()
 }
 
-fn key(pipeline: &StreamPipeline) -> PipelineKey {
+fn named(pipeline: &Kept<StreamPipeline>) -> Vec<UsedKey> {
+    pipeline.object().map(|pipeline| used(&pipeline)).unwrap_or_default()
+}
+
+fn key(pipeline: &Kept<StreamPipeline>) -> PipelineKey {
     (pipeline.namespace().unwrap_or_default(), pipeline.name_any())
 }
 
@@ -112,11 +119,9 @@ mod tests {
 
     use super::*;
 
-    fn pipeline(name: &str, source: &str) -> StreamPipeline {
+    fn pipeline(name: &str, source: &str) -> Kept<StreamPipeline> {
         let spec = json!({"sources": [{"name": source}], "sinks": [{"name": "out"}], "sql": "x"});
-        let mut pipeline = StreamPipeline::new(name, serde_json::from_value(spec).unwrap());
-        pipeline.metadata.namespace = Some("n".to_owned());
-        pipeline
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec})).unwrap()
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Writes the status of sources and sinks: what the pipelines that name them say.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
@@ -10,7 +9,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use thalweg_crds::{API_VERSION, StreamSink, StreamSource};
@@ -21,8 +19,9 @@ use thalweg_operator_plan::verdict::{self, Verdict};
 
 use crate::context::Context;
 use crate::error::{Error, Result, is_status};
+use crate::kept::Kept;
 use crate::observe::Subject;
-use crate::usage::{Used, UsedKey, used};
+use crate::usage::{Usage, Used, UsedKey, used};
 
 /// What each pipeline says about each source and sink that it names.
 #[derive(Default)]
@@ -86,18 +85,24 @@ pub async fn forget(namespace: &str, pipeline: &str, context: &Context) -> Resul
 /// A write failed.
 pub async fn tell_unused(context: &Context) -> Result<()> {
     let world = &context.world;
-    let sources = world.sources.state_filter(|source| source.status.is_some());
-    let sinks = world.sinks.state_filter(|sink| sink.status.is_some());
-    let sources = sources.iter().map(|source| (Used::Source, source.namespace(), source.name_any()));
-    let sinks = sinks.iter().map(|sink| (Used::Sink, sink.namespace(), sink.name_any()));
+    let unused =
+        unused(&world.sources, Used::Source, &world.usage).chain(unused(&world.sinks, Used::Sink, &world.usage));
     let said = verdict::of_all(&BTreeMap::new());
-    for (used, namespace, name) in sources.chain(sinks) {
-        let key = (used, namespace.unwrap_or_default(), name);
-        if world.usage.users(&key).is_empty() {
-            write_said(&key, context, &said, None).await?;
-        }
+    for key in unused {
+        write_said(&key, context, &said, None).await?;
     }
     Ok(())
+}
+
+/// Those with a status that no pipeline names.
+fn unused<K>(store: &Store<Kept<K>>, used: Used, usage: &Usage) -> impl Iterator<Item = UsedKey>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + 'static,
+{
+    store.state().into_iter().filter_map(move |object| {
+        let key = (used, object.namespace().unwrap_or_default(), object.name_any());
+        (usage.users(&key).is_empty() && object.json()["status"].is_object()).then_some(key)
+    })
 }
 
 /// `read` is what was looked at. What has changed since is not spoken of: the look that this brings about does.
@@ -128,18 +133,18 @@ async fn write_said(key: &UsedKey, context: &Context, said: &Verdict, read: Opti
 }
 
 async fn write_in<K>(
-    store: &Store<K>,
+    store: &Store<Kept<K>>,
     (used, namespace, name): &UsedKey,
     said: &Verdict,
     before: impl Fn(&K) -> Option<Vec<Condition>>,
     context: &Context,
 ) -> Result<u32>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + 'static,
 {
     let cached = store.get(&ObjectRef::new(name).within(namespace));
     let Some(object) = context.overlay.newest(namespace, name, cached) else { return Ok(0) };
-    let Some(previous) = before(&object) else { return Ok(0) };
+    let Some(previous) = object.object().and_then(|object| before(&object)) else { return Ok(0) };
     let generation = object.meta().generation;
     let next = verdict::conditions(said, generation, &previous, Time(Timestamp::now()));
     if next == previous {
@@ -148,7 +153,7 @@ where
     if !context.leadership.holds() {
         return Err(Error::NotLeader);
     }
-    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
+    let api: Api<Kept<K>> = Api::namespaced(context.client.clone(), namespace);
     let patch = json!({
         "apiVersion": API_VERSION,
         "kind": used.kind(),

@@ -19,17 +19,21 @@ use thalweg_crds::StreamPipeline;
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::kept::Kept;
 use crate::overlay::{Overlay, Pending};
 
+/// A pipeline by namespace and name.
+pub type PipelineRef = ObjectRef<Kept<StreamPipeline>>;
+
 /// Where pipelines are named that are to be looked at.
-pub type Triggers = UnboundedSender<ObjectRef<StreamPipeline>>;
+pub type Triggers = UnboundedSender<PipelineRef>;
 
 /// The caches of some watches, which live as long as this does.
 pub struct Watches {
     tasks: JoinSet<()>,
     triggers: Triggers,
     overlay: Arc<Overlay>,
-    pipelines: Arc<OnceLock<Store<StreamPipeline>>>,
+    pipelines: Arc<OnceLock<Store<Kept<StreamPipeline>>>>,
 }
 
 impl Watches {
@@ -40,7 +44,7 @@ impl Watches {
 
     /// Where all pipelines are, which are looked at again when a kind had to be listed anew: what was deleted meanwhile is
     /// in no event.
-    pub fn pipelines(&self, store: &Store<StreamPipeline>) {
+    pub fn pipelines(&self, store: &Store<Kept<StreamPipeline>>) {
         // There is one such cache, and a second call changes nothing.
         let _ = self.pipelines.set(store.clone());
     }
@@ -55,7 +59,7 @@ impl Watches {
     ) -> Store<K>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-        A: IntoIterator<Item = ObjectRef<StreamPipeline>>,
+        A: IntoIterator<Item = PipelineRef>,
         A::IntoIter: Send,
     {
         self.start_trimmed(api, config, seen, affected, |_| {})
@@ -72,7 +76,7 @@ impl Watches {
     ) -> Store<K>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-        A: IntoIterator<Item = ObjectRef<StreamPipeline>>,
+        A: IntoIterator<Item = PipelineRef>,
         A::IntoIter: Send,
     {
         let (store, writer) = reflector::store::<K>();
@@ -97,8 +101,10 @@ impl Watches {
                 seen(&event);
                 match event {
                     Ok(event) => {
-                        let gone = keeper.take(&event);
-                        let changes = gone.iter().map(|gone| Change::Was(&**gone)).chain(change(&event));
+                        let before = keeper.before(&event);
+                        let gone = keeper.take(&event, before.as_deref());
+                        let changes = gone.iter().map(|gone| Change::Was(&**gone));
+                        let changes = changes.chain(change(&event, before.as_deref()));
                         changes.flat_map(&affected).for_each(|pipeline| keeper.trigger(pipeline));
                     }
                     Err(error) => warn!(kind = %K::kind(&()), %error, "watching"),
@@ -119,14 +125,22 @@ struct Keeper<K: Resource<DynamicType = ()> + Clone + 'static> {
     before: Vec<Arc<K>>,
     triggers: Triggers,
     overlay: Arc<Overlay>,
-    pipelines: Arc<OnceLock<Store<StreamPipeline>>>,
+    pipelines: Arc<OnceLock<Store<Kept<StreamPipeline>>>>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Keeper<K> {
+    /// What the cache holds of an object that there is news of.
+    fn before(&self, event: &Event<K>) -> Option<Arc<K>> {
+        match event {
+            Event::Apply(object) | Event::InitApply(object) => self.cache.get(&ObjectRef::from_obj(object)),
+            Event::Delete(_) | Event::Init | Event::InitDone => None,
+        }
+    }
+
     /// Brings the cache up to date. Gives what is gone and of which no event told.
-    fn take(&mut self, event: &Event<K>) -> Vec<Arc<K>> {
+    fn take(&mut self, event: &Event<K>, before: Option<&K>) -> Vec<Arc<K>> {
         if let Event::Apply(object) = event {
-            self.tell_disowned(object);
+            self.tell_disowned(object, before);
         }
         self.writer.apply_watcher_event(event);
         match event {
@@ -135,8 +149,8 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Keeper<K> {
                 self.before = self.cache.state();
             }
             Event::InitDone => return self.listed(),
-            Event::Delete(object) => self.overlay.deleted(object),
-            Event::Apply(_) | Event::InitApply(_) => {}
+            Event::Apply(object) | Event::Delete(object) => self.overlay.seen(object),
+            Event::InitApply(_) => {}
         }
         Vec::new()
     }
@@ -155,15 +169,12 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Keeper<K> {
     }
 
     /// An object whose owner somebody took away is still of interest to it.
-    fn tell_disowned(&self, object: &K) {
-        let before = self.cache.get(&ObjectRef::from_obj(object)).and_then(|before| owner(&*before));
-        before
-            .filter(|before| owner(object).as_ref() != Some(before))
-            .into_iter()
-            .for_each(|owner| self.trigger(owner));
+    fn tell_disowned(&self, object: &K, before: Option<&K>) {
+        let before = before.and_then(owner).filter(|before| owner(object).as_ref() != Some(before));
+        before.into_iter().for_each(|owner| self.trigger(owner));
     }
 
-    fn trigger(&self, pipeline: ObjectRef<StreamPipeline>) {
+    fn trigger(&self, pipeline: PipelineRef) {
         // Without a receiver the process is about to end.
         let _ = self.triggers.unbounded_send(pipeline);
     }
@@ -172,8 +183,8 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Keeper<K> {
 /// What an event says of an object.
 #[derive(Debug)]
 pub enum Change<'a, K> {
-    /// It is so.
-    Is(&'a K),
+    /// It is so, and it was so before, where it was known.
+    Is(&'a K, Option<&'a K>),
     /// It was so when it was deleted.
     Was(&'a K),
 }
@@ -182,26 +193,31 @@ impl<'a, K> Change<'a, K> {
     /// The object.
     pub fn object(&self) -> &'a K {
         match self {
-            Self::Is(object) | Self::Was(object) => object,
+            Self::Is(object, _) | Self::Was(object) => object,
         }
+    }
+
+    /// Whether it means what it meant before.
+    pub fn is_the_same<M: PartialEq>(&self, meaning: impl Fn(&K) -> M) -> bool {
+        matches!(self, Self::Is(object, Some(before)) if meaning(object) == meaning(before))
     }
 }
 
-fn change<K>(event: &Event<K>) -> Option<Change<'_, K>> {
+fn change<'a, K>(event: &'a Event<K>, before: Option<&'a K>) -> Option<Change<'a, K>> {
     match event {
-        Event::Apply(object) | Event::InitApply(object) => Some(Change::Is(object)),
+        Event::Apply(object) | Event::InitApply(object) => Some(Change::Is(object, before)),
         Event::Delete(object) => Some(Change::Was(object)),
         Event::Init | Event::InitDone => None,
     }
 }
 
 /// The pipeline that owns the object of a change.
-pub fn owned<K: Resource>(change: Change<'_, K>) -> Option<ObjectRef<StreamPipeline>> {
+pub fn owned<K: Resource>(change: Change<'_, K>) -> Option<PipelineRef> {
     owner(change.object())
 }
 
 /// The pipeline that owns an object.
-pub fn owner<K: Resource>(object: &K) -> Option<ObjectRef<StreamPipeline>> {
+pub fn owner<K: Resource>(object: &K) -> Option<PipelineRef> {
     let namespace = object.meta().namespace.as_deref()?;
     let mut owners = object.meta().owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.kind == "StreamPipeline" && owner.controller == Some(true))?;

@@ -1,6 +1,5 @@
 //! What is cached of a cluster, or of one namespace of it: one watch a kind.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -24,18 +23,18 @@ use crate::overlay::Overlay;
 use crate::pods::trim;
 use crate::silence::Silence;
 use crate::usage::{Usage, Used};
-use crate::watch::{Change, Triggers, Watches, owned, owner};
+use crate::watch::{Change, PipelineRef, Triggers, Watches, owned, owner};
 
 /// Caches of every kind.
 pub struct World {
     /// Pipelines.
-    pub pipelines: Store<StreamPipeline>,
+    pub pipelines: Store<Kept<StreamPipeline>>,
     /// Sources.
-    pub sources: Store<StreamSource>,
+    pub sources: Store<Kept<StreamSource>>,
     /// Sinks.
-    pub sinks: Store<StreamSink>,
+    pub sinks: Store<Kept<StreamSink>>,
     /// Assignments.
-    pub assignments: Store<StreamAssignment>,
+    pub assignments: Store<Kept<StreamAssignment>>,
     /// Slot Leases.
     pub leases: Store<Lease>,
     /// Worker pods.
@@ -75,7 +74,7 @@ impl World {
             scope.api(),
             watcher::Config::default(),
             move |event| noted.note(event),
-            |change: Change<'_, StreamPipeline>| Some(ObjectRef::from_obj(change.object())),
+            |change: Change<'_, Kept<StreamPipeline>>| Some(ObjectRef::from_obj(change.object())),
         );
         watches.pipelines(&pipelines);
         let noted = Arc::clone(&silence);
@@ -84,16 +83,21 @@ impl World {
                 scope.api(),
                 watcher::Config::default(),
                 |_| {},
-                of_users::<StreamSource>(Used::Source, &usage),
+                of_users::<Kept<StreamSource>>(Used::Source, &usage),
             ),
             sinks: watches.start(
                 scope.api(),
                 watcher::Config::default(),
                 |_| {},
-                of_users::<StreamSink>(Used::Sink, &usage),
+                of_users::<Kept<StreamSink>>(Used::Sink, &usage),
             ),
-            assignments: watches.start(scope.api(), watcher::Config::default(), |_| {}, owned::<StreamAssignment>),
-            leases: watches.start(scope.api(), ours(), move |event| noted.note(event), changed_hands()),
+            assignments: watches.start(
+                scope.api(),
+                watcher::Config::default(),
+                |_| {},
+                owned::<Kept<StreamAssignment>>,
+            ),
+            leases: watches.start(scope.api(), ours(), move |event| noted.note(event), changed_hands),
             pods: watches.start_trimmed(
                 scope.api(),
                 watcher::Config::default().labels(PIPELINE),
@@ -161,48 +165,34 @@ fn ours() -> watcher::Config {
 fn of_users<K: Resource<DynamicType = ()>>(
     used: Used,
     usage: &Arc<Usage>,
-) -> impl Fn(Change<'_, K>) -> Vec<ObjectRef<StreamPipeline>> + Send + use<K> {
+) -> impl Fn(Change<'_, K>) -> Vec<PipelineRef> + Send + use<K> {
     let usage = Arc::clone(usage);
-    let known = std::sync::Mutex::new(BTreeMap::new());
+    let version = |object: &K| {
+        let meta = object.meta();
+        (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some())
+    };
     move |change| {
-        let object = change.object();
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let version = (object.uid(), object.meta().generation, object.meta().deletion_timestamp.is_some());
-        let mut known = known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let key = (namespace.clone(), name.clone());
-        let before = match change {
-            Change::Is(_) => known.insert(key, version.clone()),
-            Change::Was(_) => known.remove(&key).and(None),
-        };
-        if before == Some(version) {
+        if change.is_the_same(version) {
             return Vec::new();
         }
-        let users = usage.users(&(used, namespace.clone(), name));
+        let object = change.object();
+        let namespace = object.namespace().unwrap_or_default();
+        let users = usage.users(&(used, namespace.clone(), object.name_any()));
         users.iter().map(|user| ObjectRef::new(user).within(&namespace)).collect()
     }
 }
 
 /// The owner of a Lease, if it means something else than before: a renewal does not.
-fn changed_hands() -> impl Fn(Change<'_, Lease>) -> Option<ObjectRef<StreamPipeline>> + Send {
-    let known = std::sync::Mutex::new(BTreeMap::new());
-    move |change| {
-        let lease = change.object();
-        let mut known = known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+fn changed_hands(change: Change<'_, Lease>) -> Option<PipelineRef> {
+    let meaning = |lease: &Lease| {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
-        let meaning = (lease.uid(), holder, lease.metadata.annotations.clone());
-        let key = (lease.namespace(), lease.name_any());
-        let before = match change {
-            Change::Is(_) => known.insert(key, meaning.clone()),
-            Change::Was(_) => known.remove(&key).and(None),
-        };
-        owner(lease).filter(|_| before != Some(meaning))
-    }
+        (lease.uid(), holder, lease.metadata.annotations.clone())
+    };
+    owner(change.object()).filter(|_| !change.is_the_same(meaning))
 }
 
 /// The pipeline of a pod: its ReplicaSet owns it, and its label may be shortened.
-fn labelled(
-    pipelines: &Store<StreamPipeline>,
-) -> impl Fn(Change<'_, Pod>) -> Vec<ObjectRef<StreamPipeline>> + Send + use<> {
+fn labelled(pipelines: &Store<Kept<StreamPipeline>>) -> impl Fn(Change<'_, Pod>) -> Vec<PipelineRef> + Send + use<> {
     let pipelines = pipelines.clone();
     move |change| {
         let pod = change.object();
@@ -210,7 +200,7 @@ fn labelled(
         if let Some(namespace) = pod.namespace().filter(|_| label.len() < 63) {
             return vec![ObjectRef::new(label).within(&namespace)];
         }
-        let has_label = |pipeline: &StreamPipeline| {
+        let has_label = |pipeline: &Kept<StreamPipeline>| {
             thalweg_operator_plan::names::Names::new(&pipeline.name_any()).label() == *label
         };
         let found = pipelines.state_filter(|pipeline| pipeline.namespace() == pod.namespace() && has_label(pipeline));

@@ -17,13 +17,13 @@ use crate::problem::Problem;
 use crate::resources::Written;
 use crate::validate::ValidatedPipeline;
 
-/// Why a pipeline cannot go on under a new plan; `running` is the ConfigMap of the plan that it runs.
+/// All that keeps a pipeline from going on under a new plan; `running` is the ConfigMap of the plan that it runs.
 pub fn refusal(
     running: &ConfigMap,
     assignment: &AssignmentSpec,
     next: &ValidatedPipeline,
     written: &Written,
-) -> Option<Problem> {
+) -> Option<Vec<Problem>> {
     let was_owned = assignment.units.iter().any(|unit| unit.epoch > Epoch::default());
     if assignment.plan == next.plan.hash || !was_owned {
         return None;
@@ -41,20 +41,18 @@ pub fn refusal(
     let stages = noted_stages(running)?;
     let is_kept = |id| next.stages.iter().any(|stage| stage.id == id);
     let has_state = after.state_url.is_some();
-    let gone =
-        stages.iter().find(|stage| has_state && !is_kept(stage.id)).map(|stage| format!("{} is gone", name(stage)));
-    let changed = next.stages.iter().find_map(|stage| change(stage, &stages, has_state));
-    let found = gone.or(changed).map(|found| ("spec.sql", found)).or_else(|| {
-        let source =
-            after.sources.iter().find(|(name, source)| before.sources.get(*name).is_some_and(|old| old != *source));
-        source.map(|(name, _)| {
-            (
-                "spec.sources",
-                format!("source {name} reads something else, and positions in the one before mean nothing there"),
-            )
-        })
+    let gone = stages.iter().filter(|stage| has_state && !is_kept(stage.id));
+    let gone = gone.map(|stage| format!("{} is gone", name(stage)));
+    let changed = next.stages.iter().filter_map(|stage| change(stage, &stages, has_state));
+    let moved =
+        after.sources.iter().filter(|(name, source)| before.sources.get(*name).is_some_and(|old| old != *source));
+    let moved = moved.map(|(name, _)| {
+        format!("source {name} reads something else, and positions in the one before mean nothing there")
     });
-    found.map(|(path, found)| problem(written, path, &found))
+    let found = [("spec.sql", gone.chain(changed).collect::<Vec<_>>()), ("spec.sources", moved.collect())];
+    let found = found.iter().filter(|(_, found)| !found.is_empty());
+    let problems: Vec<_> = found.map(|(path, found)| problem(written, path, found.join("; "))).collect();
+    (!problems.is_empty()).then_some(problems)
 }
 
 /// How a stage differs from the one of its number.
@@ -83,15 +81,16 @@ fn what_shapes(kind: StageKind) -> &'static str {
     }
 }
 
-fn problem(written: &Written, path: &str, found: &str) -> Problem {
+fn problem(written: &Written, path: &str, message: String) -> Problem {
     Problem {
         reason: Reason::IncompatibleChange,
         resource: format!("StreamPipeline/{}", written.name),
         path: path.to_owned(),
         place: None,
-        message: format!("{found}; the version before goes on"),
+        message,
         help: Some(
-            "undo the change, or let the pipeline start anew: onIncompatibleChange: Restart, another state.url, or another name"
+            "the version before goes on; undo the change, or let the pipeline start anew: onIncompatibleChange: Restart, \
+             another state.url, or another name"
                 .to_owned(),
         ),
     }

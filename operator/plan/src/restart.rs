@@ -59,6 +59,12 @@ pub(crate) fn counted(assignment: &AssignmentSpec) -> u64 {
     counts.max().and_then(|count| u64::try_from(count).ok()).unwrap_or_default()
 }
 
+/// The number of a start from scratch that one assignment has seen and the one before has not.
+pub fn begun(before: Option<&AssignmentSpec>, after: Option<&AssignmentSpec>) -> Option<u64> {
+    let (before, after) = (counted(before?), counted(after?));
+    (after > before).then_some(after)
+}
+
 /// As an assignment notes it; nothing where there was no restart.
 pub(crate) fn count(stages: &[Stage], count: u64) -> Vec<StageIncarnation> {
     let incarnation = Incarnation(i64::try_from(count).unwrap_or(i64::MAX));
@@ -127,6 +133,17 @@ mod tests {
         let maps = [restarted(1, Some("a")), known.clone()];
         assert_eq!(running(None, maps, None, None, MADE), Some(known));
         assert_eq!(running(None, [], Some(&assignment), Some(&asked("x")), MADE), Some(restarted(2, Some("x"))));
+    }
+
+    #[test]
+    fn a_start_is_news_once_its_assignment_is_published() {
+        let stages =
+            [Stage { id: 0, kind: crate::check::StageKind::Windowed, sources: Vec::new(), fingerprint: String::new() }];
+        let after = |starts| AssignmentSpec { incarnations: count(&stages, starts), ..AssignmentSpec::default() };
+        assert_eq!(begun(Some(&after(0)), Some(&after(1))), Some(1));
+        assert_eq!(begun(Some(&after(1)), Some(&after(1))), None);
+        assert_eq!(begun(Some(&after(1)), None), None);
+        assert_eq!(begun(None, Some(&after(1))), None, "the first start of a pipeline is none from scratch");
     }
 
     #[test]

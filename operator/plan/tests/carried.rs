@@ -25,10 +25,17 @@ fn running() -> (ConfigMap, AssignmentSpec) {
     (objects.plan, AssignmentSpec { plan: valid.plan.hash, units: vec![unit], ..AssignmentSpec::default() })
 }
 
-fn refused(written: &Written, stages: &Checked) -> Option<Problem> {
+fn all_refused(written: &Written, stages: &Checked) -> Option<Vec<Problem>> {
     let (map, assignment) = running();
     let next = validated(written, stages).expect("it is valid");
     refusal(&map, &assignment, &next, written)
+}
+
+/// The one problem that there is.
+fn refused(written: &Written, stages: &Checked) -> Option<Problem> {
+    let found = all_refused(written, stages)?;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.into_iter().next()
 }
 
 fn with_sql() -> Written {
@@ -102,7 +109,7 @@ fn stages_that_come_or_go_do_not_fit_the_state() {
     data.insert("stages".to_owned(), text);
     let next = validated(&with_sql(), &stages()).expect("it is valid");
     let found = refusal(&map, &assignment, &next, &with_sql()).expect("refused");
-    assert!(found.message.starts_with("stage 7 over trips is gone"), "{found}");
+    assert_eq!((found.len(), found[0].message.as_str()), (1, "stage 7 over trips is gone; stage 0 over trips is new"));
 }
 
 #[test]
@@ -116,6 +123,23 @@ fn another_topic_is_no_place_to_go_on_at_old_positions() {
     let source = moved.sources.get_mut("taxi-trips").expect("it is there");
     source.kafka.as_mut().expect("kafka").brokers = vec!["kafka-2:9092".to_owned()];
     assert_eq!(refused(&moved, &stages()), None, "the same topic is reached another way");
+}
+
+#[test]
+fn all_that_does_not_fit_is_told_at_once() {
+    let mut changed = with_sql();
+    let source = changed.sources.get_mut("taxi-trips").expect("it is there");
+    source.kafka.as_mut().expect("kafka").topic = "trips-2".to_owned();
+    let stages = Checked::Stages(vec![stage("other"), Stage { id: 1, ..stage("g") }]);
+    let found = all_refused(&changed, &stages).expect("refused");
+    let paths: Vec<&str> = found.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["spec.sql", "spec.sources"]);
+    let sql = &found[0].message;
+    assert!(
+        sql.starts_with("stage 0 over trips is not what it was: ") && sql.ends_with("; stage 1 over trips is new"),
+        "{sql}"
+    );
+    assert!(found[1].message.starts_with("source trips reads something else"), "{}", found[1]);
 }
 
 #[test]

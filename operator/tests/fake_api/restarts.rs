@@ -39,6 +39,11 @@ fn start(cluster: &Cluster) -> String {
     of_kind(&cluster.api, "v1/configmaps")[0]["data"]["restart.json"].as_str().unwrap_or_default().to_owned()
 }
 
+/// How many starts from scratch were told in events.
+fn starts_told(cluster: &Cluster) -> usize {
+    cluster.api.told().iter().filter(|told| *told == "StartedFromScratch").count()
+}
+
 async fn running() -> Cluster {
     let cluster = Cluster::start_with(FakeApi::default(), CHECK);
     resources(&cluster.api);
@@ -57,6 +62,7 @@ async fn each_new_nonce_is_one_start_from_scratch_and_what_is_taken_away_changes
     assert_ne!(first, second);
     assert!(start(&cluster).contains("after the repair"), "{}", start(&cluster));
     cluster.looks(2).await;
+    assert_eq!(starts_told(&cluster), 1);
     let before = cluster.writes();
     edit(&cluster, |spec| spec["restart"]["from"] = json!({"position": "Latest"}));
     until_started(&cluster, 1).await;
@@ -66,8 +72,10 @@ async fn each_new_nonce_is_one_start_from_scratch_and_what_is_taken_away_changes
     cluster.upgrade(crate::harness::Chart::USUAL, CHECK).await;
     cluster.looks(2).await;
     assert_eq!((assignment(&cluster)["spec"]["plan"].clone(), cluster.writes()), (second, before));
+    assert_eq!(starts_told(&cluster), 1, "once is enough");
     edit(&cluster, |spec| spec["restart"] = json!({"nonce": "once more"}));
     until_started(&cluster, 2).await;
+    assert_eq!(starts_told(&cluster), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,9 +87,10 @@ async fn a_change_that_no_state_fits_starts_anew_where_that_is_asked_for_and_els
     let said = message(&refused, "ConfigValid");
     assert!(said.contains("stage 0 over trips is not what it was"), "{said}");
     assert!(said.contains("onIncompatibleChange: Restart"), "{said}");
-    assert_eq!(assignment(&cluster)["spec"], before, "what runs is not disturbed");
+    assert_eq!((&assignment(&cluster)["spec"], starts_told(&cluster)), (&before, 0), "what runs is not disturbed");
     edit(&cluster, |spec| spec["onIncompatibleChange"] = "Restart".into());
     until_started(&cluster, 1).await;
+    assert_eq!(starts_told(&cluster), 1);
     edit(&cluster, |spec| spec["sql"] = SQL.into());
     until_started(&cluster, 2).await;
     cluster.looks(2).await;
