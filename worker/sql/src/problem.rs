@@ -34,6 +34,14 @@ impl fmt::Display for SqlProblem {
     }
 }
 
+impl SqlProblem {
+    /// Whether it stands at a place, of which an unknown one is the start of the text.
+    pub(crate) fn is_at(&self, place: Place) -> bool {
+        let there = place.problem("");
+        (self.line, self.column) == (there.line, there.column)
+    }
+}
+
 /// A place in the text; line 0 stands for "somewhere".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -172,7 +180,7 @@ fn cleaned(text: &str) -> String {
         let refused = values.first().and_then(|first| not_taken(first)).filter(|_| values.len() > 1);
         return refused.unwrap_or_else(|| if values.is_empty() { counts } else { values }.join("; or "));
     }
-    if let Some(problem) = not_taken(text).or_else(|| no_field(text)) {
+    if let Some(problem) = not_taken(text) {
         return problem;
     }
     if text.contains("require unique expression names") || text.contains("which would be ambiguous") {
@@ -183,17 +191,6 @@ fn cleaned(text: &str) -> String {
         return format!("two columns of a SELECT have the same name{name}: rename one with AS");
     }
     text.trim().trim_end_matches('.').to_owned()
-}
-
-/// What the planner says of a path that leads nowhere.
-fn no_field(text: &str) -> Option<String> {
-    if let Some(field) = text.strip_prefix("Field ").and_then(|rest| rest.strip_suffix(" not found in struct")) {
-        return Some(format!("there is no field `{field}` in the row"));
-    }
-    let rest = text.strip_prefix("Cannot access field at argument ")?.split_once(": type ")?.1;
-    let kind = rest.split(" is not Struct").next()?;
-    let kind = kind.parse::<DataType>().map_or_else(|_| kind.to_owned(), |kind| Type(&kind).to_string());
-    Some(format!("{kind} is no row: it has no fields"))
 }
 
 /// What the planner says of a function and a type that it does not take.

@@ -8,7 +8,7 @@ use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator, Union};
+use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, ExprSchemable, Join, LogicalPlan, Operator, Union};
 use regex::Regex;
 
 use super::rules::schema_of;
@@ -181,7 +181,9 @@ pub(super) fn check_types(plan: &LogicalPlan) -> Result<()> {
         match node {
             LogicalPlan::Join(join) => check_join(join, &schema)?,
             LogicalPlan::Union(union) => check_union(union)?,
+            LogicalPlan::Distinct(Distinct::All(input)) => check_distinct(input)?,
             LogicalPlan::Aggregate(aggregate) => {
+                aggregate.group_expr.iter().try_for_each(|key| check_key(key, &schema))?;
                 aggregate.aggr_expr.iter().try_for_each(|call| check_filter(call, &schema))?;
             }
             _ => {}
@@ -242,10 +244,42 @@ fn check_union(union: &Union) -> Result<()> {
                 Type(left_kind),
                 Type(right_kind)
             );
-            return Err(DataFusionError::from(Carried(Place::default().refuse(found, "CAST one of them"))));
+            let place = column_place(other, at);
+            return Err(DataFusionError::from(Carried(place.refuse(found, "CAST one of them"))));
         }
     }
     Ok(())
+}
+
+/// Where a column of a query is named first.
+fn column_place(plan: &LogicalPlan, at: usize) -> Place {
+    match plan {
+        LogicalPlan::Projection(project) => {
+            project.expr.get(at).map_or(Place::default(), |expr| place_of(expr, Place::default()))
+        }
+        _ => Place::default(),
+    }
+}
+
+/// Groups are told apart by values that have an order.
+fn check_key(key: &Expr, schema: &DFSchema) -> Result<()> {
+    comparable("GROUP BY", &key.get_type(schema)?, place_of(key, Place::default()))
+}
+
+fn check_distinct(input: &LogicalPlan) -> Result<()> {
+    let mut kinds = input.schema().fields().iter().map(|field| field.data_type()).enumerate();
+    kinds.try_for_each(|(at, kind)| comparable("SELECT DISTINCT", kind, column_place(input, at)))
+}
+
+fn comparable(what: &str, kind: &DataType, place: Place) -> Result<()> {
+    if !kind.is_nested() {
+        return Ok(());
+    }
+    let help = match kind {
+        DataType::Struct(_) => "name its fields, or write JSON_STRING of it",
+        _ => "name its elements, or write JSON_STRING of it",
+    };
+    Err(DataFusionError::from(Carried(place.refuse(format!("{what} takes no {}", Type(kind)), help))))
 }
 
 fn check_join(join: &Join, schema: &DFSchema) -> Result<()> {

@@ -16,6 +16,13 @@ pub(crate) fn of_tokens(tokens: &[TokenWithSpan]) -> Option<SqlProblem> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let is = |token: &TokenWithSpan, names: &[&str]| matches!(&token.token, Token::Word(word) if names.iter().any(|name| word.value.eq_ignore_ascii_case(name)));
     let mut pairs = words.clone().zip(words.skip(1));
+    let unknown = |(name, next): &(&TokenWithSpan, &TokenWithSpan)| {
+        is(name, &["JSON_OBJECTAGG", "JSON_ARRAYAGG"]) && next.token == Token::LParen
+    };
+    if let Some((name, _)) = pairs.clone().find(unknown) {
+        let (found, help) = functions::refused(&name.token.to_string().to_lowercase(), false)?;
+        return Some(Place::from(name.span).refuse(found, help));
+    }
     let (on, event) = pairs.find(|(on, event)| is(on, &["ON"]) && is(event, &["EMPTY", "ERROR"]))?;
     let found = format!("ON {} of a JSON function is not supported yet", event.token.to_string().to_uppercase());
     let help = "where nothing is found, or the text is no JSON, it gives NULL: write COALESCE(JSON_VALUE(…), value)";
