@@ -91,6 +91,8 @@ const RESPELT: &[(&str, &str)] = &[
     ("timestampadd", "timestampadd_unit"),
     ("timestampdiff", "timestampdiff_unit"),
     ("regexp", "regexp_like"),
+    ("substring", "substr"),
+    ("is json", "is_json"),
     ("startswith", "starts_with"),
     ("endswith", "ends_with"),
 ];

@@ -193,8 +193,42 @@ pub(super) fn check_types(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
+/// Conditions are BOOLEAN, and keys of a map are texts or none, as it is declared: others would be cast, or fail row by row.
+fn check_kinds(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    let refuse = |at: &Expr, found: String| {
+        Err(DataFusionError::from(Carried(place_of(at, Place::default()).refuse(found, "CAST it, or compare it"))))
+    };
+    match expr {
+        Expr::Case(case) if case.expr.is_none() => {
+            for (when, _) in &case.when_then_expr {
+                let kind = when.get_type(schema)?;
+                if !matches!(kind, DataType::Boolean | DataType::Null) {
+                    return refuse(
+                        when,
+                        format!("a condition of CASE, or of IF, is {}, expected BOOLEAN", Type(&kind)),
+                    );
+                }
+            }
+        }
+        Expr::ScalarFunction(call) if call.name() == "get_field" => {
+            let [map, key] = call.args.as_slice() else { return Ok(()) };
+            let kind = map.get_type(schema)?;
+            let DataType::Map(entries, _) = &kind else { return Ok(()) };
+            let DataType::Struct(fields) = entries.data_type() else { return Ok(()) };
+            let (Some(own), found) = (fields.first(), key.get_type(schema)?) else { return Ok(()) };
+            if !found.is_null() && own.data_type().is_string() != found.is_string() {
+                let (own, found) = (Type(own.data_type()).to_string(), Type(&found).to_string());
+                return refuse(map, format!("a key of {} is {own}, found {found}", Type(&kind)));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// A number is no time, nor a time a number: it would have to be said in which unit.
 fn check_cast(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
+    check_kinds(expr, schema)?;
     if let Expr::ScalarFunction(call) = expr
         && call.name() == "make_array"
     {

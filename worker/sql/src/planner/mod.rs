@@ -141,7 +141,7 @@ impl Script<'_> {
         let (plan, names) = match self.named(&statement) {
             Ok(named) => named,
             Err(problem) => {
-                let problem = self.located(&written, problem, &marks);
+                let problem = meant_text(self.located(&written, problem, &marks), &marks);
                 return Err(self.unless_hidden(&statement, problem));
             }
         };
@@ -243,6 +243,15 @@ impl Script<'_> {
     }
 }
 
+/// A column that is not there, and stands in the quotes of other languages' texts.
+fn meant_text(problem: SqlProblem, marks: &Marks) -> SqlProblem {
+    let is_it = |name: &&String| problem.message == format!("column `{name}` not found");
+    match marks.quoted.iter().find(is_it) {
+        Some(name) => SqlProblem { help: Some(format!("a text stands in single quotes: '{name}'")), ..problem },
+        None => problem,
+    }
+}
+
 /// Adds the stages of an `INSERT`.
 fn insert(
     builder: &mut Builder<'_>,
@@ -260,7 +269,11 @@ fn as_called(message: &str, marks: &Marks) -> (String, Option<Place>) {
     let lower = message.to_lowercase();
     let says = |name: &str| lower.split(|ch: char| !ch.is_alphanumeric() && ch != '_').any(|word| word == name);
     let named = marks.functions.iter().find(|(name, _)| says(name) || says(functions::planner_name(name)));
-    let Some((name, place)) = named else { return (message.to_owned(), None) };
+    let Some((name, place)) = named else {
+        // What has a syntax of its own is no call: TRIM(BOTH …), SUBSTRING(x FROM 2).
+        let name = message.split('\'').nth(1).unwrap_or_default();
+        return (message.replace(&format!("'{name}'"), &format!("'{}'", functions::written_name(name))), None);
+    };
     (message.replace(&format!("'{}'", functions::planner_name(name)), &format!("'{name}'")), Some(*place))
 }
 
@@ -291,8 +304,12 @@ fn output_names(statement: &Statement, schema: &DFSchema) -> Result<Vec<String>,
         statement.columns.iter().map(|column| column.value.clone()).collect()
     };
     let mut seen = BTreeSet::new();
-    match names.iter().find(|name| !seen.insert(name.as_str())) {
-        Some(twice) => Err(statement.place.refuse(format!("two columns are called `{twice}`"), "rename one with AS")),
+    match names.iter().position(|name| !seen.insert(name.as_str())) {
+        Some(twice) => {
+            let place = statement.columns.get(twice).map_or(Place::default(), |column| column.span.into());
+            let found = format!("two columns are called `{}`", names[twice]);
+            Err(place.or(statement.place).refuse(found, "rename one"))
+        }
         None => Ok(names),
     }
 }
