@@ -21,9 +21,10 @@ use thalweg_crds::format::Format;
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
 use thalweg_crds::source::OnError;
+use thalweg_objects::BucketAccess;
 
 use crate::blackhole::BlackholeSink;
-use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, S3Config, parquet_columns};
+use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, parquet_columns};
 use crate::generator::{GeneratorConfig, GeneratorSource};
 use crate::kafka::client::Reach;
 use crate::kafka::config::Connection;
@@ -125,7 +126,7 @@ fn files_sink(
     values: &dyn Values,
     clock: SharedClock,
 ) -> Result<FilesSink> {
-    let s3 = files.s3.as_ref().map(|s3| s3_config(s3, values)).transpose()?;
+    let s3 = files.s3.as_ref().map(|s3| bucket_access(s3, values)).transpose()?;
     let config = FilesSinkConfig::resolve(files, sink.origin.folder(), s3);
     FilesSink::new(config, format::encoding(&written(&sink.spec))?, clock)
 }
@@ -153,7 +154,7 @@ fn files_config(
     source: &ResolvedSource,
     values: &dyn Values,
 ) -> Result<FilesSourceConfig> {
-    let s3 = files.s3.as_ref().map(|s3| s3_config(s3, values)).transpose()?;
+    let s3 = files.s3.as_ref().map(|s3| bucket_access(s3, values)).transpose()?;
     let most = usize::try_from(source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
     let config = FilesSourceConfig::resolve(files, source.origin.folder(), most, s3);
     Ok(FilesSourceConfig { tells_unread: source.spec.on_error != OnError::Fail, ..config })
@@ -228,15 +229,14 @@ fn generator_source(generator: &connector::GeneratorSource, request: &SourceRequ
 ///
 /// # Errors
 /// A value that is missing or no text.
-pub fn s3_config(s3: &connector::S3, values: &dyn Values) -> Result<S3Config> {
+pub fn bucket_access(s3: &connector::S3, values: &dyn Values) -> Result<BucketAccess> {
     let value = |from: &Option<ValueFrom>| from.as_ref().map(|from| text(from, values.read(from)?)).transpose();
-    Ok(S3Config {
+    Ok(BucketAccess {
         endpoint: s3.endpoint.clone(),
         region: s3.region.clone(),
         allow_http: s3.allow_http,
         access_key_id: value(&s3.access_key_from)?,
         secret_access_key: value(&s3.secret_key_from)?,
-        session_token: None,
     })
 }
 

@@ -69,18 +69,6 @@ impl Error {
         Self::new(ErrorKind::Internal, what, detail)
     }
 
-    /// Says what to do where a cloud's own machines were asked for credentials, and this is none of them: their address is
-    /// the last place in which the clients of object stores look.
-    #[must_use]
-    pub fn or_credentials(self) -> Self {
-        if !self.detail.contains("169.254.169.254") && !self.detail.contains("169.254.170.") {
-            return self;
-        }
-        self.with_hint(
-            "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a source or sink may name a Secret under `files.s3`",
-        )
-    }
-
     /// Says which resource it is about: `StreamSource/trips`.
     #[must_use]
     pub fn of(mut self, resource: &str) -> Self {
@@ -112,14 +100,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_is_asked_for_credentials_is_told_where_they_go() {
-        let asked = "Error performing PUT http://169.254.169.254/latest/api/token";
-        let hint = |detail: &str| Error::external("listing `s3://b/`", detail).or_credentials().hint;
-        assert!(hint(asked).is_some_and(|hint| hint.contains("AWS_ACCESS_KEY_ID")));
-        assert_eq!(hint("connection refused"), None);
-    }
 
     #[test]
     fn an_error_says_what_happened_why_and_what_to_do() {

@@ -34,6 +34,14 @@ impl fmt::Display for SqlProblem {
     }
 }
 
+impl SqlProblem {
+    /// Whether it stands at a place, of which an unknown one is the start of the text.
+    pub(crate) fn is_at(&self, place: Place) -> bool {
+        let there = place.problem("");
+        (self.line, self.column) == (there.line, there.column)
+    }
+}
+
 /// A place in the text; line 0 stands for "somewhere".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -105,6 +113,9 @@ pub(crate) fn from_planner(error: &DataFusionError, place: Place) -> SqlProblem 
         let kinds: Vec<String> = notes.filter_map(|note| kind_of(note)).collect();
         return at.refuse(format!("{} do not go together here", kinds.join(" and ")), "CAST one of them");
     }
+    if let Some((operator, kind)) = diagnostic.message.split_once(" cannot be used with ") {
+        return at.refuse(format!("`{operator}` takes no {}", flink_type(kind)), "CAST it");
+    }
     let found = diagnostic.message.split('\'').nth(1).unwrap_or_default();
     if diagnostic.helps.iter().any(|help| help.message.contains("ANY_VALUE(")) {
         let what = format!("`{found}` is neither a key of GROUP BY nor within an aggregate function");
@@ -133,7 +144,7 @@ fn meant_column(found: &str, note: &str) -> Option<String> {
 /// `has type Utf8` under Flink's name.
 fn kind_of(note: &str) -> Option<String> {
     let kind = note.strip_prefix("has type ")?;
-    Some(kind.parse::<DataType>().map_or_else(|_| kind.to_owned(), |kind| Type(&kind).to_string()))
+    Some(flink_type(kind))
 }
 
 fn root_sentence(error: &DataFusionError) -> String {
@@ -169,10 +180,10 @@ fn cleaned(text: &str) -> String {
         let (counts, values): (Vec<_>, Vec<_>) =
             reasons.filter(|reason| !reason.is_empty()).partition(|reason| reason.contains(" arguments but received "));
         // Of many a first one will do: it names the function and what was found.
-        let refused = values.first().and_then(|first| not_taken(first)).filter(|_| values.len() > 1);
+        let refused = values.first().and_then(|first| not_taken(first));
         return refused.unwrap_or_else(|| if values.is_empty() { counts } else { values }.join("; or "));
     }
-    if let Some(problem) = not_taken(text).or_else(|| no_field(text)) {
+    if let Some(problem) = not_taken(text).or_else(|| not_that(text)) {
         return problem;
     }
     if text.contains("require unique expression names") || text.contains("which would be ambiguous") {
@@ -185,15 +196,37 @@ fn cleaned(text: &str) -> String {
     text.trim().trim_end_matches('.').to_owned()
 }
 
-/// What the planner says of a path that leads nowhere.
-fn no_field(text: &str) -> Option<String> {
-    if let Some(field) = text.strip_prefix("Field ").and_then(|rest| rest.strip_suffix(" not found in struct")) {
-        return Some(format!("there is no field `{field}` in the row"));
+/// What the planner says of a value or a condition of another type than is asked for.
+fn not_that(text: &str) -> Option<String> {
+    if let Some(rest) = text.strip_prefix("Cast error: Cannot cast string '") {
+        let (found, kind) = rest.split_once("' to value of ")?;
+        return Some(format!("`{found}` is no {}", flink_type(kind.trim_end_matches(" type"))));
     }
-    let rest = text.strip_prefix("Cannot access field at argument ")?.split_once(": type ")?.1;
-    let kind = rest.split(" is not Struct").next()?;
-    let kind = kind.parse::<DataType>().map_or_else(|_| kind.to_owned(), |kind| Type(&kind).to_string());
-    Some(format!("{kind} is no row: it has no fields"))
+    if let Some(rest) = text.strip_prefix("Parser error: Error parsing timestamp from '") {
+        let (found, why) = rest.split_once("': ")?;
+        let why = why.trim_start_matches("error parsing ");
+        return Some(format!("`{found}` is no TIMESTAMP, by its {why}: expected 'yyyy-MM-dd HH:mm:ss'"));
+    }
+    if let Some(rest) = text.strip_prefix("Cannot create filter with non-boolean predicate ") {
+        let (_, kind) = rest.rsplit_once(" returning ")?;
+        return Some(format!("a condition is {}, expected BOOLEAN", flink_type(kind)));
+    }
+    if let Some(rest) = text.strip_prefix("Failed to coerce types ") {
+        let (left, right) = rest.split_once(" in ")?.0.split_once(" and ")?;
+        return Some(format!(
+            "{} and {} do not go together here: CAST one of them",
+            flink_type(left),
+            flink_type(right)
+        ));
+    }
+    text.starts_with("HAVING clause references: ").then(|| {
+        "HAVING takes keys of GROUP BY and aggregate functions: write WHERE for a condition on rows".to_owned()
+    })
+}
+
+/// A type under Flink's name, of one under the planner's.
+fn flink_type(kind: &str) -> String {
+    kind.parse::<DataType>().map_or_else(|_| kind.to_owned(), |kind| Type(&kind).to_string())
 }
 
 /// What the planner says of a function and a type that it does not take.
@@ -207,8 +240,7 @@ fn not_taken(text: &str) -> Option<String> {
             (name(text)?, kind)
         }
     };
-    let kind = kind.parse::<DataType>().map_or_else(|_| kind.to_owned(), |kind| Type(&kind).to_string());
-    Some(format!("'{name}' takes no {kind}"))
+    Some(format!("'{name}' takes no {}", flink_type(kind)))
 }
 
 /// A problem that travels through the planner as one of its errors.
@@ -235,7 +267,8 @@ pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>)
     let distance = |name: &str| damerau_levenshtein(&lower, &name.to_lowercase());
     let best = known.into_iter().map(|name| (distance(name), name)).min()?;
     // A third of the letters: of short names that are further apart everything is near to something.
-    (best.0 <= (found.chars().count() / 3).max(1)).then_some(best.1)
+    let letters = found.chars().count();
+    (best.0 < letters && best.0 <= (letters / 3).max(1)).then_some(best.1)
 }
 
 /// "did you mean …?", or the list of what there is.

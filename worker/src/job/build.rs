@@ -155,15 +155,7 @@ fn sink_of(stage: &Stage) -> Option<String> {
 /// # Errors
 /// A value that it names is missing.
 pub fn bucket_access(state: &StateSpec, values: &Mounted) -> thalweg_core::error::Result<BucketAccess> {
-    let Some(s3) = &state.s3 else { return Ok(BucketAccess::default()) };
-    let s3 = registry::s3_config(s3, values)?;
-    Ok(BucketAccess {
-        endpoint: s3.endpoint,
-        region: s3.region,
-        allow_http: s3.allow_http,
-        access_key_id: s3.access_key_id,
-        secret_access_key: s3.secret_access_key,
-    })
+    state.s3.as_ref().map_or_else(|| Ok(BucketAccess::default()), |s3| registry::bucket_access(s3, values))
 }
 
 async fn root(url: Option<String>, access: BucketAccess, settings: &Settings, roots: &mut Roots) -> Result<StateRoot> {

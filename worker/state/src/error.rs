@@ -2,6 +2,7 @@
 
 use slatedb::{CloseReason, ErrorKind as SlateKind};
 use thalweg_core::error::{Error, ErrorKind};
+pub(crate) use thalweg_objects::error as from_objects;
 
 /// Classes an error of SlateDB. Persisted data in an unexpected state counts as `DataLoss`: going on would be a silent
 /// start from something else.
@@ -13,15 +14,4 @@ pub(crate) fn from_slate(what: impl Into<String>, error: &slatedb::Error) -> Err
         _ => ErrorKind::Internal,
     };
     Error::new(kind, what, error)
-}
-
-/// Classes an error of an object store.
-pub(crate) fn from_objects(what: impl Into<String>, error: &object_store::Error) -> Error {
-    use object_store::Error as E;
-    let kind = match error {
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } | E::InvalidPath { .. } => ErrorKind::User,
-        E::NotSupported { .. } | E::NotImplemented { .. } => ErrorKind::User,
-        _ => ErrorKind::External,
-    };
-    Error::new(kind, what, error).or_credentials()
 }

@@ -37,4 +37,5 @@ pub mod view;
 
 pub use layout::{Expected, StageLayout};
 pub use pipeline::PipelineState;
-pub use root::{BucketAccess, RootOptions, Sharing, StateRoot, check_url};
+pub use root::{RootOptions, Sharing, StateRoot, check_url};
+pub use thalweg_objects::BucketAccess;

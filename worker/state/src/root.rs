@@ -5,17 +5,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ClientConfigKey, ObjectStore};
 use serde::{Deserialize, Serialize};
 use slatedb::db_cache::DbCache;
 use thalweg_core::clock::{SharedClock, SystemClock};
-use thalweg_core::endpoint::must_be_encrypted;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::unit::Incarnation;
+use thalweg_objects::BucketAccess;
 use uuid::Uuid;
 
 use crate::error::from_objects;
@@ -51,33 +50,6 @@ pub enum Sharing {
     Alone,
     /// Every process whose units are assigned by somebody, at epochs.
     Assigned,
-}
-
-/// How a bucket is reached. What is absent comes from the usual `AWS_…` variables.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct BucketAccess {
-    /// The endpoint of a compatible store.
-    pub endpoint: Option<String>,
-    /// The region.
-    pub region: Option<String>,
-    /// Whether plain HTTP will do.
-    pub allow_http: bool,
-    /// The key's id.
-    pub access_key_id: Option<String>,
-    /// The key.
-    pub secret_access_key: Option<String>,
-}
-
-/// Keys are never shown.
-impl std::fmt::Debug for BucketAccess {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { endpoint, region, allow_http, .. } = self;
-        f.debug_struct("BucketAccess")
-            .field("endpoint", endpoint)
-            .field("region", region)
-            .field("allow_http", allow_http)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Default for RootOptions {
@@ -132,7 +104,7 @@ struct Installation {
 /// Where a URL points to.
 enum Location {
     Folder(PathBuf),
-    Bucket { url: String, prefix: Path },
+    Bucket { bucket: String, prefix: Path },
 }
 
 impl StateRoot {
@@ -150,11 +122,17 @@ impl StateRoot {
                 };
                 (objects, Path::default(), medium, Some(lock))
             }
-            Location::Bucket { url, prefix } => (open_bucket(&url, &options.bucket)?, prefix, Medium::Bucket, None),
+            Location::Bucket { bucket, prefix } => {
+                let objects = options.bucket.open(&format!("state under `s3://{bucket}`"), &bucket)?;
+                (Arc::new(objects) as Arc<dyn ObjectStore>, prefix, Medium::Bucket, None)
+            }
         };
         let installation = match &options.installation {
             Some(id) => id.clone(),
-            None => installation_beside(objects.as_ref(), &prefix).await?,
+            None => {
+                let found = installation_beside(objects.as_ref(), &prefix).await;
+                found.map_err(|error| error.of(&format!("state `{url}`")))?
+            }
         };
         let cache = block_cache(options.block_cache_bytes);
         let stores = Stores::Slate { medium, cache, cache_ids: Mutex::default() };
@@ -263,7 +241,10 @@ fn locate(url: &str) -> Result<Location> {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let what = || format!("state URL `{url}`");
             let prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| Error::user(what(), error))?;
-            Ok(Location::Bucket { url: format!("s3://{bucket}"), prefix })
+            if bucket.is_empty() {
+                return Err(Error::user(what(), format!("it names no bucket; expected {expected}")));
+            }
+            Ok(Location::Bucket { bucket: bucket.to_owned(), prefix })
         }
         Some((scheme, _)) => {
             Err(Error::user(format!("state URL `{url}`"), format!("found `{scheme}://`, expected {expected}")))
@@ -278,28 +259,6 @@ fn open_folder(folder: &std::path::Path, options: &RootOptions) -> Result<(Arc<d
     let lock = FolderLock::take(folder, options.sharing)?;
     let objects = LocalFileSystem::new_with_prefix(folder).map_err(|error| from_objects(what(), &error))?;
     Ok((Arc::new(objects.with_fsync(options.fsync)), lock))
-}
-
-fn open_bucket(url: &str, access: &BucketAccess) -> Result<Arc<dyn ObjectStore>> {
-    let mut builder = AmazonS3Builder::from_env().with_url(url);
-    if access.allow_http {
-        builder = builder.with_allow_http(true);
-    }
-    for (value, set) in [
-        (&access.endpoint, AmazonS3Builder::with_endpoint as fn(AmazonS3Builder, String) -> AmazonS3Builder),
-        (&access.region, AmazonS3Builder::with_region),
-        (&access.access_key_id, AmazonS3Builder::with_access_key_id),
-        (&access.secret_access_key, AmazonS3Builder::with_secret_access_key),
-    ] {
-        if let Some(value) = value {
-            builder = set(builder, value.clone());
-        }
-    }
-    let may_be_open = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
-    let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
-    must_be_encrypted(&format!("state under `{url}`"), &endpoint, may_be_open.as_deref())?;
-    let bucket = builder.build().map_err(|error| Error::user(format!("state URL `{url}`"), error))?;
-    Ok(Arc::new(bucket))
 }
 
 /// The id beside the state; whoever comes first makes it.

@@ -46,25 +46,33 @@ impl S3 {
 
     /// The settings of a resource.
     fn settings(&self) -> String {
-        format!(
-            "{{ endpoint: 'http://127.0.0.1:{}', region: us-east-1, allowHttp: true, \
-             accessKeyFrom: {{ secretKeyRef: {{ name: s3, key: id }} }}, \
-             secretKeyFrom: {{ secretKeyRef: {{ name: s3, key: key }} }} }}",
-            self.port
-        )
+        settings(self.port)
     }
 
-    /// `thalweg run` with the secrets that the settings name, and the variables that a state URL needs.
     fn run(&self, place: &Workplace, words: &[&str]) -> Command {
-        let mut command = place.command(&[&["run", "--secrets", "secrets"], words].concat());
-        command
-            .env("AWS_ACCESS_KEY_ID", "id")
-            .env("AWS_SECRET_ACCESS_KEY", "s3cret-value")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_ALLOW_HTTP", "true");
-        command
+        run(self.port, place, words)
     }
+}
+
+/// The settings of a resource that reach the store at a port.
+fn settings(port: u16) -> String {
+    format!(
+        "{{ endpoint: 'http://127.0.0.1:{port}', region: us-east-1, allowHttp: true, \
+         accessKeyFrom: {{ secretKeyRef: {{ name: s3, key: id }} }}, \
+         secretKeyFrom: {{ secretKeyRef: {{ name: s3, key: key }} }} }}"
+    )
+}
+
+/// `thalweg run` with the secrets that the settings name, and the variables that a state URL needs.
+fn run(port: u16, place: &Workplace, words: &[&str]) -> Command {
+    let mut command = place.command(&[&["run", "--secrets", "secrets"], words].concat());
+    command
+        .env("AWS_ACCESS_KEY_ID", "id")
+        .env("AWS_SECRET_ACCESS_KEY", "s3cret-value")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT", format!("http://127.0.0.1:{port}"))
+        .env("AWS_ALLOW_HTTP", "true");
+    command
 }
 
 impl Drop for S3 {
@@ -155,6 +163,64 @@ fn a_secret_is_never_printed_though_the_bucket_is_missing_or_away() {
     let failed = s3.run(&place, &["missing.yaml", "--log", "debug"]).output().expect("runs");
     let said = text(&failed.stdout) + &text(&failed.stderr);
     assert_eq!(failed.status.code(), Some(1), "{said}");
-    assert!(said.contains("no-such-bucket"), "{said}");
+    let expected = format!(
+        "StreamSource/trips: listing `s3://no-such-bucket/*.json`: `http://127.0.0.1:{}` says NoSuchBucket: ",
+        s3.port
+    );
+    assert!(said.contains(&expected) && said.contains("create the bucket"), "{said}");
     assert!(!said.contains("s3cret-value"), "{said}");
+}
+
+/// A store that answers every request with the same; its port.
+fn says(status: &'static str, body: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (mut asked, mut part) = (Vec::<u8>::new(), [0; 4096]);
+            while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
+                match stream.read(&mut part) {
+                    Ok(count @ 1..) => asked.extend(&part[..count]),
+                    _ => break,
+                }
+            }
+            let length = body.len();
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        }
+    });
+    port
+}
+
+#[test]
+fn what_a_bucket_refuses_is_told_with_the_resource_the_url_and_what_to_do() {
+    let body = |code: &str, more: &str| {
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>No.</Message>{more}</Error>")
+    };
+    for (status, code, more, hint) in [
+        ("403 Forbidden", "AccessDenied", "", "let the key do it"),
+        ("403 Forbidden", "SignatureDoesNotMatch", "", "mend the keys"),
+        ("400 Bad Request", "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>", "it is in `eu-west-1`"),
+        ("301 Moved Permanently", "PermanentRedirect", "", "name the bucket's region"),
+    ] {
+        let (place, port) = (place(), says(status, body(code, more)));
+        let s3 = settings(port);
+        place.write("a.json", "");
+        place.write("in.yaml", &copy("in", &format!("{{ url: 's3://bucket/in/*.json', s3: {s3} }}"), "{ url: out }"));
+        place.write("out.yaml", &copy("out", "{ url: a.json }", &format!("{{ url: 's3://bucket/out', s3: {s3} }}")));
+        place.write("state.yaml", &copy("state", "{ url: a.json }", "{ url: out }"));
+        for (manifest, subjects) in [
+            ("in.yaml", ["StreamSource/trips", "`s3://bucket/in/*.json`"]),
+            ("out.yaml", ["StreamSink/out", "`s3://bucket/out`"]),
+            ("state.yaml", ["state `s3://bucket/state`: ", "installation.json"]),
+        ] {
+            let state: &[&str] = if manifest == "state.yaml" { &["--state", "s3://bucket/state"] } else { &[] };
+            let failed = run(port, &place, &[&[manifest], state].concat()).output().expect("runs");
+            let said = text(&failed.stderr);
+            assert_eq!(failed.status.code(), Some(1), "{said}");
+            for part in [subjects[0], subjects[1], &format!("`http://127.0.0.1:{port}` s"), hint] {
+                assert!(said.contains(part), "{code}, {manifest}: no {part} in {said}");
+            }
+            assert!(!said.contains("<Code>"), "{said}");
+        }
+    }
 }

@@ -146,12 +146,12 @@ pub struct Inputs {
 
 impl fmt::Display for Inputs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |share: Option<f64>| share.map(|share| format!("{:.0} %", share * 100.0));
-        let whole = |figure: Option<f64>| figure.map(|figure| format!("{figure:.0}"));
+        let percent = |share: Option<f64>| share.map(|share| format!("{} %", rounded(share * 100.0, 0)));
+        let whole = |figure: Option<f64>| figure.map(|figure| rounded(figure, 0));
         let parts = [
             ("arrivals", whole(self.arrivals), "/s"),
             ("lag", self.lag_records.map(|records| records.to_string()), " records"),
-            ("lag time", self.lag_seconds.map(|seconds| format!("{seconds:.1}")), " s"),
+            ("lag time", self.lag_seconds.map(|seconds| rounded(seconds, 1)), " s"),
             ("busiest worker", percent(self.busy), ""),
             ("blocked", percent(self.blocked), ""),
             ("capacity of a worker", whole(self.capacity), "/s"),
@@ -165,5 +165,30 @@ impl fmt::Display for Inputs {
             }
         }
         Ok(())
+    }
+}
+
+/// A figure to so many digits. What rounds to zero has no sign: the sum of nothing is minus zero.
+fn rounded(figure: f64, digits: usize) -> String {
+    let shown = format!("{figure:.digits$}");
+    match shown.strip_prefix('-') {
+        Some(zero) if zero.bytes().all(|digit| matches!(digit, b'0' | b'.')) => zero.to_owned(),
+        _ => shown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rounds_to_zero_has_no_sign() {
+        let nothing: f64 = std::iter::empty::<f64>().sum();
+        let inputs =
+            Inputs { blocked: Some(nothing), busy: Some(-0.001), lag_seconds: Some(-0.04), ..Inputs::default() };
+        let shown = inputs.to_string();
+        assert!(shown.contains("lag time 0.0 s, busiest worker 0 %, blocked 0 %"), "{shown}");
+        let early = Inputs { lag_seconds: Some(-1.25), ..Inputs::default() };
+        assert!(early.to_string().contains("lag time -1.2 s"), "{early}");
     }
 }

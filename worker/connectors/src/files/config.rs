@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thalweg_crds::connector::{Compression as WrittenCompression, FilesSink, FilesSource, Order as WrittenOrder};
+use thalweg_objects::BucketAccess;
 
 /// Settings of a `files` source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct FilesSourceConfig {
     /// How much text a chunk holds, about.
     pub chunk_bytes: usize,
     /// How to reach an `s3://` URL.
-    pub s3: Option<S3Config>,
+    pub s3: Option<BucketAccess>,
     /// Whether a file that cannot be read is told of in the log: where its only bad record may go without a word.
     pub tells_unread: bool,
 }
@@ -51,7 +52,7 @@ impl FilesSourceConfig {
     }
 
     /// What a resource says; `folder` is that of its manifest.
-    pub fn resolve(written: &FilesSource, folder: &Path, max_record_bytes: usize, s3: Option<S3Config>) -> Self {
+    pub fn resolve(written: &FilesSource, folder: &Path, max_record_bytes: usize, s3: Option<BucketAccess>) -> Self {
         Self {
             compression: match written.compression {
                 WrittenCompression::Auto => None,
@@ -106,34 +107,6 @@ pub enum Order {
     ByName,
 }
 
-/// How an S3 bucket is reached. What is absent comes from the environment, as AWS tools read it.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct S3Config {
-    /// The endpoint of a compatible store.
-    pub endpoint: Option<String>,
-    /// The region.
-    pub region: Option<String>,
-    /// Whether plain HTTP will do.
-    pub allow_http: bool,
-    /// The key's id.
-    pub access_key_id: Option<String>,
-    /// The key.
-    pub secret_access_key: Option<String>,
-    /// The token that goes with temporary keys.
-    pub session_token: Option<String>,
-}
-
-/// Keys are never shown.
-impl std::fmt::Debug for S3Config {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("S3Config")
-            .field("endpoint", &self.endpoint)
-            .field("region", &self.region)
-            .field("allow_http", &self.allow_http)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Settings of a `files` sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilesSinkConfig {
@@ -148,7 +121,7 @@ pub struct FilesSinkConfig {
     /// The size at which a file is sealed.
     pub roll_bytes: u64,
     /// How to reach an `s3://` URL.
-    pub s3: Option<S3Config>,
+    pub s3: Option<BucketAccess>,
 }
 
 impl FilesSinkConfig {
@@ -165,7 +138,7 @@ impl FilesSinkConfig {
     }
 
     /// What a resource says; `folder` is that of its manifest.
-    pub fn resolve(written: &FilesSink, folder: &Path, s3: Option<S3Config>) -> Self {
+    pub fn resolve(written: &FilesSink, folder: &Path, s3: Option<BucketAccess>) -> Self {
         Self {
             partition_by: written.partition_by.clone(),
             roll_every: written.roll.every.as_std(),

@@ -34,7 +34,7 @@ mod writer;
 mod tests;
 
 pub use columns::ColumnsDecoder;
-pub use config::{Compression, FilesSinkConfig, FilesSourceConfig, Order, S3Config};
+pub use config::{Compression, FilesSinkConfig, FilesSourceConfig, Order};
 pub use encoding::Encoding;
 pub use sink::FilesSink;
 pub use source::{FilesSource, Headers, Records, parquet_columns};

@@ -51,13 +51,7 @@ impl ObjectFolder {
     }
 
     fn error(&self, name: &str, error: object_store::Error) -> Error {
-        let what = format!("writing `{name}` to `{}`", self.shown);
-        match error {
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                Error::user(what, error).with_hint("check the keys and the bucket's policy")
-            }
-            _ => Error::external(what, error).or_credentials(),
-        }
+        thalweg_objects::error(format!("writing `{name}` to `{}`", self.shown), &error)
     }
 }
 

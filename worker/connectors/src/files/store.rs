@@ -9,17 +9,15 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::multipart::MultipartStore;
-use object_store::{ClientConfigKey, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
-use thalweg_core::endpoint::must_be_encrypted;
 use thalweg_core::error::{Error, ErrorKind, Result};
+use thalweg_objects::{BucketAccess, Said};
 use tokio::runtime::Handle;
 
 use crate::blocking::blocking;
 
-use super::config::S3Config;
 use super::location::{Location, Root};
 
 /// A file, and what tells whether it is still the same.
@@ -56,11 +54,13 @@ impl Store {
     ///
     /// # Errors
     /// Settings that do not make a client.
-    pub(crate) fn of(location: &Location, s3: Option<&S3Config>) -> Result<Self> {
-        match &location.root {
-            Root::Local(root) => Ok(Self::Local(root.clone())),
-            Root::S3 { bucket, prefix } => Ok(Self::Objects { bucket: s3_client(bucket, s3)?, prefix: prefix.clone() }),
-        }
+    pub(crate) fn of(location: &Location, s3: Option<&BucketAccess>) -> Result<Self> {
+        let (bucket, prefix) = match &location.root {
+            Root::Local(root) => return Ok(Self::Local(root.clone())),
+            Root::S3 { bucket, prefix } => (bucket, prefix.clone()),
+        };
+        let bucket = s3.cloned().unwrap_or_default().open(&format!("`s3://{bucket}`"), bucket)?;
+        Ok(Self::Objects { bucket: Arc::new(bucket), prefix })
     }
 
     /// Every file that a location means, by name.
@@ -97,7 +97,7 @@ impl Store {
         match found {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::external(format!("looking at `{shown}`"), error)),
+            Err(error) => Err(failed(format!("looking at `{shown}`"), &error)),
         }
     }
 
@@ -222,9 +222,20 @@ pub(crate) fn read_error(shown: &str, at: u64, error: &io::Error) -> Error {
         io::ErrorKind::NotFound => {
             Error::data_loss(what, "the file, or the version of it that was listed, is gone").with_hint(PUT_BACK)
         }
-        io::ErrorKind::PermissionDenied => Error::user(what, error).with_hint("let the worker read it"),
-        _ => Error::external(what, error),
+        io::ErrorKind::PermissionDenied if said(error).is_none() => {
+            Error::user(what, error).with_hint("let the worker read it")
+        }
+        _ => failed(what, error),
     }
+}
+
+/// What a bucket said, if that is the cause.
+fn said(error: &io::Error) -> Option<&Said> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn failed(what: String, error: &io::Error) -> Error {
+    said(error).map_or_else(|| Error::external(&what, error), |said| said.about(&what))
 }
 
 fn io_error(error: object_store::Error) -> io::Error {
@@ -235,33 +246,7 @@ fn io_error(error: object_store::Error) -> io::Error {
         }
         _ => io::ErrorKind::Other,
     };
-    io::Error::new(kind, error)
-}
-
-fn s3_client(bucket: &str, s3: Option<&S3Config>) -> Result<Arc<dyn Objects>> {
-    let settings = s3.cloned().unwrap_or_default();
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-    if settings.allow_http {
-        builder = builder.with_allow_http(true);
-    }
-    for (value, set) in [
-        (settings.endpoint, AmazonS3Builder::with_endpoint as fn(AmazonS3Builder, String) -> AmazonS3Builder),
-        (settings.region, AmazonS3Builder::with_region),
-        (settings.access_key_id, AmazonS3Builder::with_access_key_id),
-        (settings.secret_access_key, AmazonS3Builder::with_secret_access_key),
-        (settings.session_token, AmazonS3Builder::with_token),
-    ] {
-        if let Some(value) = value {
-            builder = set(builder, value);
-        }
-    }
-    let may_be_open = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
-    let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
-    must_be_encrypted(&format!("`s3://{bucket}`"), &endpoint, may_be_open.as_deref())?;
-    match builder.build() {
-        Ok(client) => Ok(Arc::new(client)),
-        Err(error) => Err(Error::user(format!("`s3://{bucket}`"), error)),
-    }
+    io::Error::new(kind, Said::of(&error))
 }
 
 /// The path of a name below a prefix.
@@ -275,7 +260,7 @@ async fn list_objects(bucket: &dyn Objects, prefix: &str, location: &Location) -
     let what = || format!("listing `{}`", location.shown(&location.rest));
     let mut objects = bucket.list(under.as_ref());
     let mut found = Vec::new();
-    while let Some(meta) = objects.try_next().await.map_err(|error| list_error(what(), &io_error(error)))? {
+    while let Some(meta) = objects.try_next().await.map_err(|error| thalweg_objects::error(what(), &error))? {
         let path = meta.location.as_ref();
         let name = path.strip_prefix(prefix).unwrap_or(path).trim_start_matches('/');
         if location.matches(name) && !is_hidden(&location.rest, name) {
@@ -290,7 +275,7 @@ fn list_error(what: String, error: &io::Error) -> Error {
         io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => ErrorKind::User,
         _ => ErrorKind::External,
     };
-    Error::new(kind, what, error).or_credentials()
+    Error::new(kind, what, error)
 }
 
 /// All files that a location means; none where its root does not exist.

@@ -25,6 +25,8 @@ pub(crate) struct Faults {
     starts: Vec<usize>,
     any: bool,
     context: String,
+    /// What of the column: `.field[…]`.
+    path: String,
 }
 
 impl Faults {
@@ -62,6 +64,20 @@ impl Faults {
         &self.context
     }
 
+    /// Names what of the column's values following faults are about: `.field` or `[…]`. The answer ends it.
+    #[inline]
+    pub fn enter(&mut self, step: &str) -> usize {
+        let before = self.path.len();
+        self.path.push_str(step);
+        before
+    }
+
+    /// Goes back to where [`Faults::enter`] was called.
+    #[inline]
+    pub fn leave(&mut self, before: usize) {
+        self.path.truncate(before);
+    }
+
     /// Reports a fault of a row.
     #[cold]
     pub fn report(&mut self, row: usize, fault: Fault) {
@@ -95,7 +111,11 @@ impl Faults {
         let is_placed = !matches!(token.kind, Kind::Missing) && !token.text.is_empty();
         let start = self.starts.get(row).copied().unwrap_or_default();
         let column = is_placed.then(|| token.opening().checked_sub(start)).flatten();
-        let message = format!("{}: expected {expected}, found {}", self.context, found(token));
+        let within = match self.path.trim_start_matches('.') {
+            "" => String::new(),
+            path => format!(", `{path}`"),
+        };
+        let message = format!("{}{within}: expected {expected}, found {}", self.context, found(token));
         self.report(row, Fault { class, column, message });
     }
 }

@@ -1,10 +1,19 @@
 //! JSON in text.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, StringBuilder};
-use arrow::datatypes::{DataType, Field, FieldRef};
-use arrow::json::writer::{EncoderOptions, make_encoder};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, BooleanBuilder, PrimitiveArray,
+    StringBuilder,
+};
+use arrow::datatypes::{
+    ArrowTemporalType, DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType,
+};
+use arrow::error::ArrowError;
+use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use datafusion::common::{exec_datafusion_err, exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
@@ -77,9 +86,6 @@ fn json_type(args: &[DataType]) -> Result<DataType> {
 
 fn check_value(kind: &DataType) -> Result<()> {
     match kind {
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            plan_err!("JSON holds no BYTES: write TO_BASE64 of a text, or ENCODE(bytes, 'base64')")
-        }
         DataType::Map(entries, _) => {
             let DataType::Struct(fields) = entries.data_type() else { return Ok(()) };
             if !fields.first().is_some_and(|key| key.data_type().is_string()) {
@@ -96,8 +102,7 @@ fn check_value(kind: &DataType) -> Result<()> {
 /// Any value as JSON; null of null.
 fn json_string(args: &[ArrayRef]) -> Result<ArrayRef> {
     let (values, field) = (&args[0], field_of(&args[0]));
-    let options = EncoderOptions::default().with_explicit_nulls(true);
-    let mut encoder = make_encoder(&field, values.as_ref(), &options)?;
+    let mut encoder = encoder(values, &field)?;
     let (mut out, mut json) = (StringBuilder::with_capacity(values.len(), 0), Vec::new());
     for row in 0..values.len() {
         if values.is_null(row) {
@@ -115,9 +120,7 @@ fn json_string(args: &[ArrayRef]) -> Result<ArrayRef> {
 fn constructed(args: &[ArrayRef]) -> Result<ArrayRef> {
     let (shapes, values) = (args[0].as_string::<i32>(), &args[1..]);
     let fields: Vec<_> = values.iter().map(field_of).collect();
-    let options = EncoderOptions::default().with_explicit_nulls(true);
-    let encoders =
-        values.iter().zip(&fields).map(|(values, field)| Ok(make_encoder(field, values.as_ref(), &options)?));
+    let encoders = values.iter().zip(&fields).map(|(values, field)| encoder(values, field));
     let mut encoders = encoders.collect::<Result<Vec<_>>>()?;
     let (mut out, mut json, mut last) = (StringBuilder::with_capacity(shapes.len(), 0), Vec::new(), Last::new());
     for row in 0..shapes.len() {
@@ -147,6 +150,67 @@ fn constructed(args: &[ArrayRef]) -> Result<ArrayRef> {
         out.append_value(text(&json)?);
     }
     Ok(Arc::new(out.finish()))
+}
+
+static OPTIONS: LazyLock<EncoderOptions> =
+    LazyLock::new(|| EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(AsFlink)));
+
+/// What writes values as JSON; `field` is theirs.
+fn encoder<'a>(values: &'a ArrayRef, field: &'a FieldRef) -> Result<NullableEncoder<'a>> {
+    Ok(make_encoder(field, values.as_ref(), &OPTIONS)?)
+}
+
+/// What Flink writes otherwise: bytes are base64, and a time has as many digits behind its seconds as it needs.
+///
+/// Source: Flink 2.3, `JsonGenerateUtils`.
+#[derive(Debug)]
+struct AsFlink;
+
+impl EncoderFactory for AsFlink {
+    fn make_default_encoder<'a>(
+        &self,
+        _field: &'a FieldRef,
+        array: &'a dyn Array,
+        _options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
+            DataType::Binary => Box::new(Bytes(array.as_binary())),
+            DataType::Timestamp(TimeUnit::Second, _) => Box::new(Times(array.as_primitive::<TimestampSecondType>())),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                Box::new(Times(array.as_primitive::<TimestampMillisecondType>()))
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                Box::new(Times(array.as_primitive::<TimestampMicrosecondType>()))
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                Box::new(Times(array.as_primitive::<TimestampNanosecondType>()))
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
+    }
+}
+
+struct Bytes<'a>(&'a BinaryArray);
+
+impl Encoder for Bytes<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        out.extend(format!("\"{}\"", STANDARD.encode(self.0.value(row))).into_bytes());
+    }
+}
+
+struct Times<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
+
+impl<T: ArrowTemporalType> Encoder for Times<'_, T>
+where
+    i64: From<T::Native>,
+{
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let Some(time) = self.0.value_as_datetime(row) else { return out.extend(b"null") };
+        let fraction = format!(".{:09}", time.and_utc().timestamp_subsec_nanos());
+        let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+        out.extend(format!("\"{}{fraction}\"", time.format("%Y-%m-%dT%H:%M:%S")).into_bytes());
+    }
 }
 
 fn field_of(values: &ArrayRef) -> FieldRef {

@@ -83,6 +83,20 @@ const RENAMED: &[(&str, &str)] = &[
     ("lcase", "lower"),
 ];
 
+/// What the text's rewriting makes of a function, where messages would show that: its name in a text, then the other.
+const RESPELT: &[(&str, &str)] = &[
+    ("floor", "floor_time"),
+    ("ceil", "ceil_time"),
+    ("extract", "time_field"),
+    ("timestampadd", "timestampadd_unit"),
+    ("timestampdiff", "timestampdiff_unit"),
+    ("regexp", "regexp_like"),
+    ("substring", "substr"),
+    ("is json", "is_json"),
+    ("startswith", "starts_with"),
+    ("endswith", "ends_with"),
+];
+
 /// Names that are rewritten before the planner sees them.
 const REWRITTEN: &[&str] = &[
     "concat",
@@ -175,18 +189,17 @@ pub(crate) fn scalar(name: &str) -> Option<Arc<ScalarUDF>> {
 
 /// What the planner calls the function of a lower-case name.
 pub(crate) fn planner_name(name: &str) -> &str {
-    let renamed = RENAMED.iter().chain(RENAMED_AGGREGATES).find(|(ours, _)| *ours == name);
-    renamed.map_or(name, |(_, theirs)| theirs)
+    names().find(|(written, _)| *written == name).map_or(name, |(_, planner)| planner)
 }
 
-/// What a text calls a function of the planner.
+/// What a text may call a function of the planner.
 pub(crate) fn written_name(name: &str) -> &str {
-    match name {
-        "floor_time" => "floor",
-        "ceil_time" => "ceil",
-        "time_field" => "extract",
-        _ => name.strip_suffix("_unit").unwrap_or(name),
-    }
+    names().find(|(_, planner)| *planner == name).map_or(name, |(written, _)| written)
+}
+
+/// Functions that are called otherwise in a text and in its plan.
+fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RENAMED.iter().chain(RENAMED_AGGREGATES).chain(RESPELT).copied()
 }
 
 /// The aggregate function of a lower-case name.
@@ -262,7 +275,7 @@ pub(crate) fn refused(name: &str, no_arguments: bool) -> Option<(String, &'stati
             format!("{upper} is not supported"),
             "select window_start, window_end or window_time of the window function",
         )),
-        "listagg" | "collect" | "array_agg" | "string_agg" => {
+        "listagg" | "collect" | "array_agg" | "string_agg" | "json_objectagg" | "json_arrayagg" => {
             Some((format!("{upper} is not supported yet"), "use count, first_value, last_value, min or max"))
         }
         "row" => Some(("ROW(…) is not supported yet".to_owned(), "write named_struct('a', a, 'b', b)")),

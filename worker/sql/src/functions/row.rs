@@ -145,7 +145,7 @@ impl ScalarUDFImpl for Pure {
     }
 
     fn coerce_types(&self, found: &[DataType]) -> Result<Vec<DataType>> {
-        let name = self.name.to_uppercase();
+        let name = super::written_name(self.name).to_uppercase();
         if found.len() < self.required || (found.len() > self.kinds.len() && !self.is_variadic) {
             let most = self.kinds.len();
             let expected =

@@ -8,7 +8,7 @@ use datafusion::common::{DFSchema, ScalarValue, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator, Union};
+use datafusion::logical_expr::{BinaryExpr, Distinct, Expr, ExprSchemable, Join, LogicalPlan, Operator, Union};
 use regex::Regex;
 
 use super::rules::schema_of;
@@ -181,7 +181,9 @@ pub(super) fn check_types(plan: &LogicalPlan) -> Result<()> {
         match node {
             LogicalPlan::Join(join) => check_join(join, &schema)?,
             LogicalPlan::Union(union) => check_union(union)?,
+            LogicalPlan::Distinct(Distinct::All(input)) => check_distinct(input)?,
             LogicalPlan::Aggregate(aggregate) => {
+                aggregate.group_expr.iter().try_for_each(|key| check_key(key, &schema))?;
                 aggregate.aggr_expr.iter().try_for_each(|call| check_filter(call, &schema))?;
             }
             _ => {}
@@ -191,8 +193,42 @@ pub(super) fn check_types(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
+/// Conditions are BOOLEAN, and keys of a map are texts or none, as it is declared: others would be cast, or fail row by row.
+fn check_kinds(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    let refuse = |at: &Expr, found: String| {
+        Err(DataFusionError::from(Carried(place_of(at, Place::default()).refuse(found, "CAST it, or compare it"))))
+    };
+    match expr {
+        Expr::Case(case) if case.expr.is_none() => {
+            for (when, _) in &case.when_then_expr {
+                let kind = when.get_type(schema)?;
+                if !matches!(kind, DataType::Boolean | DataType::Null) {
+                    return refuse(
+                        when,
+                        format!("a condition of CASE, or of IF, is {}, expected BOOLEAN", Type(&kind)),
+                    );
+                }
+            }
+        }
+        Expr::ScalarFunction(call) if call.name() == "get_field" => {
+            let [map, key] = call.args.as_slice() else { return Ok(()) };
+            let kind = map.get_type(schema)?;
+            let DataType::Map(entries, _) = &kind else { return Ok(()) };
+            let DataType::Struct(fields) = entries.data_type() else { return Ok(()) };
+            let (Some(own), found) = (fields.first(), key.get_type(schema)?) else { return Ok(()) };
+            if !found.is_null() && own.data_type().is_string() != found.is_string() {
+                let (own, found) = (Type(own.data_type()).to_string(), Type(&found).to_string());
+                return refuse(map, format!("a key of {} is {own}, found {found}", Type(&kind)));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// A number is no time, nor a time a number: it would have to be said in which unit.
 fn check_cast(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
+    check_kinds(expr, schema)?;
     if let Expr::ScalarFunction(call) = expr
         && call.name() == "make_array"
     {
@@ -242,10 +278,42 @@ fn check_union(union: &Union) -> Result<()> {
                 Type(left_kind),
                 Type(right_kind)
             );
-            return Err(DataFusionError::from(Carried(Place::default().refuse(found, "CAST one of them"))));
+            let place = column_place(other, at);
+            return Err(DataFusionError::from(Carried(place.refuse(found, "CAST one of them"))));
         }
     }
     Ok(())
+}
+
+/// Where a column of a query is named first.
+fn column_place(plan: &LogicalPlan, at: usize) -> Place {
+    match plan {
+        LogicalPlan::Projection(project) => {
+            project.expr.get(at).map_or(Place::default(), |expr| place_of(expr, Place::default()))
+        }
+        _ => Place::default(),
+    }
+}
+
+/// Groups are told apart by values that have an order.
+fn check_key(key: &Expr, schema: &DFSchema) -> Result<()> {
+    comparable("GROUP BY", &key.get_type(schema)?, place_of(key, Place::default()))
+}
+
+fn check_distinct(input: &LogicalPlan) -> Result<()> {
+    let mut kinds = input.schema().fields().iter().map(|field| field.data_type()).enumerate();
+    kinds.try_for_each(|(at, kind)| comparable("SELECT DISTINCT", kind, column_place(input, at)))
+}
+
+fn comparable(what: &str, kind: &DataType, place: Place) -> Result<()> {
+    if !kind.is_nested() {
+        return Ok(());
+    }
+    let help = match kind {
+        DataType::Struct(_) => "name its fields, or write JSON_STRING of it",
+        _ => "name its elements, or write JSON_STRING of it",
+    };
+    Err(DataFusionError::from(Carried(place.refuse(format!("{what} takes no {}", Type(kind)), help))))
 }
 
 fn check_join(join: &Join, schema: &DFSchema) -> Result<()> {

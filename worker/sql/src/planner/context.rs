@@ -11,13 +11,14 @@ use datafusion::error::Result;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
-use datafusion::sql::sqlparser::ast::{DataType as SqlType, ExactNumberInfo, TimezoneInfo};
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, ExactNumberInfo, Spanned, TimezoneInfo};
 
 use super::casts;
+use super::fields::Fields;
 use super::window_node::WindowPlanner;
 use crate::catalog::Catalog;
 use crate::functions;
-use crate::problem::{nearest, suggestion};
+use crate::problem::{Carried, Place, SqlProblem, nearest, suggestion};
 use crate::text::WindowCall;
 
 /// Names of one text; views are added as they are declared.
@@ -40,12 +41,9 @@ impl Context {
         options.sql_parser.collect_spans = true;
         options.sql_parser.map_string_types_to_utf8view = false;
         options.sql_parser.parse_float_as_decimal = true;
-        Self {
-            tables: tables.collect(),
-            options,
-            expressions: SessionStateDefaults::default_expr_planners(),
-            relations: vec![],
-        }
+        let mut expressions: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(Fields)];
+        expressions.extend(SessionStateDefaults::default_expr_planners());
+        Self { tables: tables.collect(), options, expressions, relations: vec![] }
     }
 
     /// Makes the windows of a statement known.
@@ -201,8 +199,9 @@ impl TypePlanner for FlinkTypes {
             }
             SqlType::Custom(name, _) => {
                 let known = nearest(&name.to_string(), TYPES.iter().copied());
-                let help = known.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
-                return plan_err!("there is no type `{name}`{help}");
+                let problem = Place::from(name.span()).problem(format!("there is no type `{name}`"));
+                let help = known.map(|known| format!("did you mean {known}?"));
+                return Err(Carried(SqlProblem { help, ..problem }).into());
             }
             _ => return Ok(None),
         };

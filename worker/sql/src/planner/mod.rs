@@ -3,7 +3,9 @@
 mod casts;
 mod constants;
 mod context;
+mod fields;
 mod rules;
+mod search;
 mod window_node;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::planner::{ContextProvider, SqlToRel};
-use datafusion::sql::sqlparser::ast::{Ident, Statement as Parsed};
+use datafusion::sql::sqlparser::ast::{Ident, Query, Statement as Parsed};
 
 use crate::catalog::{Catalog, SinkTable};
 use crate::explain::Type;
@@ -67,18 +69,18 @@ fn plan_here(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlPro
         catalog,
         context: Context::new(catalog),
         builder: Builder::new(catalog),
-        inserts: 0,
+        inserts: vec![],
         failed_views: BTreeSet::new(),
     };
     for statement in statements {
         problems.extend(script.statement(statement).err().unwrap_or_default());
     }
-    if problems.is_empty() && script.inserts == 0 {
+    if problems.is_empty() && script.inserts.is_empty() {
         problems.push(Place::default().refuse("the SQL writes nowhere", "write INSERT INTO sink SELECT … FROM source"));
     }
     if problems.is_empty() {
         let planned = script.builder.finish();
-        match mixed_sink(&planned) {
+        match mixed_sink(&planned, &script.inserts) {
             None => return Ok(planned),
             Some(problem) => problems.push(problem),
         }
@@ -89,7 +91,7 @@ fn plan_here(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlPro
 }
 
 /// The refusal of a sink that two statements give different columns.
-fn mixed_sink(planned: &PlannedPipeline) -> Option<SqlProblem> {
+fn mixed_sink(planned: &PlannedPipeline, inserts: &[Place]) -> Option<SqlProblem> {
     let mut given: BTreeMap<&str, &Stage> = BTreeMap::new();
     for stage in &planned.stages {
         let StageOutput::Sink(sink) = &stage.output else { continue };
@@ -101,7 +103,8 @@ fn mixed_sink(planned: &PlannedPipeline) -> Option<SqlProblem> {
         if shown(first) != shown(stage) {
             let found = format!("INSERT {} gives the sink `{sink}` ({})", stage.statement + 1, shown(stage));
             let help = format!("give it what INSERT {} does: ({})", first.statement + 1, shown(first));
-            return Some(Place::default().refuse(found, help));
+            let place = inserts.get(stage.statement).copied().unwrap_or_default();
+            return Some(place.refuse(found, help));
         }
     }
     None
@@ -111,17 +114,18 @@ struct Script<'a> {
     catalog: &'a Catalog,
     context: Context,
     builder: Builder<'a>,
-    inserts: usize,
+    /// Where the sink of each `INSERT` is named.
+    inserts: Vec<Place>,
     failed_views: BTreeSet<String>,
 }
 
 impl Script<'_> {
     fn statement(&mut self, mut statement: Statement) -> Result<(), Vec<SqlProblem>> {
-        let mut windows = vec![];
+        let (written, mut windows) = (statement.clone(), vec![]);
         let (marks, mut problems) = text::rewrite(&mut statement, self.catalog, &mut windows);
         let sink = match statement.kind {
             StatementKind::Insert => {
-                self.inserts += 1;
+                self.inserts.push(Place::from(statement.name.span).or(statement.place));
                 self.sink(&statement.name).map_err(|problem| problems.push(problem)).ok()
             }
             StatementKind::View => None,
@@ -134,17 +138,22 @@ impl Script<'_> {
             return Err(problems);
         }
         self.context.set_windows(windows);
-        let plan = match self.logical(&statement, &marks) {
-            Ok(plan) => plan,
-            Err(problem) => return Err(self.unless_hidden(&statement, problem)),
-        };
-        match sink {
-            Some(sink) => {
-                let names = output_names(&statement, plan.schema()).map_err(|problem| vec![problem])?;
-                self.insert(plan, sink, &names, marks)
+        let (plan, names) = match self.named(&statement) {
+            Ok(named) => named,
+            Err(problem) => {
+                let problem = meant_text(self.located(&written, problem, &marks), &marks);
+                return Err(self.unless_hidden(&statement, problem));
             }
-            None => self.view(&statement, plan).map_err(|problem| vec![problem]),
+        };
+        let Some(sink) = sink else {
+            return self.view(&statement, plan, &names).map_err(|problem| vec![problem]);
+        };
+        let problems = missing_columns(&sink, &names, Place::from(statement.name.span).or(statement.place));
+        if !problems.is_empty() {
+            return Err(problems);
         }
+        let built = insert(&mut self.builder, plan, &sink.name, &names, &marks);
+        built.map_err(|problem| vec![self.located(&written, problem, &marks)])
     }
 
     fn sink(&self, name: &Ident) -> Result<SinkTable, SqlProblem> {
@@ -155,18 +164,24 @@ impl Script<'_> {
         })
     }
 
+    /// The statement's query as a plan, and the names of its columns.
+    fn named(&self, statement: &Statement) -> Result<(LogicalPlan, Vec<String>), SqlProblem> {
+        let plan = self.logical(statement)?;
+        let names = output_names(statement, plan.schema())?;
+        Ok((plan, names))
+    }
+
     /// The statement's query with every name resolved and every type known.
-    fn logical(&self, statement: &Statement, marks: &Marks) -> Result<LogicalPlan, SqlProblem> {
+    fn logical(&self, statement: &Statement) -> Result<LogicalPlan, SqlProblem> {
         let planned = SqlToRel::new(&self.context)
             .sql_statement_to_plan(Parsed::Query(statement.query.clone()))
-            .map_err(|error| self.located(from_planner(&error, Place::default()), marks))?;
+            .map_err(|error| from_planner(&error, Place::default()))?;
         let nodes = count(&planned);
         if nodes > MAX_NODES {
             let found = format!("the plan has {nodes} nodes, the limit is {MAX_NODES}");
             return Err(statement.place.refuse(found, "use views less often inside of one another"));
         }
-        rules::analyze(planned, self.context.options())
-            .map_err(|error| self.located(from_planner(&error, Place::default()), marks))
+        rules::analyze(planned, self.context.options()).map_err(|error| from_planner(&error, Place::default()))
     }
 
     /// A problem with a statement, unless it only says that a view is missing which has problems of its own.
@@ -180,40 +195,39 @@ impl Script<'_> {
         if is_hidden { vec![] } else { vec![problem] }
     }
 
-    /// Gives a problem without a place that of the function that it names, else that of the statement.
-    fn located(&self, problem: SqlProblem, marks: &Marks) -> SqlProblem {
-        if (problem.line, problem.column) != (1, 1) {
+    /// Gives a problem without a place that of what it is about: the smallest part of the statement that has it too, else
+    /// the function that it names.
+    fn located(&mut self, written: &Statement, problem: SqlProblem, marks: &Marks) -> SqlProblem {
+        if !problem.is_at(Place::default()) && !problem.is_at(marks.statement) {
             return problem;
         }
-        let lower = problem.message.to_lowercase();
-        let says = |name: &str| lower.split(|ch: char| !ch.is_alphanumeric() && ch != '_').any(|word| word == name);
-        let named = marks.functions.iter().find(|(name, _)| says(name) || says(functions::planner_name(name)));
-        let Some((name, place)) = named else {
-            return SqlProblem { help: problem.help, ..marks.statement.problem(problem.message) };
+        let mut has_it = |query: Query| {
+            let part = Statement { query: Box::new(query), columns: vec![], ..written.clone() };
+            self.problem_of(part).is_some_and(|found| found.message == problem.message)
         };
-        let message = problem.message.replace(&format!("'{}'", functions::planner_name(name)), &format!("'{name}'"));
+        let place = search::place(&written.query, &mut has_it);
+        let (message, named) = as_called(&problem.message, marks);
+        let place = place.or(named).unwrap_or(marks.statement);
         SqlProblem { help: problem.help, ..place.problem(message) }
     }
 
-    fn insert(
-        &mut self,
-        plan: LogicalPlan,
-        sink: SinkTable,
-        names: &[String],
-        marks: Marks,
-    ) -> Result<(), Vec<SqlProblem>> {
-        let problems = missing_columns(&sink, names, marks.statement);
+    /// What is wrong with a statement of which nothing is kept.
+    fn problem_of(&mut self, mut statement: Statement) -> Option<SqlProblem> {
+        let mut windows = vec![];
+        let (marks, problems) = text::rewrite(&mut statement, self.catalog, &mut windows);
         if !problems.is_empty() {
-            return Err(problems);
+            return None;
         }
-        let optimized = rules::optimize(plan).map_err(|error| vec![from_planner(&error, marks.statement)])?;
-        self.builder.insert(&optimized, &sink.name, names, marks).map_err(|problem| vec![problem])
+        self.context.set_windows(windows);
+        let built = self.named(&statement).and_then(|(plan, names)| {
+            insert(&mut Builder::new(self.catalog), plan, &statement.name.value, &names, &marks)
+        });
+        built.err()
     }
 
-    fn view(&mut self, statement: &Statement, plan: LogicalPlan) -> Result<(), SqlProblem> {
-        let names = output_names(statement, plan.schema())?;
+    fn view(&mut self, statement: &Statement, plan: LogicalPlan, names: &[String]) -> Result<(), SqlProblem> {
         let place = Place::from(statement.name.span).or(statement.place);
-        let columns = plan.schema().columns().into_iter().zip(&names);
+        let columns = plan.schema().columns().into_iter().zip(names);
         let renamed = columns.map(|(column, name)| datafusion::logical_expr::Expr::Column(column).alias(name));
         let plan = LogicalPlanBuilder::from(plan)
             .project(renamed.collect::<Vec<_>>())
@@ -227,6 +241,40 @@ impl Script<'_> {
             "give the view another name",
         ))
     }
+}
+
+/// A column that is not there, and stands in the quotes of other languages' texts.
+fn meant_text(problem: SqlProblem, marks: &Marks) -> SqlProblem {
+    let is_it = |name: &&String| problem.message == format!("column `{name}` not found");
+    match marks.quoted.iter().find(is_it) {
+        Some(name) => SqlProblem { help: Some(format!("a text stands in single quotes: '{name}'")), ..problem },
+        None => problem,
+    }
+}
+
+/// Adds the stages of an `INSERT`.
+fn insert(
+    builder: &mut Builder<'_>,
+    plan: LogicalPlan,
+    sink: &str,
+    names: &[String],
+    marks: &Marks,
+) -> Result<(), SqlProblem> {
+    let optimized = rules::optimize(plan).map_err(|error| from_planner(&error, marks.statement))?;
+    builder.insert(&optimized, sink, names, marks.clone())
+}
+
+/// A message with the names by which the text calls functions, and where the first of them stands.
+fn as_called(message: &str, marks: &Marks) -> (String, Option<Place>) {
+    let lower = message.to_lowercase();
+    let says = |name: &str| lower.split(|ch: char| !ch.is_alphanumeric() && ch != '_').any(|word| word == name);
+    let named = marks.functions.iter().find(|(name, _)| says(name) || says(functions::planner_name(name)));
+    let Some((name, place)) = named else {
+        // What has a syntax of its own is no call: TRIM(BOTH …), SUBSTRING(x FROM 2).
+        let name = message.split('\'').nth(1).unwrap_or_default();
+        return (message.replace(&format!("'{name}'"), &format!("'{}'", functions::written_name(name))), None);
+    };
+    (message.replace(&format!("'{}'", functions::planner_name(name)), &format!("'{name}'")), Some(*place))
 }
 
 fn count(plan: &LogicalPlan) -> usize {
@@ -256,8 +304,12 @@ fn output_names(statement: &Statement, schema: &DFSchema) -> Result<Vec<String>,
         statement.columns.iter().map(|column| column.value.clone()).collect()
     };
     let mut seen = BTreeSet::new();
-    match names.iter().find(|name| !seen.insert(name.as_str())) {
-        Some(twice) => Err(statement.place.refuse(format!("two columns are called `{twice}`"), "rename one with AS")),
+    match names.iter().position(|name| !seen.insert(name.as_str())) {
+        Some(twice) => {
+            let place = statement.columns.get(twice).map_or(Place::default(), |column| column.span.into());
+            let found = format!("two columns are called `{}`", names[twice]);
+            Err(place.or(statement.place).refuse(found, "rename one"))
+        }
         None => Ok(names),
     }
 }

@@ -193,13 +193,15 @@ fn decimals(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(called(name, vec![operand(left, of_left), operand(right, of_right)])?))
 }
 
-/// `map[key]` of a key that is no constant.
+/// `map[key]` of a key that is no constant of the map's own type.
 fn map_keys(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
     let ("get_field", [map, key]) = (call.name(), call.args.as_slice()) else { return Ok(Transformed::no(expr)) };
     let DataType::Map(entries, _) = map.get_type(schema)? else { return Ok(Transformed::no(expr)) };
     let DataType::Struct(fields) = entries.data_type() else { return Ok(Transformed::no(expr)) };
-    if matches!(key, Expr::Literal(..)) || fields.is_empty() {
+    let is_its_own =
+        |key: &DataType| matches!(key, DataType::Null) || fields.first().is_none_or(|own| own.data_type() == key);
+    if matches!(key, Expr::Literal(value, _) if is_its_own(&value.data_type())) || fields.is_empty() {
         return Ok(Transformed::no(expr));
     }
     let key = Expr::Cast(Cast::new(Box::new(key.clone()), fields[0].data_type().clone()));

@@ -16,6 +16,20 @@ pub(crate) fn of_tokens(tokens: &[TokenWithSpan]) -> Option<SqlProblem> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let is = |token: &TokenWithSpan, names: &[&str]| matches!(&token.token, Token::Word(word) if names.iter().any(|name| word.value.eq_ignore_ascii_case(name)));
     let mut pairs = words.clone().zip(words.skip(1));
+    let unknown = |(name, next): &(&TokenWithSpan, &TokenWithSpan)| {
+        is(name, &["JSON_OBJECTAGG", "JSON_ARRAYAGG"]) && next.token == Token::LParen
+    };
+    if let Some((name, _)) = pairs.clone().find(unknown) {
+        let (found, help) = functions::refused(&name.token.to_string().to_lowercase(), false)?;
+        return Some(Place::from(name.span).refuse(found, help));
+    }
+    let wraps = |(of, name): &(&TokenWithSpan, &TokenWithSpan)| {
+        is(of, &["WITH", "WITHOUT", "ARRAY", "CONDITIONAL", "UNCONDITIONAL"]) && is(name, &["WRAPPER"])
+    };
+    if let Some((of, _)) = pairs.clone().find(wraps) {
+        let help = "leave it out: JSON_QUERY gives an object or an array as it stands, and NULL of anything else";
+        return Some(Place::from(of.span).refuse("a WRAPPER of JSON_QUERY is not supported yet", help));
+    }
     let (on, event) = pairs.find(|(on, event)| is(on, &["ON"]) && is(event, &["EMPTY", "ERROR"]))?;
     let found = format!("ON {} of a JSON function is not supported yet", event.token.to_string().to_uppercase());
     let help = "where nothing is found, or the text is no JSON, it gives NULL: write COALESCE(JSON_VALUE(…), value)";
@@ -37,6 +51,8 @@ pub(crate) struct Marks {
     pub(crate) join: Place,
     /// Every table that is named.
     pub(crate) tables: Vec<(String, Place)>,
+    /// What stands in double quotes as the name of a column.
+    pub(crate) quoted: Vec<String>,
     /// Every function that is called, in lower case.
     pub(crate) functions: Vec<(String, Place)>,
 }
@@ -256,6 +272,7 @@ impl Visitor for Refusals {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         let subquery = "write a join with a lookup table instead";
         match expr {
+            Expr::Identifier(name) if name.quote_style == Some('"') => self.marks.quoted.push(name.value.clone()),
             Expr::Function(function) => self.function(function),
             Expr::Subquery(query) => self.refuse(query.span(), "subqueries in expressions are not supported", subquery),
             Expr::InSubquery { subquery: query, .. } => {

@@ -153,6 +153,45 @@ const REFUSED: &[&str] = &[
     "INSERT INTO out SELECT LOCATE('a') AS x FROM bid",
     "INSERT INTO out SELECT INSTR(channel, 'a', 2) AS x FROM bid",
     "INSERT INTO out SELECT CAST(channel AS VARCHAR(0)) AS x FROM bid",
+    // At the word, wherever it stands.
+    "INSERT INTO out SELECT k,\n  r.X AS y\nFROM orders",
+    "INSERT INTO out SELECT k,\n  r.orders.z AS y\nFROM orders",
+    "INSERT INTO out SELECT k,\n  items.sku AS y\nFROM orders",
+    "INSERT INTO out SELECT k,\n  UPPER(k) AS u,\n  ABS(2 * (x + UPPER(x))) AS y\nFROM orders",
+    "INSERT INTO out SELECT *\nFROM (\n  SELECT k,\n    r.z AS y FROM orders) AS o",
+    "INSERT INTO out WITH a AS (SELECT k FROM orders), b AS (\n  SELECT a.k, a.k + TRUE AS y FROM a)\nSELECT * FROM b",
+    "INSERT INTO out SELECT k FROM orders\nWHERE k = 'a' AND\n  (x = 1 OR x + k > TRUE)",
+    "INSERT INTO out SELECT b.auction FROM bid AS b JOIN zones AS z\nON b.auction = z.LocationID AND\n  b.channel + 1 > TRUE",
+    "INSERT INTO out SELECT window_end, count(*) AS n FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '1' \
+     SECOND)) GROUP BY window_start, window_end\nHAVING count(*) > 1 AND\n  count(*) + TRUE > 2",
+    "INSERT INTO out SELECT window_end, count(*) AS n FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '1' \
+     SECOND))\nGROUP BY window_start, window_end,\n  MAP['a', price]",
+    "INSERT INTO out SELECT window_end, count(*) AS n FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '1' \
+     SECOND))\nGROUP BY window_start, window_end,\n  named_struct('a', price)",
+    "INSERT INTO out SELECT DISTINCT window_start, window_end,\n  ARRAY[price] AS y\nFROM TABLE(TUMBLE(TABLE bid, \
+     DESCRIPTOR(dateTime), INTERVAL '1' SECOND))",
+    "INSERT INTO out SELECT auction FROM bid\nUNION ALL SELECT bidder FROM bid\nUNION ALL SELECT\n  CONCAT(channel, 'a') FROM bid",
+    "INSERT INTO out SELECT auction,\n  CASE WHEN price > 1 THEN NULL END AS x\nFROM bid",
+    "CREATE VIEW v AS SELECT k,\n  k + TRUE AS y FROM orders;\nINSERT INTO out SELECT * FROM v",
+    "INSERT INTO out SELECT auction, JSON_OBJECTAGG(KEY channel VALUE price) AS x FROM bid",
+    "INSERT INTO out SELECT auction, JSON_ARRAYAGG(price ABSENT ON NULL) AS x FROM bid",
+    // In our words, not in the planner's.
+    "INSERT INTO out SELECT auction FROM bid WHERE price = 'abc'",
+    "INSERT INTO out SELECT auction FROM bid WHERE dateTime > '2024-13-01 00:00:00'",
+    "INSERT INTO out SELECT CAST('2024-01-01 25:00:00' AS TIMESTAMP(3)) AS x FROM bid",
+    "INSERT INTO out SELECT DATE '2024-02-30' AS x FROM bid",
+    "INSERT INTO out SELECT COALESCE(price, 'none') AS x FROM bid",
+    "INSERT INTO out SELECT auction FROM bid WHERE price IN ('a', 2)",
+    "INSERT INTO out SELECT auction FROM bid WHERE dateTime BETWEEN 1 AND 2",
+    "INSERT INTO out SELECT auction FROM bid WHERE auction",
+    "INSERT INTO out SELECT auction FROM bid WHERE channel = \"Y\"",
+    "INSERT INTO out SELECT -channel AS x, NOT price AS y FROM bid",
+    "INSERT INTO out SELECT IF(price, 1, 2) AS x FROM bid",
+    "INSERT INTO out SELECT m[1] AS x FROM orders",
+    "INSERT INTO out SELECT SUBSTRING(price, 1, 2) AS x FROM bid",
+    "INSERT INTO out SELECT auction FROM bid HAVING auction > 1",
+    "INSERT INTO out (x, x) SELECT auction, price FROM bid",
+    "INSERT INTO out SELECT JSON_QUERY(extra, '$.a' WITH ARRAY WRAPPER) AS x FROM bid",
 ];
 
 #[test]

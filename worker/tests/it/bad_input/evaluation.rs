@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{HELP, Pipeline};
 use crate::command::Workplace;
 
-const MESSAGE: &str = "Cast error: Cannot cast string 'ab' to value of Int32 type";
+const MESSAGE: &str = "`ab` is no INT";
 const RAW: &str = r#"{"id":2,"at":"2024-01-01T00:00:00Z","note":"ab"}"#;
 
 fn place() -> Workplace {

@@ -69,7 +69,7 @@ fn values_that_do_not_fit_are_named_with_field_expectation_and_finding() {
         (r#""a":5"#, "column `deep` (field `a.b`): expected an object around it, found 5"),
         (r#""a":{"b":[1]}"#, "column `deep` (field `a.b`): expected DOUBLE, found [1]"),
         (r#""a":{"b":1e999}"#, "column `deep` (field `a.b`): expected DOUBLE, found 1e999"),
-        (r#""tags":[1,"x"]"#, r#"column `tags`: expected INT, found "x""#),
+        (r#""tags":[1,"x"]"#, r#"column `tags`, `[…]`: expected INT, found "x""#),
         (r#""tags":{}"#, "column `tags`: expected ARRAY<INT>, found {}"),
         (r#""at":"2018-02-30T00:00:00Z""#, r#"column `at`: expected TIMESTAMP(3), found "2018-02-30T00:00:00Z""#),
         (r#""at":null"#, "column `at`: expected TIMESTAMP(3), found null"),
@@ -82,6 +82,26 @@ fn values_that_do_not_fit_are_named_with_field_expectation_and_finding() {
         assert_eq!((class, found.as_str()), (BadClass::Schema, message), "{bad}");
         let at = column.expect("a place");
         assert!(bad[at..].starts_with(found.rsplit(", found ").next().unwrap()), "{bad} at {at}: {found}");
+    }
+}
+
+#[test]
+fn a_value_within_a_value_is_named_by_its_path() {
+    let row = |name: &str, of: Vec<Field>| Field::new(name, DataType::Struct(of.into()), true);
+    let x = || Field::new("x", DataType::Int32, true);
+    let list = Field::new("list", DataType::List(Arc::new(row("item", vec![x()]))), true);
+    let columns =
+        [columns(), vec![Column::new("r", row("r", vec![x(), row("in", vec![x()]), list]).data_type().clone())]];
+    let decoder = JsonDecoder::new(columns.concat(), JsonOptions::default()).unwrap();
+    for (members, message) in [
+        (r#""r":{"x":"a"}"#, r#"column `r`, `x`: expected INT, found "a""#),
+        (r#""r":{"x":1,"in":{"x":[2]}}"#, "column `r`, `in.x`: expected INT, found [2]"),
+        (r#""r":{"in":3}"#, "column `r`, `in`: expected ROW<x INT>, found 3"),
+        (r#""r":{"list":[{"x":1},{"x":true}]}"#, "column `r`, `list[…].x`: expected INT, found true"),
+        (r#""r":{"x":1,"list":[]},"n":{}"#, "column `n`: expected INT, found {}"),
+    ] {
+        let (class, _, found) = fault_of(&decoder, record(members).as_bytes());
+        assert_eq!((class, found.as_str()), (BadClass::Schema, message), "{members}");
     }
 }
 

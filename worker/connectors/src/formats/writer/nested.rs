@@ -42,28 +42,36 @@ impl Children {
         self.rows.push(row as u32);
     }
 
-    fn flush(&mut self, text: &[u8], writer: &mut dyn Writer, faults: &mut Faults) {
+    /// `step`: how faults name them within what holds them.
+    fn flush(&mut self, text: &[u8], writer: &mut dyn Writer, step: &str, faults: &mut Faults) {
         let cells = Cells { text, cells: &self.cells, default: NO_DEFAULT, rows: Some(&self.rows) };
         if !self.cells.is_empty() {
+            let before = faults.enter(step);
             writer.append(cells, faults);
+            faults.leave(before);
         }
         self.cells.clear();
         self.rows.clear();
     }
 }
 
+/// How faults name elements, keys and values: which of them it is says the byte.
+const ELEMENT: &str = "[…]";
+
 /// A column of ROW, from an object: fields by name, those that are missing null.
 pub(super) struct Row {
     checks: Checks,
     fields: Fields,
-    writers: Vec<Box<dyn Writer>>,
+    /// Of each field its writer, and how faults name it.
+    writers: Vec<(Box<dyn Writer>, String)>,
     nulls: NullBufferBuilder,
 }
 
 impl Row {
     /// A column of a field.
     pub fn new(field: &Field, fields: &Fields, times: &TimestampFormat) -> Option<Self> {
-        let writers = fields.iter().map(|field| writer_of(field, times)).collect::<Option<_>>()?;
+        let writer = |field: &FieldRef| Some((writer_of(field, times)?, format!(".{}", field.name())));
+        let writers = fields.iter().map(writer).collect::<Option<_>>()?;
         Some(Self { checks: Checks::of(field), fields: fields.clone(), writers, nulls: NullBufferBuilder::new(0) })
     }
 
@@ -91,17 +99,17 @@ impl Writer for Row {
             // Fields of a row that is null are null even where a present row needs them: their faults say nothing.
             let mut ignored = Faults::default();
             let faults = if is_value { &mut *faults } else { &mut ignored };
-            for (writer, cell) in self.writers.iter_mut().zip(&found) {
+            for ((writer, step), cell) in self.writers.iter_mut().zip(&found) {
                 let mut child = Children::default();
                 child.push(*cell, row);
-                child.flush(token.text, writer.as_mut(), faults);
+                child.flush(token.text, writer.as_mut(), step, faults);
             }
             self.nulls.append(is_value);
         }
     }
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let arrays = self.writers.iter_mut().map(|writer| writer.finish()).collect::<Result<Vec<_>, _>>()?;
+        let arrays = self.writers.iter_mut().map(|(writer, _)| writer.finish()).collect::<Result<Vec<_>, _>>()?;
         let nulls = self.checks.finish(&mut self.nulls);
         let length = arrays.first().map_or(0, |array| array.len());
         Ok(Arc::new(StructArray::try_new_with_length(self.fields.clone(), arrays, nulls, length)?))
@@ -136,7 +144,7 @@ impl Writer for List {
                 elements(token).for_each(|element| children.push(element, row));
             }
             self.lengths.push(children.cells.len());
-            children.flush(token.text, self.writer.as_mut(), faults);
+            children.flush(token.text, self.writer.as_mut(), ELEMENT, faults);
             self.nulls.append(is_value);
         }
     }
@@ -193,8 +201,8 @@ impl Writer for Map {
                 }
             }
             self.lengths.push(keys.cells.len());
-            keys.flush(token.text, self.keys.as_mut(), faults);
-            values.flush(token.text, self.values.as_mut(), faults);
+            keys.flush(token.text, self.keys.as_mut(), ELEMENT, faults);
+            values.flush(token.text, self.values.as_mut(), ELEMENT, faults);
             self.nulls.append(is_value);
         }
     }
