@@ -6,6 +6,8 @@ pub const SQL_NAME: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
 pub const PARTITION: &str = r"^([A-Za-z_][A-Za-z0-9_]*|(date|hour)\([A-Za-z_][A-Za-z0-9_]*\))$";
 /// `host:port`.
 pub const HOST_PORT: &str = r"^[^\s:/]+:[0-9]{1,5}$";
+/// A region of AWS.
+pub const AWS_REGION: &str = r"^[a-z0-9-]+$";
 /// A name of a Kafka topic.
 pub const TOPIC: &str = r"^[a-zA-Z0-9._-]+$";
 /// A point in time, RFC 3339.
@@ -28,6 +30,7 @@ pub fn expected(pattern: &str) -> Option<&'static str> {
         SQL_NAME => "letters, digits and `_`, such as trips_2018",
         PARTITION => "a column, date(column) or hour(column)",
         HOST_PORT => "host:port, such as kafka:9092",
+        AWS_REGION => "small letters, digits and `-`, such as eu-central-1",
         TOPIC => "letters, digits, `.`, `_` and `-`",
         RFC3339 => "a time such as 2018-01-01T00:00:00Z",
         HTTP_URL => "a URL such as https://s3.example.com",

@@ -67,17 +67,45 @@ pub enum SaslMechanism {
     ScramSha256,
     /// SCRAM with SHA-512.
     ScramSha512,
+    /// OAUTHBEARER (RFC 7628): a token of an identity provider, as it is: use it with `tls` only.
+    OAuthBearer,
+    /// AWS_MSK_IAM: the identity of the worker in AWS, from its service account or the usual `AWS_…` variables.
+    AwsMskIam,
 }
 
 /// Log-in over SASL.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "has(self.username) == (self.mechanism in ['Plain', 'ScramSha256', 'ScramSha512']) && has(self.username) == \
+     has(self.passwordFrom)",
+    "username and passwordFrom belong to the mechanisms Plain, ScramSha256 and ScramSha512: give both with these, and \
+     neither with another"
+))]
+#[x_kube(validation = (
+    "has(self.tokenFrom) == (self.mechanism == 'OAuthBearer')",
+    "tokenFrom belongs to mechanism: OAuthBearer, and to no other"
+))]
+#[x_kube(validation = (
+    "has(self.region) == (self.mechanism == 'AwsMskIam')",
+    "region belongs to mechanism: AwsMskIam, and to no other"
+))]
 pub struct Sasl {
     /// How to log in.
     pub mechanism: SaslMechanism,
-    /// As whom.
+    /// As whom, with `Plain`, `ScramSha256` and `ScramSha512`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub username: String,
+    pub username: Option<String>,
     /// Where the password is kept.
-    pub password_from: ValueFrom,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_from: Option<ValueFrom>,
+    /// With `OAuthBearer`: where the token is kept. It is read again before it expires, as its claim `exp` says; every five
+    /// minutes where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_from: Option<ValueFrom>,
+    /// With `AwsMskIam`: the region of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = crate::pattern::AWS_REGION))]
+    pub region: Option<String>,
 }

@@ -83,6 +83,19 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
             &format!("{kafka}, tls: {{ certFrom: {{ secretKeyRef: {{ name: a, key: b }} }} }} }}"),
             "certFrom and keyFrom belong together: give both or neither",
         ),
+        source(
+            &format!("{kafka}, sasl: {{ mechanism: Plain, username: a }} }}"),
+            "username and passwordFrom belong to the mechanisms Plain, ScramSha256 and ScramSha512: give both with these, \
+             and neither with another",
+        ),
+        source(
+            &format!("{kafka}, sasl: {{ mechanism: OAuthBearer }} }}"),
+            "tokenFrom belongs to mechanism: OAuthBearer, and to no other",
+        ),
+        source(
+            &format!("{kafka}, sasl: {{ mechanism: AwsMskIam }} }}"),
+            "region belongs to mechanism: AwsMskIam, and to no other",
+        ),
         (
             "StreamSource",
             "files: { url: a }\nschema: [{ name: a, type: INT, from: b, metadata: file }]".into(),

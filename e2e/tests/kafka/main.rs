@@ -15,4 +15,5 @@ mod place;
 mod rejected;
 mod security;
 mod starts;
+mod tokens;
 mod windows;

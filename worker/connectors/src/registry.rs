@@ -40,6 +40,18 @@ pub trait Values {
     /// # Errors
     /// *User*: it is not there.
     fn read(&self, from: &ValueFrom) -> Result<Vec<u8>>;
+
+    /// What reads the value of a key whenever it is called, for values that are renewed while they are used.
+    fn read_again(&self, from: &ValueFrom) -> ReadAgain;
+}
+
+/// Reads a value as it stands now.
+pub type ReadAgain = Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
+
+/// A [`Values::read_again`] that calls [`Values::read`].
+pub fn again(values: &(impl Values + Clone + Send + Sync + 'static), from: &ValueFrom) -> ReadAgain {
+    let (values, from) = (values.clone(), from.clone());
+    Arc::new(move || values.read(&from))
 }
 
 /// A source to be opened.

@@ -55,6 +55,17 @@ pub trait UnitEntries: Send + Sync {
 
     /// Up to `limit` entries whose key starts with `prefix` and is greater than `after`, in key order.
     async fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>>;
+
+    /// Every entry whose key starts with `prefix` and is greater than `after`, in key order, as they stand now. They are
+    /// read ahead of whoever takes them, within some megabytes.
+    async fn entries(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Box<dyn Entries>>;
+}
+
+/// Entries of a unit's durable state, one after the other.
+#[async_trait]
+pub trait Entries: Send {
+    /// The next one; `None` behind the last.
+    async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>>;
 }
 
 /// A unit's durable state, open for its one writer.

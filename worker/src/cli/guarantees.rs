@@ -222,6 +222,16 @@ const FAULTS: &[Promise] = &[
         &[(SECURITY, "certificates_and_passwords_are_checked_by_both_sides")],
     ),
     promise(
+        "a token for the log-in that is renewed before it expires",
+        "is read again, and nothing stops",
+        &[("e2e/tests/kafka/tokens.rs", "a_token_is_read_again_before_it_expires")],
+    ),
+    promise(
+        "a token that has expired, or is none",
+        "stops, and says so without the token",
+        &[("e2e/tests/kafka/tokens.rs", "a_token_that_is_over_or_none_is_refused_and_never_told")],
+    ),
+    promise(
         "authorisation denied on one topic of two",
         "stops, and names that topic",
         &[(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use thalweg_connectors::registry::Values;
+use thalweg_connectors::registry::{ReadAgain, Values, again};
 use thalweg_core::error::{Error, Result};
 use thalweg_crds::secret::ValueFrom;
 
@@ -47,6 +47,10 @@ impl Values for Mounted {
         let path = folder.join(&key.name).join(&key.key);
         let hint = format!("expected the value in the file {}", path.display());
         std::fs::read(&path).map_err(|error| Error::user(what, error).with_hint(hint))
+    }
+
+    fn read_again(&self, from: &ValueFrom) -> ReadAgain {
+        again(self, from)
     }
 }
 

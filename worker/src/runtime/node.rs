@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::try_join;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::sink::{Capability, WriterId};
@@ -268,7 +269,11 @@ impl Node {
         (stop, done): (CancellationToken, Done),
     ) -> Result<Unit> {
         let stage = self.stage(id)?;
-        let (ledger, mut emitter) = self.open(stage, id, ownership).await?;
+        let mut windows = match &stage.kind {
+            StageKind::Stateless => None,
+            StageKind::Windowed(windows) => Some(warmed.unwrap_or_else(|| Restored::nothing(id.stage, windows))),
+        };
+        let (ledger, mut emitter) = self.open(stage, id, ownership, windows.as_mut()).await?;
         let counted = self.job.counters.acquired(id, ledger.record.epoch);
         emitter.count_waits(self.job.clock.clone(), counted.clone());
         let inbox = Inbox::new(
@@ -292,12 +297,11 @@ impl Node {
             done,
         };
         let (clock, counted) = (self.job.clock.clone(), context.counted.clone());
-        let kind = match &stage.kind {
-            StageKind::Stateless => self.stateless_unit(stage, context, ledger, emitter).await?,
-            StageKind::Windowed(windows) => {
+        let kind = match windows {
+            None => self.stateless_unit(stage, context, ledger, emitter).await?,
+            Some(windows) => {
                 let context = UnitContext { inputs: self.inputs(stage)?, ..context };
                 let downstream = self.downstream(stage, id, &ledger)?;
-                let windows = warmed.unwrap_or_else(|| Restored::nothing(id.stage, windows));
                 let unit = WindowedUnit::open(context, ledger, windows, emitter, downstream).await?;
                 Kind::Windowed(Box::new(unit))
             }
@@ -305,7 +309,14 @@ impl Node {
         Ok(Unit { kind, clock, counted })
     }
 
-    async fn open(&self, stage: &Stage, id: UnitId, ownership: Ownership) -> Result<(Ledger, Emitter)> {
+    /// Opens what a unit has, and restores what is not restored yet of its windows.
+    async fn open(
+        &self,
+        stage: &Stage,
+        id: UnitId,
+        ownership: Ownership,
+        windows: Option<&mut Restored>,
+    ) -> Result<(Ledger, Emitter)> {
         let job = &self.job;
         let owner = ownership.owner(&job.run_id);
         let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id, owner };
@@ -318,8 +329,20 @@ impl Node {
         let is_direct = matches!(stage.kind, StageKind::Stateless)
             && sinks.all(|sink| sink.capability() == Capability::Transactional);
         let store = if is_direct { None } else { job.stores.open(id).await? };
-        let (mut ledger, sealed) = Ledger::acquire(id, store, &job.run_id, ownership).await?;
-        let emitter = Emitter::open(&writer, main, job.dead_letters.as_ref()).await?;
+        let mut ledger = Ledger::open(id, store, &job.run_id, ownership).await?;
+        let (store, record) = (ledger.store.clone(), ledger.record.clone());
+        // What takes longest goes on meanwhile; it writes nothing.
+        let restoring = async {
+            match (windows, store) {
+                (Some(windows), Some(store)) => windows.catch_up(&*store, &record).await.map(drop),
+                _ => Ok(()),
+            }
+        };
+        let opening = async {
+            let sealed = ledger.mark().await?;
+            Ok((sealed, Emitter::open(&writer, main, job.dead_letters.as_ref()).await?))
+        };
+        let ((), (sealed, emitter)) = try_join!(restoring, opening)?;
         let mut emitter = emitter.counting(job.counters.clone(), id);
         // Before any row is written: the first seal clears what nobody sealed.
         ledger.publish(&mut emitter, sealed).await?;

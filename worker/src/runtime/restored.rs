@@ -11,7 +11,7 @@ use thalweg_sql::window::{StateEntry, WindowState, WindowedAggregate};
 use super::error::{Result, RunError};
 use super::layout::{self, UnitRecord};
 use super::outbox::decode_rows;
-use super::unit::{scan_page, unreadable};
+use super::unit::unreadable;
 
 /// The windows of a unit, and what keeps them in its store.
 pub struct Restored {
@@ -53,27 +53,21 @@ impl Restored {
         resumed.map_err(|message| self.failed(message))?;
         // A store that somebody writes may have moved on since its record was read: what is younger comes with the next look.
         let end = layout::panes_before(record.pane_next);
-        let (mut last, mut read) = (Some(layout::panes_before(self.next)), 0);
-        'read: loop {
-            let page = scan_page(store, layout::PANES, &mut last).await?;
-            if page.is_empty() {
-                break;
+        let mut read = 0;
+        let mut entries = store.entries(layout::PANES, Some(&layout::panes_before(self.next))).await?;
+        while let Some((key, value)) = entries.next().await?
+            && key < end
+        {
+            let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
+            let entry = StateEntry { pane, batch: decode_rows(&value)? };
+            if !is_first && self.state.supersedes(&entry).map_err(|message| self.failed(message))? {
+                return Ok(None);
             }
-            for (key, value) in page {
-                if key >= end {
-                    break 'read;
-                }
-                let pane = layout::parse_pane_key(&key).ok_or_else(|| unreadable("a pane key"))?.to_vec();
-                let entry = StateEntry { pane, batch: decode_rows(&value)? };
-                if !is_first && self.state.supersedes(&entry).map_err(|message| self.failed(message))? {
-                    return Ok(None);
-                }
-                self.state.restore(&entry).map_err(|message| self.failed(message))?;
-                self.panes.entry(entry.pane).or_default().push(key);
-                read += 1;
-                // Others on this thread have rows to take: an entry may take some milliseconds.
-                tokio::task::yield_now().await;
-            }
+            self.state.restore(&entry).map_err(|message| self.failed(message))?;
+            self.panes.entry(entry.pane).or_default().push(key);
+            read += 1;
+            // Others on this thread have rows to take: an entry may take some milliseconds.
+            tokio::task::yield_now().await;
         }
         self.next = record.pane_next;
         Ok(Some(read))

@@ -254,7 +254,7 @@ mod tests {
         let run = RunId("run".to_owned());
         let owner = Owner::own(run.clone());
         let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit, owner };
-        let (mut ledger, _) = Ledger::acquire(unit, None, &run, Ownership::Own).await.expect("acquired");
+        let mut ledger = Ledger::open(unit, None, &run, Ownership::Own).await.expect("acquired");
         let mut emitter = Emitter::open(&writer, Some(&folder.job()), None).await.expect("opened");
         let accepted = taken(&mut ledger, &mut emitter, 0, "log").await.expect("known");
         ledger.add_log(LOG, "log".to_owned(), accepted);

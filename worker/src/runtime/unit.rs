@@ -27,8 +27,6 @@ use super::ownership::Ownership;
 
 /// Small entries read from the store at once.
 const SCAN: usize = 1_024;
-/// Entries read at once that may have some hundred kilobytes each: those of panes, and of an outbox.
-const PAGE: usize = 32;
 
 /// What tells each commit of each unit, for whoever measures: `--log thalweg::commits=debug`.
 const COMMITS: &str = "thalweg::commits";
@@ -146,42 +144,52 @@ struct Log {
 }
 
 impl Ledger {
-    /// Acquires the unit: opens what an earlier owner left, and commits the new epoch before anything else happens.
+    /// The unit as an earlier owner left it, at the epoch of this one. Nothing is written yet.
     ///
     /// # Errors
-    /// `Superseded` where somebody else took over at an epoch that is not below the one assigned; nothing is written.
-    pub async fn acquire(
+    /// `Superseded` where somebody else took over at an epoch that is not below the one assigned.
+    pub async fn open(
         id: UnitId,
         store: Option<Arc<dyn UnitStore>>,
         run_id: &RunId,
         ownership: Ownership,
-    ) -> Result<(Self, Vec<Pending>)> {
-        let mut ledger = Self {
+    ) -> Result<Self> {
+        let stored = match &store {
+            Some(store) => record(&**store).await?,
+            None => None,
+        };
+        let marker = stored.as_ref().map(|record| Stored { epoch: record.epoch, run_id: record.run_id.clone() });
+        let epoch = ownership.epoch(id, marker.as_ref(), run_id)?;
+        let record = match stored {
+            Some(record) => UnitRecord { epoch, run_id: run_id.clone(), ..record },
+            None => UnitRecord::new(epoch, run_id.clone()),
+        };
+        Ok(Self {
             store,
-            record: UnitRecord::new(ownership.epoch(id, None, run_id)?, run_id.clone()),
+            record,
             logs: BTreeMap::new(),
             stored: BTreeMap::new(),
             changed: BTreeSet::new(),
             published: Vec::new(),
-        };
-        let Some(store) = ledger.store.clone() else { return Ok((ledger, Vec::new())) };
-        if let Some(record) = record(&*store).await? {
-            let stored = Stored { epoch: record.epoch, run_id: record.run_id };
-            let epoch = ownership.epoch(id, Some(&stored), run_id)?;
-            ledger.record = UnitRecord { epoch, run_id: run_id.clone(), ..record };
-        }
+        })
+    }
+
+    /// Commits the new epoch, before anything else happens, and reads how far logs were taken. Gives output that was sealed
+    /// and may not be published.
+    pub async fn mark(&mut self) -> Result<Vec<Pending>> {
+        let Some(store) = self.store.clone() else { return Ok(Vec::new()) };
         // Nobody else writes it any more, so it is read while the marker is on its way.
-        let marked = ledger.write(WriteSet::default());
+        let marked = self.write(WriteSet::default());
         let read = |prefix| scan_all(&*store, prefix);
         let ((), progress, sealed) = try_join!(marked, read(layout::PROGRESS), read(layout::SEALED))?;
         for (key, value) in progress {
             let (input, log) = layout::parse_progress_key(&key).ok_or_else(|| unreadable("a progress key"))?;
-            ledger.stored.insert((input, log.to_owned()), serde_json::from_slice(&value).map_err(unreadable)?);
+            self.stored.insert((input, log.to_owned()), serde_json::from_slice(&value).map_err(unreadable)?);
         }
         let sealed = sealed
             .iter()
             .map(|(key, value)| emitter::recorded(key, value).ok_or_else(|| unreadable("a record of sealed output")));
-        Ok((ledger, sealed.collect::<Result<_>>()?))
+        sealed.collect()
     }
 
     /// The committed progress of a log, from before this run.
@@ -281,19 +289,6 @@ async fn scan_all(store: &dyn UnitEntries, prefix: &[u8]) -> Result<Vec<(Bytes, 
             return Ok(entries);
         }
     }
-}
-
-/// The entries under a prefix behind `last`, which moves on; none at the end.
-pub async fn scan_page(
-    store: &dyn UnitEntries,
-    prefix: &[u8],
-    last: &mut Option<Bytes>,
-) -> Result<Vec<(Bytes, Bytes)>> {
-    let page = store.scan(prefix, last.as_deref(), PAGE).await?;
-    if let Some((key, _)) = page.last() {
-        *last = Some(key.clone());
-    }
-    Ok(page)
 }
 
 /// A stored value that this version cannot read.

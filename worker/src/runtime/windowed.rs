@@ -21,7 +21,7 @@ use super::logs;
 use super::message::Range;
 use super::outbox::{Entry, Outbox, encode_rows};
 use super::restored::Restored;
-use super::unit::{Ledger, UnitContext, scan_page, stage_counters, unreadable};
+use super::unit::{Ledger, UnitContext, stage_counters, unreadable};
 
 /// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
 /// stage close their windows at about the same time.
@@ -74,17 +74,14 @@ pub struct WindowedUnit {
 }
 
 impl WindowedUnit {
-    /// Restores what is not restored yet of the unit's windows, and emits again what its outbox holds.
+    /// Emits again what the outbox of a unit holds, whose windows are restored.
     pub async fn open(
         context: UnitContext,
         ledger: Ledger,
-        mut windows: Restored,
+        windows: Restored,
         emitter: Emitter,
         downstream: Downstream,
     ) -> Result<Self> {
-        if let Some(store) = &ledger.store {
-            windows.catch_up(&**store, &ledger.record).await?;
-        }
         let (now, next) = (context.clock.monotonic(), ledger.record.outbox_next);
         let due_at_once = now.saturating_sub(context.commit_every);
         let limit = if ledger.store.is_some() { backlog::STORED_BYTES } else { backlog::MEMORY_BYTES };
@@ -112,20 +109,13 @@ impl WindowedUnit {
 
     async fn restore_outbox(&mut self) -> Result<()> {
         let Some(store) = self.ledger.store.clone() else { return Ok(()) };
-        let mut last = None;
-        loop {
-            let page = scan_page(&*store, layout::OUTBOX, &mut last).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            let mut entries = Vec::new();
-            for (key, value) in page {
-                let seq = layout::parse_numbered(layout::OUTBOX, &key).ok_or_else(|| unreadable("an outbox key"))?.0;
-                entries.push(Entry::decode(seq, &value)?);
-                self.backlog.push(seq, value.len());
-            }
-            self.emit(entries).await?;
+        let mut entries = store.entries(layout::OUTBOX, None).await?;
+        while let Some((key, value)) = entries.next().await? {
+            let seq = layout::parse_numbered(layout::OUTBOX, &key).ok_or_else(|| unreadable("an outbox key"))?.0;
+            self.backlog.push(seq, value.len());
+            self.emit(vec![Entry::decode(seq, &value)?]).await?;
         }
+        Ok(())
     }
 
     /// Runs until everything is closed, or until it is told to stop.

@@ -17,19 +17,23 @@
 //! | [`pipeline`] | one incarnation of a pipeline, opened |
 //! | [`list`] | append-only lists by conditional create |
 //! | [`store`] | a unit's store, durable |
+//! | `housekeeping` | what keeps a store in shape beside its writer |
 //! | `clock` | the time that a store is told |
+//! | `read` | what a store holds, read by pages or ahead |
 //! | [`view`] | a unit's store as it stands, read while another process writes it |
 //! | [`memory`] | a unit's store for runs that keep nothing |
 //! | [`settings`] | how SlateDB is set up, with the figures behind it |
 
 mod clock;
 mod error;
+mod housekeeping;
 pub mod layout;
 pub mod list;
 mod lock;
 pub mod memory;
 mod objects;
 pub mod pipeline;
+mod read;
 pub mod root;
 pub mod settings;
 pub mod store;

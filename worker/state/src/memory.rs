@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use thalweg_core::commit::{UnitEntries, UnitStore, WriteSet};
+use thalweg_core::commit::{Entries, UnitEntries, UnitStore, WriteSet};
 use thalweg_core::error::{Error, ErrorKind, Result};
 
 /// Entries that outlive the stores opened on them, and the number of the latest writer.
@@ -94,5 +94,19 @@ impl UnitEntries for MemoryStore {
         let entries = contents.entries.range::<[u8], _>((start, Bound::Unbounded));
         let wanted = entries.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
         Ok(wanted.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    async fn entries(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Box<dyn Entries>> {
+        Ok(Box::new(Held(self.scan(prefix, after, usize::MAX).await?.into_iter())))
+    }
+}
+
+/// Entries that are in memory anyway.
+struct Held(std::vec::IntoIter<(Bytes, Bytes)>);
+
+#[async_trait]
+impl Entries for Held {
+    async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>> {
+        Ok(self.0.next())
     }
 }

@@ -1,35 +1,32 @@
 //! A unit's store, durable: one SlateDB without a write-ahead log.
 
-use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures::try_join;
+use bytes::Bytes;
 use object_store::path::Path;
-use slatedb::admin::Admin;
-use slatedb::config::{CloseOptions, FlushOptions, FlushType, ScanOptions};
-use slatedb::{CloseReason, Db, DbReadOps, WriteBatch};
-use thalweg_core::commit::{UnitEntries, UnitStore, WriteSet};
+use slatedb::config::{CloseOptions, FlushOptions, FlushType};
+use slatedb::{CloseReason, Db, WriteBatch};
+use thalweg_core::commit::{Entries, UnitEntries, UnitStore, WriteSet};
 use thalweg_core::error::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::clock::{StoreClock, latest};
 use crate::error::from_slate;
+use crate::housekeeping::Housekeeping;
+use crate::read::{entries, scan};
 use crate::root::StateRoot;
 use crate::settings::{COMMIT_DEADLINE, block_cache_policy, unit_settings};
-
-/// Bytes that a scan asks for at once.
-const SCAN_READ_AHEAD_BYTES: usize = 256 << 10;
 
 /// A unit's SlateDB. A commit is one write batch and one flush, so what is durable is always a whole number of commits.
 pub struct SlateStore {
     db: Db,
     path: Path,
+    housekeeping: Arc<Housekeeping>,
     /// Why nothing more may be written. After a commit of unknown outcome, memory may hold entries that a later flush
     /// would make durable behind the caller's back.
-    failed: OnceLock<Error>,
+    failed: Arc<OnceLock<Error>>,
     runtime: Handle,
     /// Holds the folder's lock for as long as anything may be written.
     root: StateRoot,
@@ -42,13 +39,12 @@ impl SlateStore {
         let slate = root.slate(&path).ok_or_else(|| Error::internal(what(), "this root keeps state in memory"))?;
         let clock = Arc::new(StoreClock::new(root.clock().clone()));
         let opening = Db::builder(path.clone(), root.objects().clone())
-            .with_settings(unit_settings(slate.medium, budget_bytes))
+            .with_settings(unit_settings(budget_bytes))
             .with_db_cache(slate.cache, slate.cache_id)
             .with_block_cache_policy(block_cache_policy())
             .with_system_clock(clock.clone())
             .build();
-        let compactions = compactions_seen(root, &path, &clock);
-        let (db, ()) = timeout(COMMIT_DEADLINE, async { try_join!(opening, compactions) })
+        let db = timeout(COMMIT_DEADLINE, opening)
             .await
             .map_err(|_| Error::external(what(), "no answer within a minute"))?
             .map_err(|error| from_slate(what(), &error))?;
@@ -58,20 +54,21 @@ impl SlateStore {
         if behind_seconds > 0 {
             tracing::warn!(%path, behind_seconds, "this machine's clock is behind the last writer's; is NTP running?");
         }
-        Ok(Self { db, path, failed: OnceLock::new(), runtime: Handle::current(), root: root.clone() })
+        let failed = Arc::new(OnceLock::new());
+        let told = {
+            let (db, failed, what) = (db.clone(), failed.clone(), format!("merging tables of the store `{path}`"));
+            move |error: &slatedb::Error| drop(failed.set(classed(&db, what, error)))
+        };
+        let housekeeping = Arc::new(Housekeeping::begin(root, &path, slate.medium, clock, told));
+        Ok(Self { db, path, housekeeping, failed, runtime: Handle::current(), root: root.clone() })
     }
 
     fn what(&self, doing: &str) -> String {
         format!("{doing} the store `{}`", self.path)
     }
 
-    /// Classes an error; fencing may show first as the failure of whatever ran just then.
     fn error(&self, doing: &str, error: &slatedb::Error) -> Error {
-        let mut classed = from_slate(self.what(doing), error);
-        if self.db.status().close_reason == Some(CloseReason::Fenced) {
-            classed.kind = ErrorKind::Fenced;
-        }
-        classed
+        classed(&self.db, self.what(doing), error)
     }
 
     async fn write(&self, batch: WriteBatch) -> Result<()> {
@@ -86,14 +83,13 @@ impl SlateStore {
     }
 }
 
-/// Tells the clock when the last compactions began: a job must not begin before those that are on record.
-async fn compactions_seen(root: &StateRoot, path: &Path, clock: &StoreClock) -> Result<(), slatedb::Error> {
-    let admin = Admin::builder(path.clone(), root.objects().clone()).build();
-    let recorded = admin.read_compactions(None).await?;
-    for compaction in recorded.iter().flat_map(|recorded| recorded.recent_compactions()) {
-        clock.has_seen(i64::try_from(compaction.id().timestamp_ms()).unwrap_or(i64::MIN));
+/// Classes an error; fencing may show first as the failure of whatever ran just then.
+fn classed(db: &Db, what: String, error: &slatedb::Error) -> Error {
+    let mut classed = from_slate(what, error);
+    if db.status().close_reason == Some(CloseReason::Fenced) {
+        classed.kind = ErrorKind::Fenced;
     }
-    Ok(())
+    classed
 }
 
 /// Refuses all further commits unless it is told that this one is known to be durable.
@@ -128,7 +124,7 @@ impl UnitStore for SlateStore {
     }
 
     async fn close(&self) -> Result<()> {
-        close_unflushed(&self.db).await.map_err(|error| from_slate(self.what("closing"), &error))
+        close_unflushed(&self.db, &self.housekeeping).await.map_err(|error| from_slate(self.what("closing"), &error))
     }
 }
 
@@ -141,33 +137,21 @@ impl UnitEntries for SlateStore {
     async fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
         scan(&self.db, prefix, after, limit).await.map_err(|error| self.error("scanning", &error))
     }
-}
 
-/// Up to `limit` entries whose key starts with `prefix` and is greater than `after`, in key order.
-pub(crate) async fn scan(
-    db: &impl DbReadOps,
-    prefix: &[u8],
-    after: Option<&[u8]>,
-    limit: usize,
-) -> Result<Vec<(Bytes, Bytes)>, slatedb::Error> {
-    let Some(range) = scan_range(prefix, after) else { return Ok(Vec::new()) };
-    let options = ScanOptions::new().with_read_ahead_bytes(SCAN_READ_AHEAD_BYTES);
-    let mut entries = db.scan_with_options(range, &options).await?;
-    let mut found = Vec::new();
-    while found.len() < limit {
-        let Some(entry) = entries.next().await? else { break };
-        found.push((entry.key, entry.value));
+    async fn entries(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Box<dyn Entries>> {
+        let (db, what) = (self.db.clone(), self.what("reading"));
+        let failed = move |error: &slatedb::Error| classed(&db, what.clone(), error);
+        Ok(entries(Arc::new(self.db.clone()), prefix, after, failed))
     }
-    Ok(found)
 }
 
 /// A store that is dropped must stop its compaction, too, which would fence nobody but cost for ever.
 impl Drop for SlateStore {
     fn drop(&mut self) {
         if self.db.status().close_reason != Some(CloseReason::Clean) {
-            let (db, root) = (self.db.clone(), self.root.clone());
+            let (db, root, housekeeping) = (self.db.clone(), self.root.clone(), self.housekeeping.clone());
             self.runtime.spawn(async move {
-                if let Err(error) = close_unflushed(&db).await {
+                if let Err(error) = close_unflushed(&db, &housekeeping).await {
                     tracing::warn!(%error, "closing a store that was dropped");
                 }
                 drop(root);
@@ -177,7 +161,8 @@ impl Drop for SlateStore {
 }
 
 /// Closes without a flush: what was not committed must not become durable. Closing twice changes nothing.
-async fn close_unflushed(db: &Db) -> Result<(), slatedb::Error> {
+async fn close_unflushed(db: &Db, housekeeping: &Housekeeping) -> Result<(), slatedb::Error> {
+    housekeeping.end().await;
     match db.close_with_options(CloseOptions::default().with_flush_type(None)).await {
         Err(error) if error.kind() == slatedb::ErrorKind::Closed(CloseReason::Clean) => Ok(()),
         closed => closed,
@@ -197,50 +182,4 @@ fn batch_of(writes: WriteSet) -> Result<WriteBatch, &'static str> {
         }
     }
     Ok(batch)
-}
-
-/// Keys with this prefix and greater than `after`; `None` where there can be none.
-fn scan_range(prefix: &[u8], after: Option<&[u8]>) -> Option<(Bound<Bytes>, Bound<Bytes>)> {
-    let end = successor(prefix);
-    let start = match after.filter(|after| *after >= prefix) {
-        Some(after) if end.as_deref().is_some_and(|end| after >= end) => return None,
-        // The least key greater than `after`. An exclusive bound just below `end` would span no key at all.
-        Some(after) => Bytes::from([after, &[0]].concat()),
-        None => Bytes::copy_from_slice(prefix),
-    };
-    if end.as_ref().is_some_and(|end| start >= *end) {
-        return None;
-    }
-    Some((Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded)))
-}
-
-/// The least key above all keys with this prefix; `None` where there is no such key.
-fn successor(prefix: &[u8]) -> Option<Bytes> {
-    let kept = prefix.iter().rposition(|&byte| byte != u8::MAX)? + 1;
-    let mut end = BytesMut::from(&prefix[..kept]);
-    end[kept - 1] += 1;
-    Some(end.freeze())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_scan_range_holds_exactly_the_keys_with_the_prefix_after_the_last_one(
-            prefix in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(254), Just(255)], 0..3),
-            after in proptest::option::of(proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(254), Just(255)], 0..4)),
-            key in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(254), Just(255)], 0..4),
-        ) {
-            let wanted = key.starts_with(&prefix) && after.as_ref().is_none_or(|after| key > *after);
-            let range = scan_range(&prefix, after.as_deref());
-            let held = range.is_some_and(|range| {
-                std::ops::RangeBounds::<Bytes>::contains(&range, &Bytes::from(key))
-            });
-            prop_assert_eq!(held, wanted);
-        }
-    }
 }

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::path::Path;
 use slatedb::{DbReader, DbReaderMode};
-use thalweg_core::commit::UnitEntries;
+use thalweg_core::commit::{Entries, UnitEntries};
 use thalweg_core::error::{Error, Result};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::error::from_slate;
+use crate::read::{entries, scan};
 use crate::root::StateRoot;
 use crate::settings::{COMMIT_DEADLINE, view_options};
-use crate::store::scan;
 
 /// What a store holds: all that was committed before this was opened, and perhaps some of what was since, for SlateDB looks
 /// once more right after. It fences nobody and writes nothing: what it reads stays because garbage must have an age (an hour
@@ -45,7 +45,11 @@ impl StoreView {
     }
 
     fn error(&self, error: &slatedb::Error) -> Error {
-        from_slate(format!("reading the store `{}`", self.path), error)
+        from_slate(self.what(), error)
+    }
+
+    fn what(&self) -> String {
+        format!("reading the store `{}`", self.path)
     }
 }
 
@@ -57,6 +61,11 @@ impl UnitEntries for StoreView {
 
     async fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>> {
         scan(&*self.reader, prefix, after, limit).await.map_err(|error| self.error(&error))
+    }
+
+    async fn entries(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Box<dyn Entries>> {
+        let what = self.what();
+        Ok(entries(self.reader.clone(), prefix, after, move |error| from_slate(what.clone(), error)))
     }
 }
 

@@ -9,9 +9,10 @@ use krafka::auth::{AuthConfig, TlsConfig};
 use thalweg_core::error::{Error, Result};
 use thalweg_crds::connector::{self, CreateTopic, KafkaCompression, StartPosition};
 use thalweg_crds::pipeline::Delivery as Promise;
-use thalweg_crds::secret::{Sasl, SaslMechanism, Tls, ValueFrom};
+use thalweg_crds::secret::{Sasl, Tls, ValueFrom};
 
 use super::client::Wanted;
+use super::login::Login;
 use crate::registry::Values;
 
 /// Certificates that the system trusts, where Linux distributions keep them.
@@ -77,13 +78,6 @@ struct TlsValues {
     verify: bool,
 }
 
-#[derive(Clone, PartialEq)]
-struct Login {
-    mechanism: SaslMechanism,
-    username: String,
-    password: String,
-}
-
 impl Security {
     fn resolve(tls: Option<&Tls>, sasl: Option<&Sasl>, values: &dyn Values) -> Result<Option<Self>> {
         let tls = tls.map(|tls| TlsValues::resolve(tls, values)).transpose()?;
@@ -93,18 +87,20 @@ impl Security {
 
     /// In the words of the client library.
     pub(super) fn to_krafka(&self) -> AuthConfig {
-        let login = self.login.as_ref().map_or_else(AuthConfig::plaintext, |login| {
-            let (username, password) = (login.username.as_str(), login.password.as_str());
-            match login.mechanism {
-                SaslMechanism::Plain => AuthConfig::sasl_plain(username, password),
-                SaslMechanism::ScramSha256 => AuthConfig::sasl_scram_sha256(username, password),
-                SaslMechanism::ScramSha512 => AuthConfig::sasl_scram_sha512(username, password),
-            }
-        });
+        let login = self.login.as_ref().map_or_else(AuthConfig::plaintext, Login::to_krafka);
         match &self.tls {
             Some(tls) => login.with_tls(tls.to_krafka()),
+            // It is never without TLS.
+            None if login.requires_tls() => login.with_tls(TlsValues::default().to_krafka()),
             None => login,
         }
+    }
+}
+
+/// What the system trusts.
+impl Default for TlsValues {
+    fn default() -> Self {
+        Self { roots: None, identity: None, server_name: None, verify: true }
     }
 }
 
@@ -133,16 +129,6 @@ impl TlsValues {
             None => config,
         };
         self.server_name.iter().fold(config, |config, name| config.with_sni_hostname(name))
-    }
-}
-
-impl Login {
-    fn resolve(sasl: &Sasl, values: &dyn Values) -> Result<Self> {
-        let password = String::from_utf8(values.read(&sasl.password_from)?)
-            .map_err(|_| Error::user("`sasl.passwordFrom`", "expected text, found other bytes"))?;
-        // Editors end files with a newline.
-        let password = password.trim_end_matches(['\r', '\n']).to_owned();
-        Ok(Self { mechanism: sasl.mechanism, username: sasl.username.clone(), password })
     }
 }
 
@@ -293,12 +279,18 @@ fn unknown(name: &str, known: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::{ReadAgain, again};
 
+    #[derive(Clone)]
     struct Fixed;
 
     impl Values for Fixed {
         fn read(&self, _from: &ValueFrom) -> Result<Vec<u8>> {
             Ok(b"s3cret\n".to_vec())
+        }
+
+        fn read_again(&self, from: &ValueFrom) -> ReadAgain {
+            again(self, from)
         }
     }
 
@@ -328,6 +320,15 @@ mod tests {
         }));
         let config = config.expect("resolved");
         assert!(!format!("{config:?}").contains("s3cret") && config.connection.security.is_some());
+    }
+
+    #[test]
+    fn an_identity_in_aws_goes_over_tls_whatever_else_is_said() {
+        let config = source(serde_json::json!({
+            "brokers": ["kafka:9098"], "topic": "t", "sasl": { "mechanism": "AwsMskIam", "region": "eu-central-1" },
+        }));
+        let security = config.expect("resolved").connection.security.expect("a log-in").to_krafka();
+        assert!(security.requires_tls() && security.requires_sasl());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`config`] | what a resource says, with its secrets read |
+//! | [`config`], `login` | what a resource says, with its secrets read |
 //! | [`client`] | what we ask of a client library, and the one that answers |
 //! | `source`, `starts`, `reader`, `watchdog` | partitions as splits: found, started, read, watched |
 //! | `sink`, `writer`, `encode`, `fit` | rows as records, and those that are too long |
@@ -16,6 +16,7 @@ pub mod delivery;
 mod encode;
 mod fit;
 mod home;
+mod login;
 mod patience;
 #[cfg(test)]
 mod played;

@@ -21,11 +21,16 @@ use thalweg_crds::pipeline::Delivery;
 use super::*;
 use crate::kafka::client::Krafka;
 
+#[derive(Clone)]
 struct NoValues;
 
 impl Values for NoValues {
     fn read(&self, from: &ValueFrom) -> Result<Vec<u8>> {
         Err(Error::user(format!("{from:?}"), "there are no values here"))
+    }
+
+    fn read_again(&self, from: &ValueFrom) -> ReadAgain {
+        again(self, from)
     }
 }
 

@@ -13,14 +13,21 @@ use thalweg_crds::secret::ValueFrom;
 
 use crate::kafka::client::Krafka;
 
-use super::{SourceRequest, Values, files_config, files_sink, format, kafka_decoder, source, written};
+use super::{
+    ReadAgain, SourceRequest, Values, again, files_config, files_sink, format, kafka_decoder, source, written,
+};
 
 /// Whether the values are there is for those who connect.
+#[derive(Clone)]
 struct Unread;
 
 impl Values for Unread {
     fn read(&self, _from: &ValueFrom) -> Result<Vec<u8>> {
         Ok(b"unread".to_vec())
+    }
+
+    fn read_again(&self, from: &ValueFrom) -> ReadAgain {
+        again(self, from)
     }
 }
 

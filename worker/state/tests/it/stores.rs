@@ -141,6 +141,50 @@ async fn a_machine_whose_clock_is_an_hour_behind_goes_on_with_what_another_has_w
     }
 }
 
+#[test]
+fn whoever_slept_while_old_versions_were_collected_is_fenced_all_the_same() {
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let open = async |minutes: i64| {
+        let clock = Arc::new(Off(SystemClock::new(), minutes * 60_000));
+        let root = StateRoot::over("s3://played", objects.clone(), "installation", clock);
+        let state = PipelineState::open(&root, "default", "stores", &Expected::default(), false).await.expect("opens");
+        state.unit_store(UNIT, BUDGET).await.expect("a store")
+    };
+    let manifests = async || {
+        let objects: Vec<_> = objects.list(None).try_collect().await.expect("listed");
+        objects.iter().filter(|object| object.location.as_ref().ends_with(".manifest")).count()
+    };
+    // A process of its own, which sleeps wherever it is not asked.
+    let runtime = |is_paused| {
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(is_paused).build().expect("a runtime")
+    };
+    let (asleep, awake) = (runtime(false), runtime(true));
+    let slept = asleep.block_on(async {
+        let store = open(0).await;
+        store.commit(put("a", "1")).await.expect("commits");
+        store
+    });
+    let store = awake.block_on(async {
+        // To this one, whatever was written is ten minutes old.
+        let store = open(10).await;
+        for _ in 0..9 {
+            store.commit(put("a", "2")).await.expect("commits");
+        }
+        assert!(manifests().await > 9);
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        assert!(manifests().await < 4, "old versions are collected");
+        store
+    });
+    let error = asleep.block_on(slept.commit(put("a", "stale"))).expect_err("fenced");
+    assert_eq!(error.kind, ErrorKind::Fenced, "{error}");
+    awake.block_on(async {
+        store.commit(put("b", "3")).await.expect("commits");
+        store.close().await.expect("closes");
+        let found = open(10).await.scan(b"", None, 9).await.expect("scans");
+        assert_eq!(found, [("a", "2"), ("b", "3")].map(|(key, value)| (Bytes::from(key), Bytes::from(value))));
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_key_is_refused_and_an_empty_commit_changes_nothing() {
     let (_folder, [durable, _]) = states().await;
@@ -189,6 +233,14 @@ async fn scan_all(store: &dyn UnitStore, prefix: &[u8], page: usize) -> Vec<(Byt
     }
 }
 
+async fn all_entries(store: &dyn UnitStore, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
+    let (mut all, mut entries) = (Vec::new(), store.entries(prefix, None).await.expect("reads"));
+    while let Some(entry) = entries.next().await.expect("reads") {
+        all.push(entry);
+    }
+    all
+}
+
 async fn follows_a_map(state: &PipelineState, unit: UnitId, steps: &[Step], prefix: &[u8], page: usize) {
     let mut map = BTreeMap::new();
     let mut store: Arc<dyn UnitStore> = state.unit_store(unit, BUDGET).await.expect("a store");
@@ -220,6 +272,7 @@ async fn follows_a_map(state: &PipelineState, unit: UnitId, steps: &[Step], pref
         let wanted: Vec<_> =
             map.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect();
         assert_eq!(scan_all(store.as_ref(), prefix, page).await, wanted);
+        assert_eq!(all_entries(store.as_ref(), prefix).await, wanted);
     }
     store.close().await.expect("closes");
 }

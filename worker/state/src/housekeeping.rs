@@ -1,0 +1,99 @@
+//! What keeps a store in shape beside its writer: tables are merged, garbage is collected. It begins once the store is open,
+//! as it has much to ask of the medium that nobody should wait for who takes a unit over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::path::Path;
+use slatedb::admin::{Admin, AdminBuilder};
+use slatedb::{CompactorBuilder, GarbageCollectorBuilder};
+use tokio::sync::{Notify, watch};
+
+use crate::clock::StoreClock;
+use crate::root::StateRoot;
+use crate::settings::{Medium, compaction, garbage_collection};
+
+/// When garbage is collected for the first time, and how often after that.
+const COLLECT: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(5));
+
+/// A task that keeps a store in shape until it is told to stop.
+pub(crate) struct Housekeeping {
+    stop: Arc<Notify>,
+    has_ended: watch::Receiver<bool>,
+}
+
+impl Housekeeping {
+    /// Begins. `failed` hears why nobody merges tables any more: then commits stand still before long.
+    pub fn begin(
+        root: &StateRoot,
+        path: &Path,
+        medium: Medium,
+        clock: Arc<StoreClock>,
+        failed: impl FnOnce(&slatedb::Error) + Send + 'static,
+    ) -> Self {
+        let stop = Arc::new(Notify::new());
+        let (ended, has_ended) = watch::channel(false);
+        let keeping = keep(root.clone(), path.clone(), medium, clock, stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = keeping.await {
+                failed(&error);
+            }
+            ended.send_replace(true);
+        });
+        Self { stop, has_ended }
+    }
+
+    /// Ends it, and waits until it writes nothing any more. Twice changes nothing.
+    pub async fn end(&self) {
+        self.stop.notify_one();
+        // An error says that the task is gone.
+        let _ = self.has_ended.clone().wait_for(|has_ended| *has_ended).await;
+    }
+}
+
+async fn keep(
+    root: StateRoot,
+    path: Path,
+    medium: Medium,
+    clock: Arc<StoreClock>,
+    stop: Arc<Notify>,
+) -> Result<(), slatedb::Error> {
+    let compactor = CompactorBuilder::new(path.clone(), root.objects().clone())
+        .with_options(compaction())
+        .with_system_clock(clock.clone())
+        .build();
+    let merging = async {
+        let admin = AdminBuilder::new(path.clone(), root.objects().clone()).build();
+        compactions_seen(&admin, &clock).await?;
+        compactor.run().await
+    };
+    let ended = tokio::select! {
+        ended = merging => ended,
+        () = collect(&root, &path, medium, &clock) => Ok(()),
+        () = stop.notified() => Ok(()),
+    };
+    // The tasks that it has started.
+    compactor.stop().await.and(ended)
+}
+
+/// Tells the clock when the last compactions began: a job must not begin before those that are on record.
+async fn compactions_seen(admin: &Admin, clock: &StoreClock) -> Result<(), slatedb::Error> {
+    let recorded = admin.read_compactions(None).await?;
+    for compaction in recorded.iter().flat_map(|recorded| recorded.recent_compactions()) {
+        clock.has_seen(i64::try_from(compaction.id().timestamp_ms()).unwrap_or(i64::MIN));
+    }
+    Ok(())
+}
+
+async fn collect(root: &StateRoot, path: &Path, medium: Medium, clock: &Arc<StoreClock>) {
+    let collector = GarbageCollectorBuilder::new(path.clone(), root.objects().clone())
+        .with_options(garbage_collection(medium))
+        .with_system_clock(clock.clone())
+        .build();
+    let mut pause = COLLECT.0;
+    loop {
+        tokio::time::sleep(pause).await;
+        collector.run_gc_once().await;
+        pause = COLLECT.1;
+    }
+}
