@@ -8,8 +8,6 @@ use std::time::Duration;
 use super::web;
 use crate::{bound, wait_for};
 
-/// The host between the nodes; `E2E_HOST` names another one that pods of another cluster reach.
-const HOST: &str = "172.30.77.1";
 const START: Duration = Duration::from_secs(60);
 
 /// A server with one bucket. It ends with this value.
@@ -26,7 +24,7 @@ impl S3 {
     /// It does not start.
     pub fn start(port: u16) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/s3-server");
-        let host = std::env::var("E2E_HOST").unwrap_or_else(|_| HOST.to_owned());
+        let host = super::host();
         let mut command = bound(script);
         command.args([&port.to_string(), &host]).stdout(Stdio::null()).stderr(Stdio::null());
         let address = SocketAddr::new(host.parse().expect("an address"), port);

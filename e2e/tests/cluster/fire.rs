@@ -7,15 +7,16 @@ use thalweg_e2e::bank::commits::{longest_gap, quantile, times};
 use thalweg_e2e::bank::pauses::Silence;
 use thalweg_e2e::bank::{COPIES, Ledger, Pipelines, SUMS, State, Traffic, Watch, judge};
 use thalweg_e2e::cluster::faults::{Host, Partition};
+use thalweg_e2e::cluster::host;
 use thalweg_e2e::cluster::kubectl::{Namespace, is_ready, name};
 use thalweg_e2e::cluster::s3::S3;
 use thalweg_e2e::kafka::Kafka;
 use thalweg_e2e::wait_for;
 
+use crate::LIMIT;
 use crate::ownership::{Owned, ask_for, cut_off, owned, owned_anew, owned_by, wait_until};
 use crate::pipelines::say;
 use crate::release::{image, install, kill_operator_at_its_writes, operators};
-use crate::{HOST, LIMIT};
 
 const BOTH: [&str; 2] = [COPIES, SUMS];
 /// Partitions of the input, and so units that pass rows on.
@@ -202,7 +203,7 @@ impl Bank {
 async fn a_bank_stays_balanced_while_it_is_scaled_and_pods_nodes_operators_and_the_api_server_are_lost_and_it_is_upgraded()
  {
     let namespace = Namespace::fresh("e2e-fire");
-    let kafka = Kafka::start_at(HOST);
+    let kafka = Kafka::start_at(&host());
     kafka.make_bank(PARTITIONS).await;
     let s3 = S3::start(9_103);
     let state = State::Bucket(s3.settings());

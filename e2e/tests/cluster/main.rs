@@ -15,5 +15,3 @@ use std::time::Duration;
 
 /// How long anything in the cluster may take.
 const LIMIT: Duration = Duration::from_secs(90);
-/// This machine, as pods reach it.
-const HOST: &str = "172.30.77.1";

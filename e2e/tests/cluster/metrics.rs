@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use thalweg_e2e::bank::{COPIES, Pipelines, SUMS, State, Traffic};
+use thalweg_e2e::cluster::host;
 use thalweg_e2e::cluster::kubectl::Namespace;
 use thalweg_e2e::cluster::prometheus::{Prometheus, alerts, promtool};
 use thalweg_e2e::cluster::s3::S3;
@@ -13,9 +14,9 @@ use thalweg_e2e::cluster::web;
 use thalweg_e2e::kafka::Kafka;
 use thalweg_e2e::{bound, wait_for};
 
+use crate::LIMIT;
 use crate::ownership::wait_until;
 use crate::release::{image, install};
-use crate::{HOST, LIMIT};
 
 const PARTITIONS: i32 = 4;
 /// Where the page is forwarded to, on this machine.
@@ -83,7 +84,7 @@ fn page_of(pipeline: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_alerts_has_data() {
     let namespace = Namespace::fresh("e2e-metrics");
-    let kafka = Kafka::start_at(HOST);
+    let kafka = Kafka::start_at(&host());
     kafka.make_bank(PARTITIONS).await;
     let s3 = S3::start(9_104);
     let state = State::Bucket(s3.settings());

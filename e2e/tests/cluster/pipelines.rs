@@ -1,8 +1,9 @@
 //! Pipelines that tests run, and what an undisturbed run of them gives.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use thalweg_e2e::binary;
 use thalweg_e2e::cluster::s3::S3;
 
 /// Trips counted by zone and window, from made-up input, into a bucket; state in the same bucket.
@@ -66,7 +67,7 @@ spec:
         let folder = tempfile::tempdir().expect("a folder");
         let manifests = self.resources("", "url: out", "commitEvery: 1s, keyGroups: 4");
         std::fs::write(folder.path().join("pipeline.yaml"), manifests).expect("written");
-        let mut run = Command::new(thalweg());
+        let mut run = Command::new(binary());
         let output = run.args(["run", "pipeline.yaml"]).current_dir(folder.path()).output().expect("thalweg runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let mut lines = lines(&folder.path().join("out"));
@@ -81,16 +82,9 @@ spec:
     }
 }
 
-/// The binary that cargo built beside this test.
-pub fn thalweg() -> PathBuf {
-    let test = std::env::current_exe().expect("a path");
-    let debug = test.parent().and_then(Path::parent).expect("target/debug/deps");
-    debug.join("thalweg")
-}
-
 /// Runs `thalweg WORDS` against the cluster; what it printed.
 pub fn say(words: &[&str]) -> String {
-    let output = Command::new(thalweg()).args(words).output().expect("thalweg was built");
+    let output = Command::new(binary()).args(words).output().expect("thalweg was built");
     let (said, amiss) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "thalweg {}: {said}{amiss}", words.join(" "));
     said.into_owned()

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use krafka::Record;
 use serde_json::Value;
+use thalweg_e2e::cluster::host;
 use thalweg_e2e::cluster::kubectl::{Namespace, is_ready};
 use thalweg_e2e::kafka::{Filler, Kafka};
 use thalweg_e2e::wait_for;
 
+use crate::LIMIT;
 use crate::ownership::{assignment, condition, owned, owned_by, status as status_of, wait_until};
 use crate::release::{image, install};
-use crate::{HOST, LIMIT};
 
 const PARTITIONS: usize = 4;
 /// Records a second of each partition: all of them are little work for one worker, or work for three.
@@ -33,21 +34,21 @@ const TWO: &str = "minWorkers: 2, maxWorkers: 2, targetLag: 15s, catchUp: 30s";
 const PATIENCE: Duration = Duration::from_secs(240);
 
 fn manifests(kafka: &Kafka, scaling: &str) -> String {
-    let (broker, slow) = (kafka.address(), image(Some("slow")));
+    let (broker, host, slow) = (kafka.address(), host(), image(Some("slow")));
     format!(
         r#"
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamSource
 metadata: {{ name: events }}
 spec:
-  kafka: {{ brokers: ["{broker}"], topic: events, allowPrivateAddresses: ["{HOST}/32"] }}
+  kafka: {{ brokers: ["{broker}"], topic: events, allowPrivateAddresses: ["{host}/32"] }}
   schema: [{{ name: id, type: BIGINT }}]
 ---
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamSink
 metadata: {{ name: out }}
 spec:
-  kafka: {{ brokers: ["{broker}"], topic: out, createTopic: {{ partitions: 4 }}, allowPrivateAddresses: ["{HOST}/32"] }}
+  kafka: {{ brokers: ["{broker}"], topic: out, createTopic: {{ partitions: 4 }}, allowPrivateAddresses: ["{host}/32"] }}
 ---
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamPipeline
@@ -152,7 +153,7 @@ fn assert_each_once(kafka: &Kafka, sent: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn four_times_the_load_is_followed_up_and_down_to_nothing_and_back_and_each_row_counts_once() {
     let namespace = Namespace::fresh("e2e-scaling");
-    let kafka = Kafka::start_at(HOST);
+    let kafka = Kafka::start_at(&host());
     kafka.create_topic("events", PARTITIONS as i32, &[]).await;
     install(&image(None), &[]);
     namespace.apply(&manifests(&kafka, FOLLOWS));
@@ -237,7 +238,7 @@ fn readers(namespace: &Namespace) -> Option<Vec<String>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_becomes_hot_gets_a_worker_of_its_own_and_nothing_else_moves() {
     let namespace = Namespace::fresh("e2e-hot");
-    let kafka = Kafka::start_at(HOST);
+    let kafka = Kafka::start_at(&host());
     kafka.create_topic("events", PARTITIONS as i32, &[]).await;
     install(&image(None), &[]);
     let feed = Feed::new(&kafka, WARM).await;
