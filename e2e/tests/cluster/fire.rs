@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use thalweg_e2e::bank::commits::{longest_gap, quantile, times};
 use thalweg_e2e::bank::pauses::Silence;
 use thalweg_e2e::bank::{COPIES, Ledger, Pipelines, SUMS, State, Traffic, Watch, judge};
-use thalweg_e2e::cluster::faults::{Host, Partition};
+use thalweg_e2e::cluster::faults::{Host, Partition, kill_container};
 use thalweg_e2e::cluster::host;
 use thalweg_e2e::cluster::kubectl::{Namespace, is_ready, name};
 use thalweg_e2e::cluster::s3::S3;
@@ -109,11 +109,23 @@ impl Bank {
 
     /// Deletes a pod of each pipeline without grace, and waits until others own what it owned.
     fn lose_pods(&mut self, what: &str, workers: usize) {
+        self.lose_workers(what, workers, |namespace, pod| {
+            namespace.succeed(&["delete", "pod", name(pod), "--grace-period=0", "--force", "--wait=false"]);
+        });
+    }
+
+    /// Kills the process of a worker of each pipeline: its container starts again, in the same pod.
+    fn lose_processes(&mut self, what: &str, workers: usize) {
+        let uid = |pod: &Value| pod["metadata"]["uid"].as_str().expect("a UID").to_owned();
+        self.lose_workers(what, workers, |_, pod| kill_container(&uid(pod)));
+    }
+
+    fn lose_workers(&mut self, what: &str, workers: usize, lose: impl Fn(&Namespace, &Value)) {
         let before = self.owned(workers);
         let since = Instant::now();
         for pipeline in BOTH {
             let pod = wait_for("ready worker", LIMIT, || self.namespace.ready_worker(pipeline));
-            self.namespace.succeed(&["delete", "pod", name(&pod), "--grace-period=0", "--force", "--wait=false"]);
+            lose(&self.namespace, &pod);
         }
         for (pipeline, before) in BOTH.iter().zip(&before) {
             wait_for("units that were taken over", LIMIT, || owned_anew(&self.namespace, pipeline, before));
@@ -234,6 +246,7 @@ async fn a_bank_stays_balanced_while_it_is_scaled_and_pods_nodes_operators_and_t
     let owners = wait_for("owners", LIMIT, || owned(&namespace, COPIES));
     bank.tell_silences("undisturbed", since, &owners);
 
+    bank.lose_processes("the only process killed", 1);
     bank.lose_pods("the only pod deleted", 1);
     bank.lose_node("the only worker's node silent", 1);
     bank.scale();
