@@ -3,6 +3,8 @@
 .PHONY: help setup setup-kafka demo test simulate e2e e2e-tools e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
 
 CARGO ?= cargo
+# A test binary that hangs is aborted, and says in which test.
+BOUNDED := --config 'target."cfg(unix)".runner="scripts/bounded"'
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
 BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 
@@ -19,7 +21,7 @@ demo: setup ## Half a million taxi trips, counted by borough every five seconds
 	@scripts/demo
 
 test: setup lint ## Formatting, lints, tests; generated files; examples; commands in the documents
-	$(CARGO) test --workspace --all-targets --no-fail-fast
+	$(CARGO) $(BOUNDED) test --workspace --all-targets --no-fail-fast
 	$(CARGO) test --workspace --doc
 
 SEEDS ?= 10000

@@ -60,6 +60,11 @@ pub fn set_wall_clock(millis: i64) {
     }
 }
 
+/// What the wall clock shows, in milliseconds since 1970; 0 where it is the machine's.
+pub fn wall_clock() -> i64 {
+    WALL_CLOCK.load(Ordering::Relaxed)
+}
+
 /// In place of the function of the C library of this name, which the standard library calls.
 ///
 /// # Safety
@@ -70,7 +75,7 @@ pub fn set_wall_clock(millis: i64) {
 )]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, to: *mut libc::timespec) -> libc::c_int {
-    let millis = WALL_CLOCK.load(Ordering::Relaxed);
+    let millis = wall_clock();
     if clock != libc::CLOCK_REALTIME || millis == 0 {
         // SAFETY: the arguments are those of the caller, for the system call that he meant.
         return unsafe { libc::syscall(libc::SYS_clock_gettime, clock, to) as libc::c_int };

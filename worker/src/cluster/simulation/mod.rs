@@ -20,6 +20,7 @@ mod world;
 
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use history::{disturbed, undisturbed, violations};
 
@@ -53,6 +54,8 @@ const SEEDS: &str = "THALWEG_SEEDS";
 const MUTANT: &str = "THALWEG_MUTANT";
 /// Whether everything is told.
 const TOLD: &str = "THALWEG_TOLD";
+/// How long a history may take by the machine's clock: on two quiet cores it takes seconds.
+const LONGEST: Duration = Duration::from_secs(300);
 /// How histories end in the words of who plays one.
 const TRACE: &str = "trace ";
 const VIOLATION: &str = "violation ";
@@ -103,6 +106,13 @@ fn one_history() {
         let filter = tracing_subscriber::EnvFilter::new("info");
         tracing_subscriber::fmt().with_env_filter(filter).without_time().with_ansi(false).init();
     }
+    #[expect(clippy::disallowed_methods, reason = "it waits for what must not come: that nothing else ends this")]
+    std::thread::spawn(move || {
+        std::thread::sleep(LONGEST);
+        let at = Duration::from_millis(entropy::wall_clock().saturating_sub(world::BEGINNING).unsigned_abs());
+        eprintln!("history {seed} did not end within {LONGEST:?}; it is at {at:?} of its own time");
+        std::process::exit(1);
+    });
     // Behind the name of the test.
     println!();
     let expected = undisturbed(seed);
