@@ -151,9 +151,12 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
     };
     let deployment: Option<Arc<Kept<Deployment>>> =
         subject.known(context, &context.world.deployments, subject.names.base());
-    let (mut reports, mut report_ages) = (BTreeMap::new(), BTreeMap::new());
+    let (mut reports, mut report_ages, mut unheard) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for holder in slots.iter().filter_map(|slot| slot.holder.clone()) {
-        let Some((report, age)) = context.reports.of(&holder) else { continue };
+        let Some((report, age)) = context.reports.of(&holder) else {
+            unheard.insert(holder.clone(), context.reports.known_for(&holder));
+            continue;
+        };
         report_ages.insert(holder.clone(), age);
         reports.insert(holder, report);
     }
@@ -166,6 +169,7 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
         slots,
         reports,
         report_ages,
+        unheard,
         lookout,
     })
 }

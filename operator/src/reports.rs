@@ -43,6 +43,8 @@ type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 #[derive(Default)]
 pub struct Reports {
     last: Mutex<HashMap<RunId, (Report, Instant)>>,
+    /// Since when each life of a worker is known.
+    known: Mutex<HashMap<RunId, Instant>>,
     /// The last report of each lookout, by the UID of its pod.
     lookouts: Mutex<HashMap<String, (Report, Instant)>>,
     /// Pipelines whose workers are asked more often.
@@ -62,6 +64,15 @@ impl Reports {
     /// The last report of a worker, and how old it is.
     pub fn of(&self, run_id: &RunId) -> Option<(Report, Duration)> {
         self.lock().get(run_id).map(|(report, at)| (report.clone(), at.elapsed()))
+    }
+
+    /// For how long a worker has been known.
+    pub fn known_for(&self, run_id: &RunId) -> Duration {
+        self.known().entry(run_id.clone()).or_insert_with(Instant::now).elapsed()
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Instant>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last report of a lookout, by the UID of its pod, and how old it is.
@@ -95,6 +106,7 @@ impl Reports {
 
     fn retain(&self, alive: &HashSet<RunId>) {
         self.lock().retain(|run_id, _| alive.contains(run_id));
+        self.known().retain(|run_id, _| alive.contains(run_id));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, (Report, Instant)>> {
@@ -257,6 +269,7 @@ impl Asker {
 
     async fn ask(&self, lease: Arc<Lease>, addresses: &HashMap<String, String>, patience: Duration) {
         let Some(holder) = holder(&lease) else { return };
+        self.reports.known_for(&holder);
         let Some(address) = addresses.get(pod_uid(&holder)) else { return };
         let result = match timeout(patience, fetch(&self.client, address)).await {
             // Another life of the worker may answer under the address that the Lease still names.

@@ -13,4 +13,5 @@ mod restarts;
 mod scaling;
 mod specs;
 mod spread;
+mod unheard;
 mod upgrade;
