@@ -89,7 +89,7 @@ impl Started {
         world.filled().await.map_err(|error| Error::Internal(error.to_string()))?;
         let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(parts.instance) };
         let reports = Arc::new(Reports::default());
-        let mut poller = Poller::new(&world, Arc::clone(&reports), sender, Arc::clone(&parts.metrics));
+        let poller = Poller::new(&world, Arc::clone(&reports), sender, Arc::clone(&parts.metrics));
         // Who runs is heard before anything is decided; workers that do not answer hold up nobody for long.
         let _ = timeout(HEARING_LIMIT, poller.round()).await;
         parts.page.add(&world, &reports);

@@ -17,7 +17,7 @@ use thalweg_crds::restart::Restarted;
 use thalweg_operator_plan::check::{Stage, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
-use thalweg_operator_plan::observed::{Lookout, Observed, SILENCE_LIMIT, SlotLease};
+use thalweg_operator_plan::observed::{Lookout, Observed, SUSPICION_LIMIT, SlotLease};
 use thalweg_operator_plan::references::{sink_names, source_names, sql_map_name};
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::restart;
@@ -206,13 +206,13 @@ pub fn leases(subject: &Subject, context: &Context) -> Vec<Arc<Lease>> {
     numbered.map_while(|name| subject.known(context, &context.world.leases, &name)).collect()
 }
 
-/// A slot. Before its holder is given up, the Lease is read once more: the cache itself may be what stands still.
+/// A slot. Before its holder is suspected or given up, the Lease is read once more: the cache itself may be what stands still.
 async fn slot(subject: &Subject, context: &Context, lease: &Lease) -> Result<SlotLease> {
     let silence = &context.world.silence;
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.filter(|holder| !holder.is_empty()).map(RunId);
     let mut silent_for = silence.of(lease);
-    if holder.is_some() && silent_for >= SILENCE_LIMIT {
+    if holder.is_some() && silent_for >= SUSPICION_LIMIT {
         let api: Api<Lease> = Api::namespaced(context.client.clone(), &subject.namespace);
         let name = lease.name_any();
         let fresh = api.get_opt(&name).await.map_err(Error::api(format!("reading Lease {name}")))?;

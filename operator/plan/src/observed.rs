@@ -13,6 +13,10 @@ use crate::check::Stage;
 /// How long a Lease may stand unchanged before its holder counts as gone: 3 renewals of 5 s.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a Lease may stand unchanged before another pod is asked for beside its holder's, if the holder does not answer
+/// either: two renewals are missing, and a pod that is started now is there when the Lease counts as silent.
+pub const SUSPICION_LIMIT: Duration = Duration::from_secs(11);
+
 /// How long what was told of a pipeline stands while a worker of it has not been heard yet. One that answers does so in a
 /// fraction of that; one that does not is shown for what it is after it.
 pub const HEARING_LIMIT: Duration = Duration::from_secs(5);

@@ -6,6 +6,7 @@ mod deletions;
 mod fake;
 mod harness;
 mod kubelet;
+mod lost;
 mod mutations;
 mod page;
 mod plans;
