@@ -240,8 +240,8 @@ pub fn asked_for(scaling: &ScalingSpec) -> usize {
     usize::try_from(asked).unwrap_or_default()
 }
 
-/// How many workers the Deployment is to have, `replaced` of them beside pods that seem lost. Whoever stops hands over first: a ReplicaSet removes those that are not
-/// ready before those that are, and a worker without units is not.
+/// How many workers the Deployment is to have, `replaced` of them beside pods that seem lost. Whoever stops hands over first: a
+/// ReplicaSet removes those that are not ready before those that are, and a worker without units is not.
 fn replicas(useful: usize, replaced: usize, next: &AssignmentSpec, observed: &Observed) -> i32 {
     let is_named = |slot: &Slot| {
         let mut units = next.units.iter().flat_map(|unit| unit.owner.iter().chain(&unit.previous));
