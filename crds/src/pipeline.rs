@@ -196,7 +196,7 @@ pub enum OnIncompatibleChange {
     /// The running version goes on, and the change is refused.
     #[default]
     Refuse,
-    /// The changed stages start anew.
+    /// All stages start anew, those included that have not changed; the state before is kept.
     Restart,
 }
 

@@ -14,7 +14,8 @@ use kube::{Client, ResourceExt};
 use thalweg_crds::StreamPipeline;
 use thalweg_operator_plan::names::MANAGER;
 use thalweg_operator_plan::objects::Settings;
-use tokio::time::Instant;
+use thalweg_operator_plan::observed::HEARING_LIMIT;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::backoff::Backoff;
@@ -88,9 +89,9 @@ impl Started {
         world.filled().await.map_err(|error| Error::Internal(error.to_string()))?;
         let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(parts.instance) };
         let reports = Arc::new(Reports::default());
-        let mut poller = Poller::new(&world, Arc::clone(&reports), sender, Arc::clone(&parts.metrics));
-        // What runs is known before anything is said about it: else every restart would tell that nothing is ready.
-        poller.round().await;
+        let poller = Poller::new(&world, Arc::clone(&reports), sender, Arc::clone(&parts.metrics));
+        // Who runs is heard before anything is decided; workers that do not answer hold up nobody for long.
+        let _ = timeout(HEARING_LIMIT, poller.round()).await;
         parts.page.add(&world, &reports);
         let context = Context {
             events: Recorder::new(parts.client.clone(), reporter),

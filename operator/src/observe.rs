@@ -17,7 +17,7 @@ use thalweg_crds::restart::Restarted;
 use thalweg_operator_plan::check::{Stage, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
-use thalweg_operator_plan::observed::{Lookout, Observed, SILENCE_LIMIT, SlotLease};
+use thalweg_operator_plan::observed::{Lookout, Observed, SUSPICION_LIMIT, SlotLease};
 use thalweg_operator_plan::references::{sink_names, source_names, sql_map_name};
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::restart;
@@ -151,9 +151,12 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
     };
     let deployment: Option<Arc<Kept<Deployment>>> =
         subject.known(context, &context.world.deployments, subject.names.base());
-    let (mut reports, mut report_ages) = (BTreeMap::new(), BTreeMap::new());
+    let (mut reports, mut report_ages, mut unheard) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for holder in slots.iter().filter_map(|slot| slot.holder.clone()) {
-        let Some((report, age)) = context.reports.of(&holder) else { continue };
+        let Some((report, age)) = context.reports.of(&holder) else {
+            unheard.insert(holder.clone(), context.reports.known_for(&holder));
+            continue;
+        };
         report_ages.insert(holder.clone(), age);
         reports.insert(holder, report);
     }
@@ -166,6 +169,7 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
         slots,
         reports,
         report_ages,
+        unheard,
         lookout,
     })
 }
@@ -202,13 +206,13 @@ pub fn leases(subject: &Subject, context: &Context) -> Vec<Arc<Lease>> {
     numbered.map_while(|name| subject.known(context, &context.world.leases, &name)).collect()
 }
 
-/// A slot. Before its holder is given up, the Lease is read once more: the cache itself may be what stands still.
+/// A slot. Before its holder is suspected or given up, the Lease is read once more: the cache itself may be what stands still.
 async fn slot(subject: &Subject, context: &Context, lease: &Lease) -> Result<SlotLease> {
     let silence = &context.world.silence;
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.filter(|holder| !holder.is_empty()).map(RunId);
     let mut silent_for = silence.of(lease);
-    if holder.is_some() && silent_for >= SILENCE_LIMIT {
+    if holder.is_some() && silent_for >= SUSPICION_LIMIT {
         let api: Api<Lease> = Api::namespaced(context.client.clone(), &subject.namespace);
         let name = lease.name_any();
         let fresh = api.get_opt(&name).await.map_err(Error::api(format!("reading Lease {name}")))?;

@@ -85,7 +85,10 @@ pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) 
     let action = match refused || is_shared {
         true => Action::requeue(FIGURES),
         false if waits => Action::requeue(TURN),
-        false => again(&plan, &observed, &written, scaling.as_ref()),
+        false => match again(&plan, &observed, &written, scaling.as_ref()) {
+            Some(due) => Action::requeue(due),
+            None => Action::await_change(),
+        },
     };
     Ok((action, marked + writes + told))
 }
@@ -251,23 +254,17 @@ async fn tell(
 }
 
 /// When the next look is due, if nothing happens until then.
-fn again(plan: &Plan, observed: &Observed, written: &Written, scaling: Option<&Scaling>) -> Action {
+fn again(plan: &Plan, observed: &Observed, written: &Written, scaling: Option<&Scaling>) -> Option<Duration> {
     let is_starting = |pod: &WorkerPod| pod.ready == Readiness::NotReady && pod.age < STARTING;
-    if observed.pods.iter().any(is_starting) {
-        return Action::requeue(STARTING);
-    }
+    let starting = observed.pods.iter().any(is_starting).then_some(STARTING);
     let decides =
         scaling.is_some_and(|scaling| scaling.places.is_some()) && !matches!(plan.step, Step::Pause | Step::Complete);
-    if decides {
-        return Action::requeue(DECIDE_EACH);
-    }
+    let deciding = decides.then_some(DECIDE_EACH);
     let has_figures = matches!(plan.step, Step::Run | Step::Move | Step::RollOut);
     // A ConfigMap with SQL is not watched: it may be anybody's.
     let reads_map = written.spec.sql_from.is_some();
-    match has_figures || reads_map {
-        true => Action::requeue(FIGURES),
-        false => Action::await_change(),
-    }
+    let telling = (has_figures || reads_map).then_some(FIGURES);
+    [observed.awaits_words(), starting, deciding, telling].into_iter().flatten().min()
 }
 
 /// A failure that only the user can end, as a problem of the pipeline.

@@ -18,7 +18,7 @@ use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
 use thalweg_operator_plan::names::PIPELINE;
 use thalweg_operator_plan::objects::REPORT_PORT;
-use thalweg_operator_plan::observed::{SILENCE_LIMIT, pod_uid};
+use thalweg_operator_plan::observed::{SILENCE_LIMIT, SUSPICION_LIMIT, pod_uid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tracing::debug;
 
@@ -32,6 +32,8 @@ use crate::world::World;
 const CALM: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
 /// The same for workers of pipelines that start or move: nobody is to wait for what a worker has done already.
 const HURRIED: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(400));
+/// How often it is looked whether a Lease has fallen silent.
+const SILENT: Duration = Duration::from_millis(500);
 /// Workers that are asked at once.
 const AT_ONCE: usize = 64;
 /// Longest report: 256 units of some hundred bytes, and splits.
@@ -43,6 +45,8 @@ type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 #[derive(Default)]
 pub struct Reports {
     last: Mutex<HashMap<RunId, (Report, Instant)>>,
+    /// Since when each life of a worker is known.
+    known: Mutex<HashMap<RunId, Instant>>,
     /// The last report of each lookout, by the UID of its pod.
     lookouts: Mutex<HashMap<String, (Report, Instant)>>,
     /// Pipelines whose workers are asked more often.
@@ -62,6 +66,15 @@ impl Reports {
     /// The last report of a worker, and how old it is.
     pub fn of(&self, run_id: &RunId) -> Option<(Report, Duration)> {
         self.lock().get(run_id).map(|(report, at)| (report.clone(), at.elapsed()))
+    }
+
+    /// For how long a worker has been known.
+    pub fn known_for(&self, run_id: &RunId) -> Duration {
+        self.known().entry(run_id.clone()).or_insert_with(Instant::now).elapsed()
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Instant>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last report of a lookout, by the UID of its pod, and how old it is.
@@ -95,6 +108,7 @@ impl Reports {
 
     fn retain(&self, alive: &HashSet<RunId>) {
         self.lock().retain(|run_id, _| alive.contains(run_id));
+        self.known().retain(|run_id, _| alive.contains(run_id));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, (Report, Instant)>> {
@@ -124,9 +138,10 @@ fn meaning(report: &Report) -> Report {
 pub struct Poller {
     asker: Asker,
     silence: Arc<Silence>,
-    /// Leases, each at its version, that were told to be silent.
-    silent: HashSet<(Option<String>, Option<String>)>,
 }
+
+/// A Lease at its version, and the limit that it has passed unchanged.
+type Passed = (Option<String>, Option<String>, Duration);
 
 impl Poller {
     /// Asks the workers of a world; `triggers` is where pipelines are named whose workers said something new.
@@ -139,12 +154,11 @@ impl Poller {
             metrics,
             client: Client::builder(TokioExecutor::new()).build_http(),
         };
-        Self { asker, silence: Arc::clone(&world.silence), silent: HashSet::new() }
+        Self { asker, silence: Arc::clone(&world.silence) }
     }
 
     /// Polls for as long as it is awaited.
-    pub async fn run(mut self) {
-        let hurried = self.asker.clone();
+    pub async fn run(self) {
         let calm = async {
             let mut ticks = ticks(CALM.0);
             loop {
@@ -152,31 +166,35 @@ impl Poller {
                 self.round().await;
             }
         };
-        // On its own: a worker that does not answer holds nobody up who waits for another.
-        tokio::join!(calm, hurried.hurry());
+        // Each on its own: a worker that does not answer holds nobody up who waits for another, or for its silence.
+        tokio::join!(calm, self.asker.hurry(), self.watch_silence());
     }
 
     /// Asks every worker once.
-    pub async fn round(&mut self) {
+    pub async fn round(&self) {
         let held = self.asker.held();
         self.asker.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
-        self.tell_silent(&held);
         tokio::join!(self.asker.ask_all(held, CALM.1), self.asker.ask_lookouts());
     }
 
     /// Names the pipelines of Leases that have just been unchanged for too long: no event comes of that.
-    fn tell_silent(&mut self, held: &[Arc<Lease>]) {
-        let now: HashSet<_> = held
-            .iter()
-            .filter(|lease| self.silence.of(lease) >= SILENCE_LIMIT)
-            .map(|lease| (lease.uid(), lease.resource_version()))
-            .collect();
-        let fresh = held.iter().filter(|lease| {
-            let key = (lease.uid(), lease.resource_version());
-            now.contains(&key) && !self.silent.contains(&key)
-        });
-        fresh.for_each(|lease| self.asker.trigger(lease));
-        self.silent = now;
+    async fn watch_silence(&self) {
+        let (mut ticks, mut told) = (ticks(SILENT), HashSet::new());
+        loop {
+            ticks.tick().await;
+            let held = self.asker.held();
+            let passed: HashMap<Passed, _> = held.iter().flat_map(|lease| self.passed(lease)).collect();
+            let fresh = passed.iter().filter(|(passed, _)| !told.contains(*passed));
+            fresh.for_each(|(_, lease)| self.asker.trigger(lease));
+            told = passed.into_keys().collect();
+        }
+    }
+
+    /// The limits that a Lease has passed unchanged.
+    fn passed<'a>(&self, lease: &'a Lease) -> impl Iterator<Item = (Passed, &'a Lease)> + use<'a> {
+        let silent_for = self.silence.of(lease);
+        let limits = [SUSPICION_LIMIT, SILENCE_LIMIT].into_iter().filter(move |limit| silent_for >= *limit);
+        limits.map(move |limit| ((lease.uid(), lease.resource_version(), limit), lease))
     }
 }
 
@@ -187,7 +205,6 @@ fn ticks(period: Duration) -> Interval {
 }
 
 /// Asks workers for their reports.
-#[derive(Clone)]
 struct Asker {
     leases: Store<Lease>,
     pods: Store<Pod>,
@@ -199,7 +216,7 @@ struct Asker {
 
 impl Asker {
     /// Asks workers of which something is awaited.
-    async fn hurry(self) {
+    async fn hurry(&self) {
         let mut ticks = ticks(HURRIED.0);
         loop {
             ticks.tick().await;
@@ -257,6 +274,7 @@ impl Asker {
 
     async fn ask(&self, lease: Arc<Lease>, addresses: &HashMap<String, String>, patience: Duration) {
         let Some(holder) = holder(&lease) else { return };
+        self.reports.known_for(&holder);
         let Some(address) = addresses.get(pod_uid(&holder)) else { return };
         let result = match timeout(patience, fetch(&self.client, address)).await {
             // Another life of the worker may answer under the address that the Lease still names.

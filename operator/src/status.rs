@@ -27,18 +27,27 @@ pub const FIGURES: Duration = Duration::from_secs(30);
 /// Longest note of an event that the API server takes.
 const NOTE_LIMIT: usize = 1024;
 
-/// When the status of each pipeline was written.
-#[derive(Default)]
-pub struct StatusTimes(Mutex<HashMap<String, Instant>>);
+/// When the status of each pipeline was written. What was written before this began may have been written just then: a
+/// restart is no reason to write the figures of all pipelines at once.
+pub struct StatusTimes {
+    began: Instant,
+    written: Mutex<HashMap<String, Instant>>,
+}
+
+impl Default for StatusTimes {
+    fn default() -> Self {
+        Self { began: Instant::now(), written: Mutex::default() }
+    }
+}
 
 impl StatusTimes {
     fn since(&self, uid: &str) -> Duration {
-        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        times.get(uid).map_or(Duration::MAX, Instant::elapsed)
+        let times = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        times.get(uid).unwrap_or(&self.began).elapsed()
     }
 
     fn note(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), Instant::now());
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), Instant::now());
     }
 }
 

@@ -60,7 +60,7 @@ impl Verdicts {
 pub async fn tell(subject: &Subject, context: &Context, facts: &Facts<'_>, written: &Written) -> Result<u32> {
     let mut writes = 0;
     for key in used(&subject.pipeline) {
-        let said = verdict::of_pipeline(facts, &format!("{}/{}", key.0.kind(), key.2));
+        let Some(said) = verdict::of_pipeline(facts, &format!("{}/{}", key.0.kind(), key.2)) else { continue };
         context.verdicts.note(&key, &subject.owner.name, said);
         writes += write(&key, context, Some(written)).await?;
     }

@@ -12,6 +12,7 @@
 //! | How many workers does it need? | [`autoscale`]; its laws in `tests/autoscale.rs` |
 //! | What does a unit weigh? | [`costs`] |
 //! | When is that decided, and what becomes of it? | [`scaling`] |
+//! | What if a node falls silent? | [`plan`]: `lost.rs` |
 //! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
 //! | Why is it not Ready? | [`status`] |
@@ -26,6 +27,7 @@ pub mod check;
 pub mod costs;
 mod fleet;
 pub mod held;
+mod lost;
 pub mod mounts;
 pub mod names;
 pub mod objects;

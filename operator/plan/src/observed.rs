@@ -13,6 +13,14 @@ use crate::check::Stage;
 /// How long a Lease may stand unchanged before its holder counts as gone: 3 renewals of 5 s.
 pub const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a Lease may stand unchanged before another pod is asked for beside its holder's, if the holder does not answer
+/// either: two renewals are missing, and a pod that is started now is there when the Lease counts as silent.
+pub const SUSPICION_LIMIT: Duration = Duration::from_secs(11);
+
+/// How long what was told of a pipeline stands while a worker of it has not been heard yet. One that answers does so in a
+/// fraction of that; one that does not is shown for what it is after it.
+pub const HEARING_LIMIT: Duration = Duration::from_secs(5);
+
 /// What is known about one pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -30,6 +38,8 @@ pub struct Observed {
     pub reports: BTreeMap<RunId, Report>,
     /// How long ago each of them came.
     pub report_ages: BTreeMap<RunId, Duration>,
+    /// Holders of slots of whom this operator has no report yet, and for how long it has known each of them.
+    pub unheard: BTreeMap<RunId, Duration>,
     /// What watches sources while there is no worker.
     pub lookout: Lookout,
 }
@@ -139,6 +149,14 @@ impl Observed {
         let holder = slot.holder.clone()?;
         let renewed = slot.silent_for < SILENCE_LIMIT;
         (renewed && self.pod(&holder).is_some()).then_some(holder)
+    }
+
+    /// For how long it is worth waiting until a worker that lives is heard for the first time: an operator that has just
+    /// started knows less than the one before it. `None` where all were heard, or had their time.
+    pub fn awaits_words(&self) -> Option<Duration> {
+        let live = self.slots.iter().filter_map(|slot| self.live(slot));
+        let rest = live.filter_map(|holder| HEARING_LIMIT.checked_sub(*self.unheard.get(&holder)?));
+        rest.filter(|rest| !rest.is_zero()).max()
     }
 }
 

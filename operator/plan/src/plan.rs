@@ -11,6 +11,7 @@ use crate::check::Stage;
 use crate::costs::Weights;
 use crate::fleet::{Fleet, has_surged};
 use crate::held::{Held, held};
+use crate::lost;
 use crate::observed::{Observed, Readiness, SlotLease};
 use crate::restart;
 use crate::scaling::{Places, Scaling, may_stop};
@@ -18,7 +19,8 @@ use crate::splits;
 use crate::units::{States, Units, all_completed};
 use crate::validate::ValidatedPipeline;
 
-/// Slots beyond the workers that are wanted: a worker of a new plan starts before an old one stops.
+/// Slots beyond the workers that are wanted: a worker of a new plan starts before an old one stops, and one that replaces
+/// another while the slot of that one is still held.
 const SURGE: usize = 1;
 
 /// Units that move at once only to level loads: each stands still while it does.
@@ -152,9 +154,10 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
         () if !runs_wanted => Step::RollOut,
         () => progress_step(&next, observed),
     };
-    let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, &next, observed) };
+    let replaced = lost::replaced(observed, useful);
+    let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, replaced, &next, observed) };
     // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
-    let slots = (wanted.workers.max(1) + SURGE).max(observed.slots.len());
+    let slots = (wanted.workers.max(1) + SURGE.max(replaced)).max(observed.slots.len());
     let lookouts = has_lookout.then_some(i32::from(watches));
     Plan { step, replicas, lookouts, slots: narrow(slots), freed: freed(observed), assignment: Some(next), left_out }
 }
@@ -237,9 +240,9 @@ pub fn asked_for(scaling: &ScalingSpec) -> usize {
     usize::try_from(asked).unwrap_or_default()
 }
 
-/// How many workers the Deployment is to have. Whoever stops hands over first: a ReplicaSet removes those that are not
-/// ready before those that are, and a worker without units is not.
-fn replicas(useful: usize, next: &AssignmentSpec, observed: &Observed) -> i32 {
+/// How many workers the Deployment is to have, `replaced` of them beside pods that seem lost. Whoever stops hands over first: a
+/// ReplicaSet removes those that are not ready before those that are, and a worker without units is not.
+fn replicas(useful: usize, replaced: usize, next: &AssignmentSpec, observed: &Observed) -> i32 {
     let is_named = |slot: &Slot| {
         let mut units = next.units.iter().flat_map(|unit| unit.owner.iter().chain(&unit.previous));
         units.any(|named| named == slot)
@@ -250,10 +253,10 @@ fn replicas(useful: usize, next: &AssignmentSpec, observed: &Observed) -> i32 {
         let holds = |ready| ready == Readiness::Ready || is_named(&member.lease.slot);
         member.role == Role::Leaving && pod.is_some_and(|pod| holds(pod.ready))
     });
-    let useful = i32::try_from(useful).unwrap_or(i32::MAX);
+    let needed = i32::try_from(useful + replaced).unwrap_or(i32::MAX);
     let leaving = i32::try_from(hands_over.count()).unwrap_or(i32::MAX);
     let current = observed.deployment.as_ref().map_or(0, |deployment| deployment.replicas);
-    useful.max(current.min(useful.saturating_add(leaving)))
+    needed.max(current.min(needed.saturating_add(leaving)))
 }
 
 /// What is published, and all that the next one depends on.

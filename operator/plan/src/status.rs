@@ -2,6 +2,7 @@
 
 mod conditions;
 mod figures;
+mod standing;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
@@ -36,8 +37,14 @@ pub struct Facts<'a> {
     pub selector: &'a str,
 }
 
-/// The status of a pipeline.
+/// The status of a pipeline. What rests on the words of workers stands as it was written until they were heard.
 pub fn status(facts: &Facts<'_>, now: Time) -> PipelineStatus {
+    let seen = seen(facts, now);
+    if standing::stands(facts) { standing::over(facts, seen) } else { seen }
+}
+
+/// The status of a pipeline, by all that is known.
+fn seen(facts: &Facts<'_>, now: Time) -> PipelineStatus {
     let units = facts.plan.assignment.as_ref().map(|assignment| held(assignment, facts.observed)).unwrap_or_default();
     let conditions = Conditions::new(facts, units, now).all();
     PipelineStatus {

@@ -18,17 +18,21 @@ pub struct Verdict {
     pub message: String,
 }
 
-/// What one pipeline says about `StreamSource/NAME` or `StreamSink/NAME`.
-pub fn of_pipeline(facts: &Facts<'_>, resource: &str) -> Verdict {
+/// What one pipeline says about `StreamSource/NAME` or `StreamSink/NAME`; `None` while that depends on workers that have not
+/// been heard yet.
+pub fn of_pipeline(facts: &Facts<'_>, resource: &str) -> Option<Verdict> {
     let no = |reason, message| Verdict { status: ConditionStatus::False, reason, message };
     let problems = facts.validated.err().unwrap_or_default();
     if let Some(problem) = problems.iter().find(|problem| problem.resource == resource) {
-        return no(problem.reason, problem.to_string());
+        return Some(no(problem.reason, problem.to_string()));
+    }
+    if facts.observed.awaits_words().is_some() {
+        return None;
     }
     if let Some((reason, message)) = failure_about(facts.observed, resource) {
-        return no(reason, message);
+        return Some(no(reason, message));
     }
-    match owned(facts) > 0 {
+    Some(match owned(facts) > 0 {
         true => {
             Verdict { status: ConditionStatus::True, reason: Reason::AsExpected, message: "it is in use".to_owned() }
         }
@@ -37,7 +41,7 @@ pub fn of_pipeline(facts: &Facts<'_>, resource: &str) -> Verdict {
             reason: Reason::Pending,
             message: "no worker has tried it yet".to_owned(),
         },
-    }
+    })
 }
 
 /// What all pipelines together say, by name: one that is in trouble counts more than those that are not.

@@ -35,10 +35,12 @@ enum Hardship {
     ForeignEdit,
     /// The pipeline is deleted before the next operator starts, and made again later.
     Deletion,
+    /// Workers answer nobody until the next operator has looked.
+    MuteWorkers,
 }
 
 impl Hardship {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::LateWatches,
         Self::HiddenEvents,
         Self::ExpiredWatches,
@@ -50,6 +52,7 @@ impl Hardship {
         Self::Then(Fault::LoseAnswer),
         Self::ForeignEdit,
         Self::Deletion,
+        Self::MuteWorkers,
     ];
 
     fn weather(self) -> Weather {
@@ -130,6 +133,10 @@ async fn run_in(mut cluster: Cluster, faults: Option<FaultPlan>) -> Run {
                 cluster.stop_operator().await;
                 meanwhile(&cluster, plan);
                 cluster.restart_operator();
+                if plan.also == Some(Hardship::MuteWorkers) {
+                    cluster.looks(1).await;
+                    cluster.api.mute(false);
+                }
                 if plan.also == Some(Hardship::Deletion) {
                     until_gone(&cluster).await;
                     put(&cluster.api, "StreamPipeline", "fares", pipeline(SQL));
@@ -147,9 +154,8 @@ async fn run_in(mut cluster: Cluster, faults: Option<FaultPlan>) -> Run {
 
 async fn settled(cluster: &Cluster, sql: &str) {
     cluster.until_running(sql).await;
+    // An operator that has just started leaves what was told, though it has not heard the workers.
     cluster.looks(3).await;
-    // An operator that has just started may not have heard of its workers at its first look.
-    cluster.until_running(sql).await;
 }
 
 fn edit_sql(cluster: &Cluster, sql: &str) {
@@ -162,6 +168,7 @@ fn meanwhile(cluster: &Cluster, plan: FaultPlan) {
     match plan.also {
         Some(Hardship::ForeignEdit) => foreign_edit(&cluster.api, plan.number),
         Some(Hardship::Deletion) => drop(cluster.api.store().delete(&pipeline_key(), &Value::Null)),
+        Some(Hardship::MuteWorkers) => cluster.api.mute(true),
         _ => {}
     }
     cluster.api.changed();

@@ -310,6 +310,18 @@ impl Cluster {
         waited.await.expect("looks");
     }
 
+    /// Waits until an operator has heard a worker since now.
+    pub async fn heard(&self) {
+        let heard = || self.metrics.reports.with_label_values(&["Received"]).get();
+        let before = heard();
+        let waited = timeout(PATIENCE, async {
+            while heard() == before {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        waited.await.expect("a report");
+    }
+
     /// Everything that is there, without what differs from run to run.
     pub fn end_state(&self) -> BTreeMap<String, String> {
         let store = self.api.store();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::{Value, json};
 use thalweg_operator_plan::names::{APP_NAME, LOOKOUT, PIPELINE, PLAN, hash};
@@ -42,7 +43,10 @@ async fn renew_leases(api: FakeApi) {
     for count in 0_u64.. {
         ticks.tick().await;
         let now = format!("2026-01-01T{:02}:{:02}:{:02}.000000Z", count / 3600 % 24, count / 60 % 60, count % 60);
-        let is_held = |lease: &&Arc<Value>| lease["spec"]["holderIdentity"].is_string();
+        let is_held = |lease: &&Arc<Value>| {
+            let holder = lease["spec"]["holderIdentity"].as_str();
+            holder.is_some_and(|holder| !api.is_cut_off(holder.trim_end_matches("/0")))
+        };
         for lease in of_kind(&api, LEASES).iter().filter(is_held) {
             let renewed = |lease: &mut Value| {
                 if lease["spec"]["holderIdentity"].is_string() {
@@ -65,8 +69,8 @@ async fn keep_pods(api: FakeApi) {
         for deployment in of_kind(&api, DEPLOYMENTS) {
             changed |= scale(&api, &deployment, &mut workers).await;
         }
-        for pod in of_kind(&api, PODS) {
-            changed |= claim(&api, &pod) | set_ready(&api, &pod);
+        for pod in of_kind(&api, PODS).iter().filter(|pod| !api.is_cut_off(uid(pod))) {
+            changed |= claim(&api, pod) | set_ready(&api, pod);
         }
         for deployment in of_kind(&api, DEPLOYMENTS) {
             changed |= set_status(&api, &deployment);
@@ -94,7 +98,10 @@ fn template(object: &Value) -> String {
 
 fn pods_of(api: &FakeApi, deployment: &Value) -> Vec<Arc<Value>> {
     let uid = &deployment["metadata"]["uid"];
-    of_kind(api, PODS).into_iter().filter(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == *uid).collect()
+    let counts = |pod: &Arc<Value>| {
+        pod["metadata"]["ownerReferences"][0]["uid"] == *uid && pod["metadata"]["deletionTimestamp"].is_null()
+    };
+    of_kind(api, PODS).into_iter().filter(counts).collect()
 }
 
 fn is_ready(pod: &Value) -> bool {
@@ -156,8 +163,12 @@ async fn make(api: &FakeApi, deployment: &Value, template: &str, workers: &mut J
     workers.spawn(async move { axum::serve(listener, router).await.expect("served") });
 }
 
-/// A pod ends in an orderly way: its slot is free at once.
+/// A pod ends in an orderly way: its slot is free at once. Of one whose node is silent nobody knows when it has ended.
 fn remove(api: &FakeApi, pod: &Value) {
+    if api.is_cut_off(uid(pod)) {
+        let since = "2026-01-01T00:00:00Z";
+        return api.store().edit(&key(PODS, pod), |pod| pod["metadata"]["deletionTimestamp"] = since.into());
+    }
     if let Some(lease) = lease_of(api, pod) {
         api.store().edit(&key(LEASES, &lease), |lease| drop(lease["spec"].take()));
     }
@@ -174,8 +185,12 @@ pub fn is_lookout(pod: &Value) -> bool {
     pod["metadata"]["labels"][APP_NAME] == LOOKOUT
 }
 
+pub fn uid(pod: &Value) -> &str {
+    pod["metadata"]["uid"].as_str().unwrap_or_default()
+}
+
 fn run_id(pod: &Value) -> String {
-    format!("{}/0", pod["metadata"]["uid"].as_str().unwrap_or_default())
+    format!("{}/0", uid(pod))
 }
 
 fn lease_of(api: &FakeApi, pod: &Value) -> Option<Arc<Value>> {
@@ -216,7 +231,10 @@ fn units(api: &FakeApi, pod: &Value) -> (Value, Vec<Value>) {
     (slot.clone(), owned.map(|unit| json!({"unit": unit["unit"], "epoch": unit["epoch"]})).collect())
 }
 
-async fn report(State((api, pod)): State<(FakeApi, Arc<Value>)>) -> String {
+async fn report(State((api, pod)): State<(FakeApi, Arc<Value>)>) -> Result<String, StatusCode> {
+    if api.is_mute() || api.is_cut_off(uid(&pod)) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
     let (slot, units) = units(&api, &pod);
     let state = if units.is_empty() { "Waiting" } else { "Running" };
     let plan = &pod["metadata"]["annotations"][PLAN];
@@ -228,7 +246,7 @@ async fn report(State((api, pod)): State<(FakeApi, Arc<Value>)>) -> String {
         Some(load) => add_figures(&mut report, &load, &read(&api, &slot)),
         None => {}
     }
-    report.to_string()
+    Ok(report.to_string())
 }
 
 /// The splits that a worker reads.

@@ -1,8 +1,8 @@
 //! Requests of kube's client, answered from the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -47,6 +47,10 @@ struct Inner {
     load: Mutex<Option<Load>>,
     /// A kind that nobody may write, and what is said about it.
     denied: Mutex<Option<(&'static str, Refusal)>>,
+    /// Whether workers answer nobody who asks.
+    mute: AtomicBool,
+    /// UIDs of pods on nodes that have fallen silent.
+    cut_off: Mutex<BTreeSet<String>>,
 }
 
 /// What comes into every split, and what workers can do.
@@ -102,6 +106,31 @@ impl FakeApi {
     /// Refuses nothing any more.
     pub fn allow(&self) {
         *self.inner.denied.lock().expect("unpoisoned") = None;
+    }
+
+    /// Workers answer nobody who asks, or do again.
+    pub fn mute(&self, mute: bool) {
+        self.inner.mute.store(mute, Ordering::SeqCst);
+    }
+
+    /// Whether workers answer nobody who asks.
+    pub fn is_mute(&self) -> bool {
+        self.inner.mute.load(Ordering::SeqCst)
+    }
+
+    /// The node of a pod falls silent: it neither answers nor renews its Lease, and nothing is known of it.
+    pub fn cut_off(&self, pod_uid: &str) {
+        self.inner.cut_off.lock().expect("unpoisoned").insert(pod_uid.to_owned());
+    }
+
+    /// The nodes of all pods are back.
+    pub fn reconnect(&self) {
+        self.inner.cut_off.lock().expect("unpoisoned").clear();
+    }
+
+    /// Whether the node of a pod has fallen silent.
+    pub fn is_cut_off(&self, pod_uid: &str) -> bool {
+        self.inner.cut_off.lock().expect("unpoisoned").contains(pod_uid)
     }
 
     /// How many splits a worker finds in each source.

@@ -1,0 +1,97 @@
+//! Pods are asked for beside those whose workers seem lost, and nobody loses a unit by that.
+
+mod kit;
+
+use std::time::Duration;
+
+use kit::{join, keyed, settle, with_workers};
+use thalweg_crds::ids::Slot;
+use thalweg_operator_plan::observed::{Observed, Readiness, Rollout, SILENCE_LIMIT, SUSPICION_LIMIT};
+use thalweg_operator_plan::plan::{Plan, plan};
+use thalweg_operator_plan::validate::ValidatedPipeline;
+
+const LIVES: [&str; 4] = ["a", "b", "c", "d"];
+
+fn running(workers: usize) -> (ValidatedPipeline, Observed) {
+    let valid = with_workers(&keyed(), i32::try_from(workers).expect("few"));
+    let mut observed = Observed::default();
+    (0..workers).for_each(|number| join(&mut observed, number, LIVES[number], &valid.plan.hash));
+    observed.deployment = Some(Rollout { replicas: i32::try_from(workers).expect("few"), ..Rollout::default() });
+    settle(&valid, &mut observed);
+    (valid, observed)
+}
+
+/// A Lease stands unchanged, and its holder was heard last at that time.
+fn fall_silent(observed: &mut Observed, number: usize, since: Duration) {
+    observed.slots[number].silent_for = since;
+    let holder = observed.slots[number].holder.clone().expect("it is held");
+    observed.report_ages.insert(holder, since);
+}
+
+fn owners(plan: &Plan) -> Vec<&Slot> {
+    plan.assignment.iter().flat_map(|assignment| &assignment.units).filter_map(|unit| unit.owner.as_ref()).collect()
+}
+
+#[test]
+fn another_pod_is_asked_for_before_a_silent_worker_loses_its_units() {
+    let (valid, mut observed) = running(1);
+    for (silent_for, replicas) in [(10, 1), (11, 2), (14, 2), (15, 2)] {
+        fall_silent(&mut observed, 0, Duration::from_secs(silent_for));
+        let next = plan(&valid, &observed);
+        assert_eq!((next.replicas, next.slots), (replicas, 2), "after {silent_for} s");
+        assert_eq!(next.assignment, observed.assignment, "there is nobody to take over");
+    }
+    // The pod that was asked for comes, and claims the other slot.
+    fall_silent(&mut observed, 0, SUSPICION_LIMIT);
+    observed.deployment = Some(Rollout { replicas: 2, ..Rollout::default() });
+    join(&mut observed, 1, "b", &valid.plan.hash);
+    observed.pods[1].ready = Readiness::NotReady;
+    let waits = plan(&valid, &observed);
+    assert_eq!(waits.replicas, 2);
+    assert!(owners(&waits).iter().all(|owner| **owner == observed.slots[0].slot), "its Lease has not expired");
+    fall_silent(&mut observed, 0, SILENCE_LIMIT);
+    let taken = plan(&valid, &observed);
+    assert_eq!(taken.replicas, 2);
+    assert!(owners(&taken).iter().all(|owner| **owner == observed.slots[1].slot));
+}
+
+#[test]
+fn a_worker_that_answers_or_renews_is_not_suspected() {
+    let (valid, mut observed) = running(1);
+    let holder = observed.slots[0].holder.clone().expect("it is held");
+    observed.slots[0].silent_for = Duration::from_secs(14);
+    observed.report_ages.insert(holder, Duration::from_secs(4));
+    assert_eq!(plan(&valid, &observed).replicas, 1);
+    observed.slots[0].silent_for = SILENCE_LIMIT;
+    assert_eq!(plan(&valid, &observed).replicas, 2, "without its Lease it is given up whatever it answers");
+    observed.slots[0].silent_for = Duration::ZERO;
+    observed.deployment = Some(Rollout { replicas: 2, ..Rollout::default() });
+    assert_eq!(plan(&valid, &observed).replicas, 1, "it is back");
+}
+
+#[test]
+fn a_lost_pod_is_counted_until_the_cluster_has_noticed_and_another_one_is_ready() {
+    let (valid, mut observed) = running(1);
+    fall_silent(&mut observed, 0, SILENCE_LIMIT);
+    observed.deployment = Some(Rollout { replicas: 2, ..Rollout::default() });
+    join(&mut observed, 1, "b", &valid.plan.hash);
+    assert_eq!(plan(&valid, &observed).replicas, 2, "both are ready: a ReplicaSet could stop either");
+    observed.pods.iter_mut().for_each(|pod| pod.ready = Readiness::NotReady);
+    assert_eq!(plan(&valid, &observed).replicas, 2, "neither is ready: a ReplicaSet could stop either");
+    observed.pods[1].ready = Readiness::Ready;
+    assert_eq!(plan(&valid, &observed).replicas, 1);
+    observed.pods[1].ready = Readiness::NotReady;
+    observed.pods[0].terminating = true;
+    assert_eq!(plan(&valid, &observed).replicas, 1, "it was evicted: a ReplicaSet counts it no more");
+}
+
+#[test]
+fn each_of_several_lost_workers_is_replaced_and_finds_a_slot() {
+    let (valid, mut observed) = running(4);
+    for number in [1, 2] {
+        fall_silent(&mut observed, number, SUSPICION_LIMIT);
+    }
+    let next = plan(&valid, &observed);
+    assert_eq!((next.replicas, next.slots), (6, 6));
+    assert_eq!(next.assignment, observed.assignment);
+}
