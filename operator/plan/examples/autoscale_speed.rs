@@ -29,6 +29,7 @@ fn figures(pipeline: u64, round: u64) -> Figures {
         life: RunId(format!("{pipeline}/{worker}")),
         rate: 700.0 + ((pipeline + round) % 4) as f64 * 90.0,
         busy: 0.7 + ((pipeline + round) % 4) as f64 * 0.09,
+        hottest: 0.3,
         blocked: 0.0,
         age: Duration::from_secs(1),
     };
