@@ -73,8 +73,10 @@ pub struct Scaler {
     /// When it was decided last, by which settings, and of how many workers.
     decided: Option<(Duration, ScalingSpec, usize)>,
     decision: Option<ScalingDecision>,
-    /// What the last look was taken from.
+    /// What was decided from last.
     inputs: Inputs,
+    /// Whether the load was ever known.
+    is_known: bool,
     settled: Settled,
     /// Since when workers that were asked for are missing.
     missing: Option<Duration>,
@@ -98,6 +100,7 @@ impl Scaler {
             decided: None,
             decision: last.cloned(),
             inputs: Inputs::default(),
+            is_known: false,
             settled: Settled::default(),
             missing: None,
             last_hold: None,
@@ -230,9 +233,10 @@ impl Scaler {
         };
         let changes = recommended.workers != before;
         let changed = changes.then_some(recommended.reason);
-        // What is held is decided, too; but what is recommended stands until it is done.
+        // What is held is decided, too, once the load was known; but what is recommended stands until it is done.
+        self.is_known |= recommended.inputs.arrivals.is_some();
         let stands = spec.mode == ScalingMode::Recommend && before != self.workers;
-        if let Some(reason) = changed.or(began.filter(|_| !stands)) {
+        if let Some(reason) = changed.or(began.filter(|_| self.is_known && !stands)) {
             self.decision = Some(ScalingDecision {
                 from: number(self.workers),
                 to: number(recommended.workers),

@@ -59,8 +59,8 @@ fn keda_asks_for_lag_over_threshold_with_the_limits_of_the_autoscaler_behind_it(
     assert_eq!(lag(6, 57.0).asked(&mut rule, 1..=15), Some(6));
     assert_eq!(lag(6, 11.0).asked(&mut rule, 16..=300), Some(6), "the most of 300 s");
     assert_eq!(lag(6, 11.0).asked(&mut rule, 301..=330), Some(2));
-    assert_eq!(lag(2, 0.0).asked(&mut rule, 331..=629), Some(1), "the last record was seen at 330 s");
-    assert_eq!(lag(2, 0.0).asked(&mut rule, 630..=630), Some(0), "300 s of nothing");
+    assert_eq!(lag(2, 0.0).asked(&mut rule, 331..=629), Some(2), "the most of 300 s");
+    assert_eq!(lag(2, 0.0).asked(&mut rule, 630..=630), Some(0), "nothing was seen since 330 s");
     assert_eq!(lag(0, 5.0).asked(&mut rule, 631..=659), None, "it looks each 30 s");
     assert_eq!(lag(0, 5.0).asked(&mut rule, 660..=660), Some(1));
 }
