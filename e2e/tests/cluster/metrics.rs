@@ -88,11 +88,13 @@ fn page_of(pipeline: &str) -> Value {
 }
 
 /// The load of a pipeline as a real Prometheus has it, and what the autoscaler would make of it: by the commands of the guide.
-fn assert_recorded(namespace: &Namespace, pipeline: &str) {
+fn assert_recorded(prometheus: &Prometheus, namespace: &Namespace, pipeline: &str) {
+    let ends = format!("thalweg_source_end_records{{pipeline='{}.{pipeline}'}} offset 21s", namespace.name());
+    wait_for("a load of twenty seconds", LIMIT, || (!prometheus.query(&ends).is_empty()).then_some(()));
     let folder = tempfile::tempdir().expect("a folder");
     let trace = folder.path().join("trace.csv").display().to_string();
-    let prometheus = format!("http://127.0.0.1:{PROMETHEUS}");
-    let about = ["record-trace", pipeline, "-n", namespace.name(), "--prometheus", &prometheus];
+    let url = format!("http://127.0.0.1:{PROMETHEUS}");
+    let about = ["record-trace", pipeline, "-n", namespace.name(), "--prometheus", &url];
     say(&[&about[..], &["--last", "20s", "--step", "5s", "--write", &trace]].concat());
     let text = std::fs::read_to_string(&trace).expect("a trace");
     let mut lines = text.lines();
@@ -163,7 +165,7 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
         known.len()
     );
 
-    assert_recorded(&namespace, COPIES);
+    assert_recorded(&prometheus, &namespace, COPIES);
     let page = page_of(COPIES);
     println!("{page:#}");
     assert!(page.to_string().contains("copies-0"), "the worker is named: {page:#}");

@@ -11,7 +11,7 @@ use thalweg_operator_plan::autoscale::{Figures, Memory, SplitFigures, SplitKey, 
 const PIPELINES: u64 = 10_000;
 const SPLITS: u64 = 10;
 /// Enough for all windows to be full.
-const ROUNDS: u64 = 30;
+const ROUNDS: u64 = 14;
 /// What a round may take of a core.
 const LIMIT: Duration = Duration::from_secs(1);
 
