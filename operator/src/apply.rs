@@ -171,15 +171,19 @@ impl Applier<'_> {
     }
 
     /// Publishes an assignment: created once, then changed only at the version that was read, so that of two operators
-    /// one gets a conflict.
+    /// one gets a conflict. `published` is what was read when it was decided.
     ///
     /// # Errors
     /// A write failed, or somebody else wrote first.
     pub async fn assignment(
         &mut self,
+        published: Option<&AssignmentSpec>,
         desired: &AssignmentSpec,
         made: impl FnOnce() -> Option<StreamAssignment>,
     ) -> Result<()> {
+        if published == Some(desired) {
+            return Ok(());
+        }
         let name = self.subject.names.pipeline();
         let Some(known) = observe::assignment(self.subject, self.context) else {
             return match made() {
@@ -195,9 +199,8 @@ impl Applier<'_> {
         let api: Api<StreamAssignment> = self.api()?;
         let answer = api.replace(name, &posted(), &next).await;
         self.wrote("update", name, answer)?;
-        let moves = moves(&known.spec, desired);
-        self.context.metrics.moves.with_label_values(&["Handoff"]).inc_by(moves.handoffs);
-        self.context.metrics.moves.with_label_values(&["Takeover"]).inc_by(moves.takeovers);
+        let (namespace, name) = (&self.subject.namespace, &self.subject.owner.name);
+        self.context.metrics.each.moved(namespace, name, moves(&known.spec, desired));
         Ok(())
     }
 

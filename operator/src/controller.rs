@@ -148,6 +148,7 @@ async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
     let namespace = gone.namespace.unwrap_or_default();
     context.tally.note(&namespace, &gone.name, None, &context.metrics);
     context.scalers.forget(&namespace, &gone.name);
+    context.metrics.each.forget(&namespace, &gone.name);
     context.rollouts.leave(&namespace, &gone.name);
     context.reports.ask_at(&ObjectRef::new(&gone.name).within(&namespace), Pace::Calm);
     if let Err(error) = verdicts::forget(&namespace, &gone.name, &context).await {

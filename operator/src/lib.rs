@@ -22,6 +22,7 @@ pub mod backoff;
 pub mod checks;
 pub mod context;
 pub mod controller;
+pub mod each;
 pub mod error;
 pub mod finalize;
 pub mod kept;

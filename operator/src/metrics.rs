@@ -8,6 +8,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::each::Each;
+
 /// From an untouched pipeline (tenths of a millisecond) to one whose objects are all made (half a second).
 const RECONCILE_BUCKETS: [f64; 9] = [0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// From a first plan in a warm page cache (tens of milliseconds) to the limit.
@@ -77,17 +79,62 @@ const UNITS: Metric = Metric {
     labels: &["state"],
     help: "Units of all pipelines by state: owned, moving, waiting.",
 };
-const TAKEOVERS: Metric = Metric {
+/// Moves of units.
+pub const MOVES: Metric = Metric {
     name: "thalweg_operator_unit_moves_total",
     kind: Kind::Counter,
-    labels: &["kind"],
+    labels: &["pipeline", "kind"],
     help: "Changes of a unit's owner, by kind: Handoff, Takeover.",
 };
 const SCALINGS: Metric = Metric {
     name: "thalweg_operator_scaling_decisions_total",
     kind: Kind::Counter,
     labels: &["reason"],
-    help: "Changes of a pipeline's number of workers, and limits that began to stand in the way of one, by reason.",
+    help: "Changes of a pipeline's number of workers, moves of work among them for the load's sake (Uneven), and limits that \
+           began to stand in the way of a change, by reason.",
+};
+/// Age of the oldest record that waits, by pipeline.
+pub const LAG: Metric = Metric {
+    name: "thalweg_operator_lag_seconds",
+    kind: Kind::Gauge,
+    labels: &["pipeline"],
+    help: "Age of the oldest record that waits; absent where it is not known.",
+};
+/// What that is to be below.
+pub const TARGET: Metric = Metric {
+    name: "thalweg_operator_target_lag_seconds",
+    kind: Kind::Gauge,
+    labels: &["pipeline"],
+    help: "scaling.targetLag of a pipeline whose lag is known.",
+};
+/// Of pipelines that follow their load: what was decided.
+pub const WORKERS: Metric = Metric {
+    name: "thalweg_operator_scaling_workers",
+    kind: Kind::Gauge,
+    labels: &["pipeline", "which"],
+    help: "Workers of a pipeline that follows its load: wanted, as was decided; needed by the load, whatever the bounds say.",
+};
+/// And from which rates.
+pub const RATES: Metric = Metric {
+    name: "thalweg_operator_scaling_records_per_second",
+    kind: Kind::Gauge,
+    labels: &["pipeline", "which"],
+    help: "Of a pipeline that follows its load: arrivals, and the capacity of one worker, as it was learnt.",
+};
+/// And from which shares of time.
+pub const SHARES: Metric = Metric {
+    name: "thalweg_operator_scaling_ratio",
+    kind: Kind::Gauge,
+    labels: &["pipeline", "which"],
+    help: "Of a pipeline that follows its load: how busy the busiest worker is, and the share of all workers' time blocked by \
+           sinks, 0 to 1.",
+};
+/// And what stands in the way.
+pub const LIMITED: Metric = Metric {
+    name: "thalweg_operator_scaling_limited",
+    kind: Kind::Gauge,
+    labels: &["pipeline", "reason"],
+    help: "Of a pipeline that follows its load: 1 with a reason while ScalingLimited is True, else 0 without one.",
 };
 const STARTED: Metric = Metric {
     name: "thalweg_operator_started_seconds",
@@ -97,7 +144,7 @@ const STARTED: Metric = Metric {
 };
 
 /// Every metric, in the order of the reference.
-pub const ALL: [Metric; 11] = [
+pub const ALL: [Metric; 17] = [
     RECONCILES,
     RECONCILE_SECONDS,
     CHECK_SECONDS,
@@ -106,8 +153,14 @@ pub const ALL: [Metric; 11] = [
     LEADER,
     PIPELINES,
     UNITS,
-    TAKEOVERS,
+    MOVES,
     SCALINGS,
+    LAG,
+    TARGET,
+    WORKERS,
+    RATES,
+    SHARES,
+    LIMITED,
     STARTED,
 ];
 
@@ -130,10 +183,10 @@ pub struct Metrics {
     pub pipelines: IntGaugeVec,
     /// Units by state.
     pub units: IntGaugeVec,
-    /// Moves of units by kind.
-    pub moves: IntCounterVec,
     /// Changes of the number of workers, and limits, by reason.
     pub scalings: IntCounterVec,
+    /// What there is to say of single pipelines.
+    pub each: Each,
     /// When this process started.
     pub started: Gauge,
 }
@@ -156,8 +209,8 @@ impl Metrics {
             leader: registered(&registry, IntGauge::with_opts(opts(LEADER))?)?,
             pipelines: registered(&registry, IntGaugeVec::new(opts(PIPELINES), PIPELINES.labels)?)?,
             units: registered(&registry, IntGaugeVec::new(opts(UNITS), UNITS.labels)?)?,
-            moves: registered(&registry, IntCounterVec::new(opts(TAKEOVERS), TAKEOVERS.labels)?)?,
             scalings: registered(&registry, IntCounterVec::new(opts(SCALINGS), SCALINGS.labels)?)?,
+            each: registered(&registry, Each::default())?,
             started: registered(&registry, Gauge::with_opts(opts(STARTED))?)?,
             registry,
         })

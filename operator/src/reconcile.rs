@@ -58,11 +58,7 @@ pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) 
     let mut written = observe::written(&subject, context).await?;
     let observed = observe::observed(&subject, context).await?;
     let (mut validated, because) = brought_about(&subject, &mut written, &observed, context).await?;
-    let scaling = validated.as_ref().ok().map(|valid| context.scalers.look(&subject, valid, &observed));
-    let plan = match (&validated, &scaling) {
-        (Ok(valid), Some(scaling)) => plan::plan_scaled(valid, &observed, scaling),
-        _ => plan::keep(&observed),
-    };
+    let (plan, scaling) = planned(&subject, &validated, &observed, context);
     context.reports.ask_at(&ObjectRef::new(&subject.owner.name).within(&subject.namespace), pace(plan.step));
     let mut applier = Applier { subject: &subject, context, writes: 0, waits: false };
     let refused = match apply(&mut applier, validated.as_ref().ok(), &plan, &observed).await {
@@ -91,6 +87,20 @@ pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) 
         },
     };
     Ok((action, marked + writes + told))
+}
+
+/// What is to be brought about, and with how many workers where the spec is right.
+fn planned(
+    subject: &Subject,
+    validated: &Validated,
+    observed: &Observed,
+    context: &Context,
+) -> (Plan, Option<Scaling>) {
+    let Ok(valid) = validated else { return (plan::keep(observed), None) };
+    let decided = context.scalers.look(subject, valid, observed);
+    let plan = plan::plan_scaled(valid, observed, &decided);
+    let told = context.scalers.note(subject, valid, observed, &plan, decided);
+    (plan, Some(told))
 }
 
 /// How often workers are asked for what they have done.
@@ -212,7 +222,7 @@ async fn apply(
     }
     if let Some(assignment) = &plan.assignment {
         let made = || valid.map(|valid| objects::assignment(valid, &owner, assignment.clone()));
-        applier.assignment(assignment, made).await?;
+        applier.assignment(observed.assignment.as_ref(), assignment, made).await?;
     }
     // Published first: a slot that was freed and claimed anew is another life of its worker.
     applier.free(&plan.freed).await?;
@@ -249,6 +259,8 @@ async fn tell(
     };
     let next = status(&facts, Time(Timestamp::now()));
     context.tally.note(&subject.namespace, &subject.owner.name, Some(&next), &context.metrics);
+    let target = validated.as_ref().ok().map(|valid| valid.scaling.target_lag.as_std().as_secs_f64());
+    context.metrics.each.note(&subject.namespace, &subject.owner.name, &next, scaling, target);
     let wrote = written_status::write(subject, context, &next).await?;
     Ok(u32::from(wrote) + verdicts::tell(subject, context, &facts, written).await?)
 }

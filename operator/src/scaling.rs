@@ -58,6 +58,22 @@ impl Scalers {
         remembered.scaler.look(pipeline, observed, self.started.elapsed(), &now())
     }
 
+    /// Takes in what is to be published of what was decided.
+    pub fn note(
+        &self,
+        subject: &Subject,
+        pipeline: &ValidatedPipeline,
+        observed: &Observed,
+        plan: &Plan,
+        decided: Scaling,
+    ) -> Scaling {
+        let at = (self.started.elapsed(), &now());
+        match self.all().get_mut(&key(subject)) {
+            Some(remembered) => remembered.scaler.note(pipeline, observed, plan, at, decided),
+            None => decided,
+        }
+    }
+
     /// The Deployment was written, or found to be so.
     pub fn wrote(&self, subject: &Subject, replicas: i32) {
         if let Some(remembered) = self.all().get_mut(&key(subject)) {
@@ -90,7 +106,7 @@ fn now() -> Time {
 
 /// Counts what is new, tells whose replicas were put back, and remembers which are ours.
 pub async fn tell(subject: &Subject, context: &Context, scaling: &Scaling, plan: &Plan, observed: &Observed) {
-    if let Some(reason) = scaling.news {
+    for reason in &scaling.news {
         context.metrics.scalings.with_label_values(&[reason.as_str()]).inc();
     }
     let foreign = context.scalers.foreign(subject, observed);

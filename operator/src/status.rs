@@ -122,7 +122,11 @@ fn start(count: u64, asked: Option<&Restart>, because: &[Problem]) -> Event {
 fn decided(previous: &PipelineStatus, next: &PipelineStatus) -> Option<Event> {
     let last = |status: &PipelineStatus| status.scaling.as_ref()?.last_decision.clone();
     let now = last(next).filter(|now| last(previous).as_ref() != Some(now))?;
-    let note = format!("from {} to {} workers: {}; {}", now.from, now.to, now.reason, now.inputs);
+    let workers = match now.from == now.to {
+        true => format!("{} workers as before", now.to),
+        false => format!("from {} to {} workers", now.from, now.to),
+    };
+    let note = format!("{workers}: {}; {}", now.reason, now.inputs);
     let note = note.chars().take(NOTE_LIMIT / 4).collect();
     let (reason, action) = ("ScalingDecided".to_owned(), "Scale".to_owned());
     Some(Event { type_: EventType::Normal, reason, note: Some(note), action, secondary: None })

@@ -84,6 +84,27 @@ fn every_metric_of_the_alerts_and_the_dashboards_exists() {
     assert_eq!(uids.len(), dashboards.len(), "each dashboard is JSON");
 }
 
+/// How a heading is linked to.
+fn anchor(heading: &str) -> String {
+    heading.to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_alert_links_to_its_part_of_the_guide() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let alerts = read("charts/thalweg/alerts.yaml");
+    let told = |field: &'static str| alerts.lines().filter_map(move |line| line.trim().strip_prefix(field));
+    let (names, links): (Vec<_>, Vec<_>) = (told("- alert: ").collect(), told("runbook_url: ").collect());
+    assert!(names.len() >= 10 && names.len() == links.len(), "{names:?} {links:?}");
+    for (name, link) in names.into_iter().zip(links) {
+        let (page, part) = link.split_once('#').expect("PAGE#PART");
+        let text = read(page);
+        let mut headings = text.lines().filter_map(|line| line.strip_prefix("## ")).map(anchor);
+        assert!(part == anchor(name) && headings.any(|heading| heading == part), "{name}: {link}");
+    }
+}
+
 #[test]
 fn the_guide_says_of_every_condition_and_reason_what_to_do() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide/operate-pipelines.md");

@@ -39,6 +39,7 @@ pub enum Kind {
 }
 
 const SOURCE: &[&str] = &["pipeline", "source"];
+const SPLIT: &[&str] = &["pipeline", "source", "split"];
 const STAGE: &[&str] = &["pipeline", "stage"];
 
 const ROWS: Metric = counter("thalweg_source_rows_total", "Rows decoded.", SOURCE);
@@ -68,7 +69,21 @@ pub const ENDS: Metric = Metric {
     name: "thalweg_source_end_records",
     help: "Where the end of each split is that this process reads, in records; absent where it is not known. How fast it \
            moves is how much comes in.",
-    labels: &["pipeline", "source", "split"],
+    labels: SPLIT,
+    kind: Kind::Gauge,
+};
+const SPLIT_LAG: Metric = Metric {
+    name: "thalweg_split_lag_records",
+    help: "Records between what all units have and the end of each split that this process reads; absent where the end is not \
+           known.",
+    labels: SPLIT,
+    kind: Kind::Gauge,
+};
+const SPLIT_LAG_SECONDS: Metric = Metric {
+    name: "thalweg_split_lag_seconds",
+    help: "Age of the oldest record that some unit does not have, of each split that this process reads; absent where it is \
+           not known.",
+    labels: SPLIT,
     kind: Kind::Gauge,
 };
 const OUT: Metric = counter("thalweg_stage_rows_total", "Rows emitted.", STAGE);
@@ -86,7 +101,8 @@ const WATERMARK: Metric = Metric {
 
 /// Every metric.
 #[cfg(test)]
-pub const ALL: [Metric; 11] = [ROWS, LATE, BAD, LAG, LAG_SECONDS, ENDS, OUT, REJECTED, DEAD, COMMITS, WATERMARK];
+pub const ALL: [Metric; 13] =
+    [ROWS, LATE, BAD, LAG, LAG_SECONDS, ENDS, SPLIT_LAG, SPLIT_LAG_SECONDS, OUT, REJECTED, DEAD, COMMITS, WATERMARK];
 
 const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
     Metric { name, help, labels, kind: Kind::Counter }
@@ -122,6 +138,7 @@ impl Collector for Counted {
         let (out, rejected, dead, commits) = (OUT.counters(), REJECTED.counters(), DEAD.counters(), COMMITS.counters());
         let (watermark, lag, lag_seconds, ends) =
             (WATERMARK.gauges(), LAG.gauges(), LAG_SECONDS.gauges(), ENDS.gauges());
+        let (split_lag, split_lag_seconds) = (SPLIT_LAG.gauges(), SPLIT_LAG_SECONDS.gauges());
         for pipeline in &(self.pipelines)() {
             for source in &pipeline.counters.sources {
                 let labels = [pipeline.name.as_str(), source.name.as_str()];
@@ -131,6 +148,13 @@ impl Collector for Counted {
                     lag.with_label_values(&labels).set(found.records as f64);
                     if let Some(seconds) = found.seconds {
                         lag_seconds.with_label_values(&labels).set(seconds);
+                    }
+                }
+                for (split, found) in source.lags() {
+                    let labels = [labels[0], labels[1], split.as_str()];
+                    split_lag.with_label_values(&labels).set(found.records as f64);
+                    if let Some(seconds) = found.seconds {
+                        split_lag_seconds.with_label_values(&labels).set(seconds);
                     }
                 }
                 for (split, end) in source.ends() {
@@ -155,7 +179,8 @@ impl Collector for Counted {
         }
         let counters =
             [rows, late, bad, out, rejected, dead, commits].into_iter().flat_map(|counter| counter.collect());
-        let gauges = [watermark, lag, lag_seconds, ends].into_iter().flat_map(|gauge| gauge.collect());
+        let gauges = [watermark, lag, lag_seconds, ends, split_lag, split_lag_seconds];
+        let gauges = gauges.into_iter().flat_map(|gauge| gauge.collect());
         counters.chain(gauges).filter(|family| !family.get_metric().is_empty()).collect()
     }
 }
@@ -186,6 +211,7 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
 #[cfg(test)]
 mod tests {
     use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
+    use crate::runtime::lag::Lag;
 
     use super::*;
 
@@ -194,6 +220,8 @@ mod tests {
         let source = SourceCounters { name: "trips".to_owned(), ..SourceCounters::default() };
         source.rows.add(7);
         source.set_ends([("3".to_owned(), 40)].into());
+        let lag = Lag { records: 12, seconds: Some(1.5) };
+        source.set_lag(&[("3".to_owned(), Some(lag)), ("4".to_owned(), None)]);
         let counters = Counters::new(vec![source], vec![StageCounters::default()]);
         let watched = vec![Watched { name: "p".to_owned(), counters: Arc::new(counters) }];
         let counted = Counted { pipelines: Box::new(move || watched.clone()) };
@@ -202,6 +230,9 @@ mod tests {
         let text = String::from_utf8(text).expect("text");
         assert!(text.contains(r#"thalweg_source_rows_total{pipeline="p",source="trips"} 7"#), "{text}");
         assert!(text.contains(r#"thalweg_source_end_records{pipeline="p",source="trips",split="3"} 40"#), "{text}");
+        assert!(text.contains(r#"thalweg_split_lag_records{pipeline="p",source="trips",split="3"} 12"#), "{text}");
+        assert!(text.contains(r#"thalweg_split_lag_seconds{pipeline="p",source="trips",split="3"} 1.5"#), "{text}");
+        assert!(!text.contains(r#"split="4""#) && !text.contains("thalweg_source_lag_records"), "{text}");
         assert!(text.contains("thalweg_stage_commits_total"), "{text}");
         assert!(!text.contains("thalweg_stage_watermark_seconds"), "unknown is absent, never 0");
     }

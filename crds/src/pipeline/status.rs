@@ -133,7 +133,7 @@ pub struct CommitStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScalingStatus {
-    /// The last change, or the one that it would make.
+    /// A change of the number of workers, or the one that it would make; a move of work among them; or what holds a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_decision: Option<ScalingDecision>,
 }
@@ -144,7 +144,7 @@ pub struct ScalingStatus {
 pub struct ScalingDecision {
     /// Workers before.
     pub from: i32,
-    /// Workers after.
+    /// Workers after; as many as before where work moved among them, or a change is held.
     pub to: i32,
     /// Why, in a sentence.
     #[schemars(length(max = 1024))]

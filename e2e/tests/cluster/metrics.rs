@@ -16,11 +16,17 @@ use thalweg_e2e::{bound, wait_for};
 
 use crate::LIMIT;
 use crate::ownership::wait_until;
+use crate::pipelines::say;
 use crate::release::{image, install};
 
 const PARTITIONS: i32 = 4;
 /// Where the page is forwarded to, on this machine.
 const PAGE: u16 = 19_082;
+const PROMETHEUS: u16 = 19_090;
+/// Events a second.
+const RATE: u32 = 200;
+/// What has its number of workers decided, so that there is something to be shown of it.
+const FOLLOWS: &str = r#"{"spec": {"scaling": {"mode": "Auto", "workers": null, "maxWorkers": 2}}}"#;
 
 fn repository(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
@@ -81,6 +87,29 @@ fn page_of(pipeline: &str) -> Value {
     serde_json::from_str(&said).expect("JSON")
 }
 
+/// The load of a pipeline as a real Prometheus has it, and what the autoscaler would make of it: by the commands of the guide.
+fn assert_recorded(prometheus: &Prometheus, namespace: &Namespace, pipeline: &str) {
+    let ends = format!("thalweg_source_end_records{{pipeline='{}.{pipeline}'}} offset 21s", namespace.name());
+    wait_for("a load of twenty seconds", LIMIT, || (!prometheus.query(&ends).is_empty()).then_some(()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace.csv").display().to_string();
+    let url = format!("http://127.0.0.1:{PROMETHEUS}");
+    let about = ["record-trace", pipeline, "-n", namespace.name(), "--prometheus", &url];
+    say(&[&about[..], &["--last", "20s", "--step", "5s", "--write", &trace]].concat());
+    let text = std::fs::read_to_string(&trace).expect("a trace");
+    let mut lines = text.lines();
+    assert_eq!(lines.next().map(|head| head.split(',').count()), Some(1 + PARTITIONS as usize), "{text}");
+    let rows: Vec<f64> =
+        lines.map(|line| line.split(',').skip(1).map(|rate| rate.parse::<f64>().expect("a rate")).sum()).collect();
+    let mean = rows.iter().sum::<f64>() / rows.len() as f64;
+    assert!((0.5..2.0).contains(&(mean / f64::from(RATE))), "{RATE} records a second were sent: {text}");
+    let told = say(&["simulate-scaling", "--trace", &trace, "--capacity", "1000", "-o", "json"]);
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert!(told["workerHours"].as_f64().is_some_and(|hours| hours > 0.0), "{told:#}");
+    assert_eq!((&told["percentTimeAboveTarget"], &told["moves"]), (&0.0.into(), &0.into()), "{told:#}");
+    println!("recorded: {mean:.0} records/s; simulated: {told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_alerts_has_data() {
     let namespace = Namespace::fresh("e2e-metrics");
@@ -90,10 +119,11 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
     let state = State::Bucket(s3.settings());
     let pipelines = Pipelines { broker: kafka.address(), state, commit_every_ms: 1_000, key_groups: 4, workers: 1 };
     install(&image(None), &["--set", "page.enabled=true"]);
-    let traffic = Traffic::start(&kafka, PARTITIONS, 200);
+    let traffic = Traffic::start(&kafka, PARTITIONS, RATE.into());
     namespace.apply(S3::secret());
     namespace.apply(&pipelines.manifest());
-    let prometheus = Prometheus::start(19_090);
+    namespace.succeed(&["patch", "streampipeline", COPIES, "--type=merge", "-p", FOLLOWS]);
+    let prometheus = Prometheus::start(PROMETHEUS);
     for pipeline in [COPIES, SUMS] {
         wait_until(&namespace, pipeline, "Ready");
     }
@@ -135,6 +165,7 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
         known.len()
     );
 
+    assert_recorded(&prometheus, &namespace, COPIES);
     let page = page_of(COPIES);
     println!("{page:#}");
     assert!(page.to_string().contains("copies-0"), "the worker is named: {page:#}");

@@ -259,6 +259,10 @@ async fn a_partition_that_becomes_hot_gets_a_worker_of_its_own_and_nothing_else_
     println!("readers: {after:?}");
     wait_for("lag that is gone", PATIENCE, || lag(&namespace).filter(|lag| *lag < 4 * HOT));
     told(&namespace, "caught up", step);
+    let decided = status(&namespace)["scaling"]["lastDecision"].clone();
+    let why = decided["reason"].as_str().unwrap_or_default();
+    assert!(why.starts_with("Uneven: ") && why.contains(" moves events/"), "{decided:#}");
+    assert_eq!((&decided["from"], &decided["to"]), (&2.into(), &2.into()), "{decided:#}");
     let settled = Instant::now();
     wait_for("a minute more", PATIENCE, || (settled.elapsed() > Duration::from_secs(60)).then_some(()));
     assert_eq!(readers(&namespace), Some(after.clone()), "nothing moves back");
@@ -267,6 +271,7 @@ async fn a_partition_that_becomes_hot_gets_a_worker_of_its_own_and_nothing_else_
     let changed = epochs(&namespace).into_iter().zip(moves).filter(|(now, before)| now != before).count();
     assert_eq!(changed, 1, "one unit has another owner");
     assert_eq!(status(&namespace)["workers"]["desired"], 2);
+    assert_eq!(status(&namespace)["scaling"]["lastDecision"], decided, "nothing else is decided");
 
     let sent = feed.end().await;
     wait_for("no lag", PATIENCE, || lag(&namespace).filter(|lag| *lag == 0));

@@ -60,6 +60,8 @@ const STEP_UP: f64 = 1.2;
 const LAG_PART: f64 = 3.0;
 /// Workers wait for sinks for more than this share: they are not what is scarce.
 const SINK_BOUND: f64 = 0.2;
+/// A worker that is busy with one unit for more than this part of that has nothing that another one could take.
+const ALONE: f64 = 0.95;
 /// How long after moves a busy worker tells nothing: it does what waited meanwhile.
 const SETTLING_SECONDS: u64 = 15;
 /// Splits are not moved again for so long only to make loads level.
@@ -262,6 +264,7 @@ impl Round<'_> {
             return (current, Reason::Enough);
         }
         let hold = match () {
+            () if load.is_bound_by_units(self.busy(), ALONE) => Some(Hold::ShardBound),
             () if self.memory.backs_off(self.figures.now) => Some(Hold::Ineffective),
             () if self.figures.missing_for.as_secs() >= MISSING_SECONDS => Some(Hold::Quota),
             () if self.figures.moving > 0 => Some(Hold::Rebalancing),

@@ -11,7 +11,7 @@
 //! | What is the rebalance rule? | [`assignment`]; its laws in `tests/assignment.rs` |
 //! | How many workers does it need? | [`autoscale`]; its laws in `tests/autoscale.rs` |
 //! | What does a unit weigh? | [`costs`] |
-//! | When is that decided, and what becomes of it? | [`scaling`] |
+//! | When is that decided, and what becomes of it? | [`scaling`]; which moves are the load's: `settled.rs` |
 //! | What if a node falls silent? | [`plan`]: `lost.rs` |
 //! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
@@ -41,6 +41,7 @@ pub mod restart;
 pub mod rivals;
 pub mod rollout;
 pub mod scaling;
+mod settled;
 mod splits;
 pub mod status;
 mod units;

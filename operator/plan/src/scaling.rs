@@ -1,7 +1,7 @@
 //! When the autoscaler decides for a pipeline, from which figures, and what becomes of its recommendation.
 //!
-//! Between two decisions nothing changes. What is remembered is lost with the process: then the number of workers stays as
-//! it is found, and the rest is learnt anew.
+//! A decision changes the number of workers, or moves work among them, or holds both. Between two of them nothing changes. What is
+//! remembered is lost with the process: then the number of workers stays as it is found, and the rest is learnt anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,13 +14,14 @@ use thalweg_crds::report::{Report, SplitReport};
 use thalweg_crds::scaling::{ScalingMode, ScalingSpec};
 
 use crate::autoscale::{
-    Figures, Hold, Memory, Reason, Recommendation, SplitFigures, SplitKey, WorkerFigures, recommend,
+    Figures, Hold, Inputs, Memory, Reason, Recommendation, SplitFigures, SplitKey, WorkerFigures, recommend,
 };
 use crate::costs::{Costs, Weights};
 use crate::fleet::Fleet;
 use crate::held::held;
 use crate::observed::Observed;
-use crate::plan::asked_for;
+use crate::plan::{Plan, asked_for};
+use crate::settled::Settled;
 use crate::validate::ValidatedPipeline;
 
 /// How often it is decided: reports are a second or two old, and a step shows in the arrivals of five.
@@ -42,12 +43,15 @@ pub struct Scaling {
     pub places: Option<Places>,
     /// What units count where they are spread.
     pub weights: Weights,
-    /// The last change, or with `mode: Recommend` the one that would be made; `None` before the first.
+    /// The last decision: a change of the number, or with `mode: Recommend` the one that would be made; a move of work among the
+    /// workers; something that began to stand in the way of a change. `None` before the first.
     pub decision: Option<ScalingDecision>,
+    /// From which figures it was last decided how many there are to be; `None` where nobody decides.
+    pub inputs: Option<Inputs>,
     /// What keeps the number from following the load.
     pub hold: Option<Hold>,
-    /// What is new since the look before, for whoever counts: the reason of a change, or of a hold that began.
-    pub news: Option<Reason>,
+    /// What is new since the look before, for whoever counts: the reasons of changes, and of a hold that began.
+    pub news: Vec<Reason>,
 }
 
 /// Whether there is anything to decide.
@@ -69,6 +73,11 @@ pub struct Scaler {
     /// When it was decided last, by which settings, and of how many workers.
     decided: Option<(Duration, ScalingSpec, usize)>,
     decision: Option<ScalingDecision>,
+    /// What was decided from last.
+    inputs: Inputs,
+    /// Whether the load was ever known.
+    is_known: bool,
+    settled: Settled,
     /// Since when workers that were asked for are missing.
     missing: Option<Duration>,
     /// What the last decision was held by: told once it has lasted for two.
@@ -90,6 +99,9 @@ impl Scaler {
             workers,
             decided: None,
             decision: last.cloned(),
+            inputs: Inputs::default(),
+            is_known: false,
+            settled: Settled::default(),
             missing: None,
             last_hold: None,
             hold: None,
@@ -116,12 +128,40 @@ impl Scaler {
         let bound = number(workers);
         let fixed = ScalingSpec { mode: ScalingMode::Auto, min_workers: bound, max_workers: bound, ..spec.clone() };
         let placed = self.decide(pipeline, fixed, observed, now, time);
-        let serving = observed.assignment.as_ref().map(serving).unwrap_or_default();
+        let listed = observed.assignment.as_ref().map(listed).unwrap_or_default();
         if placed.places.as_ref().is_some_and(|places| is_moved(observed, places)) {
-            self.placed_among = serving.clone();
+            self.placed_among = listed.clone();
         }
-        let places = placed.places.filter(|_| !serving.is_empty() && self.placed_among == serving);
-        Scaling { places, decision: None, hold: None, news: None, ..placed }
+        let places = placed.places.filter(|_| !listed.is_empty() && self.placed_among == listed);
+        Scaling { places, hold: None, ..placed }
+    }
+
+    /// Takes in what is to be published of what was decided: where the load alone moves work, that is a decision, too.
+    pub fn note(
+        &mut self,
+        pipeline: &ValidatedPipeline,
+        observed: &Observed,
+        plan: &Plan,
+        (now, time): (Duration, &Time),
+        decided: Scaling,
+    ) -> Scaling {
+        let Some(moves) = self.settled.note(observed, plan, decided.workers, now) else { return decided };
+        let mut decided = decided;
+        decided.news.push(Reason::Uneven);
+        let workers = number(decided.workers);
+        // What is recommended stands until it is done.
+        let is_awaited = |last: &ScalingDecision| last.to != workers && pipeline.scaling.mode == ScalingMode::Recommend;
+        if !self.decision.as_ref().is_some_and(is_awaited) {
+            self.decision = Some(ScalingDecision {
+                from: workers,
+                to: workers,
+                reason: cut(format!("{}: {}; moves {moves}", Reason::Uneven, Reason::Uneven.sentence())),
+                inputs: cut(self.inputs.to_string()),
+                time: time.clone(),
+            });
+            decided.decision.clone_from(&self.decision);
+        }
+        decided
     }
 
     fn decide(
@@ -135,16 +175,18 @@ impl Scaler {
         let running = observed.assignment.as_ref().filter(|running| running.plan == pipeline.plan.hash);
         let running = running.filter(|running| !running.completed && !pipeline.paused);
         let mut places = Places::new();
-        let mut news = None;
+        let mut news = Vec::new();
         match running {
             Some(running) => {
                 let figures = self.figures(running, observed, now);
                 if self.is_due(&spec, &figures) {
                     self.decided = Some((now, spec.clone(), figures.workers.len()));
                     let (recommended, memory) = recommend(&spec, &figures, std::mem::take(&mut self.memory));
-                    self.memory = memory;
+                    (self.memory, self.inputs) = (memory, recommended.inputs);
                     self.costs.note(&shares(observed), |unit| running.units.iter().any(|it| it.unit == unit));
-                    news = self.take(&spec, &recommended, time);
+                    if is_scaled(&spec) {
+                        news = self.take(&spec, &recommended, time);
+                    }
                     places = recommended.placement.into_iter().collect();
                 }
             }
@@ -157,6 +199,7 @@ impl Scaler {
             places: Some(places),
             weights: self.costs.weights(),
             decision: self.decision.clone(),
+            inputs: running.filter(|_| is_scaled(&spec)).map(|_| self.inputs),
             hold: self.hold,
             news,
         }
@@ -172,8 +215,8 @@ impl Scaler {
         is_awaited || figures.now.saturating_sub(*at) >= DECIDE_EACH || by != spec || figures.workers.len() > *workers
     }
 
-    /// Makes a recommendation the number of workers; gives the reason of what is new about it.
-    fn take(&mut self, spec: &ScalingSpec, recommended: &Recommendation, time: &Time) -> Option<Reason> {
+    /// Makes a recommendation the number of workers; gives the reasons of what is new about it.
+    fn take(&mut self, spec: &ScalingSpec, recommended: &Recommendation, time: &Time) -> Vec<Reason> {
         let hold = match recommended.reason {
             Reason::Held(hold) => Some(hold),
             _ => None,
@@ -188,20 +231,24 @@ impl Scaler {
             (ScalingMode::Recommend, Some(said)) => usize::try_from(said.to).unwrap_or_default(),
             _ => self.workers,
         };
-        if recommended.workers == before {
-            return began;
+        let changes = recommended.workers != before;
+        let changed = changes.then_some(recommended.reason);
+        // What is held is decided, too, once the load was known; but what is recommended stands until it is done.
+        self.is_known |= recommended.inputs.arrivals.is_some();
+        let stands = spec.mode == ScalingMode::Recommend && before != self.workers;
+        if let Some(reason) = changed.or(began.filter(|_| self.is_known && !stands)) {
+            self.decision = Some(ScalingDecision {
+                from: number(self.workers),
+                to: number(recommended.workers),
+                reason: cut(format!("{reason}: {}", reason.sentence())),
+                inputs: cut(recommended.inputs.to_string()),
+                time: time.clone(),
+            });
         }
-        self.decision = Some(ScalingDecision {
-            from: number(self.workers),
-            to: number(recommended.workers),
-            reason: cut(format!("{}: {}", recommended.reason, recommended.reason.sentence())),
-            inputs: cut(recommended.inputs.to_string()),
-            time: time.clone(),
-        });
         if spec.mode == ScalingMode::Auto {
             self.workers = recommended.workers;
         }
-        Some(recommended.reason)
+        began.into_iter().filter(|began| changed != Some(*began)).chain(changed).collect()
     }
 
     fn figures(&mut self, running: &AssignmentSpec, observed: &Observed, now: Duration) -> Figures {
@@ -233,7 +280,8 @@ fn shares(observed: &Observed) -> BTreeMap<UnitId, f64> {
     units.map(|unit| (unit.unit, unit.busy_share)).collect()
 }
 
-fn serving(assignment: &AssignmentSpec) -> BTreeSet<Slot> {
+/// The workers of an assignment.
+fn listed(assignment: &AssignmentSpec) -> BTreeSet<Slot> {
     assignment.workers.iter().map(|worker| worker.slot.clone()).collect()
 }
 
@@ -246,7 +294,7 @@ fn is_moved(observed: &Observed, places: &Places) -> bool {
         places.get(&key).is_some_and(|place| split.reader.as_ref() != Some(place))
     };
     running.splits.iter().all(|split| split.reader.is_some())
-        && readers == serving(running)
+        && readers == listed(running)
         && running.splits.iter().any(goes)
 }
 
@@ -276,6 +324,7 @@ fn workers(running: &AssignmentSpec, observed: &Observed, most: usize) -> Vec<Wo
             life: member.run_id.clone(),
             rate: rates.sum(),
             busy: report.busy_share,
+            hottest: report.units.iter().map(|unit| unit.busy_share).fold(0.0, f64::max),
             blocked: report.blocked_share,
             age: age(report, observed),
         })

@@ -49,6 +49,7 @@ impl Bench {
             life: RunId(format!("{number}/0")),
             rate: CAPACITY * busy,
             busy,
+            hottest: 0.0,
             blocked: 0.0,
             age: Duration::ZERO,
         };
@@ -288,6 +289,22 @@ fn a_split_above_a_worker_is_named_and_asks_for_no_more_than_one() {
 }
 
 #[test]
+fn a_key_group_above_a_worker_is_named_and_asks_for_none() {
+    let decided = |hottest: [f64; 2]| {
+        let mut bench = Bench::new(spec(1, 20), 12, 2, 0.95);
+        let hot = |figures: &mut Figures| {
+            figures.workers.iter_mut().zip(hottest).for_each(|(worker, hottest)| worker.hottest = hottest);
+            figures.splits.iter_mut().for_each(|split| split.lag = split.lag.map(|lag| lag + 200 * ROUND));
+        };
+        let all: Vec<_> = (0..14).map(|_| bench.round(250.0, hot)).collect();
+        (all[13].workers, all[13].reason)
+    };
+    assert_eq!(decided([0.95, 0.95]), (2, held(Hold::ShardBound)));
+    assert_eq!(decided([0.95, 0.6]).1, Reason::Behind, "the other worker has units to give away");
+    assert_eq!(decided([0.8, 0.8]).1, Reason::Behind, "and so have both");
+}
+
+#[test]
 fn a_step_that_brings_nothing_is_undone_and_not_tried_again_at_once() {
     let mut bench = Bench::new(spec(1, 20), 12, 2, 1.0);
     let mut seen: Vec<(usize, Reason)> = Vec::new();
@@ -450,6 +467,7 @@ fn figures() -> impl Strategy<Value = (ScalingSpec, Figures)> {
             life: RunId(number.to_string()),
             rate,
             busy,
+            hottest: busy / 2.0,
             blocked,
             age: Duration::from_secs(age),
         });

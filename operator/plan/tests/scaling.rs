@@ -31,7 +31,15 @@ struct Bed {
     splits: Vec<(f64, f64)>,
     /// How old reports are.
     age: Duration,
+    /// What workers say of the age of what waits, by their clocks.
+    lag_seconds: Option<f64>,
+    /// Share of its worker's time that a unit takes, by its index.
+    cost: fn(i32) -> f64,
     lives: usize,
+}
+
+fn number(workers: usize) -> i32 {
+    i32::try_from(workers).expect("few")
 }
 
 fn spec(least: i32, most: i32) -> ScalingSpec {
@@ -51,6 +59,8 @@ impl Bed {
             splits: vec![(1e6, 0.0); arrivals.len()],
             arrivals: arrivals.to_vec(),
             age: Duration::ZERO,
+            lag_seconds: None,
+            cost: |_| 0.0,
             lives: 0,
         }
     }
@@ -59,10 +69,12 @@ impl Bed {
     fn round(&mut self) -> Scaling {
         self.now += DECIDE_EACH;
         let time = Time(Timestamp::from_second(self.now.as_secs() as i64).expect("a time"));
-        let scaling = self.scaler.look(&self.pipeline, &self.observed, self.now, &time);
+        let mut scaling = self.scaler.look(&self.pipeline, &self.observed, self.now, &time);
         // Moves take some looks, in which nothing is decided.
         for places in [scaling.places.clone(), scaling.places.as_ref().map(|_| Default::default())] {
             let plan = plan_scaled(&self.pipeline, &self.observed, &Scaling { places, ..scaling.clone() });
+            let at = (self.now, &time);
+            scaling = self.scaler.note(&self.pipeline, &self.observed, &plan, at, scaling);
             self.obey(&plan);
         }
         self.work();
@@ -112,6 +124,7 @@ impl Bed {
         self.observed.report_ages.clear();
         for worker in &assignment.workers {
             let Some(report) = self.observed.reports.get_mut(&worker.run_id) else { continue };
+            report.units.iter_mut().for_each(|unit| unit.busy_share = (self.cost)(unit.unit.index));
             let mine: Vec<usize> = (0..self.splits.len())
                 .filter(|split| {
                     assignment.splits.get(*split).is_some_and(|it| it.reader.as_ref() == Some(&worker.slot))
@@ -132,6 +145,7 @@ impl Bed {
                         end: Some(LogPosition(format!("0.{}", *end as u64))),
                         rate: part / seconds,
                         lag_records: Some(*waits as u64),
+                        lag_seconds: self.lag_seconds,
                         ..SplitReport::default()
                     }
                 })
@@ -157,7 +171,7 @@ fn a_load_beyond_one_worker_is_followed_up_and_down_and_each_change_says_why() {
     assert!(decision.from == 1 && decision.to >= 2, "{decision:?}");
     assert!(decision.reason.starts_with("Busy: ") || decision.reason.starts_with("Behind: "), "{decision:?}");
     assert!(decision.inputs.contains("workers needed"), "{decision:?}");
-    assert!(matches!(first.news, Some(Reason::Busy | Reason::Behind)), "{:?}", first.news);
+    assert!(matches!(first.news[..], [Reason::Busy | Reason::Behind]), "{:?}", first.news);
     let busy = bed.rounds(60);
     assert!((2..=3).contains(&busy.workers), "{busy:?}");
     assert!(bed.splits.iter().all(|(_, waits)| *waits < 100.0), "caught up: {:?}", bed.splits);
@@ -174,7 +188,8 @@ fn what_was_decided_stands_until_something_else_is() {
     let assignment = bed.observed.assignment.clone();
     for round in 0..200 {
         let now = bed.round();
-        assert_eq!((now.workers, &now.decision, now.news), (settled.workers, &settled.decision, None), "round {round}");
+        assert_eq!((now.workers, &now.decision), (settled.workers, &settled.decision), "round {round}");
+        assert_eq!(now.news, [], "round {round}");
     }
     assert_eq!(bed.observed.assignment, assignment, "nothing moves under a load that stays");
 }
@@ -185,7 +200,26 @@ fn between_two_decisions_nothing_is_said_and_nobody_is_moved() {
     bed.rounds(40);
     let time = Time(Timestamp::UNIX_EPOCH);
     let again = bed.scaler.look(&bed.pipeline, &bed.observed, bed.now + Duration::from_secs(1), &time);
-    assert_eq!((again.places, again.news), (Some(Default::default()), None));
+    assert_eq!((again.places, again.news), (Some(Default::default()), Vec::new()));
+}
+
+#[test]
+fn clocks_of_workers_that_are_off_by_an_hour_change_no_decision() {
+    let decided = |lag_seconds| {
+        let mut bed = Bed::new(spec(1, 4), &[30.0; 4]);
+        bed.lag_seconds = lag_seconds;
+        let arrivals = [30.0, 150.0, 10.0];
+        let rounds = arrivals.map(|arrivals| {
+            bed.arrivals = vec![arrivals; 4];
+            (0..60).map(|_| bed.round()).collect::<Vec<_>>()
+        });
+        rounds.concat()
+    };
+    let right = decided(None);
+    assert!(right.iter().filter(|scaling| !scaling.news.is_empty()).count() >= 2, "there is something to decide");
+    for off in [-3_600.0, 0.0, 3_600.0, f64::NAN] {
+        assert_eq!(decided(Some(off)), right, "{off}");
+    }
 }
 
 #[test]
@@ -195,9 +229,14 @@ fn old_reports_change_nothing_and_are_told_once_they_stay_old() {
     bed.age = Duration::from_secs(60);
     bed.arrivals = vec![0.0; 4];
     let told: Vec<_> = (0..200).map(|_| bed.round()).collect();
-    assert!(told.iter().all(|scaling| scaling.workers == settled.workers && scaling.decision == settled.decision));
-    assert_eq!(told.iter().filter(|scaling| scaling.news == Some(Reason::Held(Hold::MetricsStale))).count(), 1);
+    assert!(told.iter().all(|scaling| scaling.workers == settled.workers));
+    assert_eq!(told.iter().filter(|scaling| scaling.news == [Reason::Held(Hold::MetricsStale)]).count(), 1);
     assert_eq!(told.last().and_then(|scaling| scaling.hold), Some(Hold::MetricsStale));
+    let decisions: Vec<_> = told.iter().filter_map(|scaling| scaling.decision.as_ref()).collect();
+    assert_eq!(decisions.windows(2).filter(|pair| pair[0] != pair[1]).count(), 1, "it is decided once");
+    let held = decisions.last().expect("a decision");
+    assert_eq!((held.from, held.to), (number(settled.workers), number(settled.workers)));
+    assert!(held.reason.starts_with("MetricsStale: ") && held.inputs.contains("arrivals unknown"), "{held:?}");
     bed.age = Duration::ZERO;
     bed.arrivals = vec![150.0; 4];
     assert_eq!(bed.rounds(4).hold, None, "they are of now again");
@@ -210,7 +249,8 @@ fn a_split_of_which_nobody_knows_anything_holds_all() {
     for _ in 0..100 {
         bed.observed.reports.values_mut().for_each(|report| report.splits.truncate(3));
         let scaling = bed.round();
-        assert_eq!((scaling.workers, scaling.decision), (1, None));
+        assert_eq!(scaling.workers, 1);
+        assert!(scaling.decision.is_none_or(|held| held.to == 1 && held.reason.starts_with("MetricsStale: ")));
     }
 }
 
@@ -283,9 +323,46 @@ fn where_the_number_is_the_users_a_hot_split_gets_a_worker_of_its_own_and_nothin
         assert_eq!(after.iter().filter(|reader| **reader == after[0]).count(), 1, "{before:?} {after:?}");
         let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
         assert_eq!(moved, 1, "{before:?} {after:?}");
-        let said = |scaling: &Scaling| scaling.decision.is_some() || scaling.hold.is_some() || scaling.news.is_some();
-        assert!(all.iter().all(|scaling| scaling.workers == 2 && !said(scaling)), "nothing is decided");
+        assert!(all.iter().all(|scaling| scaling.workers == 2 && scaling.hold.is_none()), "nothing else is decided");
+        assert_moved_once(&all, &before[0], 2);
     }
+}
+
+/// A move among so many workers, away from one of them or to it, was told once, with its reason and figures.
+fn assert_moved_once(all: &[Scaling], worker: &str, workers: i32) {
+    let told: Vec<_> = all.iter().filter(|scaling| scaling.news.contains(&Reason::Uneven)).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let decision = told[0].decision.as_ref().expect("a decision");
+    assert_eq!((decision.from, decision.to), (workers, workers), "{decision:?}");
+    let is_named = decision.reason.contains("trips/") && decision.reason.contains(worker);
+    assert!(decision.reason.starts_with("Uneven: ") && is_named, "{decision:?}");
+    assert!(decision.inputs.starts_with("arrivals ") && !decision.inputs.contains("capacity of a worker unknown"));
+    let after = all.iter().skip_while(|scaling| scaling.news.is_empty());
+    assert!(after.map(|scaling| &scaling.decision).all(|now| now.as_ref() == Some(decision)), "it stands");
+}
+
+#[test]
+fn key_groups_that_make_room_for_a_hot_one_are_told_as_a_decision_too() {
+    let mut bed = Bed::new(spec(2, 2), &[50.0; 4]);
+    bed.pipeline.stages = kit::keyed();
+    bed.pipeline.key_groups = 8;
+    bed.observed.stages = bed.pipeline.stages.clone();
+    bed.cost = |_| 0.1;
+    assert_eq!(bed.rounds(40).decision, None, "they were spread because workers came");
+    let owned = |bed: &Bed| {
+        let assignment = bed.observed.assignment.as_ref().expect("published");
+        let first = assignment.units[0].owner.clone();
+        assignment.units.iter().filter(|unit| unit.owner == first).count()
+    };
+    assert_eq!(owned(&bed), 4);
+    bed.cost = |index| if index == 0 { 0.7 } else { 0.1 };
+    let all: Vec<_> = (0..120).map(|_| bed.round()).collect();
+    assert!(owned(&bed) < 4, "others went away from the hot one");
+    let told: Vec<_> = all.iter().filter(|scaling| !scaling.news.is_empty()).collect();
+    assert!((1..=2).contains(&told.len()) && told.iter().all(|told| told.news == [Reason::Uneven]), "{told:?}");
+    let decision = told[0].decision.as_ref().expect("a decision");
+    assert_eq!((decision.from, decision.to), (2, 2));
+    assert!(decision.reason.contains("; moves unit 0/"), "{decision:?}");
 }
 
 #[test]
@@ -302,6 +379,7 @@ fn a_hot_split_moves_alone_to_where_there_is_room() {
     assert!(all.iter().all(|scaling| scaling.workers <= 3));
     let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
     assert!(moved <= 3, "{before:?} {after:?}");
+    assert_moved_once(&all, &before[hot[0]], 2);
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl Ours {
             life: RunId(number.to_string()),
             rate: done / seconds,
             busy: busy / seconds,
+            hottest: 0.0,
             blocked: blocked / seconds,
             age: Duration::ZERO,
         };

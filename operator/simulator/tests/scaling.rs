@@ -1,7 +1,7 @@
 //! How loads are scaled: the autoscaler's code in the fluid model.
 
 use thalweg_crds::scaling::ScalingSpec;
-use thalweg_simulator::{Kind, Ours, Outcome, Settings, Trace, compare, made, simulate};
+use thalweg_simulator::{Kind, Ours, Outcome, Settings, Trace, compare, made, simulate, table};
 
 fn settings(splits: i32) -> Settings {
     let scaling = ScalingSpec { max_workers: splits, ..ScalingSpec::default() };
@@ -97,4 +97,33 @@ fn every_rule_is_run_on_the_same_load() {
     assert_eq!(names, ["KEDA, threshold 10", "KEDA, threshold 2,000", "Numaflow", "Flink, default", "Flink, tuned"]);
     assert!(comparison.peers.iter().all(|row| !row.outcome.decisions.is_empty()), "each of them scales");
     assert!(comparison.peers.iter().all(|row| row.outcome.worker_hours >= 1.0));
+}
+
+/// The rows of a kind in the table of `docs/design/0011-autoscaler.md`, as they are written there.
+fn rows_in_the_document(kind: Kind, seed: u64) -> Vec<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/design/0011-autoscaler.md");
+    let text = std::fs::read_to_string(path).expect("the document");
+    let begin = format!("| {} {seed} | ", kind.name());
+    text.lines().filter(|line| line.starts_with(&begin) && line.matches('|').count() == 9).map(str::to_owned).collect()
+}
+
+fn assert_as_in_the_document(kinds: &[Kind], seeds: &[u64]) {
+    for (kind, seed) in kinds.iter().flat_map(|kind| seeds.iter().map(move |seed| (*kind, *seed))) {
+        let (table, written) = (table(&[kind], &[seed]), rows_in_the_document(kind, seed));
+        let begin = format!("| {} {seed} | ", kind.name());
+        let rows: Vec<_> = table.lines().filter(|line| line.starts_with(&begin)).collect();
+        assert_eq!(rows, written, "docs/design/0011-autoscaler.md: `thalweg simulate-scaling --table` prints it");
+        assert_eq!(rows.len(), 6, "Thalweg and five others");
+    }
+}
+
+#[test]
+fn the_document_says_what_comes_out_of_the_loads_that_are_quickest_to_play() {
+    assert_as_in_the_document(&[Kind::Hot, Kind::Batches], &[1]);
+}
+
+#[test]
+#[ignore = "minutes: all of the table"]
+fn the_document_says_what_comes_out_of_every_load() {
+    assert_as_in_the_document(&Kind::ALL, &[1, 2, 3]);
 }

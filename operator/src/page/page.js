@@ -106,7 +106,10 @@ function figures(view) {
 function amiss(view) {
   const lines = [];
   const last = view.lastDecision;
-  if (last) lines.push(`autoscaler: ${last.from} → ${last.to} workers, ${age(last.time)} ago. ${last.reason}; from ${last.inputs}`);
+  if (last) {
+    const workers = last.from === last.to ? last.to : `${last.from} → ${last.to}`;
+    lines.push(`autoscaler: ${workers} workers, ${age(last.time)} ago. ${last.reason}; from ${last.inputs}`);
+  }
   for (const unit of view.units) {
     if (["Moving", "Acquiring", "Unowned"].includes(unit.state)) {
       lines.push(`unit ${unit.unit} moves${unit.previous ? ` from ${unit.previous}` : ""} to ${unit.owner ?? "nobody"}`);

@@ -258,14 +258,16 @@ fn read(api: &FakeApi, slot: &Value) -> Vec<Value> {
 
 /// What a lookout says of sources.
 fn add_ends(report: &mut Value, load: &Load, splits: usize) {
-    let end = format!("0.{}", load.end() as u64);
-    let split = |split: usize| json!({"source": "trips", "split": split.to_string(), "end": end, "accepted": "0.0"});
+    let end = |split| format!("0.{}", load.end(split) as u64);
+    let split =
+        |split: usize| json!({"source": "trips", "split": split.to_string(), "end": end(split), "accepted": "0.0"});
     report["splits"] = (0..splits).map(split).collect();
 }
 
 /// What a worker says of what it does under a load.
 fn add_figures(report: &mut Value, load: &Load, splits: &[Value]) {
-    let asked = load.arrivals * splits.len() as f64;
+    let number = |split: &Value| split["split"].as_str().and_then(|name| name.parse().ok()).unwrap_or_default();
+    let asked: f64 = splits.iter().map(|split| load.arrivals_of(number(split))).sum();
     let has_more = asked > load.capacity;
     let done = asked.min(load.capacity);
     report["busyShare"] = (done / load.capacity).into();
@@ -274,8 +276,8 @@ fn add_figures(report: &mut Value, load: &Load, splits: &[Value]) {
         json!({
             "source": split["source"],
             "split": split["split"],
-            "end": format!("0.{}", load.end() as u64),
-            "rate": done / splits.len() as f64,
+            "end": format!("0.{}", load.end(number(split)) as u64),
+            "rate": done * load.arrivals_of(number(split)) / asked.max(1.0),
             "lagRecords": if has_more { load.waiting } else { 0 },
         })
     };

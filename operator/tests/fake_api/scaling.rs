@@ -94,6 +94,36 @@ async fn more_load_gets_more_workers_with_a_reason_and_then_nothing_is_written()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_split_that_becomes_hot_is_moved_with_a_reason_though_the_number_of_workers_is_the_users() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(SPLITS);
+    cluster.api.set_load(LOW, CAPACITY, WAITING);
+    resources(&cluster.api);
+    set_scaling(&cluster, json!({"mode": "Manual", "workers": 2, "maxWorkers": 4}));
+    cluster.until_workers(SQL, 2).await;
+    until_level(&cluster).await;
+    assert_eq!(decision(&cluster.pipeline()), &Value::Null, "that they are level follows from the number");
+    // Split 0 alone is more than nine tenths of a worker, which is all of it beside another split.
+    cluster.api.set_hot(420.0);
+    let told = cluster.until("told", |pipeline| !decision(pipeline).is_null()).await;
+    let decided = decision(&told);
+    assert_eq!((decided["from"].as_i64(), decided["to"].as_i64()), (Some(2), Some(2)), "{decided:#}");
+    let why = decided["reason"].as_str().expect("why");
+    assert!(why.starts_with("Uneven: ") && why.contains("moves trips/") && why.contains(" to fares-"), "{why}");
+    assert!(decided["inputs"].as_str().is_some_and(|inputs| inputs.contains("busiest worker 100 %")), "{decided:#}");
+    until_told(&cluster, "ScalingDecided").await;
+    let counted = "thalweg_operator_scaling_decisions_total{reason=\"Uneven\"} 1";
+    assert!(cluster.metrics.text().contains(counted), "{}", cluster.metrics.text());
+    cluster.until_workers(SQL, 2).await;
+    cluster.looks(70).await;
+    let before = cluster.api.asked();
+    cluster.looks(70).await;
+    assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+    assert_eq!(decision(&cluster.pipeline()), decided, "it stands");
+    assert!(cluster.metrics.text().contains(counted), "{}", cluster.metrics.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_starts_anew_changes_nothing_about_the_workers_that_it_finds() {
     let mut cluster = started(1, 4).await;
     cluster.api.set_load(HIGH, CAPACITY, WAITING);
@@ -115,7 +145,7 @@ async fn lag_that_is_not_known_scales_nothing_and_is_told() {
     cluster.until_workers(SQL, 2).await;
     let told = cluster.until("told", |pipeline| reason(pipeline, "ScalingLimited") == "MetricsStale").await;
     assert_eq!((condition(&told, "ScalingLimited"), condition(&told, "ScalingActive")), ("True", "False"));
-    assert_eq!((decision(&told), replicas(&cluster)), (&Value::Null, 2));
+    assert_eq!((decision(&told), replicas(&cluster)), (&Value::Null, 2), "nothing was ever known");
     until_told(&cluster, "MetricsStale").await;
     cluster.looks(70).await;
     let before = cluster.api.asked();
@@ -133,6 +163,7 @@ async fn ends_that_jump_back_add_nobody() {
         end: 10.0,
         since: Instant::now(),
         arrivals: LOW,
+        hot: 0.0,
         capacity: CAPACITY,
         waiting: WAITING,
     });

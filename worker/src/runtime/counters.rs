@@ -71,6 +71,8 @@ pub struct SourceCounters {
     pub splits: Counter,
     /// See [`SourceCounters::lag`].
     pub lag: Mutex<Option<Lag>>,
+    /// See [`SourceCounters::lags`].
+    pub lags: Mutex<BTreeMap<String, Lag>>,
     /// See [`SourceCounters::ends`].
     pub ends: Mutex<BTreeMap<String, u64>>,
 }
@@ -80,6 +82,11 @@ impl SourceCounters {
     /// where a split does not know.
     pub fn lag(&self) -> Option<Lag> {
         *self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same of each split; without those that do not know.
+    pub fn lags(&self) -> BTreeMap<String, Lag> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where the ends of the splits are that are read here, in records; without those that are not known.
@@ -93,7 +100,7 @@ impl SourceCounters {
     }
 
     /// Notes the lags of all splits that are read here.
-    pub fn set_lag(&self, splits: impl Iterator<Item = Option<Lag>>) {
+    pub fn set_lag(&self, splits: &[(String, Option<Lag>)]) {
         let sum = |all: Option<Lag>, one: Lag| match all {
             None => Some(one),
             Some(all) => {
@@ -101,8 +108,10 @@ impl SourceCounters {
                 Some(Lag { records: all.records + one.records, seconds })
             }
         };
-        let known = splits.collect::<Option<Vec<_>>>();
+        let known = splits.iter().map(|(_, lag)| *lag).collect::<Option<Vec<_>>>();
         let lag = known.and_then(|splits| splits.into_iter().fold(None, sum));
+        let each = splits.iter().filter_map(|(split, lag)| Some((split.clone(), (*lag)?)));
+        *self.lags.lock().unwrap_or_else(PoisonError::into_inner) = each.collect();
         *self.lag.lock().unwrap_or_else(PoisonError::into_inner) = lag;
     }
 }

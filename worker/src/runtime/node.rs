@@ -221,7 +221,8 @@ impl Node {
         let figures = join_all(figures.collect::<Vec<_>>()).await;
         for (source, counters) in self.job.counters.sources.iter().enumerate() {
             let of_source = || figures.iter().filter(|figures| figures.source == source);
-            counters.set_lag(of_source().map(|figures| figures.lag));
+            let lags = of_source().map(|figures| (figures.split.as_str().to_owned(), figures.lag));
+            counters.set_lag(&lags.collect::<Vec<_>>());
             let ends = of_source().filter_map(|figures| {
                 Some((figures.split.as_str().to_owned(), u64::try_from(figures.end?.offset).ok()?))
             });

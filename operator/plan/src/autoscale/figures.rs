@@ -59,6 +59,8 @@ pub struct WorkerFigures {
     pub rate: f64,
     /// Share of time that it worked, 0 to 1.
     pub busy: f64,
+    /// Share of time that its busiest unit worked, 0 to 1: a split or a key group, which no two workers can share.
+    pub hottest: f64,
     /// Share of time that it waited for a sink or an exchange, 0 to 1.
     pub blocked: f64,
     /// How long ago this was reported.

@@ -96,6 +96,13 @@ impl<'a> Load<'a> {
         self.lag() as f64 / self.arrivals().max(1.0)
     }
 
+    /// Whether some worker is busy for more than a share of its time, and each that is has one unit that takes more than `alone`
+    /// of that: others would find nothing to take from it.
+    pub fn is_bound_by_units(&self, busy: f64, alone: f64) -> bool {
+        let mut full = self.workers.iter().filter(|worker| worker.busy > busy).peekable();
+        full.peek().is_some() && full.all(|worker| worker.hottest > alone * worker.busy)
+    }
+
     /// How busy workers are on average.
     pub fn mean_busy(&self) -> f64 {
         let sum: f64 = self.workers.iter().map(|worker| worker.busy).sum();

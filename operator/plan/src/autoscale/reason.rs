@@ -17,6 +17,8 @@ pub enum Reason {
     Silent,
     /// Something came while there was no worker.
     Woken,
+    /// One worker has more of the load than others: work moves among them, and there are as many as before.
+    Uneven,
     /// Somebody else says how many.
     Manual,
     /// Another number would be right, and something stands against it.
@@ -28,7 +30,7 @@ pub enum Reason {
 pub enum Hold {
     /// Workers wait for their sinks: more of them would wait, too.
     SinkBound,
-    /// One split is more than a worker can do: more of them do not help it.
+    /// One split or key group is more than a worker can do: more of them do not help it.
     ShardBound,
     /// The last step up has brought hardly anything.
     Ineffective,
@@ -72,8 +74,8 @@ impl Hold {
         match self {
             Self::SinkBound => "workers wait for their sinks; more workers would not help, faster sinks do",
             Self::ShardBound => {
-                "one split alone is more than a worker can do; divide it (more partitions, other keys) or give workers \
-                 more CPU"
+                "one split or key group alone is more than a worker can do; divide it (more partitions, other keys) or give \
+                 workers more CPU"
             }
             Self::Ineffective => {
                 "the last workers that were added brought less than a fifth of what they should; look for what workers \
@@ -99,6 +101,7 @@ impl Reason {
             Self::Idle => "Idle",
             Self::Silent => "Silent",
             Self::Woken => "Woken",
+            Self::Uneven => "Uneven",
             Self::Manual => "Manual",
             Self::Held(hold) => hold.as_str(),
         }
@@ -113,6 +116,7 @@ impl Reason {
             Self::Idle => "fewer workers have been enough for long enough",
             Self::Silent => "nothing has come for scaling.zeroAfter",
             Self::Woken => "records have come",
+            Self::Uneven => "one worker has more of the load than others",
             Self::Manual => "scaling.mode is Manual",
             Self::Held(hold) => hold.advice(),
         }

@@ -46,3 +46,6 @@ impl Window {
         if mean < 1e-3 { 0.0 } else { mean }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,8 @@ pub struct Load {
     pub since: Instant,
     /// Records a second of each split.
     pub arrivals: f64,
+    /// And of split 0, beyond those.
+    pub hot: f64,
     /// Records a second of each worker.
     pub capacity: f64,
     /// Records of each split that wait while a worker has more than it can do.
@@ -68,9 +70,14 @@ pub struct Load {
 }
 
 impl Load {
-    /// Where the end of each split is now.
-    pub fn end(&self) -> f64 {
-        self.end + self.arrivals * self.since.elapsed().as_secs_f64()
+    /// Records a second of a split.
+    pub fn arrivals_of(&self, split: usize) -> f64 {
+        self.arrivals + if split == 0 { self.hot } else { 0.0 }
+    }
+
+    /// Where the end of a split is now.
+    pub fn end(&self, split: usize) -> f64 {
+        self.end + self.arrivals_of(split) * self.since.elapsed().as_secs_f64()
     }
 }
 
@@ -156,8 +163,14 @@ impl FakeApi {
 
     /// So many records a second come into each split from now on, of which each worker does `capacity`.
     pub fn set_load(&self, arrivals: f64, capacity: f64, waiting: u64) {
-        let end = self.load().map_or(1e6, |load| load.end());
-        self.put_load(Load { end, since: Instant::now(), arrivals, capacity, waiting });
+        let end = self.load().map_or(1e6, |load| load.end(1));
+        self.put_load(Load { end, since: Instant::now(), arrivals, hot: 0.0, capacity, waiting });
+    }
+
+    /// So many records a second more come into split 0 from now on.
+    pub fn set_hot(&self, hot: f64) {
+        let load = self.load().expect("a load");
+        self.put_load(Load { end: load.end(1), since: Instant::now(), hot, ..load });
     }
 
     /// The same, with the ends of the splits.

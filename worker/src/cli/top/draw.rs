@@ -64,7 +64,11 @@ fn head(view: &View, now: Timestamp) -> Vec<String> {
     }
     if let Some(last) = &view.last_decision {
         let age = age(now.duration_since(last.time.0).as_secs());
-        lines.push(format!("autoscaler: {} → {} workers, {age} ago. {}", last.from, last.to, last.reason));
+        let workers = match last.from == last.to {
+            true => last.to.to_string(),
+            false => format!("{} → {}", last.from, last.to),
+        };
+        lines.push(format!("autoscaler: {workers} workers, {age} ago. {}", last.reason));
         lines.push(format!("  from {}", last.inputs));
     }
     lines.extend(moves(&view.units));
@@ -364,6 +368,13 @@ trips/1  1,200  1,204  1.2s      ──▶  fares-0    Running  █████�
 trips/0  1,200  100    0.1s
                                       fares-1-x  -        -               -        0";
         assert_eq!(text(&view(), Size::BOUNDLESS), expected);
+    }
+
+    #[test]
+    fn a_decision_for_as_many_workers_is_told_by_their_number() {
+        let mut view = view();
+        view.last_decision.iter_mut().for_each(|last| last.from = 2);
+        assert!(text(&view, Size::BOUNDLESS).contains("\nautoscaler: 2 workers, 45s ago. Busy: "));
     }
 
     #[test]
