@@ -60,6 +60,13 @@ impl Each {
         so_far.takeovers += moves.takeovers;
     }
 
+    /// A pipeline is being deleted: nothing is said of it any more but how often its units moved.
+    pub fn leaves(&self, namespace: &str, name: &str) {
+        if let Some(figures) = self.all().get_mut(&label(namespace, name)) {
+            *figures = Figures { moves: figures.moves, ..Figures::default() };
+        }
+    }
+
     /// A pipeline that is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.all().remove(&label(namespace, name));
@@ -71,7 +78,7 @@ fn label(namespace: &str, name: &str) -> String {
 }
 
 /// Why its number of workers does not follow its load.
-fn limit(status: &PipelineStatus) -> Option<String> {
+pub fn limit(status: &PipelineStatus) -> Option<String> {
     let is_limited = |kind: &str, status: &str| {
         kind == ConditionType::ScalingLimited.as_str() && status == ConditionStatus::True.as_str()
     };

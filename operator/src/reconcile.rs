@@ -52,6 +52,7 @@ const TURN: Duration = Duration::from_secs(5);
 pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<(Action, u32)> {
     let subject = newest(pipeline, context)?;
     if subject.pipeline.metadata.deletion_timestamp.is_some() {
+        context.metrics.each.leaves(&subject.namespace, &subject.owner.name);
         return finalize::leave(&subject, context).await;
     }
     let marked = finalize::mark(&subject, context).await?;

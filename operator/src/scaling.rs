@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{Event, EventType};
+use thalweg_operator_plan::autoscale::Hold;
 use thalweg_operator_plan::observed::Observed;
 use thalweg_operator_plan::plan::Plan;
 use thalweg_operator_plan::scaling::{Scaler, Scaling};
@@ -13,6 +14,7 @@ use thalweg_operator_plan::validate::ValidatedPipeline;
 use tokio::time::Instant;
 
 use crate::context::Context;
+use crate::each::limit;
 use crate::observe::Subject;
 use crate::status::publish;
 
@@ -45,9 +47,11 @@ impl Scalers {
     pub fn look(&self, subject: &Subject, pipeline: &ValidatedPipeline, observed: &Observed) -> Scaling {
         let uid = &subject.owner.uid;
         let begin = || {
-            let last =
-                subject.pipeline.status.as_ref().and_then(|status| status.scaling.as_ref()?.last_decision.as_ref());
-            let scaler = Scaler::new(&pipeline.scaling, observed, last);
+            let status = subject.pipeline.status.as_ref();
+            let last = status.and_then(|status| status.scaling.as_ref()?.last_decision.as_ref());
+            let limit = status.and_then(limit);
+            let held = limit.and_then(|reason| Hold::ALL.into_iter().find(|hold| hold.as_str() == reason));
+            let scaler = Scaler::new(&pipeline.scaling, observed, last, held);
             Remembered { uid: uid.clone(), scaler, written: None }
         };
         let mut all = self.all();

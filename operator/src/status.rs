@@ -128,7 +128,12 @@ fn decided(previous: &PipelineStatus, next: &PipelineStatus) -> Option<Event> {
     };
     let note = format!("{workers}: {}; {}", now.reason, now.inputs);
     let note = note.chars().take(NOTE_LIMIT / 4).collect();
-    let (reason, action) = ("ScalingDecided".to_owned(), "Scale".to_owned());
+    // Events of one reason and action are told as a series, in the words of the first.
+    let action = match now.from == now.to {
+        true => now.reason.split(':').next().unwrap_or_default().to_owned(),
+        false => format!("ScaleTo{}", now.to),
+    };
+    let reason = "ScalingDecided".to_owned();
     Some(Event { type_: EventType::Normal, reason, note: Some(note), action, secondary: None })
 }
 

@@ -10,7 +10,8 @@ use crate::observed::{Observed, Readiness, SILENCE_LIMIT, SUSPICION_LIMIT, SlotL
 /// A report that is older than this was asked for twice in vain.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
-/// How many pods there have to be beside the `useful` ones, since so many seem lost.
+/// How many pods there have to be beside the `useful` ones, since so many seem lost: no more than there are useful ones, as what
+/// a pod was lost to may await those in its place, too.
 ///
 /// Once others are ready in their place a lost pod is counted no longer than it is ready, which is as long as the cluster has
 /// not noticed: a ReplicaSet that is to have fewer stops those first that are not.
@@ -18,14 +19,19 @@ pub(crate) fn replaced(observed: &Observed, useful: usize) -> usize {
     let present = observed.pods.iter().filter(|pod| !pod.terminating);
     let (lost, others): (Vec<_>, Vec<_>) = present.partition(|pod| is_lost(pod, observed));
     let is_ready = |pod: &&&WorkerPod| pod.ready == Readiness::Ready;
-    match others.iter().filter(is_ready).count() >= useful {
+    let replaced = match others.iter().filter(is_ready).count() >= useful {
         true => lost.iter().filter(is_ready).count(),
         false => lost.len(),
-    }
+    };
+    replaced.min(useful)
 }
 
-/// Whether a pod's worker has a slot and is suspected.
+/// Whether a pod's worker has a slot and is suspected. One of which its node says why it does not run is not lost: it is started
+/// again where it is, or was replaced.
 fn is_lost(pod: &WorkerPod, observed: &Observed) -> bool {
+    if pod.trouble.is_some() {
+        return false;
+    }
     let is_of_pod = |slot: &&SlotLease| slot.holder.as_ref().is_some_and(|holder| pod_uid(holder) == pod.uid);
     let mut held = observed.slots.iter().filter(is_of_pod).peekable();
     held.peek().is_some() && held.all(|slot| is_suspected(slot, observed))

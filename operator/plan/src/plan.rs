@@ -157,7 +157,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let replaced = lost::replaced(observed, useful);
     let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, replaced, &next, observed) };
     // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
-    let slots = (wanted.workers.max(1) + SURGE.max(replaced)).max(observed.slots.len());
+    let slots = (wanted.workers.max(1) + SURGE + replaced).max(observed.slots.len());
     let lookouts = has_lookout.then_some(i32::from(watches));
     Plan { step, replicas, lookouts, slots: narrow(slots), freed: freed(observed), assignment: Some(next), left_out }
 }

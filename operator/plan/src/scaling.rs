@@ -88,10 +88,13 @@ pub struct Scaler {
 }
 
 impl Scaler {
-    /// Begins with as many workers as there are, or were decided on, or are asked for.
-    pub fn new(spec: &ScalingSpec, observed: &Observed, last: Option<&ScalingDecision>) -> Self {
+    /// Begins with as many workers as there are, or were decided on, or are asked for. Of those that there are some may be in the
+    /// place of lost ones: not more than were decided on.
+    pub fn new(spec: &ScalingSpec, observed: &Observed, last: Option<&ScalingDecision>, held: Option<Hold>) -> Self {
         let found = observed.deployment.as_ref().map(|deployment| deployment.replicas).filter(|found| *found > 0);
-        let known = found.or_else(|| last.filter(|_| spec.mode == ScalingMode::Auto).map(|last| last.to));
+        let decided = last.filter(|_| spec.mode == ScalingMode::Auto).map(|last| last.to);
+        let most = decided.filter(|decided| *decided > 0).unwrap_or(i32::MAX);
+        let known = found.map(|found| found.min(most)).or(decided);
         let workers = known.and_then(|known| usize::try_from(known).ok()).unwrap_or_else(|| asked_for(spec));
         Self {
             memory: Memory::default(),
@@ -103,8 +106,8 @@ impl Scaler {
             is_known: false,
             settled: Settled::default(),
             missing: None,
-            last_hold: None,
-            hold: None,
+            last_hold: held,
+            hold: held,
             placed_among: BTreeSet::new(),
         }
     }
@@ -120,7 +123,7 @@ impl Scaler {
         }
         let workers = asked_for(spec);
         if workers < 2 {
-            *self = Self { decision: self.decision.take(), ..Self::new(spec, &Observed::default(), None) };
+            *self = Self { decision: self.decision.take(), ..Self::new(spec, &Observed::default(), None, None) };
             self.workers = workers;
             return Scaling { workers, ..Scaling::default() };
         }
@@ -128,11 +131,12 @@ impl Scaler {
         let bound = number(workers);
         let fixed = ScalingSpec { mode: ScalingMode::Auto, min_workers: bound, max_workers: bound, ..spec.clone() };
         let placed = self.decide(pipeline, fixed, observed, now, time);
-        let listed = observed.assignment.as_ref().map(listed).unwrap_or_default();
-        if placed.places.as_ref().is_some_and(|places| is_moved(observed, places)) {
-            self.placed_among = listed.clone();
+        let serving =
+            observed.assignment.as_ref().map(|running| serving(running, observed, workers)).unwrap_or_default();
+        if placed.places.as_ref().is_some_and(|places| is_moved(observed, &serving, places)) {
+            self.placed_among = serving.clone();
         }
-        let places = placed.places.filter(|_| !listed.is_empty() && self.placed_among == listed);
+        let places = placed.places.filter(|_| !serving.is_empty() && self.placed_among == serving);
         Scaling { places, hold: None, ..placed }
     }
 
@@ -236,7 +240,9 @@ impl Scaler {
         // What is held is decided, too, once the load was known; but what is recommended stands until it is done.
         self.is_known |= recommended.inputs.arrivals.is_some();
         let stands = spec.mode == ScalingMode::Recommend && before != self.workers;
-        if let Some(reason) = changed.or(began.filter(|_| self.is_known && !stands)) {
+        // A move is told when it is decided, not again while it goes on.
+        let is_told = |reason: &Reason| self.is_known && !stands && *reason != Reason::Held(Hold::Rebalancing);
+        if let Some(reason) = changed.or(began.filter(is_told)) {
             self.decision = Some(ScalingDecision {
                 from: number(self.workers),
                 to: number(recommended.workers),
@@ -280,22 +286,20 @@ fn shares(observed: &Observed) -> BTreeMap<UnitId, f64> {
     units.map(|unit| (unit.unit, unit.busy_share)).collect()
 }
 
-/// The workers of an assignment.
-fn listed(assignment: &AssignmentSpec) -> BTreeSet<Slot> {
-    assignment.workers.iter().map(|worker| worker.slot.clone()).collect()
+/// The workers that are given work: not those that wait to take the place of another one, or leave.
+fn serving(running: &AssignmentSpec, observed: &Observed, wanted: usize) -> BTreeSet<Slot> {
+    Fleet::of(observed, &running.plan, wanted).serving().cloned().collect()
 }
 
 /// Whether splits go from a worker to another one though all of them read some, and so because of what they cost.
-fn is_moved(observed: &Observed, places: &Places) -> bool {
+fn is_moved(observed: &Observed, serving: &BTreeSet<Slot>, places: &Places) -> bool {
     let Some(running) = &observed.assignment else { return false };
     let readers: BTreeSet<_> = running.splits.iter().filter_map(|split| split.reader.clone()).collect();
     let goes = |split: &SplitAssignment| {
         let key = SplitKey { source: split.source.clone(), split: split.split.clone() };
         places.get(&key).is_some_and(|place| split.reader.as_ref() != Some(place))
     };
-    running.splits.iter().all(|split| split.reader.is_some())
-        && readers == listed(running)
-        && running.splits.iter().any(goes)
+    running.splits.iter().all(|split| split.reader.is_some()) && readers == *serving && running.splits.iter().any(goes)
 }
 
 fn within(spec: &ScalingSpec, workers: usize) -> usize {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use kit::{join, keyed, settle, with_workers};
 use thalweg_crds::ids::Slot;
-use thalweg_operator_plan::observed::{Observed, Readiness, Rollout, SILENCE_LIMIT, SUSPICION_LIMIT};
+use thalweg_operator_plan::observed::{Observed, Readiness, Rollout, SILENCE_LIMIT, SUSPICION_LIMIT, Trouble};
 use thalweg_operator_plan::plan::{Plan, plan};
+use thalweg_operator_plan::problem::Reason;
 use thalweg_operator_plan::validate::ValidatedPipeline;
 
 const LIVES: [&str; 4] = ["a", "b", "c", "d"];
@@ -38,7 +39,8 @@ fn another_pod_is_asked_for_before_a_silent_worker_loses_its_units() {
     for (silent_for, replicas) in [(10, 1), (11, 2), (14, 2), (15, 2)] {
         fall_silent(&mut observed, 0, Duration::from_secs(silent_for));
         let next = plan(&valid, &observed);
-        assert_eq!((next.replicas, next.slots), (replicas, 2), "after {silent_for} s");
+        // A roll-out may want a slot, too.
+        assert_eq!((next.replicas, next.slots), (replicas, replicas + 1), "after {silent_for} s");
         assert_eq!(next.assignment, observed.assignment, "there is nobody to take over");
     }
     // The pod that was asked for comes, and claims the other slot.
@@ -92,6 +94,24 @@ fn each_of_several_lost_workers_is_replaced_and_finds_a_slot() {
         fall_silent(&mut observed, number, SUSPICION_LIMIT);
     }
     let next = plan(&valid, &observed);
-    assert_eq!((next.replicas, next.slots), (6, 6));
+    assert_eq!((next.replicas, next.slots), (6, 7));
     assert_eq!(next.assignment, observed.assignment);
+}
+
+#[test]
+fn what_kills_workers_one_after_the_other_asks_for_no_more_pods_than_there_are_workers() {
+    let (valid, mut observed) = running(1);
+    for number in 0..4 {
+        if number > 0 {
+            join(&mut observed, number, LIVES[number], &valid.plan.hash);
+        }
+        fall_silent(&mut observed, number, SILENCE_LIMIT);
+        observed.pods[number].ready = Readiness::NotReady;
+        assert_eq!(plan(&valid, &observed).replicas, 2, "{} are lost", number + 1);
+    }
+    let message = "back-off 5m0s restarting failed container".to_owned();
+    for pod in &mut observed.pods {
+        pod.trouble = Some(Trouble { reason: Reason::WorkersUnavailable, message: message.clone() });
+    }
+    assert_eq!(plan(&valid, &observed).replicas, 1, "each is started again where it is");
 }

@@ -52,7 +52,7 @@ impl Bed {
         pipeline.scaling = scaling;
         let observed = Observed { stages: pipeline.stages.clone(), ..Observed::default() };
         Self {
-            scaler: Scaler::new(&pipeline.scaling, &observed, None),
+            scaler: Scaler::new(&pipeline.scaling, &observed, None, None),
             pipeline,
             observed,
             now: Duration::from_secs(1_000),
@@ -284,16 +284,16 @@ fn new_bounds_hold_at_once() {
 fn an_operator_that_starts_anew_keeps_what_it_finds_and_learns_from_there() {
     let mut bed = Bed::new(spec(1, 4), &[150.0; 4]);
     let before = bed.rounds(40);
-    bed.scaler = Scaler::new(&bed.pipeline.scaling, &bed.observed, before.decision.as_ref());
+    bed.scaler = Scaler::new(&bed.pipeline.scaling, &bed.observed, before.decision.as_ref(), None);
     for _ in 0..10 {
         let after = bed.round();
         assert_eq!((after.workers, &after.decision), (before.workers, &before.decision));
     }
-    bed.scaler = Scaler::new(&bed.pipeline.scaling, &bed.observed, before.decision.as_ref());
+    bed.scaler = Scaler::new(&bed.pipeline.scaling, &bed.observed, before.decision.as_ref(), None);
     bed.arrivals = vec![10.0; 4];
     assert_eq!(bed.rounds(120).workers, 1, "what workers do in little time says that one can do it");
     bed.observed.deployment = None;
-    let anew = Scaler::new(&bed.pipeline.scaling, &bed.observed, before.decision.as_ref());
+    let anew = Scaler::new(&bed.pipeline.scaling, &bed.observed, before.decision.as_ref(), None);
     bed.scaler = anew;
     assert_eq!(bed.round().workers, before.workers, "as was decided last");
 }
@@ -325,6 +325,19 @@ fn where_the_number_is_the_users_a_hot_split_gets_a_worker_of_its_own_and_nothin
         assert_eq!(moved, 1, "{before:?} {after:?}");
         assert!(all.iter().all(|scaling| scaling.workers == 2 && scaling.hold.is_none()), "nothing else is decided");
         assert_moved_once(&all, &before[0], 2);
+        // A worker that only waits, to take the place of a lost one, changes nothing of that.
+        let hash = bed.pipeline.plan.hash.clone();
+        join(&mut bed.observed, 2, "waits", &hash);
+        for _ in 0..2 {
+            bed.now += DECIDE_EACH;
+            let time = Time(Timestamp::from_second(bed.now.as_secs() as i64).expect("a time"));
+            let waiting = bed.scaler.look(&bed.pipeline, &bed.observed, bed.now, &time);
+            let plan = plan_scaled(&bed.pipeline, &bed.observed, &waiting);
+            let decided = bed.scaler.note(&bed.pipeline, &bed.observed, &plan, (bed.now, &time), waiting);
+            assert!(decided.places.is_some() && decided.news.is_empty(), "{decided:?}");
+            bed.observed.assignment = plan.assignment;
+        }
+        assert_eq!(bed.readers(), after);
     }
 }
 
