@@ -156,7 +156,9 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
     assert!(!rules.is_empty());
     for rule in rules {
         assert_eq!(rule["health"], "ok", "{rule}");
-        assert_ne!(rule["state"], "firing", "nothing is amiss: {rule}");
+        // Some of the records that come are broken on purpose.
+        let is_expected = rule["name"] == "ThalwegDeadLetters";
+        assert!(rule["state"] != "firing" || is_expected, "nothing is amiss: {rule}");
     }
     println!(
         "{} targets, {} queries of dashboards, {} metrics",

@@ -149,6 +149,10 @@ async fn run_in(mut cluster: Cluster, faults: Option<FaultPlan>) -> Run {
         }
         settled(&cluster, sql).await;
     }
+    if faults.is_some_and(|plan| plan.also == Some(Hardship::TwoOperators)) {
+        // The one of them that knows less may speak last, and hears the workers after that.
+        cluster.until_running(OTHER_SQL).await;
+    }
     Run { end: cluster.end_state(), writes: cluster.writes(), asked: cluster.api.asked() }
 }
 
