@@ -101,9 +101,9 @@ fn each_of_several_lost_workers_is_replaced_and_finds_a_slot() {
 #[test]
 fn what_kills_workers_one_after_the_other_asks_for_no_more_pods_than_there_are_workers() {
     let (valid, mut observed) = running(1);
-    for number in 0..4 {
+    for (number, life) in LIVES.into_iter().enumerate() {
         if number > 0 {
-            join(&mut observed, number, LIVES[number], &valid.plan.hash);
+            join(&mut observed, number, life, &valid.plan.hash);
         }
         fall_silent(&mut observed, number, SILENCE_LIMIT);
         observed.pods[number].ready = Readiness::NotReady;
