@@ -104,16 +104,10 @@ names! {
         BadRecord,
         /// A system rejects rows, and `onError` is `Fail`.
         RowsRejected,
-        /// Commits take too long.
-        CommitSlow,
         /// Commits fail.
         CommitFailing,
         /// The lag is above the target.
         LagAboveTarget,
-        /// At `scaling.maxWorkers`.
-        TooManyWorkers,
-        /// At `scaling.minWorkers`.
-        TooFewWorkers,
         /// There are fewer units than workers wanted.
         TooFewUnits,
         /// Sinks, not workers, are the bottleneck.

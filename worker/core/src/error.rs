@@ -21,6 +21,15 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// A cause that people are told by a name of its own: a condition's reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A system refuses the log-in, a certificate, or a right.
+    Denied,
+    /// State belongs to another owner.
+    StateInUse,
+}
+
 /// An error of a connector or a store, in three parts: what happened, to what, and what to do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub struct Error {
@@ -34,12 +43,17 @@ pub struct Error {
     pub hint: Option<String>,
     /// Where it is `Fenced`, and another owner had taken over before this one came: the epochs of both.
     pub superseded: Option<Superseded>,
+    /// The cause, where it has a name.
+    pub cause: Option<Cause>,
+    /// The resource that it is about, where that is known: `StreamSource/trips`.
+    pub resource: Option<Box<str>>,
 }
 
 impl Error {
     /// An error without a hint.
     pub fn new(kind: ErrorKind, what: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Self { kind, what: what.into(), detail: detail.to_string(), hint: None, superseded: None }
+        let (what, detail) = (what.into(), detail.to_string());
+        Self { kind, what, detail, hint: None, superseded: None, cause: None, resource: None }
     }
 
     /// The user must change something.
@@ -73,7 +87,14 @@ impl Error {
     #[must_use]
     pub fn of(mut self, resource: &str) -> Self {
         self.what = format!("{resource}: {}", self.what);
+        self.resource = Some(resource.into());
         self
+    }
+
+    /// Names its cause.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
+        Self { cause: Some(cause), ..self }
     }
 
     /// Adds what to do next.

@@ -6,7 +6,7 @@
 use std::error::Error as StdError;
 
 use object_store::Error as StoreError;
-use thalweg_core::error::{Error, ErrorKind};
+use thalweg_core::error::{Cause, Error, ErrorKind};
 
 /// What was said, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,7 @@ pub struct Said {
     kind: ErrorKind,
     detail: String,
     hint: Option<String>,
+    cause: Option<Cause>,
 }
 
 /// An error of a bucket that happened to `what`, which names the URL.
@@ -36,13 +37,13 @@ impl Said {
         let (text, root) = (causes.first().map_or("", String::as_str), causes.last().map_or("", String::as_str));
         match asked(text) {
             Some(host) => Self::by(host, kind, text, root),
-            None => Self { kind: kind.said(None).kind, detail: joined(text, root), hint: None },
+            None => Self { kind: kind.said(None).kind, detail: joined(text, root), hint: None, cause: None },
         }
     }
 
     /// The error that happened to `what`.
     pub fn about(&self, what: impl Into<String>) -> Error {
-        let error = Error::new(self.kind, what, &self.detail);
+        let error = Error { cause: self.cause, ..Error::new(self.kind, what, &self.detail) };
         match &self.hint {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -132,7 +133,8 @@ impl Meaning {
             Some(region) if self == Self::Region => format!("{hint}; it is in `{region}`"),
             _ => hint.to_owned(),
         };
-        Said { kind, detail: String::new(), hint: (!hint.is_empty()).then_some(hint) }
+        let cause = matches!(self, Self::Refused | Self::WrongKeys | Self::NoKeys).then_some(Cause::Denied);
+        Said { kind, detail: String::new(), hint: (!hint.is_empty()).then_some(hint), cause }
     }
 }
 

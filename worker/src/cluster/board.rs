@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use thalweg_core::error::ErrorKind;
+use thalweg_core::error::{Cause, Error, ErrorKind};
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::unit::{Epoch, RunId, UnitId};
 use thalweg_crds::condition::Reason;
@@ -248,9 +248,15 @@ fn oldest_commit(units: &[(UnitId, Arc<UnitCounters>)]) -> Option<CommitReport> 
 fn failure(error: &RunError) -> Failure {
     let resource = match error {
         RunError::BadRecord { resource, .. } | RunError::RejectedRow { resource, .. } => Some(resource.clone()),
+        RunError::Connector(error) => error.resource.as_deref().map(str::to_owned),
         _ => None,
     };
-    Failure { reason: reason(error).as_str().to_owned(), resource, message: error.to_string() }
+    // Whoever reads it says first which resource it is about.
+    let message = match &resource {
+        Some(resource) => error.to_string().replacen(&format!("{resource}: "), "", 1),
+        None => error.to_string(),
+    };
+    Failure { reason: reason(error).as_str().to_owned(), resource, message }
 }
 
 /// The reason that a condition gives.
@@ -258,6 +264,10 @@ fn reason(error: &RunError) -> Reason {
     match (error, error.kind()) {
         (RunError::BadRecord { .. }, _) => Reason::BadRecord,
         (RunError::RejectedRow { .. }, _) => Reason::RowsRejected,
+        (RunError::Connector(Error { cause: Some(cause), .. }), _) => match cause {
+            Cause::Denied => Reason::Unauthorized,
+            Cause::StateInUse => Reason::StateInUse,
+        },
         (_, ErrorKind::DataLoss) => Reason::DataLoss,
         (_, ErrorKind::Fenced) => Reason::UnitsMoving,
         (_, ErrorKind::User) => Reason::InvalidSpec,
@@ -270,7 +280,6 @@ fn reason(error: &RunError) -> Reason {
 mod tests {
     use std::time::Duration;
 
-    use thalweg_core::error::Error;
     use thalweg_core::unit::StageId;
 
     use super::*;
@@ -364,5 +373,14 @@ mod tests {
         assert_eq!(of(Error::data_loss("log", "gone")), Reason::DataLoss);
         assert_eq!(of(Error::external("broker", "away")), Reason::Unreachable);
         assert_eq!(of(Error::user("topic", "missing")), Reason::InvalidSpec);
+        assert_eq!(of(Error::user("topic", "not allowed").because(Cause::Denied)), Reason::Unauthorized);
+        assert_eq!(of(Error::user("state", "another's").because(Cause::StateInUse)), Reason::StateInUse);
+    }
+
+    #[test]
+    fn what_stops_a_worker_names_its_source_or_sink() {
+        let told = failure(&Error::external("broker", "away").of("StreamSink/counts").into());
+        assert_eq!(told.resource.as_deref(), Some("StreamSink/counts"));
+        assert_eq!((told.reason.as_str(), told.message.as_str()), ("Unreachable", "broker: away"));
     }
 }

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::commit::{UnitEntries, UnitStore};
-use thalweg_core::error::{Error, Result};
+use thalweg_core::error::{Cause, Error, Result};
 use thalweg_core::ownership::claim::{Adopt, Claim, Expected as Before, StateOwner, claim};
 use thalweg_core::ownership::restart::{self, Begin, Restart};
 use thalweg_core::unit::{Incarnation, UnitId};
@@ -304,7 +304,7 @@ impl<'a> Place<'a> {
         let StateOwner { installation, namespace, name } = owner;
         let detail = format!("StateInUse: it belongs to `{namespace}/{name}` of installation {installation}");
         let hint = format!("this is installation {}; choose another state URL", wanted.owner.installation);
-        Err(Error::user(self.what(incarnation), detail).with_hint(hint))
+        Err(Error::user(self.what(incarnation), detail).because(Cause::StateInUse).with_hint(hint))
     }
 
     fn check_layout(&self, incarnation: Incarnation, stored: &Record, wanted: &Record) -> Result<()> {

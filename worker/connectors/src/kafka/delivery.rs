@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thalweg_core::append_log::AppendLog;
 use thalweg_core::clock::SharedClock;
-use thalweg_core::error::{Error, Result};
+use thalweg_core::error::{Cause, Error, Result};
 use thalweg_core::ownership::Owner as UnitOwner;
 use thalweg_core::ownership::restart::Restart;
 use thalweg_core::unit::{Incarnation, UnitId};
@@ -245,7 +245,7 @@ pub(super) fn check_owner(topic: &str, found: &Owner, ours: &Owner) -> Result<()
     let what = format!("progress topic `{topic}`");
     let detail = format!("StateInUse: it belongs to `{}` of installation {}", found.pipeline, found.installation);
     let hint = format!("this is installation {}; give the pipeline another name", ours.installation);
-    Err(Error::user(what, detail).with_hint(hint))
+    Err(Error::user(what, detail).because(Cause::StateInUse).with_hint(hint))
 }
 
 /// Makes the topic where there is none and never was one; its number of partitions.

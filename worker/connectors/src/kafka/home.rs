@@ -269,7 +269,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_log_in_that_is_refused_is_told_at_once() {
         let cluster = Played::default();
-        *cluster.producers() = VecDeque::from([Err(ClientError::Refused("no permission".to_owned()))]);
+        *cluster.producers() = VecDeque::from([Err(ClientError::Denied("no permission".to_owned()))]);
         let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
         let clock: SharedClock = Arc::new(SystemClock::new());
         let home = Home::open(&shared, &"progress".into(), &about(), &clock).await.expect("opened");

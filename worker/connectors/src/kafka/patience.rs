@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use thalweg_core::clock::SharedClock;
-use thalweg_core::error::{Error, ErrorKind};
+use thalweg_core::error::{Cause, Error, ErrorKind};
 
 use super::client::ClientError;
 
@@ -75,10 +75,11 @@ pub(super) fn told(doing: &str, error: &ClientError) -> Error {
         ClientError::TooLarge(_) => {
             (ErrorKind::User, Some("raise `max.message.bytes` of the topic, or write shorter rows"))
         }
-        ClientError::Refused(_) => {
+        ClientError::Denied(_) | ClientError::Refused(_) => {
             (ErrorKind::User, Some("check `tls` and `sasl`, the values they refer to, and what this user may do"))
         }
     };
     let told = Error::new(kind, doing, error);
+    let told = if matches!(error, ClientError::Denied(_)) { told.because(Cause::Denied) } else { told };
     hint.into_iter().fold(told, Error::with_hint)
 }

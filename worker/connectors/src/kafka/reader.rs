@@ -169,7 +169,7 @@ impl SplitReader for KafkaReader {
                 }
                 Ok(_) => self.look(None).await?,
                 Err(ClientError::Corrupt(detail)) => self.is_corrupt(detail).await?,
-                Err(error @ ClientError::Refused(_)) => {
+                Err(error @ (ClientError::Denied(_) | ClientError::Refused(_))) => {
                     let what = format!("reading topic `{}`, partition {}", self.shared.config.topic, self.partition);
                     return Err(told(&what, &error));
                 }

@@ -83,7 +83,7 @@ impl Sink for KafkaSink {
             false => error,
         })?;
         if !found.may_write {
-            let denied = ClientError::Refused("TopicAuthorizationFailed: the user may not write to it".to_owned());
+            let denied = ClientError::Denied("TopicAuthorizationFailed: the user may not write to it".to_owned());
             return Err(told(&format!("writing to topic `{name}`"), &denied));
         }
         let fit = self.fit().await?;

@@ -81,7 +81,7 @@ impl KafkaSource {
         if topic.may_read {
             return Ok(topic);
         }
-        let denied = ClientError::Refused("TopicAuthorizationFailed: the user may not read it".to_owned());
+        let denied = ClientError::Denied("TopicAuthorizationFailed: the user may not read it".to_owned());
         Err(told(&format!("reading topic `{}`", self.shared.config.topic), &denied))
     }
 

@@ -59,6 +59,7 @@ pub(super) fn next(error: &ClientError) -> Next {
         ClientError::Spent(_) => Next::Rebuild,
         ClientError::Fenced(_)
         | ClientError::TooLarge(_)
+        | ClientError::Denied(_)
         | ClientError::Refused(_)
         | ClientError::Corrupt(_)
         | ClientError::OutOfRange => Next::Stop,

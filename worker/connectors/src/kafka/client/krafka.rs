@@ -46,7 +46,7 @@ impl KrafkaCluster {
     /// Reaches some broker, and logs in.
     ///
     /// # Errors
-    /// `Away` where nobody answers, `Refused` where the log-in or a certificate is.
+    /// `Away` where nobody answers, `Denied` where the log-in or a certificate is refused.
     pub async fn connect(connection: Connection) -> Result<Self> {
         let kafka = connect(&connection).await?;
         Ok(Self { kafka, connection })
@@ -145,10 +145,10 @@ impl Cluster for KrafkaCluster {
                 Ok(most.map(|most| most.min(BUFFERED_BYTES)))
             }
             Ok(Some(Err(error))) => match from(&error) {
-                ClientError::Refused(_) => Ok(None),
+                ClientError::Denied(_) | ClientError::Refused(_) => Ok(None),
                 error => Err(error),
             },
-            Err(ClientError::Refused(_)) | Ok(None) => Ok(None),
+            Err(ClientError::Denied(_) | ClientError::Refused(_)) | Ok(None) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -16,12 +16,13 @@ pub(super) fn from(error: &KrafkaError) -> ClientError {
         _ if error.requires_abort() => abortable(text),
         // A batch that cannot be decompressed comes as an answer that is malformed, which would be worth another attempt.
         KrafkaError::Protocol { .. } if text.contains(UNDECODABLE) => ClientError::Corrupt(undecodable(&text)),
-        KrafkaError::Auth { .. } | KrafkaError::Config { .. } => ClientError::Refused(text),
+        KrafkaError::Auth { .. } => ClientError::Denied(text),
+        KrafkaError::Config { .. } => ClientError::Refused(text),
         KrafkaError::Protocol { .. } | KrafkaError::Compression { .. } if !error.is_retriable() => {
             ClientError::Corrupt(text)
         }
         KrafkaError::IllegalState { .. } | KrafkaError::Closed { .. } => ClientError::Spent(text),
-        _ if is_tls_refusal(&text) => ClientError::Refused(text),
+        _ if is_tls_refusal(&text) => ClientError::Denied(text),
         _ => ClientError::Away(text),
     }
 }
@@ -47,6 +48,11 @@ fn from_code(code: ErrorCode, text: String) -> ClientError {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => ClientError::NoTopic,
         ErrorCode::OffsetOutOfRange => ClientError::OutOfRange,
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => ClientError::TooLarge(text),
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed
+        | ErrorCode::TransactionalIdAuthorizationFailed
+        | ErrorCode::SaslAuthenticationFailed => ClientError::Denied(text),
         code if code.is_retriable() => ClientError::Away(text),
         _ => ClientError::Refused(text),
     }
@@ -60,7 +66,7 @@ fn abortable(text: String) -> ClientError {
         return ClientError::TooLarge(text);
     }
     if says(ErrorCode::TopicAuthorizationFailed) {
-        return ClientError::Refused(text);
+        return ClientError::Denied(text);
     }
     ClientError::Abortable(text)
 }
@@ -82,12 +88,12 @@ mod tests {
         assert!(matches!(broker(ErrorCode::NotLeaderForPartition), ClientError::Away(_)));
         assert!(matches!(broker(ErrorCode::InvalidProducerEpoch), ClientError::Fenced(_)));
         assert!(matches!(broker(ErrorCode::InvalidTxnState), ClientError::Spent(_)));
-        assert!(matches!(broker(ErrorCode::TopicAuthorizationFailed), ClientError::Refused(_)));
+        assert!(matches!(broker(ErrorCode::TopicAuthorizationFailed), ClientError::Denied(_)));
         assert_eq!(broker(ErrorCode::UnknownTopicOrPartition), ClientError::NoTopic);
-        assert!(matches!(from(&KrafkaError::auth("wrong password")), ClientError::Refused(_)));
+        assert!(matches!(from(&KrafkaError::auth("wrong password")), ClientError::Denied(_)));
         assert!(matches!(from(&KrafkaError::timeout("commit")), ClientError::Away(_)));
         let alert = std::io::Error::other("received fatal alert: BadCertificate");
-        assert!(matches!(from(&KrafkaError::network(alert)), ClientError::Refused(_)));
+        assert!(matches!(from(&KrafkaError::network(alert)), ClientError::Denied(_)));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl KrafkaTransactions {
     /// What became of the producer decides more than what the error says.
     fn told(&self, error: &KrafkaError) -> ClientError {
         match (from(error), self.producer.state()) {
-            (found @ (ClientError::Fenced(_) | ClientError::TooLarge(_) | ClientError::Refused(_)), _) => found,
+            (found, _) if found.is_final() => found,
             (found, TransactionState::Fatal) => ClientError::Spent(found.to_string()),
             (found, TransactionState::CommitUnknown) => ClientError::CommitUnknown(found.to_string()),
             (found, TransactionState::Open) => ClientError::Abortable(found.to_string()),

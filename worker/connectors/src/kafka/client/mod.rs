@@ -46,10 +46,19 @@ pub enum ClientError {
     /// The broker takes no record of this size.
     #[error("{0}")]
     TooLarge(String),
-    /// The broker, or the client, refuses it as it is: wrong password, no permission, a certificate that is not trusted,
-    /// settings that do not fit.
+    /// The log-in is refused, a certificate is not trusted, or this user may not do it.
+    #[error("{0}")]
+    Denied(String),
+    /// The broker, or the client, refuses it as it is: settings that do not fit.
     #[error("{0}")]
     Refused(String),
+}
+
+impl ClientError {
+    /// Whether no other attempt, of this producer or of another one, can end otherwise.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Fenced(_) | Self::TooLarge(_) | Self::Denied(_) | Self::Refused(_))
+    }
 }
 
 /// The result of a client.
@@ -146,7 +155,7 @@ pub trait Reach: Send + Sync {
     /// Reaches some broker, and logs in.
     ///
     /// # Errors
-    /// `Away` where nobody answers, `Refused` where the log-in or a certificate is.
+    /// `Away` where nobody answers, `Denied` where the log-in or a certificate is refused.
     async fn reach(&self, connection: &Connection) -> Result<Arc<dyn Cluster>>;
 }
 
