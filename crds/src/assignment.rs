@@ -1,7 +1,7 @@
 //! `StreamAssignment`, internal: the one durable table that operator and workers share.
 //!
 //! At most 256 units an object. A change of owner is one `update` that carries a resourceVersion
-//! (`docs/architecture.md`, ownership protocol).
+//! (`docs/design/0007-ownership-model.md`).
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

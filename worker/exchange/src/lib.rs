@@ -1,4 +1,4 @@
-//! Serves the ranges of a log to the units that read it: `docs/architecture.md`, exchange.
+//! Serves the ranges of a log to the units that read it: `docs/design/0008-exchange.md`.
 //!
 //! The exchange is a shared read of a log. It holds nothing that must survive, and can be killed at any time: whoever
 //! reads subscribes again at its own accepted position.

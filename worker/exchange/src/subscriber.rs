@@ -1,4 +1,4 @@
-//! What a unit does with what comes of a log: `docs/architecture.md`, ownership protocol, step 3. Pure: whoever holds
+//! What a unit does with what comes of a log, by the rules of `docs/design/0007-ownership-model.md`. Pure: whoever holds
 //! the connection sends what is said here.
 
 use std::time::Duration;

@@ -14,7 +14,7 @@
 //! | what the operator, probes and Prometheus are told | [`board`], [`server`] |
 //!
 //! Nothing here is needed for correctness of what is written: ownership is decided by epochs in each unit's state
-//! (`docs/architecture.md`, ownership protocol).
+//! (`docs/design/0007-ownership-model.md`).
 
 mod backoff;
 mod board;

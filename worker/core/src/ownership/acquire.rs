@@ -1,4 +1,4 @@
-//! The marker in a unit's state: the decision of `docs/architecture.md`, ownership protocol, step 2.
+//! The marker in a unit's state: whether it lets an owner take the unit (`docs/design/0007-ownership-model.md`).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What the control plane publishes about a unit: `docs/architecture.md`, ownership protocol, steps 1, 2, 6 and 7.
+//! What the control plane publishes about a unit: handoff, takeover, above a stored epoch.
 //!
 //! Each change of owner is one conditional update of the whole table (a resourceVersion, or its like), so that of two
 //! live control planes one gets a conflict. Every function here gives the row to write, computed from the row that

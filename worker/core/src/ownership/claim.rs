@@ -1,4 +1,4 @@
-//! Whether a pipeline may use the state that it finds: `pipeline.json` of `docs/architecture.md`, words.
+//! Whether a pipeline may use the state that it finds: `pipeline.json` says whose it is.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a sink remembers of a unit, and how a writer goes on from it: `docs/architecture.md`, sinks.
+//! What a sink remembers of a unit, and how a writer goes on from it: `docs/architecture.md`, commits and sinks.
 //!
 //! Progress is written in the same transaction as the rows. A sink that fences by itself (a Kafka producer) needs only
 //! [`resume`]; one that does not (a SQL database) also lets [`admits`] stand in the condition of its update.

@@ -1,5 +1,5 @@
-//! Who may work as a unit's owner, and what follows from it: the decisions of `docs/architecture.md`, ownership
-//! protocol and sinks, each a pure function. Workers call them; `tests/model` explores them.
+//! Who may work as a unit's owner, and what follows from it: the rules of
+//! `docs/design/0007-ownership-model.md`, each a pure function. Workers call them; `tests/model` explores them.
 //!
 //! | module | decides |
 //! |---|---|

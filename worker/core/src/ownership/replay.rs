@@ -1,5 +1,5 @@
-//! Where logs are read from and how far they may be trimmed: `docs/architecture.md`, words, who knows what, ownership
-//! protocol step 3, and invariant I6.
+//! Where logs are read from and how far they may be trimmed: invariant I6 of
+//! `docs/design/0007-ownership-model.md`.
 
 use crate::position::Position;
 use crate::unit::Incarnation;

@@ -1,5 +1,5 @@
-//! What a worker does about one unit, by what it holds and what the assignment says: `docs/architecture.md`, ownership
-//! protocol, steps 2 and 6.
+//! What a worker does about one unit, by what it holds and what the assignment says
+//! (`docs/design/0007-ownership-model.md`).
 //!
 //! A worker may read an assignment that is out of date: nothing here is unsafe then, for the store fences and the marker
 //! ([`super::acquire`]) decides; it only costs time. A tenure belongs to one assignment object: where that was deleted

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::{Checker, HasDiscoveries, Model, Property, UniformChooser};
 
 use super::properties::{I1, I2, I3, I4, I5, I6_CHILD, I6_REPLAY, I7, I8};
 use super::scope::{Budget, Mutant, Scope};
@@ -15,15 +16,29 @@ fn explore(name: &str, scope: Scope) {
     let model = Ownership { scope, mutant: None, only: None, numbers: Numbers::Immaterial };
     let checker = model.clone().checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
     println!("{name}: {} states, {} transitions", checker.unique_state_count(), checker.state_count());
+    holds(name, &model, &checker);
+    comes_about(name, &model, &checker);
+    assert!(checker.is_done());
+}
+
+/// Every invariant held.
+fn holds(name: &str, model: &Ownership, checker: &impl Checker<Ownership>) {
+    let found = checker.discoveries();
+    let is_broken = |property: &Property<Ownership>| {
+        property.expectation.discovery_is_failure() && found.contains_key(property.name)
+    };
+    if let Some(broken) = model.properties().into_iter().find(is_broken) {
+        panic!("{name}: `{}` does not hold:\n{}", broken.name, shortest(model, broken.name));
+    }
+}
+
+/// What must be reachable was seen, lest the invariants hold for want of events.
+fn comes_about(name: &str, model: &Ownership, checker: &impl Checker<Ownership>) {
     let found = checker.discoveries();
     for property in model.properties() {
-        match (property.expectation.discovery_is_failure(), found.contains_key(property.name)) {
-            (true, true) => panic!("{name}: `{}` does not hold:\n{}", property.name, shortest(&model, property.name)),
-            (false, false) => panic!("{name}: never seen: {}", property.name),
-            (true, false) | (false, true) => {}
-        }
+        let is_seen = property.expectation.discovery_is_failure() || found.contains_key(property.name);
+        assert!(is_seen, "{name}: never seen: {}", property.name);
     }
-    assert!(checker.is_done());
 }
 
 /// The shortest history that breaks a property, to be read.
@@ -134,6 +149,28 @@ fn invariants_hold_for_three_workers_and_two_changes_of_owner() {
 #[ignore = "takes minutes"]
 fn invariants_hold_for_two_logs_and_two_changes_of_owner() {
     explore("two logs, moved twice", Scope::TWO_LOGS);
+}
+
+/// Half of the time histories at random, the other half all of them up to some length.
+#[test]
+#[ignore = "takes an hour, or MODEL_MINUTES"]
+fn invariants_hold_for_an_hour_of_three_workers_and_two_units() {
+    /// What is remembered of them, and those that wait, are some 15 GB.
+    const MOST_STEPS: usize = 300_000_000;
+    let minutes = std::env::var("MODEL_MINUTES").map_or(60, |minutes| minutes.parse().expect("a number of minutes"));
+    let half = Duration::from_secs(minutes * 60 / 2);
+    let model = |numbers| Ownership { scope: Scope::LARGE, mutant: None, only: None, numbers };
+    let checker = |numbers| model(numbers).checker().threads(2).timeout(half).finish_when(HasDiscoveries::AnyFailures);
+
+    let random = checker(Numbers::Kept).spawn_simulation(minutes, UniformChooser).join();
+    println!("at random: {} steps, at most {} in one history", random.state_count(), random.max_depth());
+    holds("at random", &model(Numbers::Kept), &random);
+    comes_about("at random", &model(Numbers::Kept), &random);
+
+    let bounded = checker(Numbers::Immaterial).target_state_count(MOST_STEPS).spawn_bfs().join();
+    let (states, steps, depth) = (bounded.unique_state_count(), bounded.state_count(), bounded.max_depth());
+    println!("bounded: {states} states, {steps} steps, all histories of fewer than {depth} steps");
+    holds("bounded", &model(Numbers::Immaterial), &bounded);
 }
 
 #[test]

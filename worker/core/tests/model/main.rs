@@ -1,5 +1,5 @@
-//! The ownership protocol of `docs/architecture.md`, explored exhaustively within bounds: every decision that is taken
-//! here is a function of `thalweg_core` that workers call. `docs/design/0007-ownership-model.md` has the figures.
+//! The ownership protocol of `docs/design/0007-ownership-model.md`, explored exhaustively within bounds: every decision that is
+//! taken here is a function of `thalweg_core` that workers call.
 //!
 //! Not covered, because of the bounds: longer histories. What time and a network do is an order of events.
 

@@ -1,4 +1,4 @@
-//! The invariants I1 to I8 of `docs/architecture.md`, and what must be reachable lest they hold for want of events.
+//! The invariants I1 to I8 of `docs/design/0007-ownership-model.md`, and what must be reachable lest they hold for want of events.
 
 use stateright::Property;
 use thalweg_core::position::Position;

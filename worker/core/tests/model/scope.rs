@@ -132,6 +132,16 @@ impl Scope {
     pub(crate) const THREE_WORKERS_MOVED_TWICE: Self = Self { workers: 3, ..Self::MOVED_TWICE };
     /// Two logs, two changes of owner and a fault.
     pub(crate) const TWO_LOGS: Self = Self { records: [1, 1], ..Self::MOVED_TWICE };
+
+    /// Three workers, two units, two operators, and something of everything that may happen: too large to be explored whole.
+    pub(crate) const LARGE: Self = Self {
+        workers: 3,
+        units: 2,
+        reads: Reads::Old,
+        budget: Budget { moves: 2, faults: 2, recreations: 1, restarts: 1, losses: 0 },
+        writers: 15,
+        ..Self::MOVED
+    };
 }
 
 /// A rule that is broken on purpose.
