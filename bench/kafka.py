@@ -7,34 +7,29 @@ engines find the same work waiting.
 EVENTS     records of 1,000 bytes that count (1,000,000)
 WARM       records before those (300,000)
 REPEATS    runs of each kind (3)
-ONLY       names of figures, by commas: bytes, json, count, promise, client
+ONLY       names of figures, by commas: bytes, json, count, promise, client, failover
+HELD       windows that are open when a processor is killed (2,000,000)
 THALWEG_CACHE  where jars are kept (~/.cache/thalweg)
 """
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import figures
+import kafka_failover
 from figures import Figure
 from kafka_broker import Broker, jars
-from machine import BenchError, busy_seconds, facts, note
+from kafka_processor import number, processor
+from machine import BenchError, facts, note
 from thalweg import resource
 
 PARTITIONS = 4
 THREADS = 2
 COMMIT_EVERY = "1s"
-# A processor that works less than this part of a second, so many seconds in a row, has caught up.
-QUIET, QUIET_SECONDS = 0.15, 4
-# How long catching up may take.
-LIMIT_SECONDS = 900
 
 COLUMNS = [("key", "STRING"), ("n", "BIGINT"), ("at", "TIMESTAMP(3)"), ("pad", "STRING")]
 COPY = "SELECT `key`, n, `at`, pad FROM events"
@@ -57,7 +52,7 @@ class Bench:
 
         def command(broker, folder):
             manifest = folder / "pipeline.json"
-            manifest.write_text(json.dumps(resources(broker.address, select, delivery)))
+            manifest.write_text(json.dumps(resources(broker.address, f"INSERT INTO found {select}", delivery)))
             words = [str(self.binaries / "thalweg"), "run", str(manifest), "--threads", str(THREADS)]
             return words + (["--state", str(folder / "state")] if select == COUNT else [])
 
@@ -133,6 +128,8 @@ def measured(bench, only):
         yield promise(bench)
     if wanted("client"):
         yield client(bench)
+    if wanted("failover"):
+        yield kafka_failover.figure(bench, waiting)
 
 
 def against(bench, case, title, bar, select, check):
@@ -172,18 +169,23 @@ def figure(name, title, bar, unit, runs, compare, at_least=True):
     )
 
 
-def resources(broker, select, delivery):
+def waiting(broker, sql, delay):
+    """Manifests of a pipeline whose windows stay open for so long."""
+    return resources(broker, sql, "ExactlyOnce", delay)
+
+
+def resources(broker, sql, delivery, delay="1s"):
     kafka = lambda topic: {"brokers": [broker], "topic": topic}
     source = {
         "kafka": kafka("in"),
         "format": {"json": {"timestampFormat": "EpochMillis"}},
         "schema": [{"name": name, "type": kind} for name, kind in COLUMNS],
-        "watermark": {"column": "at", "delay": "1s"},
+        "watermark": {"column": "at", "delay": delay},
     }
     pipeline = {
         "sources": [{"name": "events"}],
         "sinks": [{"name": "found"}],
-        "sql": f"INSERT INTO found {select}",
+        "sql": sql,
         "delivery": delivery,
         "state": {"commitEvery": COMMIT_EVERY},
     }
@@ -193,66 +195,6 @@ def resources(broker, select, delivery):
         resource("StreamPipeline", "bench", pipeline),
     ]
     return {"apiVersion": "v1", "kind": "List", "items": items}
-
-
-class Processor:
-    """A process whose CPU time is read from the kernel."""
-
-    def __init__(self, process, log):
-        self.process, self.log, self.since = process, log, None
-
-    def cpu(self):
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii", errors="replace") as stat:
-            after = stat.read().rpartition(")")[2].split()
-        return (int(after[11]) + int(after[12])) / os.sysconf("SC_CLK_TCK")
-
-    def hold(self):
-        """Stopped, it costs nothing and finds everything waiting."""
-        self.process.send_signal(signal.SIGSTOP)
-        self.since = self.cpu()
-
-    def catch_up(self):
-        """Goes on until it has nothing to do; what that cost since it was held."""
-        self.process.send_signal(signal.SIGCONT)
-        started, busy = time.monotonic(), busy_seconds()
-        before, quiet = self.cpu(), 0
-        # Starting takes longer than a glance.
-        while quiet < QUIET_SECONDS or time.monotonic() - started < 3 * QUIET_SECONDS:
-            time.sleep(1)
-            if self.process.poll() is not None:
-                raise BenchError(f"it ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
-            if time.monotonic() - started > LIMIT_SECONDS:
-                raise BenchError(f"it has not caught up after {LIMIT_SECONDS} s")
-            now = self.cpu()
-            quiet = quiet + 1 if now - before < QUIET else 0
-            before = now
-        seconds = time.monotonic() - started
-        cpu = before - (self.since or 0.0)
-        others = max(0.0, busy_seconds() - busy - cpu) / (seconds * os.cpu_count())
-        return {"cpuSeconds": cpu, "seconds": seconds - QUIET_SECONDS, "others": others}
-
-
-@contextmanager
-def processor(command, log):
-    with log.open("w") as written:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=written, stderr=written)
-    try:
-        yield Processor(process, log)
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def number(name, default):
-    text = os.environ.get(name) or str(default)
-    if not text.replace("_", "").isdigit() or int(text) < 1:
-        sys.exit(f"error: {name}: expected a whole number of at least 1, found {text}")
-    return int(text)
 
 
 def main():

@@ -22,9 +22,10 @@ import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.kstream.Windowed;
 
 /**
- * The processor: BROKERS CASE GUARANTEE THREADS FOLDER. Cases: {@code bytes} copies records as they are; {@code json} reads
+ * The processor: BROKERS CASE GUARANTEE THREADS FOLDER [SECONDS]. Cases: {@code bytes} copies records as they are; {@code json} reads
  * each value and writes it, as a program does that works on fields; {@code count} counts by the field {@code key} in windows
- * of ten seconds of the field {@code at}.
+ * of ten seconds of the field {@code at}; {@code hold} counts so in windows of a second, each of which stays open
+ * for so many seconds as the next word says; it is found dead after fifteen seconds, and tells when what it has changes.
  */
 public final class Streams {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -47,11 +48,16 @@ public final class Streams {
         switch (words[1]) {
             case "bytes" -> bytes(builder);
             case "json" -> json(builder);
-            case "count" -> count(builder);
+            case "count" -> count(builder, Duration.ofSeconds(10), Duration.ofSeconds(1));
+            case "hold" -> {
+                count(builder, Duration.ofSeconds(1), Duration.ofSeconds(Long.parseLong(words[5])));
+                settings.put("session.timeout.ms", 15_000);
+            }
             default -> throw new IllegalArgumentException("unknown case " + words[1]);
         }
         var streams = new KafkaStreams(builder.build(), settings);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(20))));
+        streams.setStateListener((state, before) -> System.out.println(System.currentTimeMillis() + " " + state));
         streams.start();
     }
 
@@ -67,13 +73,13 @@ public final class Streams {
         input(builder).mapValues(value -> written(read(value))).to("out", Produced.with(Serdes.ByteArray(), Serdes.ByteArray()));
     }
 
-    private static void count(StreamsBuilder builder) {
+    private static void count(StreamsBuilder builder, Duration size, Duration grace) {
         builder.stream(
                         "in",
                         Consumed.with(Serdes.String(), Serdes.ByteArray())
                                 .withTimestampExtractor((record, before) -> read((byte[]) record.value()).get("at").asLong()))
                 .groupByKey(Grouped.with(Serdes.String(), Serdes.ByteArray()))
-                .windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofSeconds(10), Duration.ofSeconds(1)))
+                .windowedBy(TimeWindows.ofSizeAndGrace(size, grace))
                 .emitStrategy(EmitStrategy.onWindowClose())
                 .count(Materialized.with(Serdes.String(), Serdes.Long()))
                 .toStream()
