@@ -147,7 +147,7 @@ fn lateness(source: &ResolvedSource) -> Option<String> {
         Late::DeadLetter => "sent to the dead letters",
     };
     Some(format!(
-        "source {}: a row is late if its window ended {} or more before the greatest {} before it in its log; late rows \
+        "source {}: a row is late if the slice of time that its windows share ended {} or more before the greatest {} before it in its log; late rows \
          are {fate}, the same ones in every run",
         source.alias, watermark.delay, watermark.column
     ))

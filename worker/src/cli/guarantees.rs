@@ -148,9 +148,11 @@ const SINK_PROMISES: &[Promise] = &[
     ),
     promise(
         "`files`, no windows",
-        "each row once without a state URL: the files are the commits",
+        "each row once in one run; across kills and restarts with `state.url` or `--state`",
         &[
             ("worker/tests/it/resume.rs", "files_to_files_without_state_give_each_row_once"),
+            (KILLS, "stateless_json_survives_kills"),
+            (KILLS, "stateless_parquet_survives_kills"),
             (SINKS, "exactly_the_committed_rows_are_seen_wherever_a_writer_dies"),
         ],
     ),

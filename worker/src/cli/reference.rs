@@ -46,7 +46,8 @@ pub fn cell(text: &str) -> String {
 fn metrics() -> String {
     let mut page = format!(
         "{GENERATED}\n# Metrics\n\n`thalweg run --metrics ADDR` serves these at `http://ADDR/metrics` in Prometheus' \
-         text format, `thalweg worker` at port 8080. `worker/src/metrics.rs` holds them.\n\n\
+         text format, `thalweg worker` at port 8080. `worker/src/metrics.rs` holds them. The operator's are in \
+         [operator.md](operator.md).\n\n\
          | Name | Kind | Labels | Meaning |\n|---|---|---|---|\n"
     );
     for metric in &ALL {
