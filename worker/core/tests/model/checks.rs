@@ -1,10 +1,13 @@
 //! The scopes that are explored, and the mutants that each must be killed by name.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-use stateright::{Checker, HasDiscoveries, Model, Property, UniformChooser};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::properties::{I1, I2, I3, I4, I5, I6_CHILD, I6_REPLAY, I7, I8};
 use super::scope::{Budget, Mutant, Scope};
@@ -160,17 +163,69 @@ fn invariants_hold_for_an_hour_of_three_workers_and_two_units() {
     let minutes = std::env::var("MODEL_MINUTES").map_or(60, |minutes| minutes.parse().expect("a number of minutes"));
     let half = Duration::from_secs(minutes * 60 / 2);
     let model = |numbers| Ownership { scope: Scope::LARGE, mutant: None, only: None, numbers };
-    let checker = |numbers| model(numbers).checker().threads(2).timeout(half).finish_when(HasDiscoveries::AnyFailures);
 
-    let random = checker(Numbers::Kept).spawn_simulation(minutes, UniformChooser).join();
-    println!("at random: {} steps, at most {} in one history", random.state_count(), random.max_depth());
-    holds("at random", &model(Numbers::Kept), &random);
-    comes_about("at random", &model(Numbers::Kept), &random);
+    let walked = std::thread::scope(|scope| {
+        let walks = [1, 2].map(|seed| scope.spawn(move || Walks::of(&model(Numbers::Kept), seed, half)));
+        walks.map(|walks| walks.join().expect("it ends"))
+    });
+    for Walks { histories, steps, longest, seen } in walked {
+        println!("at random: {histories} histories, {steps} steps, at most {longest} in one");
+        let all = model(Numbers::Kept).properties();
+        let unseen = all.iter().find(|property| is_rare(property) && !seen.contains(property.name));
+        assert!(unseen.is_none(), "never seen: {:?}", unseen.map(|property| property.name));
+    }
 
-    let bounded = checker(Numbers::Immaterial).target_state_count(MOST_STEPS).spawn_bfs().join();
+    let immaterial = model(Numbers::Immaterial);
+    let checker = immaterial.clone().checker().threads(2).timeout(half).target_state_count(MOST_STEPS);
+    let bounded = checker.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let (states, steps, depth) = (bounded.unique_state_count(), bounded.state_count(), bounded.max_depth());
     println!("bounded: {states} states, {steps} steps, all histories of fewer than {depth} steps");
-    holds("bounded", &model(Numbers::Immaterial), &bounded);
+    holds("bounded", &immaterial, &bounded);
+}
+
+/// Histories of which each step is any of those that can happen.
+#[derive(Default)]
+struct Walks {
+    histories: u64,
+    steps: u64,
+    longest: usize,
+    /// What must be reachable, and was reached.
+    seen: HashSet<&'static str>,
+}
+
+impl Walks {
+    /// Panics with the history that breaks an invariant.
+    fn of(model: &Ownership, seed: u64, time: Duration) -> Self {
+        let (properties, mut random) = (model.properties(), ChaCha8Rng::seed_from_u64(seed));
+        let (mut walks, begun, mut actions) = (Self::default(), Instant::now(), Vec::new());
+        while begun.elapsed() < time {
+            let (mut state, mut taken) = (model.init_states()[0], Vec::new());
+            loop {
+                for property in &properties {
+                    let is_met = (property.condition)(model, &state);
+                    match is_rare(property) {
+                        true if is_met => drop(walks.seen.insert(property.name)),
+                        true => {}
+                        false => assert!(is_met, "`{}` does not hold after {taken:#?}: {state:?}", property.name),
+                    }
+                }
+                actions.clear();
+                model.actions(&state, &mut actions);
+                actions.shuffle(&mut random);
+                let next = actions.drain(..).find_map(|action| Some((action, model.next_state(&state, action)?)));
+                let Some((action, next)) = next else { break };
+                (state, walks.steps) = (next, walks.steps + 1);
+                taken.push(action);
+            }
+            (walks.histories, walks.longest) = (walks.histories + 1, walks.longest.max(taken.len()));
+        }
+        walks
+    }
+}
+
+/// Whether it is to be met once, and not always.
+fn is_rare(property: &Property<Ownership>) -> bool {
+    !property.expectation.discovery_is_failure()
 }
 
 #[test]
