@@ -59,20 +59,9 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// How histories end in the words of who plays one.
 const TRACE: &str = "trace ";
 const VIOLATION: &str = "violation ";
-const STILL: &str = "still ";
 
-/// Plays one history in a process of its own, so that nothing of an earlier one is left. One in which time itself stood still
-/// is told and played once more: that is no fault of what is played, which has no clock but the history's.
+/// Plays one history in a process of its own, so that nothing of an earlier one is left.
 fn play(seed: u64, mutant: Option<Mutant>) -> Output {
-    let output = play_once(seed, mutant);
-    if lines(&output, STILL).is_empty() {
-        return output;
-    }
-    println!("seed {seed} is played again:\n{}", String::from_utf8_lossy(&output.stdout));
-    play_once(seed, mutant)
-}
-
-fn play_once(seed: u64, mutant: Option<Mutant>) -> Output {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
     command.args(["--exact", "cluster::simulation::one_history", "--ignored", "--nocapture", "--test-threads", "1"]);
     command.env(entropy::SEED, seed.to_string()).stdin(Stdio::null()).stderr(Stdio::piped());
@@ -91,7 +80,8 @@ fn lines(output: &Output, beginning: &str) -> Vec<String> {
 fn wrongs(output: &Output) -> Vec<String> {
     let mut wrongs = lines(output, VIOLATION);
     if lines(output, TRACE).is_empty() {
-        wrongs.push(format!("it stopped: {}", String::from_utf8_lossy(&output.stderr)));
+        let said = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said));
+        wrongs.push(format!("it stopped: {}", said.join("\n")));
     }
     wrongs
 }
@@ -121,7 +111,7 @@ fn one_history() {
     std::thread::spawn(move || {
         std::thread::sleep(LONGEST);
         let at = Duration::from_millis(entropy::wall_clock().saturating_sub(world::BEGINNING).unsigned_abs());
-        println!("\n{STILL}history {seed} did not end within {LONGEST:?}; it is at {at:?} of its own time");
+        println!("\nhistory {seed} did not end within {LONGEST:?}; it is at {at:?} of its own time");
         // Where it is, where somebody can tell: it may not come again.
         let of = std::process::id().to_string();
         let _ =
