@@ -43,8 +43,11 @@ const SPLIT: &[&str] = &["pipeline", "source", "split"];
 const STAGE: &[&str] = &["pipeline", "stage"];
 
 const ROWS: Metric = counter("thalweg_source_rows_total", "Rows decoded.", SOURCE);
-const LATE: Metric =
-    counter("thalweg_source_late_rows_total", "Rows that came late: behind the watermark of their log, or behind windows that had closed.", SOURCE);
+const LATE: Metric = counter(
+    "thalweg_source_late_rows_total",
+    "Rows that came late: behind the watermark of their log, or behind windows that had closed.",
+    SOURCE,
+);
 const BAD: Metric = counter(
     "thalweg_source_bad_records_total",
     "Records that could not become rows, by class: Decode, Schema, Evaluation, Late, Rejected.",
