@@ -12,12 +12,12 @@ use crate::harness::{Cluster, SQL, condition, key, resources};
 use crate::kubelet::{ASSIGNMENTS, DEPLOYMENTS, LEASES, PODS, of_kind, uid};
 
 /// Who owns the unit, and its epoch.
-fn owner(cluster: &Cluster) -> (Option<String>, Option<i64>) {
+pub fn owner(cluster: &Cluster) -> (Option<String>, Option<i64>) {
     let unit = of_kind(&cluster.api, ASSIGNMENTS)[0]["spec"]["units"][0].clone();
     (unit["owner"].as_str().map(str::to_owned), unit["epoch"].as_i64())
 }
 
-fn owned_by(slot: &str, epoch: i64) -> (Option<String>, Option<i64>) {
+pub fn owned_by(slot: &str, epoch: i64) -> (Option<String>, Option<i64>) {
     (Some(slot.to_owned()), Some(epoch))
 }
 
