@@ -46,7 +46,9 @@ pub fn cell(text: &str) -> String {
 fn metrics() -> String {
     let mut page = format!(
         "{GENERATED}\n# Metrics\n\n`thalweg run --metrics ADDR` serves these at `http://ADDR/metrics` in Prometheus' \
-         text format, `thalweg worker` at port 8080. `worker/src/metrics.rs` holds them.\n\n\
+         text format, `thalweg worker` at port 8080. `worker/src/metrics.rs` holds them. Those with a label `split` or \
+         `unit` are served only where `--metrics-by` asks for them, in a cluster `worker.metricsBy` of the pipeline: each \
+         split, each unit is a series of its own.\n\n\
          | Name | Kind | Labels | Meaning |\n|---|---|---|---|\n"
     );
     for metric in &ALL {
