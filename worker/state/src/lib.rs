@@ -18,12 +18,14 @@
 //! | [`list`] | append-only lists by conditional create |
 //! | [`store`] | a unit's store, durable |
 //! | `housekeeping` | what keeps a store in shape beside its writer |
+//! | `cache` | what is kept in memory of stores' tables |
 //! | `clock` | the time that a store is told |
 //! | `read` | what a store holds, read by pages or ahead |
 //! | [`view`] | a unit's store as it stands, read while another process writes it |
 //! | [`memory`] | a unit's store for runs that keep nothing |
 //! | [`settings`] | how SlateDB is set up, with the figures behind it |
 
+mod cache;
 mod clock;
 mod error;
 mod housekeeping;

@@ -17,11 +17,12 @@ use thalweg_core::unit::Incarnation;
 use thalweg_objects::BucketAccess;
 use uuid::Uuid;
 
+use crate::cache::block_cache;
 use crate::error::from_objects;
 use crate::lock::FolderLock;
 use crate::memory::SharedMap;
 use crate::objects;
-use crate::settings::{Medium, block_cache};
+use crate::settings::Medium;
 
 /// Name of the object that holds the installation id.
 const INSTALLATION: &str = "installation.json";

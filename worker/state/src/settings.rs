@@ -1,6 +1,5 @@
 //! How SlateDB is set up. Measurements: `docs/design/0003-state-store.md`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use slatedb::BlockCachePolicy;
@@ -8,8 +7,6 @@ use slatedb::config::{
     CompactionWorkerOptions, CompactorOptions, DbReaderOptions, GarbageCollectorDirectoryOptions,
     GarbageCollectorOptions, GarbageCollectorScheduleOptions, Settings, SizeTieredCompactionSchedulerOptions,
 };
-use slatedb::db_cache::DbCache;
-use slatedb::db_cache::moka::{MokaCache, MokaCacheOptions};
 
 /// Where the stores of a root lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,12 +145,6 @@ pub(crate) fn garbage_collection(medium: Medium) -> GarbageCollectorOptions {
 /// What is written is not kept to be read: a unit reads its store once, after a restart.
 pub(crate) fn block_cache_policy() -> BlockCachePolicy {
     BlockCachePolicy::default().with_flush_targets(&[]).with_compaction_output_targets(&[])
-}
-
-/// One cache of blocks, indexes and filters for all stores of a process. Moka, as the other one that SlateDB knows measures a
-/// clock for 23 ms before `main`.
-pub(crate) fn block_cache(capacity_bytes: u64) -> Arc<dyn DbCache> {
-    Arc::new(MokaCache::new_with_opts(MokaCacheOptions { max_capacity: capacity_bytes, ..Default::default() }))
 }
 
 #[cfg(test)]
