@@ -115,7 +115,8 @@ impl Applier<'_> {
     }
 
     async fn scale(&mut self, found: &Value, desired: &Deployment) -> Result<()> {
-        let (replicas, workers) = (desired.spec.as_ref().and_then(|spec| spec.replicas), desired.annotations().get(WORKERS));
+        let replicas = desired.spec.as_ref().and_then(|spec| spec.replicas);
+        let workers = desired.annotations().get(WORKERS);
         let is_noted = found["metadata"]["annotations"][WORKERS].as_str() == workers.map(String::as_str);
         if is_noted && found["spec"]["replicas"].as_i64() == replicas.map(i64::from) {
             return Ok(());

@@ -218,16 +218,18 @@ impl Collector for Counted {
 
 fn of_splits(pipelines: &[Watched]) -> Vec<MetricFamily> {
     let (ends, lag, lag_seconds) = (ENDS.gauges(), SPLIT_LAG.gauges(), SPLIT_LAG_SECONDS.gauges());
-    for (pipeline, source) in pipelines.iter().flat_map(|it| it.counters.sources.iter().map(move |source| (it, source))) {
-        for (split, found) in source.lags() {
-            let labels = [&pipeline.name, &source.name, &split];
-            lag.with_label_values(&labels).set(found.records as f64);
-            if let Some(seconds) = found.seconds {
-                lag_seconds.with_label_values(&labels).set(seconds);
+    for pipeline in pipelines {
+        for source in &pipeline.counters.sources {
+            for (split, found) in source.lags() {
+                let labels = [&pipeline.name, &source.name, &split];
+                lag.with_label_values(&labels).set(found.records as f64);
+                if let Some(seconds) = found.seconds {
+                    lag_seconds.with_label_values(&labels).set(seconds);
+                }
             }
-        }
-        for (split, end) in source.ends() {
-            ends.with_label_values(&[&pipeline.name, &source.name, &split]).set(end as f64);
+            for (split, end) in source.ends() {
+                ends.with_label_values(&[&pipeline.name, &source.name, &split]).set(end as f64);
+            }
         }
     }
     [ends, lag, lag_seconds].into_iter().flat_map(|gauge| gauge.collect()).collect()

@@ -163,7 +163,8 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
         let is_expected = ["ThalwegBadRecords", "ThalwegDeadLetters"].iter().any(|name| rule["name"] == *name);
         assert!(rule["state"] != "firing" || is_expected, "nothing is amiss: {rule}");
     }
-    let of_others = format!("{{pipeline='e2e-metrics.{SUMS}', split!=''}} or {{pipeline='e2e-metrics.{SUMS}', unit!=''}}");
+    let of_others =
+        format!("{{pipeline='e2e-metrics.{SUMS}', split!=''}} or {{pipeline='e2e-metrics.{SUMS}', unit!=''}}");
     assert!(prometheus.query(&of_others).is_empty(), "nobody asked for splits or units of {SUMS}");
     println!(
         "{} targets, {} queries of dashboards, {} metrics",
