@@ -60,6 +60,30 @@ pub struct WorkerSpec {
     /// How much workers log. May change while it runs.
     #[serde(default)]
     pub log_level: LogLevel,
+    /// What there are metrics by beyond sources and stages: each split, each unit is a series of its own then. May change while it
+    /// runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub metrics_by: Vec<MetricsBy>,
+}
+
+/// What there can be metrics by beyond sources and stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MetricsBy {
+    /// Each split that a worker reads: its end, its lag.
+    Split,
+    /// Each unit that a worker runs: its commits, how busy it is.
+    Unit,
+}
+
+impl MetricsBy {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Split => "Split",
+            Self::Unit => "Unit",
+        }
+    }
 }
 
 /// How much workers log.

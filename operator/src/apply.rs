@@ -18,7 +18,7 @@ use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 use thalweg_crds::ids::{RunId, Slot};
 use thalweg_operator_plan::applied::{differs, stamp};
 use thalweg_operator_plan::held::moves;
-use thalweg_operator_plan::names::{APPLIED, MANAGED_BY, MANAGER, PIPELINE};
+use thalweg_operator_plan::names::{APPLIED, MANAGED_BY, MANAGER, PIPELINE, WORKERS};
 use thalweg_operator_plan::objects::{self, Objects};
 use thalweg_operator_plan::observed::pod_uid;
 use thalweg_operator_plan::plan::Plan;
@@ -116,13 +116,16 @@ impl Applier<'_> {
 
     async fn scale(&mut self, found: &Value, desired: &Deployment) -> Result<()> {
         let replicas = desired.spec.as_ref().and_then(|spec| spec.replicas);
-        if found["spec"]["replicas"].as_i64() == replicas.map(i64::from) {
+        let workers = desired.annotations().get(WORKERS);
+        let is_noted = found["metadata"]["annotations"][WORKERS].as_str() == workers.map(String::as_str);
+        if is_noted && found["spec"]["replicas"].as_i64() == replicas.map(i64::from) {
             return Ok(());
         }
         let name = desired.name_any();
         let api: Api<Kept<Deployment>> = self.api()?;
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let answer = api.patch(&name, &parameters, &Patch::Merge(json!({"spec": {"replicas": replicas}}))).await;
+        let patch = json!({"metadata": {"annotations": {WORKERS: workers}}, "spec": {"replicas": replicas}});
+        let answer = api.patch(&name, &parameters, &Patch::Merge(patch)).await;
         self.wrote("patch", &name, answer)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use kube::core::DynamicObject;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
@@ -34,7 +34,7 @@ use crate::scaling::Scalers;
 use crate::status::StatusTimes;
 use crate::tally::Tally;
 use crate::verdicts::{self, Verdicts};
-use crate::watch::PipelineRef;
+use crate::watch::{PipelineRef, Triggers};
 use crate::world::World;
 
 /// Events within this time cost one look: our own writes come back as a handful of them.
@@ -71,10 +71,13 @@ pub struct Parts {
 
 /// Caches that are filled, and the loop that has not begun.
 pub struct Started {
-    context: Arc<Context>,
-    triggers: UnboundedReceiver<PipelineRef>,
+    parts: Parts,
+    world: Arc<World>,
+    overlay: Arc<Overlay>,
+    reports: Arc<Reports>,
     poller: Poller,
-    concurrency: u16,
+    sender: Triggers,
+    triggers: UnboundedReceiver<PipelineRef>,
 }
 
 impl Started {
@@ -87,18 +90,58 @@ impl Started {
         let overlay = Arc::new(Overlay::default());
         let world = Arc::new(World::start(&parts.client, parts.namespace.as_deref(), sender.clone(), &overlay));
         world.filled().await.map_err(|error| Error::Internal(error.to_string()))?;
-        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(parts.instance) };
         let reports = Arc::new(Reports::default());
-        let poller = Poller::new(&world, Arc::clone(&reports), sender, Arc::clone(&parts.metrics));
+        let poller = Poller::new(&world, Arc::clone(&reports), sender.clone(), Arc::clone(&parts.metrics));
         // Who runs is heard before anything is decided; workers that do not answer hold up nobody for long.
         let _ = timeout(HEARING_LIMIT, poller.round()).await;
         parts.page.add(&world, &reports);
+        info!(pipelines = world.pipelines.len(), "caches are filled");
+        Ok(Self { parts, world, overlay, reports, poller, sender, triggers })
+    }
+
+    /// Waits for its turn, for as long as it is awaited: caches follow, Leases that stand still are noticed, workers are
+    /// heard, and nothing is looked at or written.
+    pub async fn stand_by(&mut self) {
+        // Nobody looks, and all are looked at once somebody does: what happens to them need not be remembered.
+        let unheeded = self.triggers.by_ref().for_each(|_| async {});
+        tokio::join!(self.poller.calm(), unheeded);
+    }
+
+    /// Looks at pipelines for as long as it is awaited.
+    pub async fn run(mut self) {
+        // All of them, whatever the replica before has done of it; and each once, whatever has happened to it so far.
+        while self.triggers.next().now_or_never().flatten().is_some() {}
+        let pipelines = self.world.pipelines.clone();
+        for pipeline in pipelines.state() {
+            // The receiver is here.
+            let _ = self.sender.unbounded_send(ObjectRef::from_obj(&*pipeline));
+        }
+        let concurrency = self.parts.concurrency;
+        let (context, poller, triggers) = self.divided();
+        let looks = Controller::for_shared_stream(stream::pending(), pipelines)
+            .with_config(Config::default().concurrency(concurrency).debounce(DEBOUNCE))
+            .reconcile_on(triggers)
+            .run(look, retry, Arc::clone(&context))
+            .for_each(|look| {
+                let gone = match look {
+                    Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => Some(*gone),
+                    _ => None,
+                };
+                forget(gone, Arc::clone(&context))
+            });
+        tokio::join!(looks, poller.run(), tell_unused(&context));
+    }
+
+    /// What looks share, which begins with the first of them; who asks workers; who names pipelines.
+    fn divided(self) -> (Arc<Context>, Poller, UnboundedReceiver<PipelineRef>) {
+        let parts = self.parts;
+        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(parts.instance) };
         let context = Context {
             events: Recorder::new(parts.client.clone(), reporter),
             client: parts.client,
-            world,
-            overlay,
-            reports,
+            world: self.world,
+            overlay: self.overlay,
+            reports: self.reports,
             checks: parts.checks,
             settings: parts.settings,
             leadership: parts.leadership,
@@ -110,26 +153,7 @@ impl Started {
             verdicts: Verdicts::default(),
             scalers: Scalers::default(),
         };
-        Ok(Self { context: Arc::new(context), triggers, poller, concurrency: parts.concurrency })
-    }
-
-    /// Looks at pipelines for as long as it is awaited.
-    pub async fn run(self) {
-        let pipelines = self.context.world.pipelines.clone();
-        info!(pipelines = pipelines.len(), "caches are filled");
-        let context = self.context;
-        let looks = Controller::for_shared_stream(stream::pending(), pipelines)
-            .with_config(Config::default().concurrency(self.concurrency).debounce(DEBOUNCE))
-            .reconcile_on(self.triggers)
-            .run(look, retry, Arc::clone(&context))
-            .for_each(|look| {
-                let gone = match look {
-                    Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => Some(*gone),
-                    _ => None,
-                };
-                forget(gone, Arc::clone(&context))
-            });
-        tokio::join!(looks, self.poller.run(), tell_unused(&context));
+        (Arc::new(context), self.poller, self.triggers)
     }
 }
 

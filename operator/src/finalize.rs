@@ -21,6 +21,7 @@ use tracing::{debug, info};
 use crate::context::Context;
 use crate::error::{Error, Result, is_status};
 use crate::observe::Subject;
+use crate::status::publish;
 
 /// How often it is looked how far the Job has come.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -217,9 +218,7 @@ async fn let_go(subject: &Subject, context: &Context, outcome: &Outcome) -> Resu
             action: "Delete".to_owned(),
             secondary: None,
         };
-        if let Err(error) = context.events.publish(&event, &subject.pipeline.object_ref(&())).await {
-            debug!(pipeline = subject.owner.name, %error, "telling an event");
-        }
+        publish(subject, context, &event).await;
     }
     set_finalizer(subject, context, false).await?;
     Ok((Action::await_change(), 1))

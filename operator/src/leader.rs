@@ -11,6 +11,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
+use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -19,12 +20,15 @@ use crate::error::is_status;
 
 /// Name of the Lease.
 const NAME: &str = "thalweg-operator";
-/// How long an unchanged Lease is respected.
-const DURATION: Duration = Duration::from_secs(15);
+/// How long an unchanged Lease is respected. Not longer than a worker's: whoever takes over from a node that fell silent with
+/// workers on it is there when their Leases run out.
+const DURATION: Duration = Duration::from_secs(12);
 /// How long the leader works without a successful renewal: less than others wait.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// How often it is renewed, and looked at by others.
+const DEADLINE: Duration = Duration::from_secs(8);
+/// How often the leader renews it.
 const PERIOD: Duration = Duration::from_secs(2);
+/// How often others look at it, and so how long one that was let go of is nobody's.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether this process leads.
 #[derive(Clone)]
@@ -70,19 +74,21 @@ pub struct Elector {
     held: watch::Sender<Option<Instant>>,
     /// The version that was last seen, and since when.
     seen: Option<(String, Instant)>,
+    /// How often it has changed hands.
+    changes: IntGauge,
 }
 
 impl Elector {
-    /// An elector, and where it tells whether this process leads.
-    pub fn new(api: Api<Lease>, me: String) -> (Self, Leadership) {
+    /// An elector, and where it tells whether this process leads; `changes` is told how often the Lease has changed hands.
+    pub fn new(api: Api<Lease>, me: String, changes: IntGauge) -> (Self, Leadership) {
         let (held, receiver) = watch::channel(None);
-        (Self { api, me, held, seen: None }, Leadership(Arc::new(receiver)))
+        (Self { api, me, held, seen: None, changes }, Leadership(Arc::new(receiver)))
     }
 
     /// Waits until this process leads.
     pub async fn lead(&mut self) {
         while !self.turn().await {
-            sleep(PERIOD).await;
+            sleep(LOOK).await;
         }
         info!(me = self.me, "leading");
     }
@@ -136,6 +142,7 @@ impl Elector {
         let lease = self.api.get_opt(NAME).await?;
         let unchanged_for = self.unchanged_for(lease.as_ref());
         let spec = lease.as_ref().and_then(|lease| lease.spec.as_ref());
+        self.changes.set(spec.and_then(|spec| spec.lease_transitions).unwrap_or_default().into());
         let now = MicroTime(Timestamp::now());
         let (decision, written) = match (decide(spec, &self.me, unchanged_for), lease) {
             (Decision::Wait, _) => return Ok(false),

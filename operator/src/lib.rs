@@ -13,7 +13,7 @@
 //! | reports of workers, silent Leases | [`reports`], [`silence`] |
 //! | SQL in a child process with limits | [`checks`] |
 //! | what is remembered for the number of workers | [`scaling`] |
-//! | leader election | [`leader`] |
+//! | leader election, and what a replica does until it leads | [`leader`], [`replica`] |
 //! | the page that shows pipelines live | [`page`] |
 //! | every metric | [`metrics`] |
 
@@ -34,6 +34,7 @@ pub mod overlay;
 pub mod page;
 pub mod pods;
 pub mod reconcile;
+pub mod replica;
 pub mod reports;
 pub mod rollouts;
 pub mod scaling;

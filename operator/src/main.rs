@@ -4,23 +4,23 @@ mod memory;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use futures::future::{join_all, select_all};
 use kube::{Api, Client};
 use rand::{Rng, SeedableRng};
 use thalweg_operator::checks::Checks;
-use thalweg_operator::controller::{Parts, Started};
+use thalweg_operator::controller::Parts;
 use thalweg_operator::leader::{Elector, Leadership};
 use thalweg_operator::metrics::Metrics;
 use thalweg_operator::page;
+use thalweg_operator::replica;
 use thalweg_operator::server::{Shown, serve};
 use thalweg_operator::settings::Settings;
 use thalweg_operator::tally::Tally;
 use thalweg_operator_plan::objects;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 
 /// Anything that ends the process.
@@ -49,21 +49,20 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     metrics.started.set(k8s_openapi::jiff::Timestamp::now().as_second() as f64);
     let shown = Arc::new(Shown { metrics: Arc::clone(&metrics), ready: AtomicBool::new(false) });
     let client = Client::try_default().await?;
-    let (mut elector, leadership) =
-        Elector::new(Api::namespaced(client.clone(), &settings.namespace), settings.pod_name.clone());
+    let leases = Api::namespaced(client.clone(), &settings.namespace);
+    let (elector, leadership) = Elector::new(leases, settings.pod_name.clone(), metrics.leader_changes.clone());
     let (mut ended, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let page = Arc::<page::Shown>::default();
-    let work = lead(&settings, client, &mut elector, leadership, &shown, &page);
-    let result = tokio::select! {
-        served = serve(settings.listen, Arc::clone(&shown)) => served.map_err(Fatal::from),
-        served = serve_page(settings.page_listen, Arc::clone(&page)) => served.map_err(Fatal::from),
-        led = work => led,
-        _ = ended.recv() => Ok(()),
-        _ = interrupted.recv() => Ok(()),
+    let parts = parts(&settings, client, leadership, &metrics, &page);
+    let ended = async {
+        tokio::select! {
+            served = serve(settings.listen, Arc::clone(&shown)) => served.map_err(Fatal::from),
+            served = serve_page(settings.page_listen, Arc::clone(&page)) => served.map_err(Fatal::from),
+            _ = ended.recv() => Ok(()),
+            _ = interrupted.recv() => Ok(()),
+        }
     };
-    info!("letting go of the leader's Lease");
-    elector.release().await;
-    result
+    replica::run(parts, elector, &metrics, &shown.ready, ended).await
 }
 
 /// Serves the page, where it is asked for.
@@ -72,35 +71,6 @@ async fn serve_page(listen: Option<std::net::SocketAddr>, page: Arc<page::Shown>
         Some(listen) => page::serve(listen, page).await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits for its turn, then works until it leads no longer, which is the end of the process: a fresh one knows nothing
-/// that is old.
-async fn lead(
-    settings: &Settings,
-    client: Client,
-    elector: &mut Elector,
-    leadership: Leadership,
-    shown: &Shown,
-    page: &Arc<page::Shown>,
-) -> Result<(), Fatal> {
-    // A replica that waits for its turn is as ready as it can be.
-    shown.ready.store(true, Ordering::Relaxed);
-    elector.lead().await;
-    shown.metrics.leader.set(1);
-    let parts = parts(settings, client, leadership, &shown.metrics, page);
-    let controllers = async {
-        let started = join_all(parts.into_iter().map(Started::new)).await;
-        let started = started.into_iter().collect::<Result<Vec<_>, _>>()?;
-        select_all(started.into_iter().map(|started| Box::pin(started.run()))).await;
-        Ok(())
-    };
-    let result = tokio::select! {
-        () = elector.keep() => Err(Fatal::from("another replica leads")),
-        ended = controllers => ended,
-    };
-    shown.metrics.leader.set(0);
-    result
 }
 
 /// A controller for each namespace that is looked after.

@@ -71,6 +71,12 @@ const REPORTS: Metric = Metric {
 };
 const LEADER: Metric =
     Metric { name: "thalweg_operator_leader", kind: Kind::Gauge, labels: &[], help: "1 while this replica leads." };
+const LEADER_CHANGES: Metric = Metric {
+    name: "thalweg_operator_leader_changes",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "How often the leader's Lease has changed hands, as this replica saw it last, whether it leads or waits.",
+};
 const PIPELINES: Metric =
     Metric { name: "thalweg_operator_pipelines", kind: Kind::Gauge, labels: &["phase"], help: "Pipelines by phase." };
 const UNITS: Metric = Metric {
@@ -144,13 +150,14 @@ const STARTED: Metric = Metric {
 };
 
 /// Every metric, in the order of the reference.
-pub const ALL: [Metric; 17] = [
+pub const ALL: [Metric; 18] = [
     RECONCILES,
     RECONCILE_SECONDS,
     CHECK_SECONDS,
     WRITES,
     REPORTS,
     LEADER,
+    LEADER_CHANGES,
     PIPELINES,
     UNITS,
     MOVES,
@@ -179,6 +186,8 @@ pub struct Metrics {
     pub reports: IntCounterVec,
     /// Whether this replica leads.
     pub leader: IntGauge,
+    /// How often the leader's Lease has changed hands.
+    pub leader_changes: IntGauge,
     /// Pipelines by phase.
     pub pipelines: IntGaugeVec,
     /// Units by state.
@@ -207,6 +216,7 @@ impl Metrics {
             writes: registered(&registry, IntCounterVec::new(opts(WRITES), WRITES.labels)?)?,
             reports: registered(&registry, IntCounterVec::new(opts(REPORTS), REPORTS.labels)?)?,
             leader: registered(&registry, IntGauge::with_opts(opts(LEADER))?)?,
+            leader_changes: registered(&registry, IntGauge::with_opts(opts(LEADER_CHANGES))?)?,
             pipelines: registered(&registry, IntGaugeVec::new(opts(PIPELINES), PIPELINES.labels)?)?,
             units: registered(&registry, IntGaugeVec::new(opts(UNITS), UNITS.labels)?)?,
             scalings: registered(&registry, IntCounterVec::new(opts(SCALINGS), SCALINGS.labels)?)?,

@@ -41,7 +41,8 @@ const HEADERS: [(HeaderName, &str); 4] = [
 /// Most pipelines that are listed.
 const MOST: usize = 1_000;
 
-/// What is shown: a part for each namespace that is looked after, or one for all of them; none before this replica leads.
+/// What is shown: a part for each namespace that is looked after, or one for all of them; none before the
+/// caches of this replica are filled. One that waits for its turn shows the same as the one that leads.
 #[derive(Default)]
 pub struct Shown(Mutex<Vec<Part>>);
 
@@ -79,7 +80,7 @@ impl Shown {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The parts; `None` for a replica that waits for its turn.
+    /// The parts; `None` while caches are being filled.
     fn parts(&self) -> Option<Vec<Part>> {
         Some(self.lock().clone()).filter(|parts| !parts.is_empty())
     }
@@ -180,7 +181,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 async fn list(State(shown): State<Arc<Shown>>) -> Response {
-    let Some(parts) = shown.parts() else { return waits() };
+    let Some(parts) = shown.parts() else { return starts() };
     let all = parts.iter().flat_map(|part| part.world.pipelines.state());
     let mut rows: Vec<Row> = all.filter_map(|pipeline| Some(row(&pipeline.object()?))).collect();
     rows.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -190,15 +191,15 @@ async fn list(State(shown): State<Arc<Shown>>) -> Response {
 }
 
 async fn one(State(shown): State<Arc<Shown>>, Path((namespace, name)): Path<(String, String)>) -> Response {
-    let Some(parts) = shown.parts() else { return waits() };
+    let Some(parts) = shown.parts() else { return starts() };
     match parts.iter().find_map(|part| part.view(&namespace, &name)) {
         Some(view) => json(&view),
         None => (StatusCode::NOT_FOUND, "there is no such StreamPipeline\n").into_response(),
     }
 }
 
-fn waits() -> Response {
-    let said = "this replica waits for its turn: the one that leads is in the Lease of the operator's namespace\n";
+fn starts() -> Response {
+    let said = "this replica has just started and does not know of pipelines yet\n";
     (StatusCode::SERVICE_UNAVAILABLE, said).into_response()
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use thalweg_crds::condition::Reason;
-use thalweg_operator_plan::names::{APP_NAME, LOOKOUT, TEMPLATE};
+use thalweg_operator_plan::names::{APP_NAME, LOOKOUT, TEMPLATE, WORKERS};
 use thalweg_operator_plan::observed::{Readiness, Rollout, Trouble, WorkerPod};
 
 /// Takes away what nobody asks of a pod.
@@ -112,6 +112,7 @@ pub fn rollout(deployment: &Deployment) -> Rollout {
     Rollout {
         template: made_of.map(template).unwrap_or_default(),
         replicas: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
+        wanted: deployment.annotations().get(WORKERS).and_then(|wanted| wanted.parse().ok()),
         updated: status.updated_replicas.unwrap_or(0),
         ready: status.ready_replicas.unwrap_or(0),
         total: status.replicas.unwrap_or(0),

@@ -159,15 +159,17 @@ impl Poller {
 
     /// Polls for as long as it is awaited.
     pub async fn run(self) {
-        let calm = async {
-            let mut ticks = ticks(CALM.0);
-            loop {
-                ticks.tick().await;
-                self.round().await;
-            }
-        };
         // Each on its own: a worker that does not answer holds nobody up who waits for another, or for its silence.
-        tokio::join!(calm, self.asker.hurry(), self.watch_silence());
+        tokio::join!(self.calm(), self.asker.hurry(), self.watch_silence());
+    }
+
+    /// Asks every worker each two seconds, for as long as it is awaited: what a replica that waits for its turn does.
+    pub async fn calm(&self) {
+        let mut ticks = ticks(CALM.0);
+        loop {
+            ticks.tick().await;
+            self.round().await;
+        }
     }
 
     /// Asks every worker once.

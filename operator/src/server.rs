@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 pub struct Shown {
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Whether this replica can do its work: it leads with its caches filled, or it waits for its turn.
+    /// Whether this replica can do its work, or could if it led: its caches are filled.
     pub ready: AtomicBool,
 }
 

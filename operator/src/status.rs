@@ -94,8 +94,11 @@ async fn tell(subject: &Subject, context: &Context, previous: &PipelineStatus, n
     }
 }
 
-/// Tells one event of a pipeline: whether somebody hears it changes nothing.
+/// Tells one event of a pipeline, as a leader only: whether somebody hears it changes nothing.
 pub async fn publish(subject: &Subject, context: &Context, event: &Event) {
+    if !context.leadership.holds() {
+        return;
+    }
     if let Err(error) = context.events.publish(event, &subject.pipeline.object_ref(&())).await {
         debug!(pipeline = subject.pipeline.name_any(), %error, "telling an event");
     }

@@ -8,9 +8,10 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use clap::ValueEnum;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{CounterVec, Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 use thalweg_core::time::Watermark;
 
 use crate::runtime::counters::{BadCounters, Watched};
@@ -29,6 +30,15 @@ pub struct Metric {
     pub kind: Kind,
 }
 
+/// What there are series by beyond sources and stages, where that is asked for: each split, or each unit, is one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum By {
+    /// Lag and the end of each split that a process reads.
+    Split,
+    /// Commits and work of each unit that a process runs.
+    Unit,
+}
+
 /// What kind of metric it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -41,6 +51,7 @@ pub enum Kind {
 const SOURCE: &[&str] = &["pipeline", "source"];
 const SPLIT: &[&str] = &["pipeline", "source", "split"];
 const STAGE: &[&str] = &["pipeline", "stage"];
+const UNIT: &[&str] = &["pipeline", "stage", "unit"];
 
 const ROWS: Metric = counter("thalweg_source_rows_total", "Rows decoded.", SOURCE);
 const LATE: Metric = counter(
@@ -101,11 +112,33 @@ const WATERMARK: Metric = Metric {
     labels: STAGE,
     kind: Kind::Gauge,
 };
+const UNIT_COMMITS: Metric =
+    counter("thalweg_unit_commits_total", "Commits of each unit since this process has it.", UNIT);
+const UNIT_BUSY: Metric = counter(
+    "thalweg_unit_busy_seconds_total",
+    "Time that each unit has worked since this process has it: how fast it grows is how busy it is, 0 to 1.",
+    UNIT,
+);
 
 /// Every metric.
 #[cfg(test)]
-pub const ALL: [Metric; 13] =
-    [ROWS, LATE, BAD, LAG, LAG_SECONDS, ENDS, SPLIT_LAG, SPLIT_LAG_SECONDS, OUT, REJECTED, DEAD, COMMITS, WATERMARK];
+pub const ALL: [Metric; 15] = [
+    ROWS,
+    LATE,
+    BAD,
+    LAG,
+    LAG_SECONDS,
+    ENDS,
+    SPLIT_LAG,
+    SPLIT_LAG_SECONDS,
+    OUT,
+    REJECTED,
+    DEAD,
+    COMMITS,
+    WATERMARK,
+    UNIT_COMMITS,
+    UNIT_BUSY,
+];
 
 const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Metric {
     Metric { name, help, labels, kind: Kind::Counter }
@@ -115,6 +148,11 @@ impl Metric {
     fn counters(&self) -> IntCounterVec {
         debug_assert_eq!(self.kind, Kind::Counter);
         IntCounterVec::new(Opts::new(self.name, self.help), self.labels).expect("a test collects these constants")
+    }
+
+    fn float_counters(&self) -> CounterVec {
+        debug_assert_eq!(self.kind, Kind::Counter);
+        CounterVec::new(Opts::new(self.name, self.help), self.labels).expect("a test collects these constants")
     }
 
     fn gauges(&self) -> GaugeVec {
@@ -129,6 +167,7 @@ pub type Pipelines = Box<dyn Fn() -> Vec<Watched> + Send + Sync>;
 /// Reads the counters of all pipelines at each scrape.
 struct Counted {
     pipelines: Pipelines,
+    by: Vec<By>,
 }
 
 impl Collector for Counted {
@@ -139,10 +178,9 @@ impl Collector for Counted {
     fn collect(&self) -> Vec<MetricFamily> {
         let (rows, late, bad) = (ROWS.counters(), LATE.counters(), BAD.counters());
         let (out, rejected, dead, commits) = (OUT.counters(), REJECTED.counters(), DEAD.counters(), COMMITS.counters());
-        let (watermark, lag, lag_seconds, ends) =
-            (WATERMARK.gauges(), LAG.gauges(), LAG_SECONDS.gauges(), ENDS.gauges());
-        let (split_lag, split_lag_seconds) = (SPLIT_LAG.gauges(), SPLIT_LAG_SECONDS.gauges());
-        for pipeline in &(self.pipelines)() {
+        let (watermark, lag, lag_seconds) = (WATERMARK.gauges(), LAG.gauges(), LAG_SECONDS.gauges());
+        let pipelines = (self.pipelines)();
+        for pipeline in &pipelines {
             for source in &pipeline.counters.sources {
                 let labels = [pipeline.name.as_str(), source.name.as_str()];
                 rows.with_label_values(&labels).inc_by(source.rows.get());
@@ -152,16 +190,6 @@ impl Collector for Counted {
                     if let Some(seconds) = found.seconds {
                         lag_seconds.with_label_values(&labels).set(seconds);
                     }
-                }
-                for (split, found) in source.lags() {
-                    let labels = [labels[0], labels[1], split.as_str()];
-                    split_lag.with_label_values(&labels).set(found.records as f64);
-                    if let Some(seconds) = found.seconds {
-                        split_lag_seconds.with_label_values(&labels).set(seconds);
-                    }
-                }
-                for (split, end) in source.ends() {
-                    ends.with_label_values(&[labels[0], labels[1], split.as_str()]).set(end as f64);
                 }
                 for class in BadCounters::CLASSES {
                     let labels = [labels[0], labels[1], class_name(class)];
@@ -182,24 +210,61 @@ impl Collector for Counted {
         }
         let counters =
             [rows, late, bad, out, rejected, dead, commits].into_iter().flat_map(|counter| counter.collect());
-        let gauges = [watermark, lag, lag_seconds, ends, split_lag, split_lag_seconds];
-        let gauges = gauges.into_iter().flat_map(|gauge| gauge.collect());
-        counters.chain(gauges).filter(|family| !family.get_metric().is_empty()).collect()
+        let gauges = [watermark, lag, lag_seconds].into_iter().flat_map(|gauge| gauge.collect());
+        let each = self.by.iter().flat_map(|by| match by {
+            By::Split => of_splits(&pipelines),
+            By::Unit => of_units(&pipelines),
+        });
+        counters.chain(gauges).chain(each).filter(|family| !family.get_metric().is_empty()).collect()
     }
 }
 
+fn of_splits(pipelines: &[Watched]) -> Vec<MetricFamily> {
+    let (ends, lag, lag_seconds) = (ENDS.gauges(), SPLIT_LAG.gauges(), SPLIT_LAG_SECONDS.gauges());
+    for pipeline in pipelines {
+        for source in &pipeline.counters.sources {
+            for (split, found) in source.lags() {
+                let labels = [&pipeline.name, &source.name, &split];
+                lag.with_label_values(&labels).set(found.records as f64);
+                if let Some(seconds) = found.seconds {
+                    lag_seconds.with_label_values(&labels).set(seconds);
+                }
+            }
+            for (split, end) in source.ends() {
+                ends.with_label_values(&[&pipeline.name, &source.name, &split]).set(end as f64);
+            }
+        }
+    }
+    [ends, lag, lag_seconds].into_iter().flat_map(|gauge| gauge.collect()).collect()
+}
+
+fn of_units(pipelines: &[Watched]) -> Vec<MetricFamily> {
+    let (commits, busy) = (UNIT_COMMITS.counters(), UNIT_BUSY.float_counters());
+    for pipeline in pipelines {
+        for (unit, counters) in pipeline.counters.units() {
+            let labels = [pipeline.name.clone(), unit.stage.0.to_string(), unit.index.to_string()];
+            commits.with_label_values(&labels).inc_by(counters.commits.get());
+            busy.with_label_values(&labels).inc_by(counters.worked_nanos.get() as f64 / 1e9);
+        }
+    }
+    commits.collect().into_iter().chain(busy.collect()).collect()
+}
+
 /// Serves `/metrics` for as long as the process runs.
-pub async fn serve(address: SocketAddr, pipelines: Vec<Watched>) -> std::io::Result<()> {
-    let app = router(Box::new(move || pipelines.clone()))?;
+pub async fn serve(address: SocketAddr, pipelines: Vec<Watched>, by: Vec<By>) -> std::io::Result<()> {
+    let app = router(Box::new(move || pipelines.clone()), by)?;
     let listener = tokio::net::TcpListener::bind(address).await?;
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(())
 }
 
-/// Answers `/metrics`.
-pub fn router(pipelines: Pipelines) -> std::io::Result<Router> {
+/// Answers `/metrics`, with further series by what is asked for.
+pub fn router(pipelines: Pipelines, mut by: Vec<By>) -> std::io::Result<Router> {
+    // A metric that is shown twice is none.
+    by.sort();
+    by.dedup();
     let registry = Registry::new();
-    registry.register(Box::new(Counted { pipelines })).map_err(std::io::Error::other)?;
+    registry.register(Box::new(Counted { pipelines, by })).map_err(std::io::Error::other)?;
     Ok(Router::new().route("/metrics", get(metrics)).with_state(Arc::new(registry)))
 }
 
@@ -213,30 +278,50 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::unit::{Epoch, StageId, UnitId};
+
     use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
     use crate::runtime::lag::Lag;
 
     use super::*;
 
-    #[test]
-    fn every_metric_shows_what_was_counted() {
+    /// What is shown of a pipeline with a source of two splits, and a unit.
+    fn shown(by: Vec<By>) -> String {
         let source = SourceCounters { name: "trips".to_owned(), ..SourceCounters::default() };
         source.rows.add(7);
         source.set_ends([("3".to_owned(), 40)].into());
         let lag = Lag { records: 12, seconds: Some(1.5) };
         source.set_lag(&[("3".to_owned(), Some(lag)), ("4".to_owned(), None)]);
         let counters = Counters::new(vec![source], vec![StageCounters::default()]);
+        let unit = counters.acquired(UnitId { stage: StageId(0), index: 5 }, Epoch(1));
+        unit.commits.add(2);
+        unit.worked_nanos.add(1_500_000_000);
         let watched = vec![Watched { name: "p".to_owned(), counters: Arc::new(counters) }];
-        let counted = Counted { pipelines: Box::new(move || watched.clone()) };
+        let counted = Counted { pipelines: Box::new(move || watched.clone()), by };
         let mut text = Vec::new();
         TextEncoder::new().encode(&counted.collect(), &mut text).expect("encodes");
-        let text = String::from_utf8(text).expect("text");
+        String::from_utf8(text).expect("text")
+    }
+
+    #[test]
+    fn every_metric_shows_what_was_counted() {
+        let text = shown(vec![By::Split, By::Unit]);
         assert!(text.contains(r#"thalweg_source_rows_total{pipeline="p",source="trips"} 7"#), "{text}");
         assert!(text.contains(r#"thalweg_source_end_records{pipeline="p",source="trips",split="3"} 40"#), "{text}");
         assert!(text.contains(r#"thalweg_split_lag_records{pipeline="p",source="trips",split="3"} 12"#), "{text}");
         assert!(text.contains(r#"thalweg_split_lag_seconds{pipeline="p",source="trips",split="3"} 1.5"#), "{text}");
+        assert!(text.contains(r#"thalweg_unit_commits_total{pipeline="p",stage="0",unit="5"} 2"#), "{text}");
+        assert!(text.contains(r#"thalweg_unit_busy_seconds_total{pipeline="p",stage="0",unit="5"} 1.5"#), "{text}");
         assert!(!text.contains(r#"split="4""#) && !text.contains("thalweg_source_lag_records"), "{text}");
         assert!(text.contains("thalweg_stage_commits_total"), "{text}");
         assert!(!text.contains("thalweg_stage_watermark_seconds"), "unknown is absent, never 0");
+    }
+
+    #[test]
+    fn series_by_split_and_by_unit_are_there_only_where_they_are_asked_for() {
+        let has = |by: &[By]| ["split=", "unit="].map(|label| shown(by.to_vec()).contains(label));
+        assert_eq!(has(&[]), [false, false]);
+        assert_eq!(has(&[By::Split]), [true, false]);
+        assert_eq!(has(&[By::Unit]), [false, true]);
     }
 }

@@ -17,7 +17,7 @@ use thalweg_e2e::wait_for;
 use crate::LIMIT;
 use crate::ownership::{Owned, ask_for, cut_off, owned, owned_anew, owned_by, wait_until};
 use crate::pipelines::say;
-use crate::release::{image, install, kill_operator_at_its_writes, operators};
+use crate::release::{Leads, image, install, kill_operator_at_its_writes, lead, operators};
 
 const BOTH: [&str; 2] = [COPIES, SUMS];
 /// Partitions of the input, and so units that pass rows on.
@@ -26,6 +26,8 @@ const ROWS_PER_SECOND: u64 = 400;
 /// How long units are watched while nothing happens.
 const UNDISTURBED: Duration = Duration::from_secs(20);
 const NODE_AWAY: Duration = Duration::from_secs(30);
+/// How long a unit may be silent since its node is.
+const SILENT_NODE: Duration = Duration::from_secs(25);
 const API_AWAY: Duration = Duration::from_secs(60);
 /// How often the operator is killed while workers are added.
 const OPERATOR_KILLS: usize = 3;
@@ -84,17 +86,18 @@ impl Bank {
         wait_for("rows of every unit", LIMIT, || (self.copies.units_since(now) >= all).then_some(()));
     }
 
-    /// Tells how long units were silent since, those that moved and those that did not.
-    fn tell_silences(&mut self, what: &str, since: Instant, before: &Owned) {
+    /// Tells how long units were silent since, those that moved and those that did not; the longest time.
+    fn tell_silences(&mut self, what: &str, since: Instant, before: &Owned) -> Duration {
         self.wait_for_rows();
         let after = wait_for("owners", LIMIT, || owned(&self.namespace, COPIES));
         let silences = self.copies.silences(since, Instant::now());
-        let longest = silences.iter().map(Silence::length).max().map(seconds);
+        let longest = silences.iter().map(Silence::length).max().unwrap_or_default();
         let stayed = after.iter().filter(|(unit, owner)| before.get(*unit) == Some(*owner));
         let units: Vec<_> = stayed.map(|(unit, _)| *unit).collect();
-        self.tell(what, json!({"moved": after.len() - units.len(), "longestSilence": longest}));
+        self.tell(what, json!({"moved": after.len() - units.len(), "longestSilence": seconds(longest)}));
         let (from, to) = (millis_since_1970(since.elapsed()), millis_since_1970(Duration::ZERO));
         self.beside.push(Beside { what: what.to_owned(), units, from, to });
+        longest
     }
 
     /// The longest time between two commits of units that kept their owners while something happened. A reader of what is
@@ -134,18 +137,17 @@ impl Bank {
         self.tell_silences(what, since, &before[0]);
     }
 
-    /// Cuts off a node with a worker of what passes rows on; its workers go on, as zombies, until it is back. Where the operator
-    /// is on it, too, there has to be another one first.
-    fn lose_node(&mut self, what: &str, workers: usize) {
+    /// Cuts off a node with a worker of what passes rows on, and with the operator that leads or without it; its workers go on,
+    /// as zombies, until it is back.
+    fn lose_node(&mut self, what: &str, workers: usize, leads: Leads) {
         let before = self.owned(workers);
         let pod = wait_for("ready worker", LIMIT, || self.namespace.ready_worker(COPIES));
-        let with_operator =
-            operators(&self.namespace).iter().any(|it| it["spec"]["nodeName"] == pod["spec"]["nodeName"]);
+        lead(&self.namespace, leads, &pod["spec"]["nodeName"]);
         let since = Instant::now();
         let away = cut_off(&pod);
         wait_for("units that were taken over", LIMIT, || owned_anew(&self.namespace, COPIES, &before[0]));
-        let and = if with_operator { " (the operator's, too)" } else { "" };
-        self.tell_silences(&format!("{what}{and}"), since, &before[0]);
+        let longest = self.tell_silences(what, since, &before[0]);
+        assert!(longest <= SILENT_NODE, "{what}: a unit was silent for {longest:?}");
         wait_out(since, NODE_AWAY);
         drop(away);
         self.owned(workers);
@@ -252,11 +254,12 @@ async fn a_bank_stays_balanced_while_it_is_scaled_and_pods_nodes_operators_and_t
 
     bank.lose_processes("the only process killed", 1);
     bank.lose_pods("the only pod deleted", 1);
-    bank.lose_node("the only worker's node silent", 1);
+    bank.lose_node("the only worker's node silent", 1, Leads::Elsewhere);
+    bank.lose_node("the only worker's and the operator's node silent", 1, Leads::Here);
     bank.scale();
     bank.look();
     bank.lose_pods("one of two pods deleted", 2);
-    bank.lose_node("the node of one of two workers silent", 2);
+    bank.lose_node("the node of one of two workers and of the operator silent", 2, Leads::Here);
     bank.lose_api_server();
     bank.upgrade();
 

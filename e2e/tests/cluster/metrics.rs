@@ -25,8 +25,11 @@ const PAGE: u16 = 19_082;
 const PROMETHEUS: u16 = 19_090;
 /// Events a second.
 const RATE: u32 = 200;
-/// What has its number of workers decided, so that there is something to be shown of it.
-const FOLLOWS: &str = r#"{"spec": {"scaling": {"mode": "Auto", "workers": null, "maxWorkers": 2}}}"#;
+/// What has its number of workers decided, and its splits and units shown, so that there is something to be shown of it.
+const FOLLOWS: &str = r#"{"spec": {
+    "scaling": {"mode": "Auto", "workers": null, "maxWorkers": 2},
+    "worker": {"metricsBy": ["Split", "Unit"]}
+}}"#;
 
 fn repository(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
@@ -160,6 +163,9 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
         let is_expected = ["ThalwegBadRecords", "ThalwegDeadLetters"].iter().any(|name| rule["name"] == *name);
         assert!(rule["state"] != "firing" || is_expected, "nothing is amiss: {rule}");
     }
+    let of_others =
+        format!("{{pipeline='e2e-metrics.{SUMS}', split!=''}} or {{pipeline='e2e-metrics.{SUMS}', unit!=''}}");
+    assert!(prometheus.query(&of_others).is_empty(), "nobody asked for splits or units of {SUMS}");
     println!(
         "{} targets, {} queries of dashboards, {} metrics",
         targets.as_array().map_or(0, Vec::len),

@@ -1,5 +1,6 @@
 //! The chart, as users install and upgrade it, and the operator that comes of it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,6 +13,17 @@ use crate::LIMIT;
 /// The release and its namespace.
 const RELEASE: &str = "thalweg";
 const OPERATOR: &str = "app.kubernetes.io/name=thalweg-operator";
+/// The Lease of who leads.
+const LEADER: &str = "lease/thalweg-operator";
+
+/// Where the replica is to lead that leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// On this node.
+    Here,
+    /// On another one.
+    Elsewhere,
+}
 
 /// The image of the test bed: `NAME:TAG`, or `NAME:TAG-VARIANT`.
 pub fn image(variant: Option<&str>) -> String {
@@ -37,6 +49,29 @@ pub fn operators(any: &Namespace) -> Vec<Value> {
     let pods: Option<Value> = any.get(&["pods", "-l", OPERATOR, "-A"]);
     let items = pods.and_then(|pods| pods["items"].as_array().cloned()).unwrap_or_default();
     items.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect()
+}
+
+/// Waits until two replicas are ready on two nodes and the one that leads does so where it is wanted, and sees to it: one that
+/// leads elsewhere ends in an orderly way, and so does one of two that share a node since the other one was away.
+pub fn lead(any: &Namespace, leads: Leads, node: &Value) {
+    wait_for(&format!("a leader, {leads:?} from {node}"), 2 * LIMIT, || {
+        let replicas = operators(any);
+        if replicas.len() != 2 || !replicas.iter().all(is_ready) {
+            return None;
+        }
+        let lease: Value = any.get(&[LEADER, "-n", RELEASE])?;
+        let is_leader = |pod: &&Value| lease["spec"]["holderIdentity"] == name(pod);
+        let (leader, other) = (replicas.iter().find(is_leader)?, replicas.iter().find(|pod| !is_leader(pod))?);
+        let nodes: BTreeSet<_> = replicas.iter().map(|pod| pod["spec"]["nodeName"].to_string()).collect();
+        let is_here = leader["spec"]["nodeName"] == *node;
+        let misplaced = match (nodes.len(), is_here == (leads == Leads::Here)) {
+            (1, _) => other,
+            (_, false) => leader,
+            (_, true) => return Some(()),
+        };
+        any.succeed(&["delete", "pod", name(misplaced), "-n", RELEASE, "--wait=false"]);
+        None
+    });
 }
 
 /// Kills the operator as a lost machine would: it hears nothing, and its Lease is nobody's until it runs out.

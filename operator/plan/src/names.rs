@@ -31,6 +31,9 @@ pub const REPORT: &str = "thalweg.dev/report";
 pub const KEY_FINGERPRINT: &str = "thalweg.dev/key-fingerprint";
 /// On what the operator applies: the hash of what it applied.
 pub const APPLIED: &str = "thalweg.dev/applied";
+/// Annotation of a Deployment: how many workers are wanted. It may have more pods, in the place of lost ones or of those that
+/// leave.
+pub const WORKERS: &str = "thalweg.dev/workers";
 
 /// Longest value of a label, and name of a Service.
 const LABEL_LIMIT: usize = 63;

@@ -119,6 +119,8 @@ pub struct Rollout {
     pub template: String,
     /// How many pods it is to have.
     pub replicas: i32,
+    /// How many workers were wanted when it was written; absent where that was not noted.
+    pub wanted: Option<i32>,
     /// How many of them are of its newest template.
     pub updated: i32,
     /// How many pods are ready.

@@ -65,7 +65,9 @@ pub enum Mode {
 pub struct Plan {
     /// Where the pipeline stands.
     pub step: Step,
-    /// How many workers it is to have.
+    /// How many workers are wanted of it.
+    pub workers: i32,
+    /// How many pods it is to have: others may be in the place of lost ones, or hand over before they leave.
     pub replicas: i32,
     /// How many lookouts it is to have; `None` where it never needs one.
     pub lookouts: Option<i32>,
@@ -159,7 +161,8 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
     let slots = (wanted.workers.max(1) + SURGE + replaced).max(observed.slots.len());
     let lookouts = has_lookout.then_some(i32::from(watches));
-    Plan { step, replicas, lookouts, slots: narrow(slots), freed: freed(observed), assignment: Some(next), left_out }
+    let (workers, slots) = (i32::try_from(wanted.workers).unwrap_or(i32::MAX), narrow(slots));
+    Plan { step, workers, replicas, lookouts, slots, freed: freed(observed), assignment: Some(next), left_out }
 }
 
 /// How far each split was read when the workers were stopped, which was once nothing was left to read.
@@ -179,11 +182,13 @@ fn positions(basis: &AssignmentSpec, observed: &Observed) -> Vec<SplitPosition> 
 
 /// Looks after what runs while the spec has problems: workers that die are still replaced, and new splits are read.
 pub fn keep(observed: &Observed) -> Plan {
-    let replicas = observed.deployment.as_ref().map_or(0, |deployment| deployment.replicas);
+    let deployment = observed.deployment.as_ref();
+    let replicas = deployment.map_or(0, |deployment| deployment.replicas);
+    let workers = deployment.and_then(|deployment| deployment.wanted).unwrap_or(replicas);
     let Some(published) = &observed.assignment else {
         let slots = narrow(observed.slots.len());
         let (step, freed) = (Step::Start, freed(observed));
-        return Plan { step, replicas, lookouts: None, slots, freed, assignment: None, left_out: 0 };
+        return Plan { step, workers, replicas, lookouts: None, slots, freed, assignment: None, left_out: 0 };
     };
     let key_groups = published.key_groups.and_then(|groups| u32::try_from(groups).ok()).unwrap_or(1);
     let wanted = Wanted {
@@ -192,7 +197,7 @@ pub fn keep(observed: &Observed) -> Plan {
         stages: &observed.stages,
         key_groups,
         restarts: restart::counted(published),
-        workers: usize::try_from(replicas).unwrap_or_default(),
+        workers: usize::try_from(workers).unwrap_or_default(),
         places: None,
         weights: &Weights::new(),
         is_watched: false,

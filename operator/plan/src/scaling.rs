@@ -88,13 +88,14 @@ pub struct Scaler {
 }
 
 impl Scaler {
-    /// Begins with as many workers as there are, or were decided on, or are asked for. Of those that there are some may be in the
-    /// place of lost ones: not more than were decided on.
+    /// Begins with as many workers as were wanted when the Deployment was written, or were decided on, or are asked for. Where
+    /// it is not noted there, as many as there are: some may be in the place of lost ones, so not more than were decided on.
     pub fn new(spec: &ScalingSpec, observed: &Observed, last: Option<&ScalingDecision>, held: Option<Hold>) -> Self {
         let found = observed.deployment.as_ref().map(|deployment| deployment.replicas).filter(|found| *found > 0);
         let decided = last.filter(|_| spec.mode == ScalingMode::Auto).map(|last| last.to);
         let most = decided.filter(|decided| *decided > 0).unwrap_or(i32::MAX);
-        let known = found.map(|found| found.min(most)).or(decided);
+        let noted = observed.deployment.as_ref().and_then(|deployment| deployment.wanted).filter(|noted| *noted > 0);
+        let known = noted.or(found.map(|found| found.min(most))).or(decided);
         let workers = known.and_then(|known| usize::try_from(known).ok()).unwrap_or_else(|| asked_for(spec));
         Self {
             memory: Memory::default(),

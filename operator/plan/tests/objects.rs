@@ -49,6 +49,7 @@ fn a_worker_gets_what_its_user_says_and_no_label_or_security_of_ours_is_lost() {
         "podLabels": {"team": "rides", "thalweg.dev/pipeline": "another"},
         "podAnnotations": {"thalweg.dev/plan": "another"},
         "logLevel": "Debug",
+        "metricsBy": ["Split", "Unit"],
     }))
     .expect("a worker");
     let objects = objects_of(&written);

@@ -299,6 +299,21 @@ fn an_operator_that_starts_anew_keeps_what_it_finds_and_learns_from_there() {
 }
 
 #[test]
+fn an_operator_that_starts_anew_wants_as_many_as_were_wanted_whatever_pods_there_are_beside_lost_ones() {
+    for mode in [ScalingMode::Recommend, ScalingMode::Auto] {
+        let spec = ScalingSpec { mode, ..spec(1, 4) };
+        let begins = |wanted| {
+            let deployment = Some(Rollout { replicas: 3, wanted, ..Rollout::default() });
+            let observed = Observed { deployment, ..Observed::default() };
+            let mut bed = Bed::new(spec.clone(), &[150.0; 4]);
+            bed.scaler = Scaler::new(&spec, &observed, None, None);
+            bed.round().workers
+        };
+        assert_eq!([Some(2), Some(0), None].map(begins), [2, 3, 3], "{mode:?}: by its note, else by its pods");
+    }
+}
+
+#[test]
 fn a_recommendation_is_said_once_and_not_followed() {
     let mut bed = Bed::new(ScalingSpec { mode: ScalingMode::Recommend, ..spec(1, 4) }, &[150.0; 4]);
     let all: Vec<_> = (0..60).map(|_| bed.round()).collect();

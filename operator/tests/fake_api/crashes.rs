@@ -37,10 +37,12 @@ enum Hardship {
     Deletion,
     /// Workers answer nobody until the next operator has looked.
     MuteWorkers,
+    /// The next operator has waited for its turn since before anything was there.
+    Standby,
 }
 
 impl Hardship {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::LateWatches,
         Self::HiddenEvents,
         Self::ExpiredWatches,
@@ -53,6 +55,7 @@ impl Hardship {
         Self::ForeignEdit,
         Self::Deletion,
         Self::MuteWorkers,
+        Self::Standby,
     ];
 
     fn weather(self) -> Weather {
@@ -132,7 +135,10 @@ async fn run_in(mut cluster: Cluster, faults: Option<FaultPlan>) -> Run {
                 kills = None;
                 cluster.stop_operator().await;
                 meanwhile(&cluster, plan);
-                cluster.restart_operator();
+                match plan.also {
+                    Some(Hardship::Standby) => cluster.take_over(),
+                    _ => cluster.restart_operator(),
+                }
                 if plan.also == Some(Hardship::MuteWorkers) {
                     cluster.looks(1).await;
                     cluster.api.mute(false);
@@ -246,6 +252,9 @@ async fn check(plan: FaultPlan, expected: &Run) {
     let mut cluster = Cluster::start(plan.api());
     if plan.also == Some(Hardship::TwoOperators) {
         cluster.add_operator();
+    }
+    if plan.also == Some(Hardship::Standby) {
+        cluster.add_standby();
     }
     let found = run_in(cluster, Some(plan)).await;
     match plan.also {

@@ -17,6 +17,7 @@ use thalweg_operator::tally::Tally;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::Settings;
 use thalweg_operator_plan::resources::{PlanText, Written};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -34,6 +35,7 @@ pub struct Cluster {
     kubelet: JoinHandle<()>,
     operator: JoinHandle<()>,
     others: JoinSet<()>,
+    standby: Option<Standby>,
     /// What the page of the operator that was started first shows.
     pub page: Arc<Shown>,
 }
@@ -42,6 +44,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.kubelet.abort();
         self.operator.abort();
+        self.standby.iter().for_each(|standby| standby.task.abort());
     }
 }
 
@@ -141,8 +144,15 @@ impl Chart {
     pub const USUAL: Self = Self { image: "thalweg:test", max_rollouts: 10 };
 }
 
-async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>, chart: Chart, page: Arc<Shown>) {
-    let parts = Parts {
+fn parts(
+    api: &FakeApi,
+    checks: Checks,
+    metrics: &Arc<Metrics>,
+    chart: Chart,
+    page: Arc<Shown>,
+    leadership: Leadership,
+) -> Parts {
+    Parts {
         client: api.client(),
         namespace: None,
         settings: Settings {
@@ -151,16 +161,31 @@ async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>, chart: Cha
             operator_namespace: "thalweg".to_owned(),
         },
         checks: Arc::new(checks),
-        metrics,
+        metrics: Arc::clone(metrics),
         tally: Arc::new(Tally::default()),
         page,
-        leadership: Leadership::uncontested(),
+        leadership,
         concurrency: 4,
         max_rollouts: chart.max_rollouts,
         instance: "operator-0".to_owned(),
         seed: 7,
-    };
+    }
+}
+
+async fn operate(api: FakeApi, checks: Checks, metrics: Arc<Metrics>, chart: Chart, page: Arc<Shown>) {
+    let parts = parts(&api, checks, &metrics, chart, page, Leadership::uncontested());
     Started::new(parts).await.expect("caches").run().await;
+}
+
+/// The operator's parts under a leadership that may be over.
+pub fn led(api: &FakeApi, metrics: &Arc<Metrics>, leadership: Leadership) -> Parts {
+    parts(api, checks(metrics), metrics, Chart::USUAL, Arc::default(), leadership)
+}
+
+/// A replica that waits for its turn.
+struct Standby {
+    turn: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 impl Cluster {
@@ -181,8 +206,18 @@ impl Cluster {
     fn with(api: FakeApi, checks: Checks, metrics: Arc<Metrics>) -> Self {
         let page = Arc::<Shown>::default();
         let operator = operate(api.clone(), checks, Arc::clone(&metrics), Chart::USUAL, Arc::clone(&page));
+        Self::operated_by(api, metrics, page, tokio::spawn(operator))
+    }
+
+    /// Starts a cluster in which others operate.
+    pub fn start_alone(api: FakeApi) -> Self {
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        Self::operated_by(api, metrics, Arc::default(), tokio::spawn(std::future::pending()))
+    }
+
+    fn operated_by(api: FakeApi, metrics: Arc<Metrics>, page: Arc<Shown>, operator: JoinHandle<()>) -> Self {
         let kubelet = tokio::spawn(kubelet::run(api.clone()));
-        Self { kubelet, operator: tokio::spawn(operator), others: JoinSet::new(), metrics, api, page }
+        Self { kubelet, operator, others: JoinSet::new(), standby: None, metrics, api, page }
     }
 
     /// The operator dies, with all that it was about to do.
@@ -221,6 +256,29 @@ impl Cluster {
             Chart::USUAL,
             Arc::default(),
         ));
+    }
+
+    /// Another replica fills its caches and waits for its turn.
+    pub fn add_standby(&mut self) {
+        let (turn, comes) = oneshot::channel();
+        let parts = led(&self.api, &self.metrics, Leadership::uncontested());
+        let task = tokio::spawn(async move {
+            let mut started = Started::new(parts).await.expect("caches");
+            tokio::select! {
+                _ = comes => {}
+                () = started.stand_by() => panic!("it waits until its turn comes"),
+            }
+            started.run().await;
+        });
+        self.standby = Some(Standby { turn, task });
+    }
+
+    /// It is the turn of the one that waits.
+    pub fn take_over(&mut self) {
+        let standby = self.standby.take().expect("somebody waits");
+        self.operator.abort();
+        standby.turn.send(()).expect("it waits");
+        self.operator = standby.task;
     }
 
     /// Waits until the pipeline is so.

@@ -44,7 +44,7 @@ async fn renew_leases(api: FakeApi) {
         ticks.tick().await;
         let now = format!("2026-01-01T{:02}:{:02}:{:02}.000000Z", count / 3600 % 24, count / 60 % 60, count % 60);
         let is_held = |lease: &&Arc<Value>| {
-            let holder = lease["spec"]["holderIdentity"].as_str();
+            let holder = lease["spec"]["holderIdentity"].as_str().filter(|_| lease["metadata"]["namespace"] == "shop");
             holder.is_some_and(|holder| !api.is_cut_off(holder.trim_end_matches("/0")))
         };
         for lease in of_kind(&api, LEASES).iter().filter(is_held) {

@@ -14,5 +14,6 @@ mod restarts;
 mod scaling;
 mod specs;
 mod spread;
+mod standby;
 mod unheard;
 mod upgrade;

@@ -7,7 +7,7 @@ use crate::fake::{FakeApi, Load};
 use crate::harness::{Cluster, SQL, condition, key, pipeline_key, resources};
 use crate::kubelet::{self, DEPLOYMENTS};
 
-const SPLITS: usize = 4;
+pub const SPLITS: usize = 4;
 /// Records a second of each split of which one worker can do all, and of which it cannot.
 const LOW: f64 = 40.0;
 const HIGH: f64 = 150.0;
@@ -16,7 +16,7 @@ const CAPACITY: f64 = 500.0;
 /// Records of each split that wait while a worker has more than it can do.
 const WAITING: u64 = 3_000;
 
-fn set_scaling(cluster: &Cluster, scaling: Value) {
+pub fn set_scaling(cluster: &Cluster, scaling: Value) {
     cluster.api.store().edit(&pipeline_key(), |pipeline| pipeline["spec"]["scaling"] = scaling);
     cluster.api.changed();
 }

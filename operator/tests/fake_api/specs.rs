@@ -98,7 +98,7 @@ pub static SETS: [Set; 3] = [
                 },
                 "priorityClassName": "low", "serviceAccountAnnotations": {"key": "value"},
                 "imagePullSecrets": [{"name": "pull"}], "podLabels": {"key": "a"}, "podAnnotations": {"key": "b"},
-                "logLevel": "Info"
+                "logLevel": "Info", "metricsBy": ["Unit"]
             },
             "onIncompatibleChange": "Refuse", "deletionPolicy": "Retain", "paused": false
         }"#,

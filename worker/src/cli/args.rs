@@ -9,6 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 use thalweg_crds::duration::Duration;
 use thalweg_simulator::{Kind, Stall};
 
+use crate::metrics::By;
+
 /// Stream pipelines: SQL over logs, exactly once, in one process or on Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "thalweg", version, propagate_version = true)]
@@ -110,6 +112,9 @@ pub struct RunArgs {
     /// Serve Prometheus metrics at http://ADDR/metrics
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
+    /// Series beyond those by source and stage: one for each split, each unit
+    #[arg(long, value_name = "BY", value_enum, value_delimiter = ',', ignore_case = true, requires = "metrics")]
+    pub metrics_by: Vec<By>,
     /// Threads that decode and aggregate; by default one a core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -181,6 +186,10 @@ pub struct WorkerArgs {
     /// Port of the exchange with other workers; by default 8443, or any that is free with --folder
     #[arg(long, value_name = "PORT")]
     pub data_port: Option<u16>,
+    /// Series of metrics beyond those by source and stage: one for each split, each unit
+    #[arg(long, env = "THALWEG_METRICS_BY", value_name = "BY", hide_env_values = true)]
+    #[arg(value_enum, value_delimiter = ',', ignore_case = true)]
+    pub metrics_by: Vec<By>,
     /// Threads that decode and aggregate; by default one a core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -499,7 +508,8 @@ Examples:
   thalweg record-trace fares --prometheus http://localhost:9090 --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z --step 30s
   thalweg simulate-scaling --trace fares.csv --capacity 5000 --compare
 
-It reads thalweg_source_end_records, which workers export for sources that know their ends (Kafka), by /api/v1/query_range.
+It reads thalweg_source_end_records, which workers of a pipeline with worker.metricsBy: [Split] export for sources that know
+their ends (Kafka), by /api/v1/query_range.
 What comes in is how far each split's end moves within a step. A Prometheus in a cluster is reached by `kubectl port-forward`.")]
 pub struct RecordArgs {
     /// The StreamPipeline

@@ -46,8 +46,11 @@ pub fn cell(text: &str) -> String {
 fn metrics() -> String {
     let mut page = format!(
         "{GENERATED}\n# Metrics\n\n`thalweg run --metrics ADDR` serves these at `http://ADDR/metrics` in Prometheus' \
-         text format, `thalweg worker` at port 8080. `worker/src/metrics.rs` holds them. The operator's are in \
-         [operator.md](operator.md).\n\n\
+         text format, `thalweg worker` at port 8080. `worker/src/metrics.rs` holds them. Those with a label `split` or \
+         `unit` are served only where `--metrics-by` asks for them, in a cluster `worker.metricsBy` of the pipeline: each \
+         split, each unit is a series of its own. The operator's are in [operator.md](operator.md).
+
+\
          | Name | Kind | Labels | Meaning |\n|---|---|---|---|\n"
     );
     for metric in &ALL {

@@ -102,7 +102,7 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
         tell("note: state is kept in memory; a restart begins anew (give --state DIR to continue)");
     }
     if let Some(address) = args.metrics
-        && let Err(error) = metrics::serve(address, watched(&jobs)).await
+        && let Err(error) = metrics::serve(address, watched(&jobs), args.metrics_by).await
     {
         tell(&format!("error: serving metrics at {address}: {error}"));
         return Exit::Failed;

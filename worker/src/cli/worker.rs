@@ -69,6 +69,7 @@ fn settings(args: WorkerArgs, threads: usize) -> Settings {
         http_port: port(args.http_port, 8080),
         report_port: port(args.report_port, 8081),
         data_port: port(args.data_port, 8443),
+        metrics_by: args.metrics_by,
         threads,
         budget: Budget::new(args.memory_bytes),
         is_lookout: args.lookout,

@@ -53,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
 use crate::job::Mounted;
+use crate::metrics::By;
 use crate::runtime::load::Throttle;
 use board::Board;
 pub use error::ClusterError;
@@ -100,6 +101,8 @@ pub struct Settings {
     pub report_port: u16,
     /// Where other workers reach it.
     pub data_port: u16,
+    /// Series of metrics beyond those by source and stage.
+    pub metrics_by: Vec<By>,
     /// Threads that decode and aggregate.
     pub threads: usize,
     /// Memory that it may use.
@@ -124,7 +127,7 @@ pub async fn run(settings: Settings, clock: SharedClock, terminate: Cancellation
     let (store, table) = shared(&settings).await?;
     let board = Arc::new(Board::new(&run_id, launcher.plan_hash()));
     let pod_ip = &settings.pod_ip;
-    server::serve(pod_ip, settings.http_port, server::http(board.clone())?).await?;
+    server::serve(pod_ip, settings.http_port, server::http(board.clone(), settings.metrics_by.clone())?).await?;
     let report_port = server::serve(pod_ip, settings.report_port, server::report(board.clone())).await?;
     if settings.is_lookout {
         let launcher = Arc::new(launcher);

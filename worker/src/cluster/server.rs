@@ -12,15 +12,15 @@ use axum::routing::get;
 
 use super::board::Board;
 use super::error::ClusterError;
-use crate::metrics;
+use crate::metrics::{self, By};
 
 /// `/metrics`, `/healthz`, and `/readyz`, which means that the worker has its units and runs them.
 ///
 /// # Errors
 /// Metrics that do not fit together.
-pub fn http(board: Arc<Board>) -> Result<Router, ClusterError> {
+pub fn http(board: Arc<Board>, by: Vec<By>) -> Result<Router, ClusterError> {
     let watched = board.clone();
-    let metrics = metrics::router(Box::new(move || watched.watched()))
+    let metrics = metrics::router(Box::new(move || watched.watched()), by)
         .map_err(|error| ClusterError::Port { address: "/metrics".to_owned(), said: error.to_string() })?;
     let probes = Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(board);
     Ok(metrics.merge(probes))

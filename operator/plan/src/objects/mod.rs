@@ -93,7 +93,7 @@ pub fn build(pipeline: &ValidatedPipeline, plan: &Plan, owner: &Owner, settings:
         plan: build.plan(),
         service: build.service(),
         disruption_budget: build.disruption_budget(),
-        deployment: build.deployment(plan.replicas),
+        deployment: build.deployment(plan.workers, plan.replicas),
         lookout: plan.lookouts.map(|lookouts| build.lookout(lookouts)),
     }
 }

@@ -128,6 +128,8 @@ impl Build<'_> {
             field("POD_UID", "metadata.uid"),
             field("POD_IP", "status.podIP"),
         ];
+        let by: Vec<_> = self.pipeline.worker.metrics_by.iter().map(|by| by.as_str()).collect();
+        all.extend((!by.is_empty()).then(|| value("THALWEG_METRICS_BY", &by.join(","))));
         all.extend(self.pipeline.state_url.as_deref().map(|url| value("THALWEG_STATE_URL", url)));
         let limits = self.pipeline.worker.resources.as_ref().and_then(|resources| resources.limits.as_ref());
         // Without a limit the field would be the node's memory.

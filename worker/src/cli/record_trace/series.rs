@@ -88,7 +88,8 @@ pub enum Problem {
     /// There is nothing.
     #[error(
         "Prometheus has no {} of pipeline {namespace}.{pipeline} from {from} to {to} (seconds since 1970): does it scrape \
-         the workers (chart value podMonitor.enabled), did one run then, and is its source one that knows its end (Kafka)?",
+         the workers (chart value podMonitor.enabled), does the pipeline show its splits (worker.metricsBy: [Split]), did one \
+         run then, and is its source one that knows its end (Kafka)?",
         ENDS.name
     )]
     Nothing {

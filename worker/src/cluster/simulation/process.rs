@@ -124,6 +124,7 @@ impl Process {
             http_port: 0,
             report_port: 0,
             data_port: at.port(),
+            metrics_by: Vec::new(),
             threads: 1,
             budget: Budget::default(),
             is_lookout: false,
