@@ -1,6 +1,6 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test simulate e2e e2e-tools e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
+.PHONY: help setup setup-kafka demo test simulate e2e e2e-rdkafka e2e-tools e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
 
 CARGO ?= cargo
 # A test binary that hangs is aborted, and says in which test.
@@ -37,6 +37,11 @@ endif
 
 e2e: setup setup-kafka ## What needs a real Kafka, and a real Kubernetes (as root): kills, outages, bad input, TLS, lost nodes
 	@scripts/e2e
+
+RDKAFKA := --features thalweg/rdkafka
+e2e-rdkafka: setup setup-kafka ## What needs a real Kafka, once more through librdkafka (Debian's make, libssl-dev, zlib1g-dev)
+	$(CARGO) test --workspace --all-targets --no-run $(RDKAFKA)
+	$(CARGO) $(BOUNDED) test --workspace $(RDKAFKA) --test kafka --test kafka_client -- --test-threads 4
 
 e2e-tools: setup ## What needs a browser or a Prometheus (Debian's chromium and prometheus are installed)
 	@command -v chromium prometheus promtool > /dev/null || apt-get install -y --no-install-recommends chromium prometheus

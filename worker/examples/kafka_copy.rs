@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_connectors::kafka::client::{ClientError, Cluster, KrafkaCluster, Outgoing, Producing, Result, Wanted};
+use thalweg_connectors::kafka::client::{ClientError, Cluster, Library, Outgoing, Producing, Reach, Result, Wanted};
 use thalweg_connectors::kafka::config::{Connection, Fetching};
 use thalweg_core::clock::{Clock, SystemClock};
 use thalweg_crds::connector::KafkaCompression;
@@ -26,7 +26,7 @@ async fn main() -> Result<()> {
         security: None,
         fetching: Fetching::default(),
     };
-    let cluster: Arc<dyn Cluster> = Arc::new(KrafkaCluster::connect(connection).await?);
+    let cluster = Library.reach(&connection).await?;
     let copies: Vec<_> = (0..partitions).map(|partition| tokio::spawn(copy(cluster.clone(), partition))).collect();
     for copy in copies {
         copy.await.unwrap_or(Ok(()))?;

@@ -100,7 +100,7 @@ async fn stops_and_goes_on(fits: bool, cause: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_whose_checksum_is_wrong_stops_the_pipeline_and_nothing_is_skipped() {
-    stops_and_goes_on(false, "CRC mismatch").await;
+    stops_and_goes_on(false, "CRC").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! What the client must do on a real broker: one test for each trap of the library behind it. `make e2e`.
+//! What the client must do on a real broker: one test for each trap of the library behind it. `make e2e`; `make e2e-rdkafka`
+//! has the other library behind it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +7,7 @@ use std::time::Duration;
 use arrow::array::{Int64Array, RecordBatch};
 use bytes::Bytes;
 use krafka::Record;
-use thalweg_connectors::kafka::client::{
-    Bounds, ClientError, Cluster, Krafka, KrafkaCluster, Outgoing, Producing, Wanted,
-};
+use thalweg_connectors::kafka::client::{Bounds, ClientError, Cluster, Library, Outgoing, Producing, Reach, Wanted};
 use thalweg_connectors::kafka::config::{Connection, Fetching};
 use thalweg_connectors::kafka::delivery::Layout;
 use thalweg_connectors::kafka::{About, Delivery, KafkaSink, SinkConfig};
@@ -32,8 +31,8 @@ fn connection(kafka: &Kafka) -> Connection {
     }
 }
 
-async fn cluster(kafka: &Kafka) -> KrafkaCluster {
-    KrafkaCluster::connect(connection(kafka)).await.expect("reached")
+async fn cluster(kafka: &Kafka) -> Arc<dyn Cluster> {
+    Library.reach(&connection(kafka)).await.expect("reached")
 }
 
 fn producing(timeout: Duration) -> Producing {
@@ -50,7 +49,7 @@ fn outgoing(value: &str) -> Outgoing {
 }
 
 /// Reads until the next offset is `until`.
-async fn read(cluster: &KrafkaCluster, from: u64, until: u64) -> Vec<String> {
+async fn read(cluster: &dyn Cluster, from: u64, until: u64) -> Vec<String> {
     let mut reader = cluster.reader("t", 0, from, Wanted::default()).await.expect("opened");
     let mut values = Vec::new();
     for _ in 0..100 {
@@ -80,7 +79,8 @@ async fn transactions_show_at_once_or_never_and_positions_run_over_their_markers
     let open = async {
         loop {
             let bounds = cluster.bounds("t", 0).await.expect("bounds");
-            if bounds.end > bounds.stable_end {
+            // The first one is decided a moment after its commit, with its marker; of the second one nothing may have been sent.
+            if bounds.stable_end >= 2 && bounds.end > bounds.stable_end {
                 return bounds;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -88,7 +88,7 @@ async fn transactions_show_at_once_or_never_and_positions_run_over_their_markers
     };
     let bounds = tokio::time::timeout(Duration::from_secs(20), open).await.expect("sent in time");
     assert_eq!(bounds.end, bounds.stable_end + 1);
-    assert_eq!(read(&cluster, 0, bounds.stable_end).await, ["a"]);
+    assert_eq!(read(&*cluster, 0, bounds.stable_end).await, ["a"]);
     let mut reader = cluster.reader("t", 0, bounds.stable_end, Wanted::default()).await.expect("opened");
     let polled = reader.poll(Duration::from_secs(1)).await.expect("polled");
     assert!(!polled.at_end && polled.next == bounds.stable_end, "an open transaction is not the end: {polled:?}");
@@ -102,7 +102,7 @@ async fn transactions_show_at_once_or_never_and_positions_run_over_their_markers
     };
     assert!(matches!(fenced, Err(ClientError::Fenced(_))), "{fenced:?}");
     let end = cluster.bounds("t", 0).await.expect("bounds").end;
-    assert_eq!(read(&cluster, 0, end).await, ["a", "d"]);
+    assert_eq!(read(&*cluster, 0, end).await, ["a", "d"]);
     let mut reader = cluster.reader("t", 0, end, Wanted::default()).await.expect("opened");
     let polled = reader.poll(Duration::from_secs(1)).await.expect("polled");
     assert!(polled.at_end, "{polled:?}");
@@ -129,7 +129,7 @@ async fn a_transaction_that_the_broker_gave_up_asks_for_another_producer() {
     again.send(outgoing("y")).await.expect("sent");
     again.commit().await.expect("committed");
     let end = cluster.bounds("t", 0).await.expect("bounds").end;
-    assert_eq!(read(&cluster, 0, end).await, ["y"]);
+    assert_eq!(read(&*cluster, 0, end).await, ["y"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +215,7 @@ async fn what_java_compresses_is_read_and_what_is_compressed_here_is_read_by_jav
         assert!(console.wait().expect("ended").success());
     }
     let wanted: Vec<_> = ["ours", "java"].iter().flat_map(|who| CODECS.map(|(_, codec)| text(who, codec))).collect();
-    assert_eq!(read(&cluster, 0, 10).await, wanted);
+    assert_eq!(read(&*cluster, 0, 10).await, wanted);
     let shown: Vec<_> = kafka.committed("t").into_iter().filter_map(|seen| seen.value).collect();
     assert_eq!(shown, wanted);
     // The broker keeps batches as they came: their attributes name the codec.
@@ -237,7 +237,7 @@ async fn nobody_there_is_told_apart_from_being_refused() {
         security: None,
         fetching: Fetching::default(),
     };
-    let away = KrafkaCluster::connect(connection).await.err().expect("nobody is there");
+    let away = Library.reach(&connection).await.err().expect("nobody is there");
     assert!(matches!(away, ClientError::Away(_)), "{away:?}");
 }
 
@@ -256,7 +256,7 @@ async fn process(kafka: &Kafka, incarnation: Option<u64>) -> (Arc<Delivery>, Kaf
         commit_every: Duration::from_secs(1),
     };
     let clock = Arc::new(SystemClock::new());
-    let delivery = Delivery::open(connection(kafka), about, None, clock, &Krafka).await.expect("opened");
+    let delivery = Delivery::open(connection(kafka), about, None, clock, &Library).await.expect("opened");
     let config = SinkConfig {
         connection: connection(kafka),
         topic: "t".into(),
@@ -346,7 +346,7 @@ async fn a_unit_is_written_at_the_epoch_that_was_assigned_and_by_one_process_of_
 
     let cluster = cluster(&kafka).await;
     let end = cluster.bounds("t", 0).await.expect("bounds").stable_end;
-    let rows = read(&cluster, 0, end).await;
+    let rows = read(&*cluster, 0, end).await;
     assert_eq!(rows, [1, 2, 3, 4, 5].map(|number| format!("{{\"n\":{number}}}")));
 }
 

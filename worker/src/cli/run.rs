@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thalweg_connectors::kafka::client::Krafka;
+use thalweg_connectors::kafka::client::Library;
 use thalweg_core::clock::{SharedClock, SystemClock};
 use thalweg_core::unit::RunId;
 use thalweg_state::Sharing;
@@ -82,7 +82,7 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
         plan_hash: "run".into(),
         run_id: RunId(uuid::Uuid::new_v4().to_string()),
         clock: clock.clone(),
-        kafka: Arc::new(Krafka),
+        kafka: Arc::new(Library),
     };
     survive_file_size_limits();
     let mut roots = Roots::default();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use thalweg_connectors::kafka::client::{Krafka, Reach};
+use thalweg_connectors::kafka::client::{Library, Reach};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::Error;
 use thalweg_core::ownership::restart::Restart;
@@ -50,7 +50,7 @@ pub struct Outside {
 
 impl Default for Outside {
     fn default() -> Self {
-        Self { kafka: Arc::new(Krafka), roots: Mutex::default() }
+        Self { kafka: Arc::new(Library), roots: Mutex::default() }
     }
 }
 

@@ -59,8 +59,8 @@ impl Default for Fetching {
 /// TLS and log-in.
 #[derive(Clone, PartialEq)]
 pub struct Security {
-    tls: Option<TlsValues>,
-    login: Option<Login>,
+    pub(super) tls: Option<TlsValues>,
+    pub(super) login: Option<Login>,
 }
 
 /// It holds passwords and keys.
@@ -70,12 +70,17 @@ impl std::fmt::Debug for Security {
     }
 }
 
+/// Certificates and keys, as PEM.
 #[derive(Clone, PartialEq)]
-struct TlsValues {
-    roots: Option<Vec<u8>>,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
-    server_name: Option<String>,
-    verify: bool,
+pub(super) struct TlsValues {
+    /// Who is trusted; by default whom the system trusts.
+    pub roots: Option<Vec<u8>>,
+    /// Our certificate, and its key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// What the brokers' certificates are made out to, in place of their addresses.
+    pub server_name: Option<String>,
+    /// Whether certificates are checked at all.
+    pub verify: bool,
 }
 
 impl Security {
@@ -95,6 +100,11 @@ impl Security {
             None => login,
         }
     }
+}
+
+/// Where the system keeps whom it trusts.
+pub(super) fn system_roots() -> Option<&'static str> {
+    SYSTEM_ROOTS.into_iter().find(|path| std::path::Path::new(path).exists())
 }
 
 /// What the system trusts.
@@ -118,8 +128,7 @@ impl TlsValues {
 
     fn to_krafka(&self) -> TlsConfig {
         let config = if self.verify { TlsConfig::new() } else { TlsConfig::insecure() };
-        let system = || SYSTEM_ROOTS.into_iter().find(|path| std::path::Path::new(path).exists());
-        let config = match (&self.roots, system()) {
+        let config = match (&self.roots, system_roots()) {
             (Some(pem), _) => config.with_ca_cert_pem(pem.clone()),
             (None, Some(path)) => config.with_ca_cert(path),
             (None, None) => config,

@@ -106,14 +106,17 @@ impl Token {
         text((self.read)()?, "tokenFrom")
     }
 
-    /// The token as it stands now, with the time at which it is to be read again.
-    fn for_krafka(&self, now_millis: i64) -> Result<OAuthBearerToken> {
+    /// The token as it stands now, and, where it says when it expires, until when it is not to be read again, in milliseconds
+    /// since 1970.
+    pub(super) fn now(&self, now_millis: i64) -> Result<(String, Option<i64>)> {
         let text = self.text()?;
-        let token = OAuthBearerToken::new(&text);
-        Ok(match expiry_millis(&text) {
-            Some(expiry) => token.with_lifetime_ms(expiry.max(now_millis + LEAST_LIFE_MILLIS)),
-            None => token,
-        })
+        let until = expiry_millis(&text).map(|expiry| expiry.max(now_millis + LEAST_LIFE_MILLIS));
+        Ok((text, until))
+    }
+
+    fn for_krafka(&self, now_millis: i64) -> Result<OAuthBearerToken> {
+        let (text, until) = self.now(now_millis)?;
+        Ok(until.into_iter().fold(OAuthBearerToken::new(&text), OAuthBearerToken::with_lifetime_ms))
     }
 }
 

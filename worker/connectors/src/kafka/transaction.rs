@@ -252,6 +252,12 @@ impl UnitTransaction {
 
     /// Another producer in place of one that has come to its end. `None` where nobody answers.
     async fn rebuild(&mut self, wanted: &Progress) -> Result<Option<Rebuilt>> {
+        // Whoever has been overtaken must not end the transactions of the one who has the unit.
+        match self.delivery.last(self.unit, self.partition, Until::Committed).await {
+            Ok(stored) => self.still_has_it(stored.as_ref())?,
+            Err(error) if error.kind == ErrorKind::External => return Ok(None),
+            Err(error) => return Err(error),
+        }
         let id = self.delivery.transactional_id(self.unit);
         match self.delivery.cluster.transactions(&id, &self.how).await {
             Ok(producer) => self.producer = producer,
@@ -262,9 +268,14 @@ impl UnitTransaction {
         if stored.as_ref() == Some(wanted) {
             return Ok(Some(Rebuilt::Done));
         }
-        let held = Owner { run: self.run.clone(), assigned: Some(self.epoch) };
-        epoch(&held, stored.as_ref(), self.delivery.incarnation(), &self.doing())?;
+        self.still_has_it(stored.as_ref())?;
         Ok(Some(Rebuilt::SendAgain))
+    }
+
+    /// Whether nobody has taken the unit over, by its progress.
+    fn still_has_it(&self, found: Option<&Progress>) -> Result<()> {
+        let held = Owner { run: self.run.clone(), assigned: Some(self.epoch) };
+        epoch(&held, found, self.delivery.incarnation(), &self.doing()).map(drop)
     }
 
     async fn explain(&self, error: &ClientError) -> Error {

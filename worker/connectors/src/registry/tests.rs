@@ -19,7 +19,7 @@ use thalweg_crds::manifest::{ColumnInput, Origin, ResolvedColumn};
 use thalweg_crds::pipeline::Delivery;
 
 use super::*;
-use crate::kafka::client::Krafka;
+use crate::kafka::client::Library;
 
 #[derive(Clone)]
 struct NoValues;
@@ -79,7 +79,7 @@ async fn read(folder: &Path, spec: serde_json::Value) -> Result<RecordBatch> {
         lists: &|_: &str| Arc::new(MemoryLog::new()) as Arc<dyn AppendLog>,
         values: &NoValues,
         clock: Arc::new(SystemClock::new()),
-        kafka: Arc::new(Krafka),
+        kafka: Arc::new(Library),
     })?;
     let mut batches = Vec::new();
     for split in opened.source.splits().await? {

@@ -11,7 +11,7 @@ use thalweg_crds::connector::{SinkConnector, SourceConnector};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
 
-use crate::kafka::client::Krafka;
+use crate::kafka::client::Library;
 
 use super::{
     ReadAgain, SourceRequest, Values, again, files_config, files_sink, format, kafka_decoder, source, written,
@@ -38,7 +38,7 @@ impl Values for Unread {
 pub fn try_source(resolved: &ResolvedSource, schema: SchemaRef, columns: &BTreeSet<String>) -> Result<()> {
     let lists = |_: &str| Arc::new(MemoryLog::new()) as Arc<dyn AppendLog>;
     let clock = Arc::new(SystemClock::new());
-    let kafka = Arc::new(Krafka);
+    let kafka = Arc::new(Library);
     let request = SourceRequest { source: resolved, schema, columns, lists: &lists, values: &Unread, clock, kafka };
     match resolved.spec.connector() {
         // Its certificates and keys are parsed with its settings.

@@ -1,7 +1,6 @@
 //! A cluster through krafka.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use krafka::admin::{
@@ -12,18 +11,13 @@ use krafka::error::ErrorCode;
 use krafka::{Kafka, KrafkaError};
 
 use super::krafka_error::from;
-use super::krafka_producer::{BUFFERED_BYTES, KrafkaProducer, KrafkaTransactions};
+use super::krafka_producer::{KrafkaProducer, KrafkaTransactions};
 use super::krafka_reader::KrafkaReader;
 use super::{
-    Bounds, ClientError, Cluster, NewTopic, PartitionReader, Producer, Producing, Reach, Result, Topic, Transactions,
-    Wanted,
+    ANSWER, BUFFERED_BYTES, Bounds, ClientError, Cluster, MOST_BYTES, NewTopic, PartitionReader, Producer, Producing,
+    Reach, Result, Topic, Transactions, Wanted, number,
 };
 use crate::kafka::config::Connection;
-
-/// The setting of a topic that limits its batches.
-const MOST_BYTES: &str = "max.message.bytes";
-/// How long one question about topics may take, attempts included.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// A cluster that was reached.
 pub struct KrafkaCluster {
@@ -76,11 +70,6 @@ async fn connect(connection: &Connection) -> Result<Kafka> {
         builder = builder.security(security.to_krafka());
     }
     builder.connect().await.map_err(|error| from(&error))
-}
-
-/// Numbers of partitions are small.
-pub(super) fn number(partition: u32) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
 #[async_trait]

@@ -1,21 +1,15 @@
 //! Producers through krafka.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use krafka::producer::{DeliveryHandle, ProducerBuilder, TransactionState, TransactionalProducer};
 use krafka::{Compression, Kafka, KrafkaError, Record};
 use thalweg_crds::connector::KafkaCompression;
 
-use super::krafka::number;
 use super::krafka_error::from;
-use super::{ClientError, Outgoing, Producer, Producing, Result, Transactions};
+use super::{BUFFERED_BYTES, ClientError, DELIVERY, Outgoing, Producer, Producing, Result, Transactions, number};
 
-/// Bytes that wait to be sent, a producer; no record is longer.
-pub(super) const BUFFERED_BYTES: usize = 32 << 20;
-/// A record that is not acknowledged within this time fails.
-const DELIVERY: Duration = Duration::from_secs(45);
 /// Acknowledgements that are awaited before more is sent.
 const UNACKNOWLEDGED: usize = 100_000;
 

@@ -7,16 +7,13 @@ use krafka::consumer::{AutoOffsetReset, Consumer, ConsumerRecord, IsolationLevel
 use krafka::{Kafka, Offset};
 use thalweg_core::source::Records;
 
-use super::krafka::number;
 use super::krafka_error::from;
-use super::{ClientError, PartitionReader, Polled, Result, Wanted};
+use super::{ClientError, NEWS, PartitionReader, Polled, Result, Wanted, number};
 use crate::kafka::config::Fetching;
 
 /// With the library's own limit of 500 records a fetch is decoded again and again: a tenth of the speed.
 const POLL_RECORDS: i32 = 50_000;
 const BUFFERED_RECORDS: i32 = 100_000;
-/// What a broker said of a log's end is news for so long.
-const NEWS: Duration = Duration::from_secs(2);
 
 /// Reads one partition, `read_committed`.
 pub(super) struct KrafkaReader {

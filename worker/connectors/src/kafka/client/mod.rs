@@ -1,10 +1,13 @@
 //! What we ask of a Kafka client: little, so that another library can stand behind it, and in words that leave no room
-//! for the traps of the one that does (`docs/design/0009-kafka-client.md`).
+//! for the traps of the one that does (`docs/design/0009-kafka-client.md`). krafka does, or, with the feature `rdkafka`,
+//! librdkafka.
 
 mod krafka;
 mod krafka_error;
 mod krafka_producer;
 mod krafka_reader;
+#[cfg(feature = "rdkafka")]
+mod rdkafka;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +16,30 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thalweg_core::source::Records;
 
-pub use self::krafka::{Krafka, KrafkaCluster};
+pub use self::krafka::Krafka;
+/// The library that this build speaks through.
+#[cfg(not(feature = "rdkafka"))]
+pub use self::krafka::Krafka as Library;
+/// The library that this build speaks through.
+#[cfg(feature = "rdkafka")]
+pub use self::rdkafka::Rdkafka as Library;
 use super::config::Connection;
+
+/// The setting of a topic that limits its batches.
+const MOST_BYTES: &str = "max.message.bytes";
+/// How long one question about topics may take, attempts included.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Bytes that wait to be sent, a producer; no record is longer.
+const BUFFERED_BYTES: usize = 32 << 20;
+/// A record that is not acknowledged within this time fails.
+const DELIVERY: Duration = Duration::from_secs(45);
+/// What a broker said of a log's end is news for so long.
+const NEWS: Duration = Duration::from_secs(2);
+
+/// Numbers of partitions are small.
+fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
 
 /// What went wrong, by what the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
