@@ -41,9 +41,13 @@ pub(super) fn from_code(code: RDKafkaErrorCode, text: String) -> ClientError {
         }
         Code::BadCompression | Code::BadMessage => ClientError::Corrupt(text),
         Code::MessageBatchTooLarge | Code::MessageSizeTooLarge => ClientError::TooLarge(text),
-        Code::Authentication | Code::InvalidArgument | Code::NotConfigured | Code::UnsupportedFeature => {
-            ClientError::Refused(text)
-        }
+        Code::Authentication
+        | Code::ClusterAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::SaslAuthenticationFailed
+        | Code::TopicAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => ClientError::Denied(text),
+        Code::InvalidArgument | Code::NotConfigured | Code::UnsupportedFeature => ClientError::Refused(text),
         code if is_worth_another(code) => ClientError::Away(text),
         _ => ClientError::Refused(text),
     }
@@ -99,10 +103,10 @@ mod tests {
         assert!(matches!(code(RDKafkaErrorCode::Fenced), ClientError::Fenced(_)));
         assert!(matches!(code(RDKafkaErrorCode::InvalidTransactionalState), ClientError::Spent(_)));
         assert!(matches!(code(RDKafkaErrorCode::MessageSizeTooLarge), ClientError::TooLarge(_)));
-        assert!(matches!(code(RDKafkaErrorCode::Authentication), ClientError::Refused(_)));
+        assert!(matches!(code(RDKafkaErrorCode::Authentication), ClientError::Denied(_)));
         assert_eq!(code(RDKafkaErrorCode::UnknownTopicOrPartition), ClientError::NoTopic);
         assert_eq!(code(RDKafkaErrorCode::AutoOffsetReset), ClientError::OutOfRange);
-        let ClientError::Refused(text) = code(RDKafkaErrorCode::TopicAuthorizationFailed) else { panic!("refused") };
+        let ClientError::Denied(text) = code(RDKafkaErrorCode::TopicAuthorizationFailed) else { panic!("denied") };
         assert!(text.contains("TopicAuthorizationFailed"), "{text}");
     }
 

@@ -134,7 +134,7 @@ fn log_in(asking: &Asking) -> Result<()> {
     while asking.client().fetch_cluster_id(LOOK).is_none() {
         let ear = asking.context();
         if let Some(refused) = ear.refused() {
-            return Err(ClientError::Refused(refused));
+            return Err(ClientError::Denied(refused));
         }
         looks = looks.saturating_sub(1);
         if looks == 0 || ear.all_are_away() {
@@ -206,7 +206,7 @@ impl Cluster for RdkafkaCluster {
         });
         let found = match found.await {
             Ok(found) => found.into_iter().next(),
-            Err(ClientError::Refused(_)) => None,
+            Err(ClientError::Denied(_) | ClientError::Refused(_)) => None,
             Err(error) => return Err(error),
         };
         match found {
@@ -215,7 +215,7 @@ impl Cluster for RdkafkaCluster {
                 Ok(most.map(|most: usize| most.min(BUFFERED_BYTES)))
             }
             Some(Err(code)) => match from_code(code, code.to_string()) {
-                ClientError::Refused(_) => Ok(None),
+                ClientError::Denied(_) | ClientError::Refused(_) => Ok(None),
                 error => Err(error),
             },
             None => Ok(None),

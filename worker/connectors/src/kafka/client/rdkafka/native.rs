@@ -115,7 +115,7 @@ pub(super) fn set_token<C: ClientContext>(client: &Client<C>, token: &OAuthToken
         );
         (RDKafkaErrorCode::from(code), text(why.as_ptr()))
     };
-    if code == RDKafkaErrorCode::NoError { Ok(()) } else { Err(ClientError::Refused(why)) }
+    if code == RDKafkaErrorCode::NoError { Ok(()) } else { Err(ClientError::Denied(why)) }
 }
 
 /// Names and values of a record's headers, in their order.

@@ -126,7 +126,7 @@ impl RdkafkaTransactions {
         match made.producer.init_transactions(ATTEMPT) {
             Ok(()) => Ok(made),
             Err(error) => Err(match (made.told(&error), made.producer.context().refused()) {
-                (ClientError::Away(_), Some(refused)) => ClientError::Refused(refused),
+                (ClientError::Away(_), Some(refused)) => ClientError::Denied(refused),
                 (error, _) => error,
             }),
         }
@@ -145,8 +145,8 @@ impl RdkafkaTransactions {
             _ => false,
         };
         match (failed, from(error)) {
-            (Some(found @ (ClientError::TooLarge(_) | ClientError::Refused(_))), _) => found,
-            (_, found @ (ClientError::TooLarge(_) | ClientError::Refused(_) | ClientError::Fenced(_))) => found,
+            (Some(found @ (ClientError::TooLarge(_) | ClientError::Denied(_) | ClientError::Refused(_))), _) => found,
+            (_, found) if found.is_final() => found,
             (Some(found), _) | (None, found) if asks_for_abort => ClientError::Abortable(found.to_string()),
             (_, found) => found,
         }
