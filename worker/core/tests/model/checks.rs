@@ -195,6 +195,7 @@ struct Walks {
 
 impl Walks {
     /// Panics with the history that breaks an invariant.
+    #[expect(clippy::disallowed_methods, reason = "how long it may take is the machine's time")]
     fn of(model: &Ownership, seed: u64, time: Duration) -> Self {
         let (properties, mut random) = (model.properties(), ChaCha8Rng::seed_from_u64(seed));
         let (mut walks, begun, mut actions) = (Self::default(), Instant::now(), Vec::new());
