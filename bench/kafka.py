@@ -23,12 +23,10 @@ import figures
 import kafka_failover
 from figures import Figure
 from kafka_broker import Broker, jars
-from kafka_processor import number, processor
+from kafka_processor import PARTITIONS, THREADS, number, processor
 from machine import BenchError, facts, note
 from thalweg import resource
 
-PARTITIONS = 4
-THREADS = 2
 COMMIT_EVERY = "1s"
 
 COLUMNS = [("key", "STRING"), ("n", "BIGINT"), ("at", "TIMESTAMP(3)"), ("pad", "STRING")]

@@ -19,11 +19,9 @@ from tempfile import TemporaryDirectory
 import figures
 from figures import Figure
 from kafka_broker import Broker
-from kafka_processor import number, processor
-from machine import BenchError, busy_seconds, note
+from kafka_processor import PARTITIONS, THREADS, number, processor
+from machine import BenchError, note
 
-PARTITIONS = 4
-THREADS = 2
 SILENCE_SECONDS = 15
 # Rows come out for so long before the kill.
 STEADY_SECONDS = 10
@@ -59,7 +57,7 @@ def figure(bench, manifests):
         value=after["Kafka Streams"] / after["Thalweg"],
         bar=10.0,
         unit="×",
-        remark=f"{said}; other work at most {max(run['others'] for of_kind in runs.values() for run in of_kind):.0%}",
+        remark=said,
         raw={"held": held, "runs": runs},
     )
 
@@ -80,15 +78,12 @@ def run(engine, held):
         began = int(flow.lines[0])
         watched.until(lambda lines: lines, "a row")
         time.sleep(STEADY_SECONDS)
-        busy, started = busy_seconds(), time.monotonic()
         killed = time.time() * 1_000
         both[0].process.kill()
         due = int(killed - began - FLOW_LAG_MILLIS) // WINDOW_MILLIS * WINDOW_MILLIS
         changed = engine.changed(killed)
         rows = Rows(due)
         watched.until(rows.are_whole, "what was due")
-        seconds = time.monotonic() - started
-        others = max(0.0, busy_seconds() - busy) / (seconds * 2)
     if rows.wrong:
         raise BenchError(f"rows that came twice or wrong: {rows.wrong[:5]}")
     found = {
@@ -96,7 +91,6 @@ def run(engine, held):
         "afterChange": (rows.last - changed) / 1_000,
         "detected": (changed - killed) / 1_000,
         "rows": due,
-        "others": others,
     }
     note(f"{engine.name}: {json.dumps(found)}")
     return found

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 from machine import BenchError, busy_seconds
 
+# Of every topic, and of a processor.
+PARTITIONS = 4
+THREADS = 2
 # A processor that works less than this part of a second, so many seconds in a row, has caught up.
 QUIET, QUIET_SECONDS = 0.15, 4
 # How long catching up may take.
