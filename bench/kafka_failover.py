@@ -201,7 +201,7 @@ class Workers:
             units = json.loads(self.assignment.read_text())["spec"]["units"]
         except FileNotFoundError:
             return set()
-        return {unit["owner"] for unit in units}
+        return {unit["owner"] for unit in units if "owner" in unit}
 
     def changed(self, _):
         """When who is left gets what was lost: its file is replaced by a write."""
