@@ -1,11 +1,14 @@
 //! Events that check themselves: each key counts its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use krafka::Record;
 use serde_json::{Value, json};
 use thalweg_e2e::kafka::{Filler, Kafka, Seen};
+use tokio::task::JoinHandle;
 
 /// Keys among which events are dealt.
 pub const KEYS: u64 = 37;
@@ -18,22 +21,52 @@ pub fn event(number: u64) -> (String, Value) {
 
 /// Sends events `from..to` to a topic, so many a second.
 pub async fn fill(kafka: &Kafka, topic: &str, numbers: std::ops::Range<u64>, per_second: u64) {
-    fill_with(Filler::new(kafka).await, topic, numbers, per_second).await;
+    let _ = fill_with(Filler::new(kafka).await, topic, numbers, per_second).await;
 }
 
-/// [`fill`], by a filler that is there already.
-pub async fn fill_with(mut filler: Filler, topic: &str, numbers: std::ops::Range<u64>, per_second: u64) {
+/// [`fill`], by a filler that is there already; the number after the last one sent.
+pub async fn fill_with(
+    mut filler: Filler,
+    topic: &str,
+    numbers: impl IntoIterator<Item = u64>,
+    per_second: u64,
+) -> Option<u64> {
     let started = tokio::time::Instant::now();
-    let first = numbers.start;
-    for number in numbers {
+    let mut last = None;
+    for (sent, number) in numbers.into_iter().enumerate() {
         let (key, value) = event(number);
         filler.send(Record::new(topic, value.to_string()).key(key)).await;
-        let due = Duration::from_secs_f64((number - first) as f64 / per_second as f64);
-        if number % 100 == 0 {
-            tokio::time::sleep_until(started + due).await;
+        if sent % 100 == 0 {
+            tokio::time::sleep_until(started + Duration::from_secs_f64(sent as f64 / per_second as f64)).await;
         }
+        last = Some(number);
     }
     filler.finish().await;
+    last.map(|last| last + 1)
+}
+
+/// Events that are sent until they are stopped, however long what a test waits for takes.
+#[must_use]
+pub struct Filling {
+    stopped: Arc<AtomicBool>,
+    task: JoinHandle<Option<u64>>,
+}
+
+impl Filling {
+    /// Sends events from `first` on, so many a second.
+    pub async fn start(kafka: &Kafka, topic: &'static str, first: u64, per_second: u64) -> Self {
+        let filler = Filler::new(kafka).await;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let told = stopped.clone();
+        let numbers = (first..).take_while(move |_| !told.load(Ordering::Relaxed));
+        Self { stopped, task: tokio::spawn(fill_with(filler, topic, numbers, per_second)) }
+    }
+
+    /// Waits until everything sent is acknowledged; the number after the last one.
+    pub async fn stop(self) -> u64 {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.task.await.expect("filled").expect("events")
+    }
 }
 
 /// What an independent reader found.

@@ -1,14 +1,12 @@
 //! Brokers that die or stand still in the middle of transactions. Of three, others lead their partitions and coordinate
 //! their transactions; one that is alone is waited for.
 
-use std::ops::Range;
 use std::time::Duration;
 
-use thalweg_e2e::kafka::{Filler, Kafka};
-use tokio::task::JoinHandle;
+use thalweg_e2e::kafka::Kafka;
 
 use crate::etl::{manifest, wait_for};
-use crate::events::{Found, check, fill_with};
+use crate::events::{Found, Filling, check};
 use crate::place::{Place, Run};
 
 const LIMIT: Duration = Duration::from_secs(150);
@@ -18,12 +16,6 @@ const PER_SECOND: u64 = 1_000;
 async fn place(kafka: &Kafka) -> Place {
     kafka.create_topic("events", 4, &[]).await;
     Place::with(&manifest(kafka, "Earliest", "").replace("commitEvery: 200ms", "commitEvery: 1s"))
-}
-
-/// Sends events while others go on.
-async fn fill(kafka: &Kafka, numbers: Range<u64>) -> JoinHandle<()> {
-    let filler = Filler::new(kafka).await;
-    tokio::spawn(fill_with(filler, "events", numbers, PER_SECOND))
 }
 
 /// Waits until so many rows show.
@@ -43,65 +35,58 @@ fn is_whole(kafka: &Kafka) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leaders_that_change_in_mid_transaction_cost_no_record() {
-    const OF_EACH: u64 = 15_000;
-    const EVENTS: u64 = 3 * OF_EACH;
     let mut kafka = Kafka::start_three();
     let place = place(&kafka).await;
     let mut run = place.run(&[]);
+    let mut sent = 0;
     for broker in 0..3 {
-        let (from, to) = (broker as u64 * OF_EACH, (broker as u64 + 1) * OF_EACH);
-        let filling = fill(&kafka, from..to).await;
-        shows(&mut run, &kafka, from + 1);
-        assert!(!filling.is_finished(), "the kill is too late");
+        let filling = Filling::start(&kafka, "events", sent, PER_SECOND).await;
+        shows(&mut run, &kafka, sent + 1);
         kafka.kill_one(broker);
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert!(!run.has_ended(), "the death of broker {broker} ended it: {}", run.said());
         kafka.resume_one(broker);
         run.until("every copy", LIMIT, || Some(()).filter(|()| is_whole(&kafka)));
-        filling.await.expect("filled");
-        shows(&mut run, &kafka, to);
+        sent = filling.stop().await;
+        shows(&mut run, &kafka, sent);
     }
-    let seen = wait_for(&kafka, "out", EVENTS as usize);
+    let seen = wait_for(&kafka, "out", sent as usize);
     run.stop();
-    assert_eq!(check(&seen, EVENTS), Found::default());
+    assert_eq!(check(&seen, sent), Found::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_of_three_that_stands_still_is_left_and_costs_no_record() {
-    const EVENTS: u64 = 50_000;
     let kafka = Kafka::start_three();
     let place = place(&kafka).await;
     let mut run = place.run(&[]);
-    let filling = fill(&kafka, 0..EVENTS).await;
+    let filling = Filling::start(&kafka, "events", 0, PER_SECOND).await;
     shows(&mut run, &kafka, 1);
-    assert!(!filling.is_finished(), "it stands still too late");
     // Its connections stay open and say nothing.
     kafka.freeze_one(1);
     tokio::time::sleep(Duration::from_secs(40)).await;
     assert!(!run.has_ended(), "a broker that stood still ended it: {}", run.said());
     kafka.thaw_one(1);
-    filling.await.expect("filled");
-    let seen = wait_for(&kafka, "out", EVENTS as usize);
+    let sent = filling.stop().await;
+    let seen = wait_for(&kafka, "out", sent as usize);
     run.stop();
     // Whoever sends the events may wait for that broker too: how long nothing was written says nothing of the pipeline.
-    assert_eq!(check(&seen, EVENTS), Found::default());
+    assert_eq!(check(&seen, sent), Found::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_alone_and_stands_still_is_waited_for() {
-    const EVENTS: u64 = 30_000;
     let kafka = Kafka::start();
     let place = place(&kafka).await;
     let mut run = place.run(&[]);
-    let filling = fill(&kafka, 0..EVENTS).await;
+    let filling = Filling::start(&kafka, "events", 0, PER_SECOND).await;
     shows(&mut run, &kafka, 1);
-    assert!(!filling.is_finished(), "it stands still too late");
     kafka.freeze_one(0);
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert!(!run.has_ended(), "it did not wait: {}", run.said());
     kafka.thaw_one(0);
-    filling.await.expect("filled");
-    let seen = wait_for(&kafka, "out", EVENTS as usize);
+    let sent = filling.stop().await;
+    let seen = wait_for(&kafka, "out", sent as usize);
     run.stop();
-    assert_eq!(check(&seen, EVENTS), Found::default());
+    assert_eq!(check(&seen, sent), Found::default());
 }
