@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// So many free buffers are kept: about as much text as one source has in work.
-const KEPT: usize = 8;
+/// So many free buffers are kept: as many as a source on a few threads has at once, read ahead and in work. Never more are
+/// there than were in use at once.
+const KEPT: usize = 16;
 /// Room behind a chunk for the beginning of the next record.
 const ROOM_BYTES: usize = 64 << 10;
 

@@ -14,8 +14,9 @@ use super::source::Files;
 use super::store::Found;
 use super::text::BROKEN_OFF;
 
-/// So many blocks are read at a time, over all splits of a source.
-const MOST_AHEAD: usize = 4;
+/// So many blocks are read at a time, over all splits of a source: with more, threads run out of work while the next ones are
+/// read.
+const MOST_AHEAD: usize = 2;
 
 /// How the files of a source are dealt to a split: from the `first` of the list on, every `step`-th.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
