@@ -1,6 +1,8 @@
 //! Kafka to keyed windows to Kafka: state in a store, rows in its outbox until the transaction that carries them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -130,4 +132,35 @@ async fn every_window_is_exact_under_kills() {
     );
     assert_eq!((lost, duplicated, out_of_order, wrong), (0, 0, 0, 0));
     assert_eq!(windows.len(), wanted.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_that_is_older_than_what_its_sink_holds_is_refused() {
+    const EVENTS: u64 = 3_000;
+    let kafka = Kafka::start();
+    kafka.create_topic("events", 1, &[]).await;
+    let place = Place::with(&manifest(&kafka));
+    // Each life closes windows, and delivers them.
+    for life in 0..2 {
+        fill(&kafka, "events", life * EVENTS..(life + 1) * EVENTS, 100_000).await;
+        let mut run = place.run(&["--state", "state"]);
+        // All windows but those within the watermark's delay.
+        let wanted = expected((life + 1) * EVENTS - 1_000).len();
+        run.until("windows", LIMIT, || Some(()).filter(|()| kafka.committed_at_least("out", wanted)));
+        run.stop();
+        if life == 0 {
+            copy(&place.path("state"), &place.path("older"));
+        }
+    }
+    std::fs::remove_dir_all(place.path("state")).expect("removed");
+    std::fs::rename(place.path("older"), place.path("state")).expect("renamed");
+    let rows = kafka.committed("out").len();
+    let said = place.run(&["--state", "state"]).fails(LIMIT);
+    assert!(said.contains("DataLoss") && said.contains("older copy"), "{said}");
+    assert_eq!(kafka.committed("out").len(), rows);
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args(["-r".as_ref(), from.as_os_str(), to.as_os_str()]).status();
+    assert!(copied.expect("cp runs").success());
 }

@@ -133,6 +133,12 @@ impl Emitter {
         !self.outputs.is_empty() && outputs.all(|output| output.capability == Capability::Transactional)
     }
 
+    /// The number of the first outbox entry that transactional outputs have not delivered; nothing where there are none.
+    pub fn delivered(&self) -> Option<u64> {
+        let transactional = self.outputs.iter().filter(|output| output.capability == Capability::Transactional);
+        transactional.map(|output| output.delivered.as_ref().map_or(0, |label| label.seq)).max()
+    }
+
     /// Whether nothing here is ever sealed.
     pub fn is_volatile(&self) -> bool {
         self.outputs.iter().all(|output| output.capability == Capability::Volatile)

@@ -6,7 +6,7 @@ use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, RunId};
 
 /// Version of keys and values; part of `pipeline.json`.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The unit's own record, [`UnitRecord`].
 pub const UNIT: &[u8] = b"u";
@@ -40,6 +40,8 @@ pub struct UnitRecord {
     pub seal_next: u64,
     /// Outbox entries below this are in sealed output.
     pub sealed_through: u64,
+    /// Outbox entries below this were delivered in transactions of sinks.
+    pub delivered: u64,
     /// Sequence number of the next pane entry.
     pub pane_next: u64,
     /// Rows that this unit took, sent on, and found bad or late.
@@ -68,6 +70,7 @@ impl UnitRecord {
             outbox_next: 0,
             seal_next: 0,
             sealed_through: 0,
+            delivered: 0,
             pane_next: 0,
             counts: UnitCounts::default(),
         }

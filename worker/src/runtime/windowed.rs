@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thalweg_core::commit::WriteSet;
+use thalweg_core::error::Error as CoreError;
 use thalweg_core::time::Watermark;
 use thalweg_exchange::hub::Served;
 use thalweg_exchange::message::Rows;
@@ -102,9 +103,25 @@ impl WindowedUnit {
             state_bytes: 0,
             last_commit: due_at_once,
         };
+        unit.check_delivered()?;
         unit.restore_outbox().await?;
         unit.context.add_logs(&mut unit.ledger);
         Ok(unit)
+    }
+
+    /// Whether what the store holds and what the sinks say was delivered belong together. Where they do not, rows would be
+    /// left out or repeated.
+    fn check_delivered(&self) -> Result<()> {
+        let (id, record) = (self.context.id, &self.ledger.record);
+        let Some(found) = self.emitter.delivered().filter(|_| self.ledger.store.is_some()) else { return Ok(()) };
+        let (first, next) = (record.delivered, record.outbox_next);
+        if (first..=next).contains(&found) {
+            return Ok(());
+        }
+        let detail =
+            format!("its state expects output {first} to {next} to be next in the sink, whose progress says {found}");
+        let hint = "one of both is an older copy, or was deleted: restore both as of one time, or begin again with a `restart`";
+        Err(CoreError::data_loss(format!("unit {id}"), detail).with_hint(hint).into())
     }
 
     async fn restore_outbox(&mut self) -> Result<()> {
@@ -218,6 +235,7 @@ impl WindowedUnit {
             let (entries, done) = self.close(&mut writes)?;
             self.put_panes(changed, &mut writes)?;
             self.trim(&mut writes);
+            self.ledger.record.delivered = self.emitter.delivered().unwrap_or(self.ledger.record.delivered);
             self.ledger.write(writes).await?;
             self.committed(started);
             self.ledger.publish(&mut self.emitter, pending).await?;
