@@ -27,6 +27,10 @@ use super::transaction::UnitTransaction;
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long reading a partition of progress back may take.
 const READ_LIMIT: Duration = Duration::from_secs(60);
+/// A topic must be missing so often in a row before it counts as deleted.
+const MISSING: u32 = 5;
+/// How long after one look follows the next.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// The last record of a partition is looked for in its last offsets first: compaction may be far behind.
 const NEAR_END: u64 = 256;
 /// The longest name of a topic.
@@ -211,11 +215,24 @@ impl Delivery {
     /// An error that names what is missing, where that is why a write failed.
     pub(super) async fn missing(&self, topic: &str) -> Option<Error> {
         for name in [&*self.topic, topic] {
-            if matches!(self.cluster.topic(name).await, Ok(None)) {
+            if self.is_missing(name).await {
                 return Some(if name == &*self.topic { deleted(name) } else { no_topic(name) });
             }
         }
         None
+    }
+
+    /// Whether every one of some looks in a row finds no such topic: metadata of a cluster that is starting may lack it.
+    async fn is_missing(&self, topic: &str) -> bool {
+        for look in 0..MISSING {
+            if look > 0 {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+            if !matches!(self.cluster.topic(topic).await, Ok(None)) {
+                return false;
+            }
+        }
+        true
     }
 }
 

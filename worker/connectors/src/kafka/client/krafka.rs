@@ -143,12 +143,16 @@ impl Cluster for KrafkaCluster {
     }
 
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds> {
-        let some = |offset: Option<u64>| offset.ok_or_else(|| ClientError::Away("no offset was given".to_owned()));
-        Ok(Bounds {
-            start: some(self.offset(topic, partition, OffsetSpec::Earliest, true).await?)?,
-            stable_end: some(self.offset(topic, partition, OffsetSpec::Latest, true).await?)?,
-            end: some(self.offset(topic, partition, OffsetSpec::Latest, false).await?)?,
-        })
+        let offset = async |spec, stable| {
+            let found = self.offset(topic, partition, spec, stable).await?;
+            found.ok_or_else(|| ClientError::Away("no offset was given".to_owned()))
+        };
+        let (start, stable_end, end) = futures::try_join!(
+            offset(OffsetSpec::Earliest, true),
+            offset(OffsetSpec::Latest, true),
+            offset(OffsetSpec::Latest, false)
+        )?;
+        Ok(Bounds { start, stable_end, end })
     }
 
     async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>> {

@@ -1,6 +1,7 @@
 //! Producers through krafka.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use krafka::producer::{DeliveryHandle, ProducerBuilder, TransactionState, TransactionalProducer};
@@ -10,6 +11,9 @@ use thalweg_crds::connector::KafkaCompression;
 use super::krafka_error::from;
 use super::{BUFFERED_BYTES, ClientError, DELIVERY, Outgoing, Producer, Producing, Result, Transactions, number};
 
+/// The first pause before something is tried again: a broker ends the transaction of the owner before within some milliseconds,
+/// and refuses the new one meanwhile.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Acknowledgements that are awaited before more is sent.
 const UNACKNOWLEDGED: usize = 100_000;
 
@@ -27,6 +31,7 @@ fn builder(kafka: &Kafka, producing: &Producing) -> ProducerBuilder {
         .batch_size(producing.batch_bytes)
         .buffer_memory(BUFFERED_BYTES)
         .delivery_timeout(DELIVERY)
+        .retry_backoff(FIRST_PAUSE)
         .metrics_push(false)
 }
 
