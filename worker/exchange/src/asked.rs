@@ -173,6 +173,7 @@ impl AskedOfPeer {
     /// A unit's new owner wants the peer to let go of it. Gives what a peer that is connected must hear.
     fn release(&mut self, release: Release) -> Message {
         let message = release.message();
+        self.released.retain(|release| !release.answered.is_closed());
         self.released.push(release);
         message
     }

@@ -192,22 +192,12 @@ impl Hub {
     }
 
     /// Asks a peer to let go of a unit that this process was assigned at `epoch`, and waits for its answer, or until its
-    /// address refuses a connection: for ever, where neither comes. `assignment` is the UID of the assignment that says so.
+    /// address refuses a connection or it is named no longer: for ever, where nothing of this comes. `assignment` is the UID
+    /// of the assignment that says so.
     pub async fn ask_to_release(&self, peer: &RunId, unit: UnitId, epoch: Epoch, assignment: &str) -> Reply {
-        let mut peers = self.peers();
-        loop {
-            if peers.wait_for(|peers| peers.contains_key(peer)).await.is_err() {
-                // Cannot be: this holds what sends them.
-                return std::future::pending().await;
-            }
-            let (answered, answer) = oneshot::channel();
-            self.shared.lock().release(peer, Release { unit, epoch, assignment: assignment.to_owned(), answered });
-            if let Ok(reply) = answer.await {
-                return reply;
-            }
-            // The connection has ended with its peer, which may be named again.
-            let _ = peers.changed().await;
-        }
+        let (answered, answer) = oneshot::channel();
+        self.shared.lock().release(peer, Release { unit, epoch, assignment: assignment.to_owned(), answered });
+        answer.await.unwrap_or(Reply::NobodyThere)
     }
 
     /// Requests of peers to let go of units, from now on.
@@ -262,7 +252,7 @@ impl State {
 
     fn release(&self, peer: &RunId, release: Release) {
         if let Some(link) = self.links.get(peer) {
-            // A connection that has ended drops it, which the asker sees.
+            // A link that has ended drops it, which the asker sees.
             let _ = link.releases.send(release);
         }
     }

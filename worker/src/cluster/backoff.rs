@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
-/// The first pause, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+use thalweg_core::error::ErrorKind;
+
+use crate::runtime::RunError;
+
+/// The first pause, and the longest: most of what fails once works a moment later.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// So many failures of something outside are borne by the part of a job that meets them. Then the whole job begins anew, and
+/// its connectors with what is mounted by then.
+const BORNE: u32 = 4;
 /// What ran this long before it failed is as good as new.
 const SOUND: Duration = Duration::from_mins(2);
 
@@ -20,18 +27,39 @@ impl Backoff {
         self.failures = before.saturating_add(1);
         PAUSE.0.saturating_mul(1 << before.min(16)).min(PAUSE.1)
     }
+
+    /// Whether a part of a job that fails like this is tried again by itself, and stops no other.
+    pub fn bears(&self, error: &RunError) -> bool {
+        error.is_local() || (error.kind() == ErrorKind::External && self.failures < BORNE)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::error::Error;
+
     use super::*;
 
     #[test]
     fn pauses_grow_until_what_failed_has_been_sound_for_a_while() {
         let mut backoff = Backoff::default();
-        let pauses: Vec<_> = (0..8).map(|_| backoff.failed(Duration::ZERO).as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(backoff.failed(SOUND).as_secs(), 1);
-        assert_eq!(backoff.failed(Duration::ZERO).as_secs(), 2);
+        let pauses: Vec<_> = (0..12).map(|_| backoff.failed(Duration::ZERO).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
+        assert_eq!(backoff.failed(SOUND).as_millis(), 100);
+        assert_eq!(backoff.failed(Duration::ZERO).as_millis(), 200);
+    }
+
+    #[test]
+    fn what_fails_outside_stops_one_part_of_a_job_at_first_and_then_all() {
+        let of = |error: Error| RunError::from(error);
+        let away = of(Error::external("asking a broker", "no answer"));
+        let mut backoff = Backoff::default();
+        for _ in 0..BORNE {
+            assert!(backoff.bears(&away));
+            backoff.failed(Duration::ZERO);
+        }
+        assert!(!backoff.bears(&away));
+        assert!(backoff.bears(&of(Error::data_loss("reading", "it is gone"))));
+        assert!(!Backoff::default().bears(&of(Error::user("logging in", "wrong password"))));
     }
 }

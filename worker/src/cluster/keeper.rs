@@ -188,10 +188,13 @@ impl Keeper {
     async fn ask(&mut self, view: &View, previous: Slot, epoch: Epoch, now: Duration) {
         self.close().await;
         self.tenure = Tenure::Asked { epoch, at: now };
-        self.asked = view.runs.get(&previous).map(|run| {
-            let (hub, run, unit, uid) = (self.shared.hub.clone(), run.clone(), self.unit, self.uid.clone());
-            Box::pin(async move { hub.ask_to_release(&run, unit, epoch, &uid).await }) as BoxFuture<'static, Reply>
-        });
+        let Some(run) = view.runs.get(&previous).cloned() else {
+            // Its owner is gone from the assignment.
+            self.tenure = replied(self.tenure, Reply::NobodyThere);
+            return;
+        };
+        let (hub, unit, uid) = (self.shared.hub.clone(), self.unit, self.uid.clone());
+        self.asked = Some(Box::pin(async move { hub.ask_to_release(&run, unit, epoch, &uid).await }));
     }
 
     /// Opens the unit's state as its writer. A newer assignment interrupts it, as a crash would.
@@ -245,9 +248,9 @@ impl Keeper {
                 tracing::info!(unit = %self.unit, %error, "another owner came, or seemed to");
                 self.tenure = Tenure::Lost { epoch };
             }
-            _ if error.is_local() => {
+            _ if self.failures.bears(&error) => {
                 let pause = self.failures.failed(ran);
-                tracing::error!(unit = %self.unit, %error, seconds = pause.as_secs(), "stands still; tried again after");
+                tracing::error!(unit = %self.unit, %error, ?pause, "stands still; tried again after");
                 self.shared.board.has_stopped(self.unit, epoch, &error);
                 self.tenure = Tenure::Failed { epoch, until: now + pause };
             }

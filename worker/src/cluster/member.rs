@@ -100,10 +100,9 @@ impl Member {
             let rests = self.rests_for();
             tokio::select! {
                 Some(Failed { log, error }) = self.failures.recv() => match log {
-                    _ if !error.is_local() => return error,
                     Some(LogId::Outbox(unit)) => self.tell(unit, Told::Failed(error)),
-                    Some(log) => self.cannot_read(log, &error),
-                    None => return error,
+                    Some(log) if self.bears(&log, &error) => self.cannot_read(log, &error),
+                    _ => return error,
                 },
                 () = wait(rests) => {
                     let view = self.view.borrow().clone();
@@ -185,6 +184,11 @@ impl Member {
         }
     }
 
+    /// Whether a split that fails like this is tried again by itself.
+    fn bears(&self, log: &LogId, error: &RunError) -> bool {
+        self.reading.get(log).map_or_else(|| error.is_local(), |reading| reading.failures.bears(error))
+    }
+
     /// A split cannot be read on. Its units wait for it where they are.
     fn cannot_read(&mut self, log: LogId, error: &RunError) {
         let now = self.shared.clock.monotonic();
@@ -192,7 +196,7 @@ impl Member {
         let Some(Reading { failures, now: state }) = self.reading.get_mut(&log) else { return };
         let Now::Served { since, .. } = state else { return };
         let pause = failures.failed(now.saturating_sub(*since));
-        tracing::error!(%log, %error, seconds = pause.as_secs(), "cannot be read on; tried again after");
+        tracing::error!(%log, %error, ?pause, "cannot be read on; tried again after");
         *state = Now::Rests { until: now + pause };
         self.shared.board.cannot_read(log, error);
     }

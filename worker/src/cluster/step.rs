@@ -96,13 +96,13 @@ mod tests {
         let (mut phase, mut pauses) = (running(), Vec::new());
         for _ in 0..3 {
             let Phase::Failed { failures, retry_at } = after(phase, &failed(), SECOND) else { panic!("it failed") };
-            pauses.push((retry_at - SECOND).as_secs());
+            pauses.push((retry_at - SECOND).as_millis());
             phase = Phase::Running { failures, since: SECOND };
         }
-        assert_eq!(pauses, [1, 2, 4]);
-        let failed = after(running(), &failed(), SECOND);
-        assert_eq!(next_step(failed, &Duty::Serve, Duration::ZERO), Step::WaitUntil(2 * SECOND));
-        assert_eq!(next_step(failed, &Duty::Serve, 2 * SECOND), Step::Start);
+        assert_eq!(pauses, [100, 200, 400]);
+        let (failed, retry_at) = (after(running(), &failed(), SECOND), SECOND + Duration::from_millis(100));
+        assert_eq!(next_step(failed, &Duty::Serve, Duration::ZERO), Step::WaitUntil(retry_at));
+        assert_eq!(next_step(failed, &Duty::Serve, retry_at), Step::Start);
     }
 
     #[test]

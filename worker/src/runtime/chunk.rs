@@ -310,8 +310,9 @@ fn judge(
     let said = of_output(&transform.apply(input).batch)?;
     if said.len() == rows {
         judged.extend(said);
-    } else if !said.contains(&true) {
-        judged.extend(std::iter::repeat_n(false, rows));
+    } else if rows == 1 || !said.contains(&true) {
+        // One row of which several are made is late where one of them is.
+        judged.extend(std::iter::repeat_n(said.contains(&true), rows));
     } else {
         let half = rows / 2;
         judge(transform, &input.slice(0, half), of_output, judged)?;

@@ -97,8 +97,11 @@ impl StatelessUnit {
             return self.ledger.has_moved() && now - self.last_commit >= self.context.commit_every;
         }
         // Rows that were written are sealed when their sink wants it, not for the sake of `V`.
-        let is_quiet = self.emitter.is_clean() && self.ledger.has_moved();
-        self.emitter.wants_seal(now) || (is_quiet && now - self.last_commit >= PROGRESS_EVERY)
+        let (is_clean, since) = (self.emitter.is_clean(), now - self.last_commit);
+        let is_quiet = is_clean && self.ledger.has_moved();
+        // What comes first, after a start or a while of nothing, is shown at once.
+        let is_new = self.emitter.is_transactional() && !is_clean && since >= self.context.commit_every;
+        is_new || self.emitter.wants_seal(now) || (is_quiet && since >= PROGRESS_EVERY)
     }
 
     async fn commit(&mut self) -> Result<()> {

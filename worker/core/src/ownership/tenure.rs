@@ -150,7 +150,7 @@ pub fn after_loss(fresh: UnitAssignment, me: Slot, epoch: Epoch) -> AfterLoss {
 pub enum Reply {
     /// The owner before has let go.
     Released,
-    /// Its address refuses connections: no process listens there any more.
+    /// Its address refuses connections, or the assignment names it no longer: no process listens there any more.
     NobodyThere,
 }
 

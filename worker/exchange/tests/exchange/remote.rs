@@ -188,10 +188,9 @@ async fn a_peer_that_is_asked_to_let_go_of_a_unit_answers_also_over_a_new_connec
     let (owner, next) = (Node::start("owner").await, Node::start("next").await);
     let mut requests = owner.hub.release_requests();
     let unit = subscription(3).unit;
+    assign(&[&owner, &next], None);
     let ask = next.hub.ask_to_release(&owner.address.run, unit, Epoch(4), "uid");
     let answer = async {
-        // The peer is asked once it is known.
-        assign(&[&owner, &next], None);
         let first = requests.recv().await.expect("the owner is asked");
         assert_eq!((first.unit, first.epoch, first.assignment.as_str()), (unit, Epoch(4), "uid"));
         owner.cut();
@@ -212,6 +211,22 @@ async fn where_nobody_listens_any_more_the_new_owner_of_a_unit_need_not_wait() {
     assign(&[&next], None);
     next.hub.place(vec![ended.clone()], BTreeMap::new());
     let ask = next.hub.ask_to_release(&ended.run, subscription(3).unit, Epoch(4), "uid");
+    assert_eq!(timeout(LIMIT, ask).await.expect("in time"), Reply::NobodyThere);
+}
+
+#[tokio::test]
+async fn who_is_named_no_longer_need_not_be_waited_for() {
+    let (owner, next) = (Node::start("owner").await, Node::start("next").await);
+    let mut requests = owner.hub.release_requests();
+    assign(&[&owner, &next], None);
+    let ask = next.hub.ask_to_release(&owner.address.run, subscription(3).unit, Epoch(4), "uid");
+    let goes = async {
+        let _unanswered = requests.recv().await.expect("the owner is asked");
+        assign(&[&next], None);
+    };
+    let (reply, ()) = timeout(LIMIT, async { tokio::join!(ask, goes) }).await.expect("in time");
+    assert_eq!(reply, Reply::NobodyThere);
+    let ask = next.hub.ask_to_release(&owner.address.run, subscription(3).unit, Epoch(4), "uid");
     assert_eq!(timeout(LIMIT, ask).await.expect("in time"), Reply::NobodyThere);
 }
 
