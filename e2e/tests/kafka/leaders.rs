@@ -6,7 +6,7 @@ use std::time::Duration;
 use thalweg_e2e::kafka::Kafka;
 
 use crate::etl::{manifest, wait_for};
-use crate::events::{Found, Filling, check};
+use crate::events::{Filling, Found, check};
 use crate::place::{Place, Run};
 
 const LIMIT: Duration = Duration::from_secs(150);

@@ -24,14 +24,16 @@ async fn a_worker_that_is_killed_is_replaced_moments_after_the_assignment_change
     bed::more(&copies, 1_000);
     let mut assigned = Vec::new();
     for _ in 0..KILLS {
-        // Units are shared out anew when the killed worker is back; what is measured here is no handoff.
+        // Units are shared out anew when the killed worker is back; what is measured here is no handoff, nor a start.
         wait_for("units that stay", LIMIT, || {
-            let units = fleet.units(COPIES);
-            (!units.is_empty() && units.iter().all(|unit| !unit.is_moving)).then_some(())
+            let (units, commits) = (fleet.units(COPIES), fleet.commits(COPIES));
+            let stays = |unit: &Unit| !unit.is_moving && commits.contains_key(&(unit.index, unit.epoch));
+            (fleet.owners(COPIES).len() == 2 && units.iter().all(stays)).then_some(())
         });
         let victim = bed::owner(&fleet, COPIES);
         let slot = wait_for("a slot", LIMIT, || fleet.slot_of(victim));
         let lost: Vec<_> = fleet.units(COPIES).into_iter().filter(|unit| unit.owner == slot).collect();
+        assert!(!lost.is_empty(), "worker {victim} has units");
         fleet.workers()[victim].kill();
         let is_taken_over = |unit: &Unit| {
             lost.iter().any(|lost| lost.index == unit.index && lost.epoch < unit.epoch) && unit.owner != slot
@@ -79,6 +81,9 @@ async fn a_worker_that_is_killed_is_replaced_moments_after_the_assignment_change
     let mut recoveries: Vec<_> = assigned.iter().filter_map(recovered).collect();
     let (p50, p99) = (quantile(&mut recoveries, 0.5), quantile(&mut recoveries, 0.99));
     println!("recovery: p50 {p50:?} ms, p99 {p99:?} ms of {recoveries:?}, {copied:?}");
+    if let Some(folder) = std::env::var_os("KEEP_LOGS") {
+        fleet.keep_logs(folder.as_ref());
+    }
     assert_eq!(copied.1, Amiss::default(), "{}", fleet.said());
     assert_eq!(recoveries.len(), assigned.len(), "assigned {assigned:?}, changed {changes:?}");
 }
