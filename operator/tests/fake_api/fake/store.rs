@@ -84,7 +84,7 @@ impl Store {
         object["status"] = old["status"].clone();
         object["metadata"]["uid"] = old["metadata"]["uid"].clone();
         object["metadata"]["generation"] = old["metadata"]["generation"].clone();
-        Ok(self.change(key, object))
+        self.change(key, object)
     }
 
     /// Server-side apply by the one manager that there is.
@@ -109,7 +109,7 @@ impl Store {
             prune(&mut next, &before, &desired);
             merge(&mut next, &desired);
         }
-        Ok(self.change(key, next))
+        self.change(key, next)
     }
 
     /// A merge patch.
@@ -117,7 +117,7 @@ impl Store {
         let Some(old) = self.objects.get(key) else { return Err((404, "NotFound")) };
         let mut next = (**old).clone();
         merge(&mut next, patch);
-        Ok(self.change(key.clone(), next))
+        self.change(key.clone(), next)
     }
 
     /// Removes an object and all that it owns.
@@ -147,10 +147,10 @@ impl Store {
         let Some(object) = self.objects.get(key) else { return };
         let mut object = (**object).clone();
         edit(&mut object);
-        self.change(key.clone(), object);
+        self.change(key.clone(), object).expect("nobody may write that");
     }
 
-    fn change(&mut self, key: Key, mut next: Value) -> Arc<Value> {
+    fn change(&mut self, key: Key, mut next: Value) -> Result<Arc<Value>, Refusal> {
         let old = &self.objects[&key];
         next["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         drop_nulls(&mut next);
@@ -158,13 +158,16 @@ impl Store {
             next["metadata"].as_object_mut().map(|metadata| metadata.shift_remove("finalizers"));
         }
         if next == **old {
-            return Arc::clone(old);
+            return Ok(Arc::clone(old));
+        }
+        if fixed(&key.0, old).iter().any(|field| next.pointer(field) != old.pointer(field)) {
+            return Err((422, "Invalid"));
         }
         if next.get("spec") != old.get("spec") {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
             next["metadata"]["generation"] = (generation + 1).into();
         }
-        self.put(key, next, "MODIFIED")
+        Ok(self.put(key, next, "MODIFIED"))
     }
 
     fn put(&mut self, key: Key, mut object: Value, what: &'static str) -> Arc<Value> {
@@ -189,6 +192,17 @@ impl Store {
             before,
             object: Arc::new(object),
         });
+    }
+}
+
+/// What nobody can change of an object once it is there.
+fn fixed(kind: &str, object: &Value) -> &'static [&'static str] {
+    match kind {
+        "v1/configmaps" if object["immutable"] == true => &["/data", "/binaryData", "/immutable"],
+        "apps/v1/deployments" => &["/spec/selector"],
+        "rbac.authorization.k8s.io/v1/rolebindings" => &["/roleRef"],
+        "batch/v1/jobs" => &["/spec/selector", "/spec/template"],
+        _ => &[],
     }
 }
 
