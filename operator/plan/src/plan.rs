@@ -128,7 +128,8 @@ pub fn plan_scaled(pipeline: &ValidatedPipeline, observed: &Observed, scaling: &
 /// Plans what is wanted, by nothing but what was observed.
 pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let published = observed.assignment.clone().unwrap_or_else(|| first_assignment(wanted));
-    let switches = published.plan != wanted.plan && has_surged(observed, wanted.plan);
+    let may_switch = has_surged(observed, wanted.plan) || is_asleep(wanted, observed);
+    let switches = published.plan != wanted.plan && may_switch;
     let basis = match switches {
         true => under_another_plan(published, wanted),
         false => published,
@@ -208,6 +209,12 @@ pub fn keep(observed: &Observed) -> Plan {
 
 fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Whether nobody works and nobody is to: no worker will come that could show that it has surged, and the lookout of one plan
+/// says nothing about splits under another one.
+fn is_asleep(wanted: &Wanted<'_>, observed: &Observed) -> bool {
+    wanted.workers == 0 && observed.slots.iter().all(|slot| observed.live(slot).is_none())
 }
 
 /// What is published, under the plan that is wanted. A start from scratch knows of no split: another topic has others.
