@@ -13,9 +13,10 @@ use kube::{Resource, ResourceExt};
 use serde_json::json;
 use thalweg_crds::pipeline::DeletionPolicy;
 use thalweg_crds::{API_VERSION, StreamPipeline};
-use thalweg_operator_plan::names::{MANAGER, PIPELINE};
+use thalweg_operator_plan::names::MANAGER;
 use thalweg_operator_plan::objects::removal_job;
 use thalweg_operator_plan::removal::{self, FINALIZER, Leaving, Next, Outcome, Progress};
+use thalweg_operator_plan::status::selector_text;
 use tracing::{debug, info};
 
 use crate::context::Context;
@@ -112,9 +113,10 @@ async fn deployment(subject: &Subject, context: &Context) -> Result<Option<Deplo
 async fn leaving(subject: &Subject, context: &Context, deployment: Option<&Deployment>) -> Result<Leaving> {
     let since = subject.pipeline.metadata.deletion_timestamp.as_ref();
     let since = since.and_then(|since| Duration::try_from(Timestamp::now().duration_since(since.0)).ok());
-    let label = format!("{PIPELINE}={}", subject.names.label());
+    // Those that write state: a lookout does not, and stays until all is gone.
+    let workers = ListParams::default().labels(&selector_text(&subject.names));
     let pods: Api<Pod> = api(subject, context)?;
-    let pods = pods.list(&ListParams::default().labels(&label)).await.map_err(Error::api("listing worker pods"))?;
+    let pods = pods.list(&workers).await.map_err(Error::api("listing worker pods"))?;
     Ok(Leaving {
         removes: removes(subject),
         since: since.unwrap_or_default(),

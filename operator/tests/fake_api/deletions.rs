@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{FakeApi, Key};
 use crate::harness::{Cluster, condition, key, pipeline_key, resources};
-use crate::kubelet::{DEPLOYMENTS, PODS, of_kind};
+use crate::kubelet::{DEPLOYMENTS, PODS, is_lookout, of_kind};
 use crate::mutations::CHECK;
 
 const JOBS: &str = "batch/v1/jobs";
@@ -72,6 +72,19 @@ async fn workers_end_then_a_job_removes_the_state_then_the_pipeline_goes() {
         job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
     });
     cluster.until("let go", |pipeline| finalizers(pipeline).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookout_keeps_no_pipeline_that_sleeps() {
+    let cluster = running(FakeApi::default()).await;
+    cluster.api.set_load(0.0, 500.0, 0);
+    edit(&cluster, &pipeline_key(), |pipeline| {
+        pipeline["spec"]["scaling"] = json!({"minWorkers": 0, "maxWorkers": 2, "zeroAfter": "10s"});
+    });
+    let pods = || of_kind(&cluster.api, PODS);
+    cluster.until("asleep", |_| pods().len() == 1 && is_lookout(&pods()[0])).await;
+    delete(&cluster);
+    cluster.until("a Job", |_| !job(&cluster).is_null()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
