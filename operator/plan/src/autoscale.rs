@@ -117,12 +117,13 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// By the spec, and never more than there are splits or units: a worker without one is of no use.
+    /// By the spec, and no more than there are splits or units beyond the least: a worker without one is of no use. The least is
+    /// the user's: how many of those have something to do is seen where work is given to them.
     fn of(spec: &ScalingSpec, spreadable: usize) -> Self {
         let count = |workers: i32| usize::try_from(workers).unwrap_or_default();
         let spreadable = if spreadable == 0 { usize::MAX } else { spreadable };
-        let most = count(spec.max_workers).max(1).min(spreadable);
-        Self { least: count(spec.min_workers).min(most), most, spreadable }
+        let least = count(spec.min_workers);
+        Self { least, most: count(spec.max_workers).max(1).min(spreadable).max(least), spreadable }
     }
 
     fn clamp(self, workers: usize) -> usize {

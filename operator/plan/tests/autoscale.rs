@@ -382,10 +382,11 @@ fn bounds_that_were_changed_hold_at_once_whatever_is_known() {
 }
 
 #[test]
-fn there_are_never_more_workers_than_splits_even_if_the_least_is_more() {
-    let mut bench = Bench::new(spec(30, 40), 12, 12, 0.1);
-    let decided = bench.rounds(20, 1.0);
-    assert_eq!(decided.workers, 12);
+fn there_are_no_more_workers_than_splits_unless_the_user_asks_for_more() {
+    assert_eq!(Bench::new(spec(1, 40), 12, 12, 1.0).rounds(20, 900.0).workers, 12);
+    // As many of them as there is work for are started.
+    let asked = Bench::new(spec(30, 40), 12, 30, 0.1).rounds(20, 1.0);
+    assert_eq!((asked.workers, asked.reason), (30, Reason::Enough));
 }
 
 #[test]
@@ -504,9 +505,9 @@ proptest! {
         for figures in &history {
             let (decided, next) = recommend(&spec, figures, memory);
             let spreadable = if figures.spreadable == 0 { usize::MAX } else { figures.spreadable };
-            let most = (spec.max_workers as usize).min(spreadable);
-            prop_assert!(decided.workers <= most);
-            prop_assert!(decided.workers >= (spec.min_workers as usize).min(most));
+            let (least, most) = (spec.min_workers as usize, spec.max_workers as usize);
+            prop_assert!(decided.workers >= least);
+            prop_assert!(decided.workers <= most.min(spreadable).max(least));
             memory = next;
         }
     }

@@ -281,6 +281,16 @@ fn new_bounds_hold_at_once() {
 }
 
 #[test]
+fn fewer_units_than_min_workers_are_no_reason_to_decide_again_and_again() {
+    let mut bed = Bed::new(spec(3, 6), &[20.0; 2]);
+    let all: Vec<_> = (0..40).map(|_| bed.round()).collect();
+    let told: Vec<_> = all.iter().filter(|scaling| scaling.decision.is_some() || !scaling.news.is_empty()).collect();
+    assert!(told.is_empty(), "{told:#?}");
+    assert!(all.iter().all(|scaling| scaling.workers == 3), "as is asked for");
+    assert_eq!(bed.observed.pods.len(), 2, "as there is work for");
+}
+
+#[test]
 fn an_operator_that_starts_anew_keeps_what_it_finds_and_learns_from_there() {
     let mut bed = Bed::new(spec(1, 4), &[150.0; 4]);
     let before = bed.rounds(40);
