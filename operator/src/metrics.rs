@@ -83,7 +83,7 @@ const UNITS: Metric = Metric {
     name: "thalweg_operator_units",
     kind: Kind::Gauge,
     labels: &["state"],
-    help: "Units of all pipelines by state: owned, moving, waiting.",
+    help: "Units of all pipelines by state: owned, moving, waiting. Those of a pipeline that rests wait for nobody.",
 };
 /// Moves of units.
 pub const MOVES: Metric = Metric {
