@@ -41,6 +41,13 @@ fn namespaced_mode_has_no_cluster_role_and_no_mode_has_a_right_to_secrets_or_to_
     }
 }
 
+#[test]
+fn an_operator_that_is_not_ready_holds_up_no_drain() {
+    let budgets: Vec<_> = rendered(&[]).into_iter().filter(|it| it.contains("kind: PodDisruptionBudget")).collect();
+    assert_eq!(budgets.len(), 1);
+    assert!(budgets[0].contains("unhealthyPodEvictionPolicy: AlwaysAllow"), "{}", budgets[0]);
+}
+
 /// `THALWEG_WRITE=1` writes it.
 #[test]
 fn the_manifest_for_kubectl_is_what_the_chart_renders() {
