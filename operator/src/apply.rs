@@ -197,6 +197,10 @@ impl Applier<'_> {
         if known.spec == *desired {
             return Ok(());
         }
+        // The version that is written at is that of what was decided from, and of nothing that has come since.
+        if published != Some(&known.spec) {
+            return Err(Error::Overtaken { kind: StreamAssignment::kind(&()).into_owned(), name: name.to_owned() });
+        }
         let mut next = StreamAssignment { spec: desired.clone(), ..known.clone() };
         next.metadata.managed_fields = None;
         let api: Api<StreamAssignment> = self.api()?;

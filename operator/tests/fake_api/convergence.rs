@@ -8,7 +8,7 @@ use crate::fake::FakeApi;
 use crate::harness::{
     Cluster, OTHER_SQL, SQL, condition, key, message, pipeline, pipeline_key, plan_hash, put, resources,
 };
-use crate::kubelet::{self, ASSIGNMENTS, DEPLOYMENTS, PODS, kill};
+use crate::kubelet::{self, ASSIGNMENTS, DEPLOYMENTS, LEASES, PODS, kill};
 
 fn assignment(cluster: &Cluster) -> Arc<Value> {
     cluster.api.store().objects.get(&key(ASSIGNMENTS, "fares")).cloned().unwrap_or_default()
@@ -129,6 +129,29 @@ async fn a_paused_pipeline_has_no_workers_and_goes_on_where_it_was() {
     edit_spec(&cluster, |spec| spec["paused"] = false.into());
     cluster.until_running(SQL).await;
     assert_eq!(assignment(&cluster)["spec"]["units"][0]["epoch"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_that_was_written_since_it_was_read_is_read_again_and_not_overwritten() {
+    let cluster = Cluster::start(FakeApi::default());
+    // Another operator publishes one while this one makes what comes before that.
+    cluster.api.overtake(key(LEASES, "fares-1"), ASSIGNMENTS, |store| {
+        let lease = &store.objects[&key(LEASES, "fares-0")]["metadata"];
+        let metadata = json!({"labels": lease["labels"], "ownerReferences": lease["ownerReferences"]});
+        let spec = json!({
+            "pipeline": "fares", "plan": plan_hash(SQL), "keyGroups": 8,
+            "splits": [{"source": "trips", "split": "0"}],
+            "units": [{"unit": {"stage": 0, "index": 0}, "epoch": 7}],
+        });
+        let object = json!({
+            "apiVersion": "thalweg.dev/v1alpha1", "kind": "StreamAssignment", "metadata": metadata, "spec": spec,
+        });
+        store.create(key(ASSIGNMENTS, "fares"), object).expect("there is none yet");
+    });
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    let published = assignment(&cluster);
+    assert_eq!(published["spec"]["units"][0]["epoch"], 8, "epochs only grow: {published:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
