@@ -21,6 +21,9 @@ pub const SUSPICION_LIMIT: Duration = Duration::from_secs(11);
 /// fraction of that; one that does not is shown for what it is after it.
 pub const HEARING_LIMIT: Duration = Duration::from_secs(5);
 
+/// How old a report may be that is told of: figures are written as often.
+pub const REPORT_LIMIT: Duration = Duration::from_secs(30);
+
 /// What is known about one pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -151,6 +154,28 @@ impl Observed {
         let holder = slot.holder.clone()?;
         let renewed = slot.silent_for < SILENCE_LIMIT;
         (renewed && self.pod(&holder).is_some()).then_some(holder)
+    }
+
+    /// Whether a report is of now.
+    pub fn is_fresh(&self, report: &Report) -> bool {
+        self.report_ages.get(&report.run_id).is_none_or(|age| *age < REPORT_LIMIT)
+    }
+
+    /// Workers that live, each with what it says: of one that is gone nothing is said, and of one that has not answered for long
+    /// nobody knows.
+    fn said_by(&self) -> impl Iterator<Item = Option<&Report>> {
+        let live = self.slots.iter().filter_map(|slot| self.live(slot));
+        live.map(|holder| self.reports.get(&holder).filter(|report| self.is_fresh(report)))
+    }
+
+    /// What workers say that live.
+    pub fn said(&self) -> impl Iterator<Item = &Report> {
+        self.said_by().flatten()
+    }
+
+    /// Whether each worker that lives says something.
+    pub fn all_say(&self) -> bool {
+        self.said_by().all(|said| said.is_some())
     }
 
     /// For how long it is worth waiting until a worker that lives is heard for the first time: an operator that has just

@@ -166,12 +166,12 @@ impl<'a> Conditions<'a> {
     }
 
     fn commit_healthy(&self) -> Verdict {
-        let units = self.facts.observed.reports.values().flat_map(|report| &report.units);
+        let units = self.facts.observed.said().flat_map(|report| &report.units);
         let error = units.filter_map(|unit| Some(format!("unit {}: {}", unit.unit, unit.error.as_ref()?))).next();
         match (error, figures::commit(self.facts.observed)) {
             (Some(error), _) => no(Reason::CommitFailing, error),
             (None, Some(_)) => yes(Reason::AsExpected, "units commit"),
-            (None, None) => unknown("nothing was committed yet"),
+            (None, None) => unknown("no worker says that it has committed"),
         }
     }
 
@@ -290,7 +290,7 @@ pub(crate) fn failure_about(observed: &Observed, resource: &str) -> Option<(Reas
 }
 
 fn failures(observed: &Observed) -> impl Iterator<Item = &Report> {
-    observed.reports.values().filter(|report| report.state == WorkerState::Failed)
+    observed.said().filter(|report| report.state == WorkerState::Failed)
 }
 
 /// The failure that a worker reports and stands still for.
