@@ -88,7 +88,7 @@ pub struct WorkerPod {
     pub template: String,
     /// Whether it passes its readiness probe.
     pub ready: Readiness,
-    /// Whether it is being deleted.
+    /// Whether it is being deleted, or has ended and is started no more, as after an eviction.
     pub terminating: bool,
     /// Why it does not run.
     pub trouble: Option<Trouble>,

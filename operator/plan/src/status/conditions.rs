@@ -11,7 +11,7 @@ use super::{Facts, figures};
 use crate::assignment::UNITS_PER_OBJECT;
 use crate::autoscale::Hold;
 use crate::held::Held;
-use crate::observed::{Observed, WorkerPod};
+use crate::observed::{Observed, Rollout, WorkerPod};
 use crate::plan::{Step, asked_for};
 use crate::problem::summary;
 use crate::scaling::{is_scaled, may_stop};
@@ -99,28 +99,43 @@ impl<'a> Conditions<'a> {
 
     /// Why no worker runs the units yet.
     fn starting(&self) -> Verdict {
-        let observed = self.facts.observed;
-        let trouble = observed.deployment.as_ref().and_then(|deployment| deployment.trouble.clone());
-        let waits = observed.pods.iter().filter(|pod| pod.age > PATIENCE && !pod.terminating);
-        let of_pod = |pod: &WorkerPod| {
-            let trouble = pod.trouble.as_ref()?;
-            Some((trouble.reason, format!("pod {}: {}", pod.name, trouble.message)))
-        };
-        match trouble.map(|trouble| (Reason::WorkersUnavailable, trouble)).or(waits.filter_map(of_pod).next()) {
+        match self.trouble() {
             Some((reason, trouble)) => no(reason, trouble),
             None => no(Reason::Starting, "workers are being started"),
         }
+    }
+
+    /// Why pods that are asked for do not run, in the words of the cluster.
+    fn trouble(&self) -> Option<(Reason, String)> {
+        let observed = self.facts.observed;
+        trouble(observed.deployment.as_ref(), &observed.pods, PATIENCE)
+    }
+
+    /// Whether the Deployment is not yet what it is to be, whoever owns the units meanwhile.
+    fn is_rolling(&self) -> bool {
+        let deployment = self.facts.observed.deployment.as_ref();
+        deployment.is_some_and(|it| !it.current || it.updated < it.replicas || it.total > it.updated)
     }
 
     fn reconciling(&self) -> Verdict {
         if self.facts.validated.is_err() {
             return no(Reason::AsExpected, "the problems of ConfigValid come first");
         }
-        match self.facts.plan.step {
-            Step::Start => yes(Reason::Starting, "workers are being started"),
-            Step::RollOut => yes(Reason::RollingOut, "workers of a new plan are being started"),
-            Step::Move => yes(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
-            Step::Run | Step::Pause | Step::Idle | Step::Complete => no(Reason::AsExpected, "nothing is being changed"),
+        let trouble = self.trouble();
+        let (reason, what) = match self.facts.plan.step {
+            Step::Start => (Reason::Starting, "workers are being started".to_owned()),
+            Step::RollOut => (Reason::RollingOut, "workers of a new plan are being started".to_owned()),
+            Step::Move => (Reason::UnitsMoving, format!("{} units move", self.units.moving)),
+            Step::Run if trouble.is_some() || self.is_rolling() => {
+                (Reason::RollingOut, "workers are being started or replaced".to_owned())
+            }
+            Step::Run | Step::Pause | Step::Idle | Step::Complete => {
+                return no(Reason::AsExpected, "nothing is being changed");
+            }
+        };
+        match trouble {
+            Some((reason, trouble)) => yes(reason, format!("{what}: {trouble}")),
+            None => yes(reason, what),
         }
     }
 
@@ -249,6 +264,17 @@ impl<'a> Conditions<'a> {
             _ => no(Reason::AsExpected, "there is input to read, or there may be"),
         }
     }
+}
+
+/// Why pods of a Deployment do not run, of those that have waited for longer than `patience`.
+fn trouble(deployment: Option<&Rollout>, pods: &[WorkerPod], patience: Duration) -> Option<(Reason, String)> {
+    let of_deployment = deployment.and_then(|deployment| deployment.trouble.clone());
+    let of_pod = |pod: &WorkerPod| {
+        let trouble = pod.trouble.as_ref()?;
+        Some((trouble.reason, format!("pod {}: {}", pod.name, trouble.message)))
+    };
+    let mut waits = pods.iter().filter(|pod| pod.age > patience && !pod.terminating);
+    of_deployment.map(|trouble| (Reason::WorkersUnavailable, trouble)).or_else(|| waits.find_map(of_pod))
 }
 
 fn reason_of_hold(hold: Hold) -> Reason {
