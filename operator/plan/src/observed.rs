@@ -31,7 +31,7 @@ pub struct Observed {
     pub assignment: Option<AssignmentSpec>,
     /// The stages of the plan that the assignment names; empty where they are not known.
     pub stages: Vec<Stage>,
-    /// Its slot Leases, in the order of their numbers.
+    /// Its slot Leases, in the order of their numbers; one may be missing among them.
     pub slots: Vec<SlotLease>,
     /// Its worker pods.
     pub pods: Vec<WorkerPod>,
@@ -154,6 +154,12 @@ impl Observed {
         let holder = slot.holder.clone()?;
         let renewed = slot.silent_for < SILENCE_LIMIT;
         (renewed && self.pod(&holder).is_some()).then_some(holder)
+    }
+
+    /// How many slots there are, those counted whose Lease is missing: workers of the others keep their names and rights.
+    pub fn slot_count(&self) -> usize {
+        let number = |lease: &SlotLease| lease.slot.0.rsplit_once('-')?.1.parse::<usize>().ok();
+        self.slots.iter().filter_map(number).max().map_or(0, |last| last + 1)
     }
 
     /// Whether a report is of now.

@@ -160,7 +160,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let replaced = lost::replaced(observed, useful);
     let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, replaced, &next, observed) };
     // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
-    let slots = (wanted.workers.max(1) + SURGE + replaced).max(observed.slots.len());
+    let slots = (wanted.workers.max(1) + SURGE + replaced).max(observed.slot_count());
     let lookouts = has_lookout.then_some(i32::from(watches));
     let (workers, slots) = (i32::try_from(wanted.workers).unwrap_or(i32::MAX), narrow(slots));
     Plan { step, workers, replicas, lookouts, slots, freed: freed(observed), assignment: Some(next), left_out }
@@ -187,7 +187,7 @@ pub fn keep(observed: &Observed) -> Plan {
     let replicas = deployment.map_or(0, |deployment| deployment.replicas);
     let workers = deployment.and_then(|deployment| deployment.wanted).unwrap_or(replicas);
     let Some(published) = &observed.assignment else {
-        let slots = narrow(observed.slots.len());
+        let slots = narrow(observed.slot_count());
         let (step, freed) = (Step::Start, freed(observed));
         return Plan { step, workers, replicas, lookouts: None, slots, freed, assignment: None, left_out: 0 };
     };
@@ -204,7 +204,7 @@ pub fn keep(observed: &Observed) -> Plan {
         is_watched: false,
         mode: Mode::Run,
     };
-    Plan { replicas, slots: narrow(observed.slots.len()), ..next(&wanted, observed) }
+    Plan { replicas, slots: narrow(observed.slot_count()), ..next(&wanted, observed) }
 }
 
 fn narrow(count: usize) -> u32 {

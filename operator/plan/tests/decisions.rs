@@ -106,6 +106,14 @@ fn a_silent_lease_is_a_dead_worker_and_one_of_its_own_slot_is_freed_only_if_its_
 }
 
 #[test]
+fn a_lease_that_is_missing_takes_no_slot_from_others() {
+    let (valid, mut observed) = (pipeline(), Observed::default());
+    join(&mut observed, 3, "a", &valid.plan.hash);
+    observed.slots.remove(1);
+    assert_eq!((plan(&valid, &observed).slots, keep(&observed).slots), (4, 4));
+}
+
+#[test]
 fn a_unit_whose_state_holds_a_higher_epoch_is_published_above_it_once() {
     let (mut observed, _) = running();
     let report = observed.reports.values_mut().next().expect("a report");
@@ -197,7 +205,10 @@ fn pods_that_cannot_be_made_beside_those_that_run_are_told_too() {
     let pulls = WorkerPod {
         name: "pod-new".to_owned(),
         uid: "new".to_owned(),
-        trouble: Some(Trouble { reason: Reason::WorkersUnavailable, message: "ErrImagePull: no such image".to_owned() }),
+        trouble: Some(Trouble {
+            reason: Reason::WorkersUnavailable,
+            message: "ErrImagePull: no such image".to_owned(),
+        }),
         age: Duration::from_secs(4),
         ..WorkerPod::default()
     };

@@ -245,6 +245,25 @@ async fn from_one_worker_to_four_and_to_two_units_move_no_oftener_than_they_must
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_somebody_takes_the_labels_from_takes_no_units_from_other_workers() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(6);
+    resources(&cluster.api);
+    scale(&cluster, 3);
+    cluster.until_workers(SQL, 3).await;
+    let (before, version) = (owners(&cluster), assignment(&cluster)["metadata"]["resourceVersion"].clone());
+    let kept = |now: &[(String, i64)]| {
+        now.iter().zip(&before).filter(|(now, before)| now == before && now.0 == "fares-2").count()
+    };
+    cluster.api.store().edit(&key(LEASES, "fares-1"), |lease| lease["metadata"]["labels"] = json!({}));
+    cluster.api.changed();
+    let is_noticed = |_: &Value| assignment(&cluster)["metadata"]["resourceVersion"] != version;
+    cluster.until("noticed", is_noticed).await;
+    cluster.until_workers(SQL, 3).await;
+    assert!(kept(&before) == 2 && kept(&owners(&cluster)) > 0, "{before:?} {:?}", owners(&cluster));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_image_replaces_workers_one_by_one_and_each_hands_over_before_it_stops() {
     let cluster = Cluster::start(FakeApi::default());
     cluster.api.find_splits(6);
