@@ -146,7 +146,8 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
     let lookout: Option<Arc<Kept<Deployment>>> =
         subject.known(context, &context.world.deployments, &subject.names.lookout());
     let lookout = Lookout {
-        exists: lookout.is_some(),
+        deployment: lookout.and_then(|lookout| lookout.object()).map(|lookout| rollout(&lookout)),
+        pods: lookouts.iter().map(|pod| worker_pod(pod)).collect(),
         report: lookouts.iter().find_map(|pod| context.reports.of_lookout(&pod.uid()?)),
     };
     let deployment: Option<Arc<Kept<Deployment>>> =
@@ -205,7 +206,8 @@ pub fn restarted(subject: &Subject, context: &Context, observed: &Observed) -> O
 pub fn leases(subject: &Subject, context: &Context) -> Vec<Arc<Lease>> {
     let leases = &context.world.leases;
     let cached = leases.state_filter(|lease| subject.has(lease));
-    let next = cached.iter().filter_map(|lease| subject.names.slot_number(&lease.name_any())).max().map_or(0, |last| last + 1);
+    let next =
+        cached.iter().filter_map(|lease| subject.names.slot_number(&lease.name_any())).max().map_or(0, |last| last + 1);
     let known = |number| subject.known(context, leases, &subject.names.slot(number).0);
     // Those that were just made are in no cache yet.
     (0..next).filter_map(known).chain((next..).map_while(known)).collect()

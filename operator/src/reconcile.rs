@@ -227,7 +227,7 @@ async fn apply(
     }
     // Published first: a slot that was freed and claimed anew is another life of its worker.
     applier.free(&plan.freed).await?;
-    let Some(valid) = valid else { return Ok(()) };
+    let Some(valid) = valid else { return applier.keep(plan).await };
     // By what was seen before anything is changed: a roll-out that begins now has not ended.
     if observed.deployment.as_ref().is_some_and(|seen| seen.is_settled() && seen.replicas == plan.replicas) {
         applier.context.rollouts.leave(&applier.subject.namespace, &owner.name);

@@ -50,10 +50,19 @@ pub struct Observed {
 /// What watches sources while there is no worker.
 #[derive(Clone, Debug, Default)]
 pub struct Lookout {
-    /// Whether it has a Deployment.
-    pub exists: bool,
+    /// Its Deployment, where it has one.
+    pub deployment: Option<Rollout>,
+    /// Its pods.
+    pub pods: Vec<WorkerPod>,
     /// Its last report, and how long ago that came.
     pub report: Option<(Report, Duration)>,
+}
+
+impl Lookout {
+    /// What it says now.
+    pub fn said(&self) -> Option<&Report> {
+        self.report.as_ref().filter(|(_, age)| *age < REPORT_LIMIT).map(|(report, _)| report)
+    }
 }
 
 /// A slot Lease.
@@ -170,8 +179,8 @@ impl Observed {
     /// Workers that live, each with what it says: of one that is gone nothing is said, and of one that has not answered for long
     /// nobody knows.
     fn said_by(&self) -> impl Iterator<Item = Option<&Report>> {
-        let live = self.slots.iter().filter_map(|slot| self.live(slot));
-        live.map(|holder| self.reports.get(&holder).filter(|report| self.is_fresh(report)))
+        let live = self.slots.iter().filter_map(move |slot| self.live(slot));
+        live.map(move |holder| self.reports.get(&holder).filter(|report| self.is_fresh(report)))
     }
 
     /// What workers say that live.

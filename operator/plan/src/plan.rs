@@ -14,7 +14,7 @@ use crate::held::{Held, held};
 use crate::lost;
 use crate::observed::{Observed, Readiness, SlotLease};
 use crate::restart;
-use crate::scaling::{Places, Scaling, may_stop};
+use crate::scaling::{Places, Scaling, is_awaited, may_stop};
 use crate::splits;
 use crate::units::{States, Units, all_completed};
 use crate::validate::ValidatedPipeline;
@@ -148,7 +148,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let (mut next, useful, left_out) = table.next(if stops { 0 } else { wanted.workers });
     let watches = wanted.is_watched && wanted.workers == 0 && !stops && !next.completed;
     next.positions = if watches { positions(&basis, observed) } else { Vec::new() };
-    let has_lookout = wanted.is_watched || observed.lookout.exists;
+    let has_lookout = wanted.is_watched || observed.lookout.deployment.is_some();
     let stops = stops || (runs_wanted && next.completed);
     let step = match () {
         () if wanted.mode == Mode::Pause => Step::Pause,
@@ -181,7 +181,8 @@ fn positions(basis: &AssignmentSpec, observed: &Observed) -> Vec<SplitPosition> 
     basis.splits.iter().filter_map(position).collect()
 }
 
-/// Looks after what runs while the spec has problems: workers that die are still replaced, and new splits are read.
+/// Looks after what runs while the spec has problems: workers that die are still replaced, and new splits are read. What sleeps
+/// is still watched for, and one worker is woken by what comes.
 pub fn keep(observed: &Observed) -> Plan {
     let deployment = observed.deployment.as_ref();
     let replicas = deployment.map_or(0, |deployment| deployment.replicas);
@@ -191,6 +192,9 @@ pub fn keep(observed: &Observed) -> Plan {
         let (step, freed) = (Step::Start, freed(observed));
         return Plan { step, workers, replicas, lookouts: None, slots, freed, assignment: None, left_out: 0 };
     };
+    let is_watched = observed.lookout.deployment.as_ref().is_some_and(|lookout| lookout.replicas > 0);
+    let is_woken = is_watched && workers == 0 && is_awaited(published, observed);
+    let (workers, replicas) = if is_woken { (1, 1) } else { (workers, replicas) };
     let key_groups = published.key_groups.and_then(|groups| u32::try_from(groups).ok()).unwrap_or(1);
     let wanted = Wanted {
         pipeline: &published.pipeline,
@@ -201,7 +205,7 @@ pub fn keep(observed: &Observed) -> Plan {
         workers: usize::try_from(workers).unwrap_or_default(),
         places: None,
         weights: &Weights::new(),
-        is_watched: false,
+        is_watched,
         mode: Mode::Run,
     };
     Plan { replicas, slots: narrow(observed.slot_count()), ..next(&wanted, observed) }

@@ -280,3 +280,20 @@ async fn an_edit_at_zero_is_taken_over_at_once_and_what_comes_then_wakes_it() {
     cluster.api.set_load(LOW, CAPACITY, WAITING);
     cluster.until_workers(OTHER_SQL, 1).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_edit_at_zero_keeps_nobody_asleep() {
+    let cluster = asleep().await;
+    let published = || kubelet::of_kind(&cluster.api, kubelet::ASSIGNMENTS)[0]["spec"].clone();
+    let before = published();
+    cluster.api.store().edit(&pipeline_key(), |pipeline| pipeline["spec"]["sinks"][0]["name"] = "nowhere".into());
+    cluster.api.changed();
+    cluster.until("told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    cluster.looks(2).await;
+    assert_eq!((published(), pods(&cluster)), (before, (0, 1)));
+    cluster.api.set_load(LOW, CAPACITY, WAITING);
+    cluster.until("awake", |pipeline| pipeline["status"]["units"]["owned"] == SPLITS && pods(&cluster).0 == 1).await;
+    cluster.api.store().edit(&pipeline_key(), |pipeline| pipeline["spec"]["sinks"][0]["name"] = "out".into());
+    cluster.api.changed();
+    cluster.until_workers(SQL, 1).await;
+}

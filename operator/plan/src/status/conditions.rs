@@ -11,13 +11,16 @@ use super::{Facts, figures};
 use crate::assignment::UNITS_PER_OBJECT;
 use crate::autoscale::Hold;
 use crate::held::Held;
-use crate::observed::{Observed, Rollout, WorkerPod};
+use crate::observed::{Observed, REPORT_LIMIT, Rollout, WorkerPod};
 use crate::plan::{Step, asked_for};
 use crate::problem::summary;
-use crate::scaling::{is_scaled, may_stop};
+use crate::scaling::is_scaled;
 
 /// A pod that waits no longer than this is starting, whatever it waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same of a lookout, of which nothing is awaited while it starts.
+const LOOKOUT_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Status, reason and message of one condition.
 type Verdict = (ConditionStatus, Reason, String);
@@ -68,7 +71,7 @@ impl<'a> Conditions<'a> {
         match self.facts.plan.step {
             Step::Pause => no(Reason::Paused, "spec.paused is true: set it to false to go on"),
             Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
-            Step::Idle => yes(Reason::Idle, self.why_idle()),
+            Step::Idle => self.idle(),
             _ if self.facts.plan.left_out > 0 => self.too_many_units(),
             _ if invalid.is_some() => {
                 let (reason, message) = summary(invalid.unwrap_or_default());
@@ -81,11 +84,30 @@ impl<'a> Conditions<'a> {
         }
     }
 
-    fn why_idle(&self) -> &'static str {
-        match self.facts.validated.is_ok_and(|pipeline| may_stop(&pipeline.scaling)) {
-            true => "nothing has come for scaling.zeroAfter; a lookout watches for what does",
-            false => "no worker is asked for: scaling.workers is 0",
+    fn idle(&self) -> Verdict {
+        if self.facts.plan.lookouts != Some(1) {
+            return yes(Reason::Idle, "no worker is asked for: scaling.workers is 0");
         }
+        match self.blindness() {
+            Some((reason, why)) => no(reason, format!("no worker runs, and nothing watches for what comes: {why}")),
+            None => yes(Reason::Idle, "nothing has come for scaling.zeroAfter; a lookout watches for what does"),
+        }
+    }
+
+    /// Why the lookout does not see what comes: nobody would ever be woken.
+    fn blindness(&self) -> Option<(Reason, String)> {
+        let lookout = &self.facts.observed.lookout;
+        let said = lookout.said();
+        let failure = said.filter(|said| said.state == WorkerState::Failed).and_then(|said| said.failure.as_ref());
+        let mute = || {
+            let mut pods = lookout.pods.iter().filter(|pod| !pod.terminating && pod.age > REPORT_LIMIT);
+            let pod = pods.next().filter(|_| said.is_none())?;
+            let limit = REPORT_LIMIT.as_secs();
+            Some((Reason::MetricsStale, format!("pod {} has not reported for {limit} s; its port 8081 is asked", pod.name)))
+        };
+        trouble(lookout.deployment.as_ref(), &lookout.pods, LOOKOUT_PATIENCE)
+            .or_else(|| failure.map(|failure| (reason_of(failure), failed_message(failure))))
+            .or_else(mute)
     }
 
     fn too_many_units(&self) -> Verdict {
@@ -316,7 +338,7 @@ pub(crate) fn failure_about(observed: &Observed, resource: &str) -> Option<(Reas
 }
 
 fn failures(observed: &Observed) -> impl Iterator<Item = &Report> {
-    observed.said().filter(|report| report.state == WorkerState::Failed)
+    observed.said().chain(observed.lookout.said()).filter(|report| report.state == WorkerState::Failed)
 }
 
 /// The failure that a worker reports and stands still for.
@@ -329,8 +351,10 @@ fn reason_of(failure: &Failure) -> Reason {
 }
 
 fn worker_failed(failure: Option<&Failure>) -> Verdict {
-    let reason = failure.map_or(Reason::WorkerFailed, reason_of);
-    let resource = failure.and_then(|failure| failure.resource.clone()).map(|resource| format!("{resource}: "));
-    let message = failure.map(|failure| failure.message.clone()).unwrap_or_default();
-    no(reason, format!("{}{message}", resource.unwrap_or_default()))
+    no(failure.map_or(Reason::WorkerFailed, reason_of), failure.map(failed_message).unwrap_or_default())
+}
+
+fn failed_message(failure: &Failure) -> String {
+    let resource = failure.resource.as_ref().map(|resource| format!("{resource}: "));
+    format!("{}{}", resource.unwrap_or_default(), failure.message)
 }
