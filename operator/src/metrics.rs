@@ -55,7 +55,7 @@ const CHECK_SECONDS: Metric = Metric {
     name: "thalweg_operator_check_seconds",
     kind: Kind::Histogram,
     labels: &["result"],
-    help: "How long a child process plans SQL, by result: Stages, Problems, OverLimit.",
+    help: "How long a child process plans SQL, by result: Stages, Problems, OverLimit, Failed.",
 };
 const WRITES: Metric = Metric {
     name: "thalweg_operator_writes_total",

@@ -189,6 +189,25 @@ async fn what_somebody_changes_or_removes_of_ours_is_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_fails_is_told_and_what_runs_is_looked_after() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    // The binary that would plan it is not there.
+    edit_spec(&cluster, |spec| spec["sql"] = "INSERT INTO out SELECT fare + 2 AS fare FROM trips".into());
+    let told = cluster.until("told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    assert!(message(&told, "Stalled").contains("checking SQL with /nonexistent/thalweg: "), "{told:#}");
+    assert_eq!(condition(&told, "Ready"), "True");
+    kill(&cluster.api, &kubelet::of_kind(&cluster.api, PODS)[0]);
+    let is_taken_over = |pipeline: &Value| {
+        pipeline["status"]["units"]["summary"] == "1/1" && assignment(&cluster)["spec"]["units"][0]["epoch"] == 2
+    };
+    cluster.until("taken over", is_taken_over).await;
+    edit_spec(&cluster, |spec| spec["sql"] = OTHER_SQL.into());
+    cluster.until_running(OTHER_SQL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_somebody_else_with_our_name_is_left_alone_and_told() {
     let cluster = Cluster::start(FakeApi::default());
     let theirs = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}, "spec": {"replicas": 2}});
