@@ -108,6 +108,10 @@ impl Store {
         } else {
             prune(&mut next, &before, &desired);
             merge(&mut next, &desired);
+            let finalizers = applied_finalizers(&old, &before, &desired);
+            if next["metadata"].is_object() {
+                next["metadata"]["finalizers"] = finalizers.into();
+            }
         }
         self.change(key, next)
     }
@@ -115,6 +119,10 @@ impl Store {
     /// A merge patch.
     pub fn merge(&mut self, key: &Key, patch: &Value) -> Result<Arc<Value>, Refusal> {
         let Some(old) = self.objects.get(key) else { return Err((404, "NotFound")) };
+        let version = &patch["metadata"]["resourceVersion"];
+        if !version.is_null() && *version != old["metadata"]["resourceVersion"] {
+            return Err((409, "Conflict"));
+        }
         let mut next = (**old).clone();
         merge(&mut next, patch);
         self.change(key.clone(), next)
@@ -215,6 +223,16 @@ fn prune(object: &mut Value, before: &Value, now: &Value) {
             Some(now) => object.get_mut(key).into_iter().for_each(|inner| prune(inner, before, now)),
         }
     }
+}
+
+/// A set of which each manager owns what it has applied, and takes away nothing else.
+fn applied_finalizers(old: &Value, before: &Value, desired: &Value) -> Vec<Value> {
+    let of = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let (before, desired) = (of(before), of(desired));
+    let mut kept = of(old);
+    kept.retain(|finalizer| desired.contains(finalizer) || !before.contains(finalizer));
+    let added: Vec<Value> = desired.into_iter().filter(|finalizer| !kept.contains(finalizer)).collect();
+    kept.into_iter().chain(added).collect()
 }
 
 fn merge(object: &mut Value, desired: &Value) {
