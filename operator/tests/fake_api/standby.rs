@@ -1,12 +1,15 @@
 //! Two replicas and the Lease by which one of them leads.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kube::Api;
-use serde_json::Value;
-use thalweg_operator::controller::Started;
+use http::{Request, Response};
+use kube::client::Body;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use thalweg_operator::controller::{Parts, Started};
 use thalweg_operator::error::Error;
 use thalweg_operator::leader::{Elector, Leadership};
 use thalweg_operator::metrics::Metrics;
@@ -44,11 +47,31 @@ fn elector(api: &FakeApi, name: &str, metrics: &Metrics) -> (Elector, Leadership
     Elector::new(Api::namespaced(api.client(), "thalweg"), name.to_owned(), metrics.leader_changes.clone())
 }
 
+/// An API server that has no rights for who asks.
+fn forbidden() -> Client {
+    let refuse = |_: Request<Body>| async {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403});
+        let answer = Response::builder().status(403).header("content-type", "application/json");
+        Ok::<_, Infallible>(answer.body(Body::from(status.to_string().into_bytes())).expect("a response"))
+    };
+    Client::new(tower::service_fn(refuse), "default")
+}
+
 impl Replica {
     async fn start(api: &FakeApi, name: &str, metrics: Arc<Metrics>) -> Self {
+        Self::start_with(api, name, metrics, |parts| vec![parts]).await
+    }
+
+    /// One that looks after other namespaces.
+    async fn start_with(
+        api: &FakeApi,
+        name: &str,
+        metrics: Arc<Metrics>,
+        scopes: impl FnOnce(Parts) -> Vec<Parts>,
+    ) -> Self {
         let (ready, ended) = (Arc::<AtomicBool>::default(), Arc::<Notify>::default());
         let (elector, leadership) = elector(api, name, &metrics);
-        let parts = vec![led(api, &metrics, leadership)];
+        let parts = scopes(led(api, &metrics, leadership));
         let (shown, until, counted) = (Arc::clone(&ready), Arc::clone(&ended), Arc::clone(&metrics));
         let task = tokio::spawn(async move {
             let until = async {
@@ -127,6 +150,19 @@ async fn of_two_replicas_one_works_and_the_other_hears_workers_and_writes_nothin
     cluster.looks(3).await;
     assert_eq!(others(&cluster.api), before);
     wrote_nothing(&standby);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_gone_holds_up_no_other() {
+    let cluster = Cluster::start_alone(FakeApi::default());
+    let scopes = |parts: Parts| {
+        let of = |namespace: &str| Parts { namespace: Some(namespace.to_owned()), ..parts.clone() };
+        vec![Parts { client: forbidden(), ..of("gone") }, of("shop")]
+    };
+    let replica = Replica::start_with(&cluster.api, "a", Arc::clone(&cluster.metrics), scopes).await;
+    replica.until("leading", Replica::leads).await;
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
