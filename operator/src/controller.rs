@@ -61,8 +61,8 @@ pub struct Parts {
     pub leadership: Leadership,
     /// Looks at once.
     pub concurrency: u16,
-    /// Pipelines at once that replace their pods since the installation has changed.
-    pub max_rollouts: u16,
+    /// Pipelines that replace their pods since the installation has changed, in whichever namespace.
+    pub rollouts: Arc<Rollouts>,
     /// The name of this process among its replicas.
     pub instance: String,
     /// Seed of the spread of retries.
@@ -145,7 +145,7 @@ impl Started {
             checks: parts.checks,
             settings: parts.settings,
             leadership: parts.leadership,
-            rollouts: Rollouts::new(parts.max_rollouts),
+            rollouts: parts.rollouts,
             metrics: parts.metrics,
             backoff: Backoff::new(parts.seed),
             written: StatusTimes::default(),
