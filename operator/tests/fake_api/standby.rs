@@ -50,7 +50,8 @@ fn elector(api: &FakeApi, name: &str, metrics: &Metrics) -> (Elector, Leadership
 /// An API server that has no rights for who asks.
 fn forbidden() -> Client {
     let refuse = |_: Request<Body>| async {
-        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403});
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403});
         let answer = Response::builder().status(403).header("content-type", "application/json");
         Ok::<_, Infallible>(answer.body(Body::from(status.to_string().into_bytes())).expect("a response"))
     };
@@ -182,6 +183,18 @@ async fn a_node_that_falls_silent_with_the_only_worker_and_the_leader_is_made_up
     assert!(since.elapsed() < SILENCE_LIMIT + Duration::from_secs(5), "after {:?}", since.elapsed());
     const { assert!(SILENCE_LIMIT.as_secs() + 5 < BAR.as_secs()) };
     standby.until("told of the change", |standby| standby.metrics.leader_changes.get() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_finds_another_one_in_its_lease_writes_nothing_from_then_on() {
+    let (cluster, leader, standby) = running().await;
+    drop(standby);
+    let since = Instant::now();
+    let lease = (LEASES.to_owned(), "thalweg".to_owned(), LEADER.to_owned());
+    cluster.api.store().edit(&lease, |lease| lease["spec"]["holderIdentity"] = "another".into());
+    cluster.api.changed();
+    leader.until("at its end", |leader| leader.task.is_finished()).await;
+    assert!(since.elapsed() < Duration::from_secs(5), "after {:?}", since.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
