@@ -174,7 +174,10 @@ async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
     context.scalers.forget(&namespace, &gone.name);
     context.metrics.each.forget(&namespace, &gone.name);
     context.rollouts.leave(&namespace, &gone.name);
-    context.reports.ask_at(&ObjectRef::new(&gone.name).within(&namespace), Pace::Calm);
+    let pipeline = ObjectRef::new(&gone.name).within(&namespace);
+    context.reports.ask_at(&pipeline, Pace::Calm);
+    context.written.forget(&pipeline);
+    context.backoff.forget(&format!("{namespace}/{}", gone.name));
     if let Err(error) = verdicts::forget(&namespace, &gone.name, &context).await {
         warn!(namespace, pipeline = gone.name, %error, "telling its sources and sinks");
     }
