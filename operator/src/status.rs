@@ -10,7 +10,7 @@ use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use thalweg_crds::condition::{ConditionStatus, ConditionType};
+use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason};
 use thalweg_crds::pipeline::{PipelineStatus, Restart};
 use thalweg_crds::{API_VERSION, StreamPipeline};
 use thalweg_operator_plan::names::MANAGER;
@@ -166,16 +166,30 @@ fn event(before: Option<&Condition>, now: &Condition) -> Option<Event> {
     let held = before.is_some_and(|before| before.status == ConditionStatus::True.as_str());
     let type_ = match (kind, holds) {
         (ConditionType::Ready | ConditionType::Complete | ConditionType::Paused, true) => EventType::Normal,
-        (ConditionType::Stalled, true) | (ConditionType::CommitHealthy, false) => EventType::Warning,
-        (ConditionType::Ready, false) if held => EventType::Normal,
+        (ConditionType::Stalled, true)
+        | (ConditionType::CommitHealthy | ConditionType::SourcesReachable | ConditionType::SinksReachable, false) => {
+            EventType::Warning
+        }
+        (ConditionType::Ready, false) if held && is_wanted(now) => EventType::Normal,
+        (ConditionType::Ready, false) if held => EventType::Warning,
+        (ConditionType::Paused, false) if held => EventType::Normal,
         (ConditionType::Rebalancing, true) => EventType::Normal,
         (ConditionType::ScalingLimited, true) => EventType::Warning,
         _ => return None,
     };
     // Where nothing is amiss, what has come true says more than that it is as expected.
-    let reason = if matches!(type_, EventType::Normal) && holds { now.type_.clone() } else { now.reason.clone() };
+    let reason = match kind {
+        ConditionType::Paused if !holds => "Resumed".to_owned(),
+        _ if matches!(type_, EventType::Normal) && holds => now.type_.clone(),
+        _ => now.reason.clone(),
+    };
     let note = now.message.chars().take(NOTE_LIMIT / 4).collect();
     Some(Event { type_, reason, note: Some(note), action: "Reconcile".to_owned(), secondary: None })
+}
+
+/// Whether it is not ready since somebody asks for that, or since a change is on its way.
+fn is_wanted(not_ready: &Condition) -> bool {
+    [Reason::Paused, Reason::UnitsMoving].iter().any(|reason| not_ready.reason == reason.as_str())
 }
 
 #[cfg(test)]
@@ -237,5 +251,18 @@ mod tests {
         assert_eq!((told.type_, told.reason.as_str()), (EventType::Warning, "InvalidSql"));
         assert!(event(None, &condition(ConditionType::Ready, ConditionStatus::False, "Starting")).is_none());
         assert!(event(None, &condition(ConditionType::CommitHealthy, ConditionStatus::Unknown, "Pending")).is_none());
+        let lost = [("WorkersUnavailable", EventType::Warning), ("Paused", EventType::Normal)];
+        for (reason, type_) in lost {
+            let told = event(Some(&ready), &condition(ConditionType::Ready, ConditionStatus::False, reason)).unwrap();
+            assert_eq!((told.type_, told.reason.as_str()), (type_, reason));
+        }
+        for kind in [ConditionType::SourcesReachable, ConditionType::SinksReachable] {
+            let told = event(None, &condition(kind, ConditionStatus::False, "Unreachable")).unwrap();
+            assert_eq!((told.type_, told.reason.as_str()), (EventType::Warning, "Unreachable"));
+        }
+        let paused = condition(ConditionType::Paused, ConditionStatus::True, "Paused");
+        let goes_on = condition(ConditionType::Paused, ConditionStatus::False, "AsExpected");
+        assert_eq!(event(Some(&paused), &goes_on).unwrap().reason, "Resumed");
+        assert!(event(None, &goes_on).is_none());
     }
 }
