@@ -189,7 +189,8 @@ impl Scaler {
                     let (recommended, memory) = recommend(&spec, &figures, std::mem::take(&mut self.memory));
                     (self.memory, self.inputs) = (memory, recommended.inputs);
                     self.costs.note(&shares(observed), |unit| running.units.iter().any(|it| it.unit == unit));
-                    if is_scaled(&spec) {
+                    let rests = recommended.reason == Reason::Silent && is_stuck(observed);
+                    if is_scaled(&spec) && !rests {
                         news = self.take(&spec, &recommended, time);
                     }
                     places = recommended.placement.into_iter().collect();
@@ -278,6 +279,13 @@ impl Scaler {
             spreadable: if held.unlisted > 0 { 0 } else { held.total },
         }
     }
+}
+
+/// Whether a worker says that it, or a unit of it, stands still: what it has read is perhaps not delivered, and would not be
+/// before something else comes.
+fn is_stuck(observed: &Observed) -> bool {
+    let is_stuck = |report: &Report| report.failure.is_some() || report.units.iter().any(|unit| unit.error.is_some());
+    observed.said().any(is_stuck)
 }
 
 /// What units cost, as their owners say it now.

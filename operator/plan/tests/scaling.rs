@@ -281,6 +281,26 @@ fn new_bounds_hold_at_once() {
 }
 
 #[test]
+fn a_worker_that_cannot_deliver_is_not_stopped_because_nothing_comes() {
+    let silent = ScalingSpec { zero_after: thalweg_crds::duration::Duration::from_secs(30), ..spec(0, 4) };
+    let mut bed = Bed::new(silent, &[20.0; 2]);
+    bed.rounds(10);
+    bed.arrivals = vec![0.0; 2];
+    let fails = |bed: &mut Bed, error: Option<&str>| {
+        let units = bed.observed.reports.values_mut().flat_map(|report| &mut report.units);
+        units.for_each(|unit| unit.error = error.map(str::to_owned));
+        let time = Time(Timestamp::from_second(bed.now.as_secs() as i64).expect("a time"));
+        let decided = bed.scaler.look(&bed.pipeline, &bed.observed, bed.now + DECIDE_EACH, &time);
+        bed.now += DECIDE_EACH;
+        decided.workers
+    };
+    for _ in 0..20 {
+        assert_eq!(fails(&mut bed, Some("the sink does not answer")), 1);
+    }
+    assert_eq!(fails(&mut bed, None), 0);
+}
+
+#[test]
 fn fewer_units_than_min_workers_are_no_reason_to_decide_again_and_again() {
     let mut bed = Bed::new(spec(3, 6), &[20.0; 2]);
     let all: Vec<_> = (0..40).map(|_| bed.round()).collect();
