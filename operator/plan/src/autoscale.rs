@@ -224,7 +224,7 @@ impl Round<'_> {
         let (weights, surges) = (load.weights(), load.surges());
         let is_step = surges.iter().sum::<f64>() > STEP_UP * weights.iter().sum::<f64>();
         let weights = if is_awaited && is_step { surges } else { weights };
-        let most = self.bounds.spreadable.min(weights.len().max(1));
+        let most = weights.len().max(1);
         let part = self.memory.swing.utilisation() * if is_awaited { 1.0 } else { KEEP };
         let room = |workers: usize| part * capacity(workers).unwrap_or(alone);
         let of_one = capacity(self.figures.workers.len().max(1)).unwrap_or(alone);
@@ -254,6 +254,7 @@ impl Round<'_> {
         }
         if target <= current {
             let reason = match () {
+                () if need.workers > current && current >= self.bounds.spreadable => Reason::Held(Hold::TooFewUnits),
                 () if need.workers > current => Reason::Held(Hold::Bounds),
                 () if need.is_shard_bound => Reason::Held(Hold::ShardBound),
                 () => Reason::Enough,

@@ -356,6 +356,24 @@ fn pods_that_do_not_come_are_not_asked_for_again() {
 }
 
 #[test]
+fn a_load_beyond_what_units_can_be_spread_over_is_held_by_them_and_not_by_nothing() {
+    // Two key groups of sixteen splits.
+    let mut bench = Bench::new(spec(1, 20), 16, 2, 0.95);
+    let decide = |bench: &mut Bench| {
+        bench.round(200.0, |figures| {
+            figures.spreadable = 2;
+            figures.splits.iter_mut().for_each(|split| split.lag = split.lag.map(|lag| lag + 1_000));
+        })
+    };
+    for _ in 0..13 {
+        decide(&mut bench);
+    }
+    let decided = decide(&mut bench);
+    assert_eq!((decided.workers, decided.reason), (2, held(Hold::TooFewUnits)));
+    assert!(decided.inputs.needed > Some(2), "{:?}", decided.inputs);
+}
+
+#[test]
 fn nothing_is_decided_while_splits_move() {
     let mut bench = Bench::new(spec(1, 20), 12, 2, 0.95);
     bench.rounds(13, 250.0);

@@ -103,7 +103,10 @@ impl<'a> Conditions<'a> {
             let mut pods = lookout.pods.iter().filter(|pod| !pod.terminating && pod.age > REPORT_LIMIT);
             let pod = pods.next().filter(|_| said.is_none())?;
             let limit = REPORT_LIMIT.as_secs();
-            Some((Reason::MetricsStale, format!("pod {} has not reported for {limit} s; its port 8081 is asked", pod.name)))
+            Some((
+                Reason::MetricsStale,
+                format!("pod {} has not reported for {limit} s; its port 8081 is asked", pod.name),
+            ))
         };
         trouble(lookout.deployment.as_ref(), &lookout.pods, LOOKOUT_PATIENCE)
             .or_else(|| failure.map(|failure| (reason_of(failure), failed_message(failure))))
@@ -308,6 +311,7 @@ fn reason_of_hold(hold: Hold) -> Reason {
         Hold::Quota => Reason::Quota,
         Hold::Rebalancing => Reason::Rebalancing,
         Hold::Bounds => Reason::Bounds,
+        Hold::TooFewUnits => Reason::TooFewUnits,
     }
 }
 
