@@ -122,7 +122,11 @@ impl Scaler {
         if is_scaled(spec) {
             return self.decide(pipeline, spec.clone(), observed, now, time);
         }
-        let workers = asked_for(spec);
+        let workers = match (spec.mode, spec.workers) {
+            // Nobody says how many yet: as many as there are.
+            (ScalingMode::Manual, None) => within(spec, self.workers).max(1),
+            _ => asked_for(spec),
+        };
         if workers < 2 {
             *self = Self { decision: self.decision.take(), ..Self::new(spec, &Observed::default(), None, None) };
             self.workers = workers;
@@ -189,8 +193,8 @@ impl Scaler {
                     let (recommended, memory) = recommend(&spec, &figures, std::mem::take(&mut self.memory));
                     (self.memory, self.inputs) = (memory, recommended.inputs);
                     self.costs.note(&shares(observed), |unit| running.units.iter().any(|it| it.unit == unit));
-                    let rests = recommended.reason == Reason::Silent && is_stuck(observed);
-                    if is_scaled(&spec) && !rests {
+                    let must_deliver = recommended.reason == Reason::Silent && is_stuck(observed);
+                    if is_scaled(&spec) && !must_deliver {
                         news = self.take(&spec, &recommended, time);
                     }
                     places = recommended.placement.into_iter().collect();

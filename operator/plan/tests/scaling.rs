@@ -301,6 +301,19 @@ fn a_worker_that_cannot_deliver_is_not_stopped_because_nothing_comes() {
 }
 
 #[test]
+fn whoever_takes_over_the_number_of_workers_finds_it_as_it_was() {
+    let mut bed = Bed::new(spec(1, 4), &[150.0; 4]);
+    let before = bed.rounds(40).workers;
+    assert!(before > 1);
+    bed.pipeline.scaling = ScalingSpec { mode: ScalingMode::Manual, ..spec(1, 4) };
+    assert_eq!(bed.rounds(3).workers, before, "scaling.workers is not set yet");
+    bed.pipeline.scaling.workers = Some(1);
+    assert_eq!(bed.rounds(3).workers, 1);
+    bed.pipeline.scaling.workers = None;
+    assert_eq!(bed.rounds(3).workers, 1);
+}
+
+#[test]
 fn fewer_units_than_min_workers_are_no_reason_to_decide_again_and_again() {
     let mut bed = Bed::new(spec(3, 6), &[20.0; 2]);
     let all: Vec<_> = (0..40).map(|_| bed.round()).collect();
