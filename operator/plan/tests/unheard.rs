@@ -75,7 +75,11 @@ fn a_worker_that_does_not_answer_in_time_is_shown_for_what_it_is() {
     let mute = unheard(&observed, HEARING_LIMIT);
     assert_eq!(mute.awaits_words(), None);
     let (status, source) = told(Ok(&valid), &mute, &before, 60);
-    assert_eq!((status.phase, ready(&status)), (Some(Phase::Pending), ("False", "Starting")));
+    assert_eq!((status.phase, ready(&status)), (Some(Phase::Pending), ("False", "WorkersUnavailable")));
+    let why = status.conditions.iter().find(|condition| condition.type_ == "Ready").map(|it| it.message.clone());
+    assert!(why.is_some_and(|why| {
+        why.starts_with("pod pod-a runs, and the operator gets no report of it: it asks port 8081")
+    }));
     assert_eq!((status.units.map(|units| units.owned), status.lag), (Some(0), None));
     assert_eq!(source.as_deref(), Some("no worker has tried it yet"));
 }

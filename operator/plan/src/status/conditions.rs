@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason, condition};
+use thalweg_crds::ids::RunId;
 use thalweg_crds::report::{Failure, Report, WorkerState};
 use thalweg_crds::scaling::ScalingMode;
 
@@ -11,7 +12,8 @@ use super::{Facts, figures};
 use crate::assignment::UNITS_PER_OBJECT;
 use crate::autoscale::Hold;
 use crate::held::Held;
-use crate::observed::{Observed, REPORT_LIMIT, Rollout, WorkerPod};
+use crate::objects::REPORT_PORT;
+use crate::observed::{HEARING_LIMIT, Observed, REPORT_LIMIT, Rollout, WorkerPod};
 use crate::plan::{Step, asked_for};
 use crate::problem::summary;
 use crate::scaling::is_scaled;
@@ -103,10 +105,8 @@ impl<'a> Conditions<'a> {
             let mut pods = lookout.pods.iter().filter(|pod| !pod.terminating && pod.age > REPORT_LIMIT);
             let pod = pods.next().filter(|_| said.is_none())?;
             let limit = REPORT_LIMIT.as_secs();
-            Some((
-                Reason::MetricsStale,
-                format!("pod {} has not reported for {limit} s; its port 8081 is asked", pod.name),
-            ))
+            let what = format!("pod {} has not reported for {limit} s; its port {REPORT_PORT} is asked", pod.name);
+            Some((Reason::MetricsStale, what))
         };
         trouble(lookout.deployment.as_ref(), &lookout.pods, LOOKOUT_PATIENCE)
             .or_else(|| failure.map(|failure| (reason_of(failure), failed_message(failure))))
@@ -133,7 +133,7 @@ impl<'a> Conditions<'a> {
     /// Why pods that are asked for do not run, in the words of the cluster.
     fn trouble(&self) -> Option<(Reason, String)> {
         let observed = self.facts.observed;
-        trouble(observed.deployment.as_ref(), &observed.pods, PATIENCE)
+        trouble(observed.deployment.as_ref(), &observed.pods, PATIENCE).or_else(|| mute(observed))
     }
 
     /// Whether the Deployment is not yet what it is to be, whoever owns the units meanwhile.
@@ -300,6 +300,19 @@ fn trouble(deployment: Option<&Rollout>, pods: &[WorkerPod], patience: Duration)
     };
     let mut waits = pods.iter().filter(|pod| pod.age > patience && !pod.terminating);
     of_deployment.map(|trouble| (Reason::WorkersUnavailable, trouble)).or_else(|| waits.find_map(of_pod))
+}
+
+/// A worker that holds a slot, renews its Lease, and has never answered the operator.
+fn mute(observed: &Observed) -> Option<(Reason, String)> {
+    let mut live = observed.slots.iter().filter_map(|slot| observed.live(slot));
+    let is_mute = |holder: &RunId| observed.unheard.get(holder).is_some_and(|known_for| *known_for >= HEARING_LIMIT);
+    let pod = observed.pod(&live.find(is_mute)?)?;
+    let what = format!(
+        "pod {} runs, and the operator gets no report of it: it asks port {REPORT_PORT} of the pod, which NetworkPolicies and \
+         firewalls have to let through",
+        pod.name
+    );
+    Some((Reason::WorkersUnavailable, what))
 }
 
 fn reason_of_hold(hold: Hold) -> Reason {
