@@ -86,6 +86,8 @@ names! {
         ReferenceNotFound,
         /// The SQL has no plan.
         InvalidSql,
+        /// Nobody could find out whether the SQL has a plan.
+        CheckFailed,
         /// The state of the running version does not fit the change.
         IncompatibleChange,
         /// The state belongs to another pipeline.

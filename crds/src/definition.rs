@@ -64,6 +64,11 @@ pub fn to_yaml(definition: &CustomResourceDefinition) -> String {
     emit::to_yaml(&serde_json::to_value(definition).unwrap_or(Value::Null))
 }
 
+/// A definition as a template of the chart, which leaves it out where its values say so.
+pub fn to_template(definition: &CustomResourceDefinition) -> String {
+    format!("{{{{- if .Values.crds.enabled -}}}}\n{}{{{{ end -}}}}\n", to_yaml(definition))
+}
+
 /// The chart's file of a definition.
 pub fn file_name(definition: &CustomResourceDefinition) -> String {
     format!("{}.yaml", definition.spec.names.plural)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
 use serde_json::Value;
-use thalweg_crds::definition::{definitions, file_name, schema_of, schemas_json, to_yaml};
+use thalweg_crds::definition::{definitions, file_name, schema_of, schemas_json, to_template, to_yaml};
 use thalweg_crds::manifest::{load_pipelines, yaml};
 
 #[path = "contract/mod.rs"]
@@ -24,7 +24,7 @@ fn the_chart_s_definitions_equal_the_code() {
     for definition in definitions() {
         let file = folder.join(file_name(&definition));
         let shipped = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(shipped == to_yaml(&definition), "{} is out of date: run `make generate`", file.display());
+        assert!(shipped == to_template(&definition), "{} is out of date: run `make generate`", file.display());
         expected.push(file);
     }
     let mut found: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()).collect();

@@ -98,9 +98,27 @@ impl Applier<'_> {
         let waiting = found.filter(|found| !self.may_replace_pods(found, desired));
         self.waits = waiting.is_some();
         match waiting {
-            Some(found) => self.scale(&found.json(), desired).await,
+            Some(found) => {
+                let replicas = desired.spec.as_ref().and_then(|spec| spec.replicas);
+                self.scale(&found.json(), desired.annotations().get(WORKERS).map(String::as_str), replicas).await
+            }
             None => self.apply(store, desired).await,
         }
+    }
+
+    /// Gives the Deployment as many pods as are wanted of the version that it has, while the spec has problems.
+    ///
+    /// # Errors
+    /// The write failed.
+    pub async fn keep(&mut self, plan: &Plan) -> Result<()> {
+        let found = self.cached(&self.context.world.deployments, self.subject.names.base());
+        let Some(found) = found.filter(|found| self.subject.owns(&**found)).map(|found| found.json()) else {
+            return Ok(());
+        };
+        if found["spec"]["replicas"].as_i64() == Some(plan.replicas.into()) {
+            return Ok(());
+        }
+        self.scale(&found, Some(&plan.workers.to_string()), Some(plan.replicas)).await
     }
 
     fn may_replace_pods(&self, found: &Kept<Deployment>, desired: &Deployment) -> bool {
@@ -114,19 +132,17 @@ impl Applier<'_> {
         !is_upgrade(&found.json(), &wanted, is_edited) || self.context.rollouts.take(namespace, name)
     }
 
-    async fn scale(&mut self, found: &Value, desired: &Deployment) -> Result<()> {
-        let replicas = desired.spec.as_ref().and_then(|spec| spec.replicas);
-        let workers = desired.annotations().get(WORKERS);
-        let is_noted = found["metadata"]["annotations"][WORKERS].as_str() == workers.map(String::as_str);
+    async fn scale(&mut self, found: &Value, workers: Option<&str>, replicas: Option<i32>) -> Result<()> {
+        let is_noted = found["metadata"]["annotations"][WORKERS].as_str() == workers;
         if is_noted && found["spec"]["replicas"].as_i64() == replicas.map(i64::from) {
             return Ok(());
         }
-        let name = desired.name_any();
+        let name = self.subject.names.base();
         let api: Api<Kept<Deployment>> = self.api()?;
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let patch = json!({"metadata": {"annotations": {WORKERS: workers}}, "spec": {"replicas": replicas}});
-        let answer = api.patch(&name, &parameters, &Patch::Merge(patch)).await;
-        self.wrote("patch", &name, answer)
+        let answer = api.patch(name, &parameters, &Patch::Merge(patch)).await;
+        self.wrote("patch", name, answer)
     }
 
     /// Makes the slot Leases that are missing.
@@ -196,6 +212,10 @@ impl Applier<'_> {
         };
         if known.spec == *desired {
             return Ok(());
+        }
+        // The version that is written at is that of what was decided from, and of nothing that has come since.
+        if published != Some(&known.spec) {
+            return Err(Error::Overtaken { kind: StreamAssignment::kind(&()).into_owned(), name: name.to_owned() });
         }
         let mut next = StreamAssignment { spec: desired.clone(), ..known.clone() };
         next.metadata.managed_fields = None;

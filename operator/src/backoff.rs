@@ -41,6 +41,11 @@ impl Backoff {
 
     /// A look went well.
     pub fn went_well(&self, pipeline: &str) {
+        self.forget(pipeline);
+    }
+
+    /// A pipeline is gone.
+    pub fn forget(&self, pipeline: &str) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).failures.remove(pipeline);
     }
 }

@@ -74,28 +74,30 @@ impl Checks {
     /// The stages of a plan, or its problems.
     ///
     /// # Errors
-    /// The binary cannot be run, or answers what is not understood.
+    /// The binary cannot be run, fails, is killed by somebody else, or answers what is not understood. That says nothing of the SQL,
+    /// and is not remembered.
     pub async fn check(&self, plan: &PlanText) -> Result<Arc<Checked>> {
         let turn = self.turns.acquire().await.map_err(|error| Error::Internal(error.to_string()))?;
         if let Some(known) = self.known(&plan.hash) {
             return Ok(known);
         }
         let started = Instant::now();
-        let checked = self.run(plan).await?;
+        let checked = self.run(plan).await;
         drop(turn);
         let result = match &checked {
-            Checked::Stages(_) => "Stages",
-            Checked::Problems(_) => "Problems",
-            Checked::OverLimit(_) => "OverLimit",
+            Ok(Checked::Stages(_)) => "Stages",
+            Ok(Checked::Problems(_)) => "Problems",
+            Ok(Checked::OverLimit(_)) => "OverLimit",
+            Err(_) => "Failed",
         };
         self.metrics.check_seconds.with_label_values(&[result]).observe(started.elapsed().as_secs_f64());
-        Ok(self.remember(&plan.hash, checked))
+        Ok(self.remember(&plan.hash, checked?))
     }
 
     async fn run(&self, plan: &PlanText) -> Result<Checked> {
         match timeout(TIME, self.output(plan)).await {
-            Err(_) => Ok(Checked::OverLimit(format!("it took more than {} s", TIME.as_secs()))),
-            Ok(output) => self.judge(output.map_err(|error| self.error(format!("running it: {error}")))?),
+            Err(_) => Err(self.error(format!("it gave no answer within {} s", TIME.as_secs()))),
+            Ok(output) => self.judge(&output.map_err(|error| self.error(format!("running it: {error}")))?),
         }
     }
 
@@ -125,24 +127,46 @@ impl Checks {
         output
     }
 
-    fn judge(&self, output: Output) -> Result<Checked> {
-        match output.status.code() {
-            Some(0 | 2) => parse(&output.stdout).map_err(|what| self.error(format!("its answer: {what}"))),
-            // Killed by the kernel: it has used up its time.
-            None if output.status.signal() == Some(libc::SIGKILL) => Ok(Checked::OverLimit(format!(
-                "it was killed, as a process is that takes more than {} s of a core",
-                limits::CPU_SECONDS
-            ))),
-            // Ended by itself: what a process does that asks for too much.
-            None => Ok(Checked::OverLimit(format!("it needed more than {} MiB", limits::MEMORY_BYTES >> 20))),
-            Some(code) => {
+    fn judge(&self, output: &Output) -> Result<Checked> {
+        match (output.status.code(), output.status.signal()) {
+            (Some(0 | 2), _) => parse(&output.stdout).map_err(|what| self.error(format!("its answer: {what}"))),
+            (Some(code), _) => {
                 let said = String::from_utf8_lossy(&output.stderr);
                 Err(self.error(format!("it ended with {code}: {}", said.trim())))
             }
+            (None, Some(libc::SIGXCPU)) => {
+                Ok(Checked::OverLimit(format!("it took more than {} s of a core", limits::CPU_SECONDS)))
+            }
+            // Not by its own limits: whoever did it had reasons of their own, such as the memory of a whole pod.
+            (None, Some(libc::SIGKILL | libc::SIGTERM)) => Err(self.error("it was killed".to_owned())),
+            // Ended by itself: what a process does that asks for too much.
+            (None, _) => Ok(Checked::OverLimit(format!("it needed more than {} MiB", limits::MEMORY_BYTES >> 20))),
         }
     }
 
     fn error(&self, what: String) -> Error {
         Error::Check { binary: self.binary.display().to_string(), what }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    #[test]
+    fn what_ends_a_check_from_outside_says_nothing_of_the_sql() {
+        let checks = Checks::new("thalweg".into(), Arc::new(Metrics::new().unwrap()));
+        let judged = |raw| {
+            let status = ExitStatus::from_raw(raw);
+            checks.judge(&Output { status, stdout: Vec::new(), stderr: b"panicked".to_vec() })
+        };
+        for over in [libc::SIGXCPU, libc::SIGABRT, libc::SIGSEGV] {
+            assert!(matches!(judged(over), Ok(Checked::OverLimit(_))), "{over}");
+        }
+        for outside in [libc::SIGKILL, libc::SIGTERM, 101 << 8] {
+            assert!(judged(outside).is_err(), "{outside}");
+        }
     }
 }

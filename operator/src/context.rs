@@ -38,7 +38,7 @@ pub struct Context {
     /// Whether this process may write.
     pub leadership: Leadership,
     /// Pipelines that replace their pods since the installation has changed.
-    pub rollouts: Rollouts,
+    pub rollouts: Arc<Rollouts>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Failures in a row, by pipeline.

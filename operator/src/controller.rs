@@ -61,8 +61,8 @@ pub struct Parts {
     pub leadership: Leadership,
     /// Looks at once.
     pub concurrency: u16,
-    /// Pipelines at once that replace their pods since the installation has changed.
-    pub max_rollouts: u16,
+    /// Pipelines that replace their pods since the installation has changed, in whichever namespace.
+    pub rollouts: Arc<Rollouts>,
     /// The name of this process among its replicas.
     pub instance: String,
     /// Seed of the spread of retries.
@@ -145,7 +145,7 @@ impl Started {
             checks: parts.checks,
             settings: parts.settings,
             leadership: parts.leadership,
-            rollouts: Rollouts::new(parts.max_rollouts),
+            rollouts: parts.rollouts,
             metrics: parts.metrics,
             backoff: Backoff::new(parts.seed),
             written: StatusTimes::default(),
@@ -174,7 +174,10 @@ async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
     context.scalers.forget(&namespace, &gone.name);
     context.metrics.each.forget(&namespace, &gone.name);
     context.rollouts.leave(&namespace, &gone.name);
-    context.reports.ask_at(&ObjectRef::new(&gone.name).within(&namespace), Pace::Calm);
+    let pipeline = ObjectRef::new(&gone.name).within(&namespace);
+    context.reports.ask_at(&pipeline, Pace::Calm);
+    context.written.forget(&pipeline);
+    context.backoff.forget(&format!("{namespace}/{}", gone.name));
     if let Err(error) = verdicts::forget(&namespace, &gone.name, &context).await {
         warn!(namespace, pipeline = gone.name, %error, "telling its sources and sinks");
     }

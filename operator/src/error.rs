@@ -39,6 +39,14 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// An object was written by somebody else since it was read for a decision.
+    #[error("{kind} {name} has changed since it was read")]
+    Overtaken {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// Another operator leads.
     #[error("this operator no longer leads")]
     NotLeader,
@@ -79,7 +87,7 @@ impl Error {
     /// Who has to act.
     pub fn class(&self) -> Class {
         match self {
-            Self::Api { .. } | Self::NotLeader => Class::External,
+            Self::Api { .. } | Self::Overtaken { .. } | Self::NotLeader => Class::External,
             Self::NameTaken { .. } | Self::Refused { .. } => Class::User,
             Self::Check { .. } | Self::Internal(_) => Class::Internal,
         }
@@ -87,7 +95,11 @@ impl Error {
 
     /// Whether somebody else wrote first: what was read is old, and the next look will see it.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if is_status(source, 409))
+        match self {
+            Self::Api { source, .. } => is_status(source, 409),
+            Self::Overtaken { .. } => true,
+            _ => false,
+        }
     }
 
     /// The name of the variant: an event's reason, a metric's label.
@@ -98,6 +110,7 @@ impl Error {
             Self::Check { .. } => "CheckFailed",
             Self::NameTaken { .. } => "NameTaken",
             Self::Refused { .. } => "Refused",
+            Self::Overtaken { .. } => "Conflict",
             Self::NotLeader => "NotLeader",
             Self::Internal(_) => "Internal",
         }

@@ -11,11 +11,12 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
+use thalweg_crds::StreamPipeline;
 use thalweg_crds::pipeline::DeletionPolicy;
-use thalweg_crds::{API_VERSION, StreamPipeline};
-use thalweg_operator_plan::names::{MANAGER, PIPELINE};
+use thalweg_operator_plan::names::MANAGER;
 use thalweg_operator_plan::objects::removal_job;
 use thalweg_operator_plan::removal::{self, FINALIZER, Leaving, Next, Outcome, Progress};
+use thalweg_operator_plan::status::selector_text;
 use tracing::{debug, info};
 
 use crate::context::Context;
@@ -51,30 +52,30 @@ pub async fn mark(subject: &Subject, context: &Context) -> Result<u32> {
     Ok(1)
 }
 
-/// Ours alone is applied: those of others stay.
+/// Those of others stay. Ours is ours whoever has written it, as after a restore of a backup: the list is written at the version
+/// that was read, where an apply would take away nothing that another manager owns.
 async fn set_finalizer(subject: &Subject, context: &Context, wanted: bool) -> Result<()> {
     if !context.leadership.holds() {
         return Err(Error::NotLeader);
     }
     let name = &subject.owner.name;
     let api: Api<StreamPipeline> = Api::namespaced(context.client.clone(), &subject.namespace);
-    let finalizers: &[&str] = if wanted { &[FINALIZER] } else { &[] };
-    let patch = json!({
-        "apiVersion": API_VERSION,
-        "kind": "StreamPipeline",
-        "metadata": {"name": name, "uid": subject.owner.uid, "finalizers": finalizers},
-    });
-    match api.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
+    let others = subject.pipeline.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).map(String::as_str);
+    let finalizers: Vec<&str> = others.chain(wanted.then_some(FINALIZER)).collect();
+    let version = &subject.pipeline.metadata.resource_version;
+    let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch(name, &parameters, &Patch::Merge(&patch)).await {
         Ok(written) => {
-            context.metrics.wrote("StreamPipeline", "apply");
-            // With its last finalizer it is gone: the event of that is on its way.
-            if wanted {
+            context.metrics.wrote("StreamPipeline", "patch");
+            // One that is deleted is gone with its last finalizer: the event of that is on its way.
+            if written.metadata.deletion_timestamp.is_none() {
                 context.overlay.wrote(&written);
             }
             Ok(())
         }
-        // It is gone, or made anew.
-        Err(error) if is_status(&error, 404) || is_status(&error, 409) => Ok(()),
+        // It is gone.
+        Err(error) if is_status(&error, 404) => Ok(()),
         Err(error) => Err(Error::api(format!("writing the finalizers of StreamPipeline {name}"))(error)),
     }
 }
@@ -112,9 +113,10 @@ async fn deployment(subject: &Subject, context: &Context) -> Result<Option<Deplo
 async fn leaving(subject: &Subject, context: &Context, deployment: Option<&Deployment>) -> Result<Leaving> {
     let since = subject.pipeline.metadata.deletion_timestamp.as_ref();
     let since = since.and_then(|since| Duration::try_from(Timestamp::now().duration_since(since.0)).ok());
-    let label = format!("{PIPELINE}={}", subject.names.label());
+    // Those that write state: a lookout does not, and stays until all is gone.
+    let workers = ListParams::default().labels(&selector_text(&subject.names));
     let pods: Api<Pod> = api(subject, context)?;
-    let pods = pods.list(&ListParams::default().labels(&label)).await.map_err(Error::api("listing worker pods"))?;
+    let pods = pods.list(&workers).await.map_err(Error::api("listing worker pods"))?;
     Ok(Leaving {
         removes: removes(subject),
         since: since.unwrap_or_default(),

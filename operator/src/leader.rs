@@ -122,7 +122,13 @@ impl Elector {
     async fn turn(&mut self) -> bool {
         let started = Instant::now();
         let held = match timeout(DEADLINE / 2, self.try_turn()).await {
-            Ok(Ok(held)) => held,
+            Ok(Ok(held)) => {
+                if !held {
+                    // Somebody else leads: what was renewed last counts no more.
+                    let _ = self.held.send(None);
+                }
+                held
+            }
             Ok(Err(error)) => {
                 warn!(%error, "electing a leader");
                 false
@@ -159,7 +165,8 @@ impl Elector {
         };
         match written {
             Ok(_) => Ok(true),
-            Err(error) if is_status(&error, 409) => {
+            // Who leads has written it in between, or nobody knows: the next look does.
+            Err(error) if is_status(&error, 409) && decision != Decision::Renew => {
                 info!(?decision, "another replica was quicker");
                 Ok(false)
             }

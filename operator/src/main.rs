@@ -15,6 +15,7 @@ use thalweg_operator::leader::{Elector, Leadership};
 use thalweg_operator::metrics::Metrics;
 use thalweg_operator::page;
 use thalweg_operator::replica;
+use thalweg_operator::rollouts::Rollouts;
 use thalweg_operator::server::{Shown, serve};
 use thalweg_operator::settings::Settings;
 use thalweg_operator::tally::Tally;
@@ -83,6 +84,7 @@ fn parts(
 ) -> Vec<Parts> {
     let checks = Arc::new(Checks::new(settings.check_binary.clone(), Arc::clone(metrics)));
     let tally = Arc::new(Tally::default());
+    let rollouts = Arc::new(Rollouts::new(settings.max_concurrent_rollouts));
     let mut random = rand::rngs::StdRng::from_os_rng();
     let scopes = settings.scopes().into_iter();
     let parts = scopes.map(|namespace| Parts {
@@ -99,7 +101,7 @@ fn parts(
         page: Arc::clone(page),
         leadership: leadership.clone(),
         concurrency: settings.concurrency,
-        max_rollouts: settings.max_concurrent_rollouts,
+        rollouts: Arc::clone(&rollouts),
         instance: settings.pod_name.clone(),
         seed: random.random(),
     });

@@ -55,7 +55,7 @@ const CHECK_SECONDS: Metric = Metric {
     name: "thalweg_operator_check_seconds",
     kind: Kind::Histogram,
     labels: &["result"],
-    help: "How long a child process plans SQL, by result: Stages, Problems, OverLimit.",
+    help: "How long a child process plans SQL, by result: Stages, Problems, OverLimit, Failed.",
 };
 const WRITES: Metric = Metric {
     name: "thalweg_operator_writes_total",
@@ -83,7 +83,7 @@ const UNITS: Metric = Metric {
     name: "thalweg_operator_units",
     kind: Kind::Gauge,
     labels: &["state"],
-    help: "Units of all pipelines by state: owned, moving, waiting.",
+    help: "Units of all pipelines by state: owned, moving, waiting. Those of a pipeline that rests wait for nobody.",
 };
 /// Moves of units.
 pub const MOVES: Metric = Metric {

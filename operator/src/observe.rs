@@ -146,7 +146,8 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
     let lookout: Option<Arc<Kept<Deployment>>> =
         subject.known(context, &context.world.deployments, &subject.names.lookout());
     let lookout = Lookout {
-        exists: lookout.is_some(),
+        deployment: lookout.and_then(|lookout| lookout.object()).map(|lookout| rollout(&lookout)),
+        pods: lookouts.iter().map(|pod| worker_pod(pod)).collect(),
         report: lookouts.iter().find_map(|pod| context.reports.of_lookout(&pod.uid()?)),
     };
     let deployment: Option<Arc<Kept<Deployment>>> =
@@ -200,10 +201,16 @@ pub fn restarted(subject: &Subject, context: &Context, observed: &Observed) -> O
     restart::running(plan.as_deref().and_then(noted), others, assignment, asked, subject.made())
 }
 
-/// The slot Leases of a pipeline, in the order of their numbers.
+/// The slot Leases of a pipeline, in the order of their numbers. One that somebody has deleted, or taken the labels from, hides
+/// none of those after it.
 pub fn leases(subject: &Subject, context: &Context) -> Vec<Arc<Lease>> {
-    let numbered = (0..).map(|number| subject.names.slot(number).0);
-    numbered.map_while(|name| subject.known(context, &context.world.leases, &name)).collect()
+    let leases = &context.world.leases;
+    let cached = leases.state_filter(|lease| subject.has(lease));
+    let next =
+        cached.iter().filter_map(|lease| subject.names.slot_number(&lease.name_any())).max().map_or(0, |last| last + 1);
+    let known = |number| subject.known(context, leases, &subject.names.slot(number).0);
+    // Those that were just made are in no cache yet.
+    (0..next).filter_map(known).chain((next..).map_while(known)).collect()
 }
 
 /// A slot. Before its holder is suspected or given up, the Lease is read once more: the cache itself may be what stands still.

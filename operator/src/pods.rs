@@ -19,6 +19,7 @@ pub fn trim(pod: &mut Pod) {
     pod.spec = Some(PodSpec { node_name: spec.node_name, volumes, ..PodSpec::default() });
     let status = pod.status.take().unwrap_or_default();
     pod.status = Some(PodStatus {
+        phase: status.phase,
         conditions: status.conditions,
         container_statuses: status.container_statuses,
         pod_ip: status.pod_ip,
@@ -42,10 +43,15 @@ pub fn worker_pod(pod: &Pod) -> WorkerPod {
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         template: template(&pod.metadata),
         ready: if is_ready { Readiness::Ready } else { Readiness::NotReady },
-        terminating: pod.metadata.deletion_timestamp.is_some(),
+        terminating: pod.metadata.deletion_timestamp.is_some() || has_ended(&status),
         trouble: if is_ready { None } else { trouble(pod, &status) },
         age: age(pod),
     }
+}
+
+/// Whether nobody starts it again: its ReplicaSet has made another one.
+fn has_ended(status: &PodStatus) -> bool {
+    matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"))
 }
 
 fn template(metadata: &ObjectMeta) -> String {
@@ -164,6 +170,15 @@ mod tests {
         let expected = "ContainerCreating; it mounts Secret kafka: does each exist, with the keys that are named?";
         assert_eq!((trouble.reason, trouble.message.as_str()), (Reason::SecretMissing, expected));
         assert_eq!(worker_pod(&pod("True")).trouble.unwrap().reason, Reason::WorkersUnavailable);
+    }
+
+    #[test]
+    fn a_pod_that_was_evicted_is_awaited_by_nobody() {
+        for (phase, has_ended) in [("Failed", true), ("Succeeded", true), ("Running", false), ("Pending", false)] {
+            let mut pod = pod(json!({"phase": phase}));
+            trim(&mut pod);
+            assert_eq!(worker_pod(&pod).terminating, has_ended, "{phase}");
+        }
     }
 
     #[test]

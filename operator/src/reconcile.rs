@@ -24,6 +24,7 @@ use thalweg_operator_plan::rivals;
 use thalweg_operator_plan::scaling::{DECIDE_EACH, Scaling};
 use thalweg_operator_plan::status::{Facts, selector_text, status};
 use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate};
+use tracing::error;
 
 use crate::apply::Applier;
 use crate::context::Context;
@@ -78,8 +79,9 @@ pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) 
     }
     let told = tell(&subject, context, &written, &validated, (&plan, scaling.as_ref()), &observed).await?;
     // What stands in the way is nothing of ours: no event tells that it is gone.
-    let is_shared = validated.as_ref().is_err_and(|problems| problems.iter().any(|p| p.reason == Reason::SinkInUse));
-    let action = match refused || is_shared {
+    let passes = |problem: &Problem| matches!(problem.reason, Reason::SinkInUse | Reason::CheckFailed);
+    let may_pass = validated.as_ref().is_err_and(|problems| problems.iter().any(passes));
+    let action = match refused || may_pass {
         true => Action::requeue(FIGURES),
         false if waits => Action::requeue(TURN),
         false => match again(&plan, &observed, &written, scaling.as_ref()) {
@@ -155,7 +157,14 @@ async fn validated(subject: &Subject, written: &Written, observed: &Observed, co
         Ok(draft) => draft,
         Err(problems) => return Ok(Err(problems)),
     };
-    let checked = context.checks.check(&draft.plan).await?;
+    let checked = match context.checks.check(&draft.plan).await {
+        // What runs goes on, and is looked after.
+        Err(error @ Error::Check { .. }) => {
+            error!(namespace = subject.namespace, pipeline = subject.owner.name, %error, "checking SQL");
+            return Ok(Err(vec![problem(subject, &error)]));
+        }
+        checked => checked?,
+    };
     let validated = validate(&draft, written, &checked);
     if let Ok(valid) = &validated {
         context.checks.found_valid(&plan.hash, valid.stages.clone());
@@ -227,7 +236,7 @@ async fn apply(
     }
     // Published first: a slot that was freed and claimed anew is another life of its worker.
     applier.free(&plan.freed).await?;
-    let Some(valid) = valid else { return Ok(()) };
+    let Some(valid) = valid else { return applier.keep(plan).await };
     // By what was seen before anything is changed: a roll-out that begins now has not ended.
     if observed.deployment.as_ref().is_some_and(|seen| seen.is_settled() && seen.replicas == plan.replicas) {
         applier.context.rollouts.leave(&applier.subject.namespace, &owner.name);
@@ -280,16 +289,23 @@ fn again(plan: &Plan, observed: &Observed, written: &Written, scaling: Option<&S
     [observed.awaits_words(), starting, deciding, telling].into_iter().flatten().min()
 }
 
-/// A failure that only the user can end, as a problem of the pipeline.
+/// A failure that stands in the way of a pipeline and of no other, as a problem of it.
 fn problem(subject: &Subject, error: &Error) -> Problem {
-    let refused = matches!(error, Error::Refused { .. });
+    let (reason, help) = match error {
+        Error::Refused { .. } => {
+            (Reason::Refused, Some("change what it names, or have it allowed; it is tried again each half minute"))
+        }
+        Error::Check { .. } => {
+            (Reason::CheckFailed, Some("the version before goes on; it is tried again each half minute"))
+        }
+        _ => (Reason::NameTaken, None),
+    };
     Problem {
-        reason: if refused { Reason::Refused } else { Reason::NameTaken },
+        reason,
         resource: format!("StreamPipeline/{}", subject.owner.name),
         path: String::new(),
         place: None,
         message: error.to_string(),
-        help: refused
-            .then(|| "change what it names, or have it allowed; it is tried again each half minute".to_owned()),
+        help: help.map(str::to_owned),
     }
 }

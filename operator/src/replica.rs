@@ -6,14 +6,20 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use futures::future::{join_all, select_all};
-use tracing::info;
+use futures::future::select_all;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
 
 use crate::controller::{Parts, Started};
 use crate::error::Error;
 use crate::leader::Elector;
 use crate::metrics::Metrics;
+
+/// How long it waits for the caches of all namespaces before it goes on with those that are filled.
+const FILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Fills the caches, which makes it ready, waits for its turn and works, until `ended`; then it lets go of the leader's Lease, so
 /// that the next one need not wait. Its end is to be the end of the process: a fresh one knows nothing that is old.
@@ -43,18 +49,57 @@ async fn work(
     metrics: &Metrics,
     ready: &AtomicBool,
 ) -> Result<Infallible, Error> {
-    let started = join_all(parts.into_iter().map(Started::new)).await;
-    let mut started = started.into_iter().collect::<Result<Vec<_>, _>>()?;
-    ready.store(true, Ordering::Relaxed);
+    let (filled, of) = (watch::Sender::new(0_usize), parts.len());
+    let leads = watch::Sender::new(false);
+    let scopes = parts.into_iter().map(|parts| Box::pin(operate(parts, &filled, leads.subscribe())));
+    let led = async {
+        enough(filled.subscribe(), of).await;
+        ready.store(true, Ordering::Relaxed);
+        elector.lead().await;
+        metrics.leader.set(1);
+        leads.send_replace(true);
+        elector.keep().await;
+        Err(Error::NotLeader)
+    };
     tokio::select! {
-        () = elector.lead() => {}
-        _ = join_all(started.iter_mut().map(Started::stand_by)) => return Err(over()),
+        over = led => over,
+        (over, ..) = select_all(scopes) => over,
     }
-    metrics.leader.set(1);
-    let controllers = select_all(started.into_iter().map(|started| Box::pin(started.run())));
+}
+
+/// Looks after one namespace, or all of them: each begins once its own caches are filled, so that one that is gone, or that the
+/// operator has no rights in, holds up no other.
+async fn operate(
+    parts: Parts,
+    filled: &watch::Sender<usize>,
+    mut leads: watch::Receiver<bool>,
+) -> Result<Infallible, Error> {
+    let namespace = parts.namespace.clone().unwrap_or_default();
+    let starting = Started::new(parts);
+    tokio::pin!(starting);
+    let started = match timeout(FILL_LIMIT, &mut starting).await {
+        Ok(started) => started,
+        Err(_) => {
+            warn!(namespace, "the caches are not filled: is the namespace there, and may the operator watch it?");
+            starting.await
+        }
+    };
+    let mut started = started?;
+    filled.send_modify(|filled| *filled += 1);
     tokio::select! {
-        () = elector.keep() => Err(Error::NotLeader),
-        _ = controllers => Err(over()),
+        _ = leads.wait_for(|leads| *leads) => {}
+        () = started.stand_by() => return Err(over()),
+    }
+    started.run().await;
+    Err(over())
+}
+
+/// Waits until all caches are filled, or, once some time has passed, some of them.
+async fn enough(mut filled: watch::Receiver<usize>, of: usize) {
+    let all = timeout(FILL_LIMIT, filled.wait_for(|filled| *filled == of)).await.is_ok();
+    if !all {
+        // The sender outlives it.
+        let _ = filled.wait_for(|filled| *filled > 0).await;
     }
 }
 

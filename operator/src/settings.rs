@@ -1,5 +1,6 @@
 //! What can be set, as arguments or in the environment: the chart's values come in here.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -46,11 +47,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The namespaces that are looked after: `None` is all of them.
+    /// The namespaces that are looked after, each once: `None` is all of them.
     pub fn scopes(&self) -> Vec<Option<String>> {
         let named = self.watch_namespaces.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
-        let scopes: Vec<_> = named.map(|name| Some(name.to_owned())).collect();
-        if scopes.is_empty() { vec![None] } else { scopes }
+        let named: BTreeSet<_> = named.map(str::to_owned).collect();
+        if named.is_empty() { vec![None] } else { named.into_iter().map(Some).collect() }
     }
 }
 
@@ -74,7 +75,7 @@ mod tests {
     fn no_namespace_means_all_of_them() {
         assert_eq!(parsed(&[]).scopes(), [None]);
         assert_eq!(parsed(&["--watch-namespaces", ""]).scopes(), [None]);
-        let two = parsed(&["--watch-namespaces", "a, b"]).scopes();
+        let two = parsed(&["--watch-namespaces", "a, b,a"]).scopes();
         assert_eq!(two, [Some("a".to_owned()), Some("b".to_owned())]);
     }
 

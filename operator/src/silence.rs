@@ -1,6 +1,6 @@
 //! How long each Lease has been unchanged, by this process's monotonic clock: clocks of machines are never compared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ type Key = (String, String);
 #[derive(Default)]
 pub struct Silence {
     seen: Mutex<HashMap<Key, Seen>>,
+    /// Those of a list that has begun.
+    listed: Mutex<HashSet<Key>>,
 }
 
 struct Seen {
@@ -28,9 +30,18 @@ impl Silence {
     /// of the API server is not taken for the death of every worker.
     pub fn note(&self, event: &watcher::Result<Event<Lease>>) {
         match event {
-            Ok(Event::Apply(lease) | Event::InitApply(lease)) => self.touch(lease),
+            Ok(Event::Apply(lease)) => self.touch(lease),
+            Ok(Event::InitApply(lease)) => {
+                self.listed().insert(key(lease));
+                self.touch(lease);
+            }
             Ok(Event::Delete(lease)) => drop(self.lock().remove(&key(lease))),
-            Ok(Event::Init | Event::InitDone) => {}
+            Ok(Event::Init) => self.listed().clear(),
+            Ok(Event::InitDone) => {
+                // Others were deleted while nobody watched.
+                let listed = std::mem::take(&mut *self.listed());
+                self.lock().retain(|key, _| listed.contains(key));
+            }
             Err(_) => self.restart(),
         }
     }
@@ -59,6 +70,10 @@ impl Silence {
 
     fn restart(&self) {
         self.lock().values_mut().for_each(|seen| seen.since = Instant::now());
+    }
+
+    fn listed(&self) -> std::sync::MutexGuard<'_, HashSet<Key>> {
+        self.listed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Seen>> {
@@ -94,5 +109,21 @@ mod tests {
         tokio::time::advance(Duration::from_secs(9)).await;
         silence.note(&Err(watcher::Error::NoResourceVersion));
         assert_eq!(silence.of(&lease("2")), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_lease_that_a_list_does_not_hold_is_gone() {
+        let silence = Silence::default();
+        let other = |version| {
+            let mut other = lease(version);
+            other.metadata.name = Some("p-1".to_owned());
+            other
+        };
+        for event in [Event::Apply(lease("1")), Event::Apply(other("2")), Event::Init, Event::InitApply(other("2"))] {
+            silence.note(&Ok(event));
+        }
+        assert_eq!(silence.lock().len(), 2, "the list has not ended");
+        silence.note(&Ok(Event::InitDone));
+        assert_eq!(silence.lock().keys().collect::<Vec<_>>(), [&key(&other("2"))]);
     }
 }

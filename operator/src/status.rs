@@ -1,15 +1,16 @@
 //! Writes the status of a pipeline, and tells events of it: on change, and figures alone at most each half minute.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use thalweg_crds::condition::{ConditionStatus, ConditionType};
+use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason};
 use thalweg_crds::pipeline::{PipelineStatus, Restart};
 use thalweg_crds::{API_VERSION, StreamPipeline};
 use thalweg_operator_plan::names::MANAGER;
@@ -21,6 +22,7 @@ use tracing::debug;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::observe::Subject;
+use crate::watch::PipelineRef;
 
 /// How often figures alone are written.
 pub const FIGURES: Duration = Duration::from_secs(30);
@@ -31,7 +33,7 @@ const NOTE_LIMIT: usize = 1024;
 /// restart is no reason to write the figures of all pipelines at once.
 pub struct StatusTimes {
     began: Instant,
-    written: Mutex<HashMap<String, Instant>>,
+    written: Mutex<HashMap<PipelineRef, Instant>>,
 }
 
 impl Default for StatusTimes {
@@ -41,13 +43,21 @@ impl Default for StatusTimes {
 }
 
 impl StatusTimes {
-    fn since(&self, uid: &str) -> Duration {
-        let times = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        times.get(uid).unwrap_or(&self.began).elapsed()
+    fn since(&self, pipeline: &PipelineRef) -> Duration {
+        self.written().get(pipeline).unwrap_or(&self.began).elapsed()
     }
 
-    fn note(&self, uid: &str) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), Instant::now());
+    fn note(&self, pipeline: PipelineRef) {
+        self.written().insert(pipeline, Instant::now());
+    }
+
+    /// A pipeline is gone.
+    pub fn forget(&self, pipeline: &PipelineRef) {
+        self.written().remove(pipeline);
+    }
+
+    fn written(&self) -> MutexGuard<'_, HashMap<PipelineRef, Instant>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,7 +67,8 @@ impl StatusTimes {
 /// The write failed.
 pub async fn write(subject: &Subject, context: &Context, next: &PipelineStatus) -> Result<bool> {
     let previous = subject.pipeline.status.clone().unwrap_or_default();
-    let is_due = context.written.since(&subject.owner.uid) >= FIGURES;
+    let pipeline = ObjectRef::new(&subject.owner.name).within(&subject.namespace);
+    let is_due = context.written.since(&pipeline) >= FIGURES;
     if !differs_in_more_than_figures(&previous, next) && (!is_due || previous == *next) {
         return Ok(false);
     }
@@ -76,7 +87,7 @@ pub async fn write(subject: &Subject, context: &Context, next: &PipelineStatus) 
     let written = answer.map_err(Error::api(format!("writing the status of StreamPipeline {name}")))?;
     context.metrics.wrote("StreamPipeline", "status");
     context.overlay.wrote(&written);
-    context.written.note(&subject.owner.uid);
+    context.written.note(pipeline);
     tell(subject, context, &previous, next).await;
     Ok(true)
 }
@@ -155,16 +166,30 @@ fn event(before: Option<&Condition>, now: &Condition) -> Option<Event> {
     let held = before.is_some_and(|before| before.status == ConditionStatus::True.as_str());
     let type_ = match (kind, holds) {
         (ConditionType::Ready | ConditionType::Complete | ConditionType::Paused, true) => EventType::Normal,
-        (ConditionType::Stalled, true) | (ConditionType::CommitHealthy, false) => EventType::Warning,
-        (ConditionType::Ready, false) if held => EventType::Normal,
+        (ConditionType::Stalled, true)
+        | (ConditionType::CommitHealthy | ConditionType::SourcesReachable | ConditionType::SinksReachable, false) => {
+            EventType::Warning
+        }
+        (ConditionType::Ready, false) if held && is_wanted(now) => EventType::Normal,
+        (ConditionType::Ready, false) if held => EventType::Warning,
+        (ConditionType::Paused, false) if held => EventType::Normal,
         (ConditionType::Rebalancing, true) => EventType::Normal,
         (ConditionType::ScalingLimited, true) => EventType::Warning,
         _ => return None,
     };
     // Where nothing is amiss, what has come true says more than that it is as expected.
-    let reason = if matches!(type_, EventType::Normal) && holds { now.type_.clone() } else { now.reason.clone() };
+    let reason = match kind {
+        ConditionType::Paused if !holds => "Resumed".to_owned(),
+        _ if matches!(type_, EventType::Normal) && holds => now.type_.clone(),
+        _ => now.reason.clone(),
+    };
     let note = now.message.chars().take(NOTE_LIMIT / 4).collect();
     Some(Event { type_, reason, note: Some(note), action: "Reconcile".to_owned(), secondary: None })
+}
+
+/// Whether it is not ready since somebody asks for that, or since a change is on its way.
+fn is_wanted(not_ready: &Condition) -> bool {
+    [Reason::Paused, Reason::UnitsMoving].iter().any(|reason| not_ready.reason == reason.as_str())
 }
 
 #[cfg(test)]
@@ -183,6 +208,17 @@ mod tests {
             observed_generation: None,
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_pipeline_that_is_gone_no_time_is_kept() {
+        let times = StatusTimes::default();
+        tokio::time::advance(FIGURES).await;
+        let pipeline: PipelineRef = ObjectRef::new("fares").within("shop");
+        times.note(pipeline.clone());
+        assert_eq!(times.since(&pipeline), Duration::ZERO);
+        times.forget(&pipeline);
+        assert_eq!((times.since(&pipeline), times.written().len()), (FIGURES, 0));
     }
 
     #[test]
@@ -215,5 +251,18 @@ mod tests {
         assert_eq!((told.type_, told.reason.as_str()), (EventType::Warning, "InvalidSql"));
         assert!(event(None, &condition(ConditionType::Ready, ConditionStatus::False, "Starting")).is_none());
         assert!(event(None, &condition(ConditionType::CommitHealthy, ConditionStatus::Unknown, "Pending")).is_none());
+        let lost = [("WorkersUnavailable", EventType::Warning), ("Paused", EventType::Normal)];
+        for (reason, type_) in lost {
+            let told = event(Some(&ready), &condition(ConditionType::Ready, ConditionStatus::False, reason)).unwrap();
+            assert_eq!((told.type_, told.reason.as_str()), (type_, reason));
+        }
+        for kind in [ConditionType::SourcesReachable, ConditionType::SinksReachable] {
+            let told = event(None, &condition(kind, ConditionStatus::False, "Unreachable")).unwrap();
+            assert_eq!((told.type_, told.reason.as_str()), (EventType::Warning, "Unreachable"));
+        }
+        let paused = condition(ConditionType::Paused, ConditionStatus::True, "Paused");
+        let goes_on = condition(ConditionType::Paused, ConditionStatus::False, "AsExpected");
+        assert_eq!(event(Some(&paused), &goes_on).unwrap().reason, "Resumed");
+        assert!(event(None, &goes_on).is_none());
     }
 }

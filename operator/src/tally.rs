@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use thalweg_crds::pipeline::PipelineStatus;
+use thalweg_crds::pipeline::{Phase, PipelineStatus};
 
 use crate::metrics::Metrics;
 
@@ -45,10 +45,30 @@ fn add(figures: &Figures, sign: i64, metrics: &Metrics) {
 
 fn figures(status: &PipelineStatus) -> Figures {
     let units = status.units.clone().unwrap_or_default();
+    // Nobody waits where none is to have an owner.
+    let rests = matches!(status.phase, Some(Phase::Paused | Phase::Idle | Phase::Completed));
+    let waiting = if rests { 0 } else { i64::from(units.total - units.owned - units.moving) };
     Figures {
         phase: status.phase.map(|phase| format!("{phase:?}")).unwrap_or_default(),
         owned: units.owned.into(),
         moving: units.moving.into(),
-        waiting: i64::from(units.total - units.owned - units.moving),
+        waiting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_crds::pipeline::UnitsStatus;
+
+    use super::*;
+
+    #[test]
+    fn units_of_a_pipeline_that_rests_wait_for_nobody() {
+        let waiting = |phase| {
+            let units = UnitsStatus { total: 16, owned: 2, moving: 1, ..UnitsStatus::default() };
+            figures(&PipelineStatus { phase: Some(phase), units: Some(units), ..PipelineStatus::default() }).waiting
+        };
+        let rest = [Phase::Paused, Phase::Idle, Phase::Completed];
+        assert_eq!((rest.map(waiting), waiting(Phase::Pending)), ([0, 0, 0], 13));
     }
 }

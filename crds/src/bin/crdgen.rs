@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use thalweg_crds::definition::{definitions, file_name, schemas_json, to_yaml};
+use thalweg_crds::definition::{definitions, file_name, schemas_json, to_template, to_yaml};
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 
 fn generate(chart: &Path, schemas: &Path) -> ExitCode {
     let definitions = definitions();
-    let files = definitions.iter().map(|definition| (chart.join(file_name(definition)), to_yaml(definition)));
+    let files = definitions.iter().map(|definition| (chart.join(file_name(definition)), to_template(definition)));
     for (path, text) in files.chain([(schemas.to_owned(), schemas_json())]) {
         if let Err(error) = std::fs::write(&path, text) {
             println!("{}: {error}; give a folder that exists and can be written", path.display());

@@ -41,6 +41,24 @@ fn namespaced_mode_has_no_cluster_role_and_no_mode_has_a_right_to_secrets_or_to_
     }
 }
 
+#[test]
+fn who_has_rights_in_some_namespaces_only_installs_nothing_of_the_whole_cluster() {
+    let values = ["--set", "watchNamespaces={a,b},crds.enabled=false"];
+    let documents = rendered(&values);
+    let (kinds, _) = kinds_and_grants(&documents);
+    let is_cluster_wide = |kind: &str| kind.starts_with("Cluster") || kind == "CustomResourceDefinition";
+    assert!(kinds.contains(&"Deployment") && !kinds.iter().any(|kind| is_cluster_wide(kind)), "{kinds:?}");
+    let definitions = rendered(&[]).iter().filter(|it| it.contains("kind: CustomResourceDefinition")).count();
+    assert_eq!(definitions, 4);
+}
+
+#[test]
+fn an_operator_that_is_not_ready_holds_up_no_drain() {
+    let budgets: Vec<_> = rendered(&[]).into_iter().filter(|it| it.contains("kind: PodDisruptionBudget")).collect();
+    assert_eq!(budgets.len(), 1);
+    assert!(budgets[0].contains("unhealthyPodEvictionPolicy: AlwaysAllow"), "{}", budgets[0]);
+}
+
 /// `THALWEG_WRITE=1` writes it.
 #[test]
 fn the_manifest_for_kubectl_is_what_the_chart_renders() {

@@ -117,12 +117,13 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// By the spec, and never more than there are splits or units: a worker without one is of no use.
+    /// By the spec, and no more than there are splits or units beyond the least: a worker without one is of no use. The least is
+    /// the user's: how many of those have something to do is seen where work is given to them.
     fn of(spec: &ScalingSpec, spreadable: usize) -> Self {
         let count = |workers: i32| usize::try_from(workers).unwrap_or_default();
         let spreadable = if spreadable == 0 { usize::MAX } else { spreadable };
-        let most = count(spec.max_workers).max(1).min(spreadable);
-        Self { least: count(spec.min_workers).min(most), most, spreadable }
+        let least = count(spec.min_workers);
+        Self { least, most: count(spec.max_workers).max(1).min(spreadable).max(least), spreadable }
     }
 
     fn clamp(self, workers: usize) -> usize {
@@ -223,7 +224,7 @@ impl Round<'_> {
         let (weights, surges) = (load.weights(), load.surges());
         let is_step = surges.iter().sum::<f64>() > STEP_UP * weights.iter().sum::<f64>();
         let weights = if is_awaited && is_step { surges } else { weights };
-        let most = self.bounds.spreadable.min(weights.len().max(1));
+        let most = weights.len().max(1);
         let part = self.memory.swing.utilisation() * if is_awaited { 1.0 } else { KEEP };
         let room = |workers: usize| part * capacity(workers).unwrap_or(alone);
         let of_one = capacity(self.figures.workers.len().max(1)).unwrap_or(alone);
@@ -253,6 +254,7 @@ impl Round<'_> {
         }
         if target <= current {
             let reason = match () {
+                () if need.workers > current && current >= self.bounds.spreadable => Reason::Held(Hold::TooFewUnits),
                 () if need.workers > current => Reason::Held(Hold::Bounds),
                 () if need.is_shard_bound => Reason::Held(Hold::ShardBound),
                 () => Reason::Enough,

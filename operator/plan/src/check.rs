@@ -116,7 +116,7 @@ pub fn noted_stages(map: &ConfigMap) -> Option<Vec<Stage>> {
 }
 
 fn noted(map: &ConfigMap) -> Option<Noted<'_>> {
-    serde_json::from_str(map.data.as_ref()?.get(STAGES)?).ok()
+    serde_json::from_str(map.metadata.annotations.as_ref()?.get(STAGES)?).ok()
 }
 
 /// The stages that are noted with a plan, if this version planned it and the text is the same.

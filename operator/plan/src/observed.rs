@@ -21,6 +21,9 @@ pub const SUSPICION_LIMIT: Duration = Duration::from_secs(11);
 /// fraction of that; one that does not is shown for what it is after it.
 pub const HEARING_LIMIT: Duration = Duration::from_secs(5);
 
+/// How old a report may be that is told of: figures are written as often.
+pub const REPORT_LIMIT: Duration = Duration::from_secs(30);
+
 /// What is known about one pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -28,7 +31,7 @@ pub struct Observed {
     pub assignment: Option<AssignmentSpec>,
     /// The stages of the plan that the assignment names; empty where they are not known.
     pub stages: Vec<Stage>,
-    /// Its slot Leases, in the order of their numbers.
+    /// Its slot Leases, in the order of their numbers; one may be missing among them.
     pub slots: Vec<SlotLease>,
     /// Its worker pods.
     pub pods: Vec<WorkerPod>,
@@ -47,10 +50,19 @@ pub struct Observed {
 /// What watches sources while there is no worker.
 #[derive(Clone, Debug, Default)]
 pub struct Lookout {
-    /// Whether it has a Deployment.
-    pub exists: bool,
+    /// Its Deployment, where it has one.
+    pub deployment: Option<Rollout>,
+    /// Its pods.
+    pub pods: Vec<WorkerPod>,
     /// Its last report, and how long ago that came.
     pub report: Option<(Report, Duration)>,
+}
+
+impl Lookout {
+    /// What it says now.
+    pub fn said(&self) -> Option<&Report> {
+        self.report.as_ref().filter(|(_, age)| *age < REPORT_LIMIT).map(|(report, _)| report)
+    }
 }
 
 /// A slot Lease.
@@ -85,7 +97,7 @@ pub struct WorkerPod {
     pub template: String,
     /// Whether it passes its readiness probe.
     pub ready: Readiness,
-    /// Whether it is being deleted.
+    /// Whether it is being deleted, or has ended and is started no more, as after an eviction.
     pub terminating: bool,
     /// Why it does not run.
     pub trouble: Option<Trouble>,
@@ -151,6 +163,34 @@ impl Observed {
         let holder = slot.holder.clone()?;
         let renewed = slot.silent_for < SILENCE_LIMIT;
         (renewed && self.pod(&holder).is_some()).then_some(holder)
+    }
+
+    /// How many slots there are, those counted whose Lease is missing: workers of the others keep their names and rights.
+    pub fn slot_count(&self) -> usize {
+        let number = |lease: &SlotLease| lease.slot.0.rsplit_once('-')?.1.parse::<usize>().ok();
+        self.slots.iter().filter_map(number).max().map_or(0, |last| last + 1)
+    }
+
+    /// Whether a report is of now.
+    pub fn is_fresh(&self, report: &Report) -> bool {
+        self.report_ages.get(&report.run_id).is_none_or(|age| *age < REPORT_LIMIT)
+    }
+
+    /// Workers that live, each with what it says: of one that is gone nothing is said, and of one that has not answered for long
+    /// nobody knows.
+    fn said_by(&self) -> impl Iterator<Item = Option<&Report>> {
+        let live = self.slots.iter().filter_map(move |slot| self.live(slot));
+        live.map(move |holder| self.reports.get(&holder).filter(|report| self.is_fresh(report)))
+    }
+
+    /// What workers say that live.
+    pub fn said(&self) -> impl Iterator<Item = &Report> {
+        self.said_by().flatten()
+    }
+
+    /// Whether each worker that lives says something.
+    pub fn all_say(&self) -> bool {
+        self.said_by().all(|said| said.is_some())
     }
 
     /// For how long it is worth waiting until a worker that lives is heard for the first time: an operator that has just

@@ -14,7 +14,7 @@ use crate::held::{Held, held};
 use crate::lost;
 use crate::observed::{Observed, Readiness, SlotLease};
 use crate::restart;
-use crate::scaling::{Places, Scaling, may_stop};
+use crate::scaling::{Places, Scaling, is_awaited, may_stop};
 use crate::splits;
 use crate::units::{States, Units, all_completed};
 use crate::validate::ValidatedPipeline;
@@ -128,7 +128,8 @@ pub fn plan_scaled(pipeline: &ValidatedPipeline, observed: &Observed, scaling: &
 /// Plans what is wanted, by nothing but what was observed.
 pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let published = observed.assignment.clone().unwrap_or_else(|| first_assignment(wanted));
-    let switches = published.plan != wanted.plan && has_surged(observed, wanted.plan);
+    let may_switch = has_surged(observed, wanted.plan) || is_asleep(wanted, observed);
+    let switches = published.plan != wanted.plan && may_switch;
     let basis = match switches {
         true => under_another_plan(published, wanted),
         false => published,
@@ -147,7 +148,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let (mut next, useful, left_out) = table.next(if stops { 0 } else { wanted.workers });
     let watches = wanted.is_watched && wanted.workers == 0 && !stops && !next.completed;
     next.positions = if watches { positions(&basis, observed) } else { Vec::new() };
-    let has_lookout = wanted.is_watched || observed.lookout.exists;
+    let has_lookout = wanted.is_watched || observed.lookout.deployment.is_some();
     let stops = stops || (runs_wanted && next.completed);
     let step = match () {
         () if wanted.mode == Mode::Pause => Step::Pause,
@@ -159,7 +160,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let replaced = lost::replaced(observed, useful);
     let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, replaced, &next, observed) };
     // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
-    let slots = (wanted.workers.max(1) + SURGE + replaced).max(observed.slots.len());
+    let slots = (wanted.workers.max(1) + SURGE + replaced).max(observed.slot_count());
     let lookouts = has_lookout.then_some(i32::from(watches));
     let (workers, slots) = (i32::try_from(wanted.workers).unwrap_or(i32::MAX), narrow(slots));
     Plan { step, workers, replicas, lookouts, slots, freed: freed(observed), assignment: Some(next), left_out }
@@ -180,16 +181,20 @@ fn positions(basis: &AssignmentSpec, observed: &Observed) -> Vec<SplitPosition> 
     basis.splits.iter().filter_map(position).collect()
 }
 
-/// Looks after what runs while the spec has problems: workers that die are still replaced, and new splits are read.
+/// Looks after what runs while the spec has problems: workers that die are still replaced, and new splits are read. What sleeps
+/// is still watched for, and one worker is woken by what comes.
 pub fn keep(observed: &Observed) -> Plan {
     let deployment = observed.deployment.as_ref();
     let replicas = deployment.map_or(0, |deployment| deployment.replicas);
     let workers = deployment.and_then(|deployment| deployment.wanted).unwrap_or(replicas);
     let Some(published) = &observed.assignment else {
-        let slots = narrow(observed.slots.len());
+        let slots = narrow(observed.slot_count());
         let (step, freed) = (Step::Start, freed(observed));
         return Plan { step, workers, replicas, lookouts: None, slots, freed, assignment: None, left_out: 0 };
     };
+    let is_watched = observed.lookout.deployment.as_ref().is_some_and(|lookout| lookout.replicas > 0);
+    let is_woken = is_watched && workers == 0 && is_awaited(published, observed);
+    let (workers, replicas) = if is_woken { (1, 1) } else { (workers, replicas) };
     let key_groups = published.key_groups.and_then(|groups| u32::try_from(groups).ok()).unwrap_or(1);
     let wanted = Wanted {
         pipeline: &published.pipeline,
@@ -200,14 +205,20 @@ pub fn keep(observed: &Observed) -> Plan {
         workers: usize::try_from(workers).unwrap_or_default(),
         places: None,
         weights: &Weights::new(),
-        is_watched: false,
+        is_watched,
         mode: Mode::Run,
     };
-    Plan { replicas, slots: narrow(observed.slots.len()), ..next(&wanted, observed) }
+    Plan { replicas, slots: narrow(observed.slot_count()), ..next(&wanted, observed) }
 }
 
 fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Whether nobody works and nobody is to: no worker will come that could show that it has surged, and the lookout of one plan
+/// says nothing about splits under another one.
+fn is_asleep(wanted: &Wanted<'_>, observed: &Observed) -> bool {
+    wanted.workers == 0 && observed.slots.iter().all(|slot| observed.live(slot).is_none())
 }
 
 /// What is published, under the plan that is wanted. A start from scratch knows of no split: another topic has others.

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use thalweg_crds::assignment::{AssignmentSpec, SplitAssignment};
 use thalweg_crds::ids::{LogPosition, Slot, UnitId};
 use thalweg_crds::pipeline::ScalingDecision;
-use thalweg_crds::report::{Report, SplitReport};
+use thalweg_crds::report::{Report, SplitReport, WorkerState};
 use thalweg_crds::scaling::{ScalingMode, ScalingSpec};
 
 use crate::autoscale::{
@@ -122,7 +122,11 @@ impl Scaler {
         if is_scaled(spec) {
             return self.decide(pipeline, spec.clone(), observed, now, time);
         }
-        let workers = asked_for(spec);
+        let workers = match (spec.mode, spec.workers) {
+            // Nobody says how many yet: as many as there are.
+            (ScalingMode::Manual, None) => within(spec, self.workers).max(1),
+            _ => asked_for(spec),
+        };
         if workers < 2 {
             *self = Self { decision: self.decision.take(), ..Self::new(spec, &Observed::default(), None, None) };
             self.workers = workers;
@@ -189,7 +193,8 @@ impl Scaler {
                     let (recommended, memory) = recommend(&spec, &figures, std::mem::take(&mut self.memory));
                     (self.memory, self.inputs) = (memory, recommended.inputs);
                     self.costs.note(&shares(observed), |unit| running.units.iter().any(|it| it.unit == unit));
-                    if is_scaled(&spec) {
+                    let must_deliver = recommended.reason == Reason::Silent && is_stuck(observed);
+                    if is_scaled(&spec) && !must_deliver {
                         news = self.take(&spec, &recommended, time);
                     }
                     places = recommended.placement.into_iter().collect();
@@ -280,6 +285,13 @@ impl Scaler {
     }
 }
 
+/// Whether a worker says that it, or a unit of it, stands still: what it has read is perhaps not delivered, and would not be
+/// before something else comes.
+fn is_stuck(observed: &Observed) -> bool {
+    let is_stuck = |report: &Report| report.failure.is_some() || report.units.iter().any(|unit| unit.error.is_some());
+    observed.said().any(is_stuck)
+}
+
 /// What units cost, as their owners say it now.
 fn shares(observed: &Observed) -> BTreeMap<UnitId, f64> {
     let fresh = observed.reports.values().filter(|report| age(report, observed) <= 3 * DECIDE_EACH);
@@ -358,32 +370,45 @@ fn split_figures(split: &SplitAssignment, running: &AssignmentSpec, observed: &O
     }
 }
 
+/// Whether the lookout sees something that waits.
+pub(crate) fn is_awaited(running: &AssignmentSpec, observed: &Observed) -> bool {
+    watched(running, observed).iter().any(|split| split.lag.is_some_and(|lag| lag > 0))
+}
+
 /// What the lookout says of all splits: those that were read, and others that have appeared since.
 fn watched(running: &AssignmentSpec, observed: &Observed) -> Vec<SplitFigures> {
+    let sees = |report: &Report| report.plan == running.plan && report.state != WorkerState::Failed;
     let (report, age) = match &observed.lookout.report {
-        Some((report, age)) if report.plan == running.plan => (report.clone(), *age),
+        Some((report, age)) if sees(report) => (report.clone(), *age),
         _ => (Report::default(), NEVER),
     };
     let figures = |it: &SplitReport| {
         let was_read = running.positions.iter().find(|at| at.source == it.source && at.split == it.split);
-        let from = was_read.map(|at| &at.position).or(it.accepted.as_ref()).and_then(records);
-        let end = it.end.as_ref().and_then(records);
+        let from = was_read.map(|at| &at.position).or(it.accepted.as_ref());
         SplitFigures {
             key: SplitKey { source: it.source.clone(), split: it.split.clone() },
-            end,
-            lag: end.zip(from).map(|(end, from)| end.saturating_sub(from)),
+            end: it.end.as_ref().and_then(records),
+            lag: it.end.as_ref().zip(from).and_then(|(end, from)| waiting(from, end)),
             reader: None,
             age,
         }
     };
-    let is_seen =
-        |split: &&SplitAssignment| report.splits.iter().any(|it| it.source == split.source && it.split == split.split);
+    // Of a source that it sees it has seen all splits: others are gone, and nothing will come of them.
+    let is_seen = |split: &&SplitAssignment| report.splits.iter().any(|it| it.source == split.source);
     let unseen = running.splits.iter().filter(|split| !is_seen(split)).map(|split| SplitFigures {
         key: SplitKey { source: split.source.clone(), split: split.split.clone() },
         age: NEVER,
         ..SplitFigures::default()
     });
     report.splits.iter().map(figures).chain(unseen).collect()
+}
+
+/// How many records lie between a position and an end. In another log than the one that was read, as of a topic that was made
+/// again, somebody is to look what has become of that: workers say so.
+fn waiting(from: &LogPosition, end: &LogPosition) -> Option<u64> {
+    let piece = |position: &LogPosition| position.0.rsplit_once('.').map(|(piece, _)| piece.to_owned());
+    let (from_records, end_records) = (records(from)?, records(end)?);
+    Some(if piece(from) == piece(end) { end_records.saturating_sub(from_records) } else { end_records.max(1) })
 }
 
 /// How many records lie before a position, where lag is counted in them: positions are `PIECE.OFFSET`.

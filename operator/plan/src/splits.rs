@@ -148,9 +148,11 @@ fn state(split: &SplitAssignment, weight: f64, index: i32, fleet: &Fleet<'_>) ->
 
 /// What each split counts: 1, or powers of two where its rate is far from the mean.
 fn weights(splits: &[SplitAssignment], observed: &Observed) -> Vec<f64> {
-    let mut rates: BTreeMap<(&str, &SplitId), f64> = BTreeMap::new();
-    for report in observed.reports.values().flat_map(|report| &report.splits) {
-        *rates.entry((report.source.as_str(), &report.split)).or_default() += report.rate;
+    let (fresh, old): (Vec<_>, Vec<_>) = observed.reports.values().partition(|report| observed.is_fresh(report));
+    let mut rates = rates(&fresh);
+    // Who has read a split last is the only one to know of it, until its next reader says something.
+    for (split, rate) in self::rates(&old) {
+        rates.entry(split).or_insert(rate);
     }
     let rate = |split: &SplitAssignment| {
         rates.get(&(split.source.as_str(), &split.split)).copied().filter(|rate| rate.is_finite() && *rate >= 0.0)
@@ -160,6 +162,15 @@ fn weights(splits: &[SplitAssignment], observed: &Observed) -> Vec<f64> {
     let Some(known) = known else { return vec![1.0; splits.len()] };
     let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
     known.into_iter().map(|rate| weight(rate, mean)).collect()
+}
+
+/// The rate of each split, of which two workers report a part while it moves.
+fn rates<'a>(reports: &[&'a Report]) -> BTreeMap<(&'a str, &'a SplitId), f64> {
+    let mut rates: BTreeMap<(&str, &SplitId), f64> = BTreeMap::new();
+    for report in reports.iter().flat_map(|report| &report.splits) {
+        *rates.entry((report.source.as_str(), &report.split)).or_default() += report.rate;
+    }
+    rates
 }
 
 fn weight(rate: f64, mean: f64) -> f64 {

@@ -356,6 +356,24 @@ fn pods_that_do_not_come_are_not_asked_for_again() {
 }
 
 #[test]
+fn a_load_beyond_what_units_can_be_spread_over_is_held_by_them_and_not_by_nothing() {
+    // Two key groups of sixteen splits.
+    let mut bench = Bench::new(spec(1, 20), 16, 2, 0.95);
+    let decide = |bench: &mut Bench| {
+        bench.round(200.0, |figures| {
+            figures.spreadable = 2;
+            figures.splits.iter_mut().for_each(|split| split.lag = split.lag.map(|lag| lag + 1_000));
+        })
+    };
+    for _ in 0..13 {
+        decide(&mut bench);
+    }
+    let decided = decide(&mut bench);
+    assert_eq!((decided.workers, decided.reason), (2, held(Hold::TooFewUnits)));
+    assert!(decided.inputs.needed > Some(2), "{:?}", decided.inputs);
+}
+
+#[test]
 fn nothing_is_decided_while_splits_move() {
     let mut bench = Bench::new(spec(1, 20), 12, 2, 0.95);
     bench.rounds(13, 250.0);
@@ -382,10 +400,11 @@ fn bounds_that_were_changed_hold_at_once_whatever_is_known() {
 }
 
 #[test]
-fn there_are_never_more_workers_than_splits_even_if_the_least_is_more() {
-    let mut bench = Bench::new(spec(30, 40), 12, 12, 0.1);
-    let decided = bench.rounds(20, 1.0);
-    assert_eq!(decided.workers, 12);
+fn there_are_no_more_workers_than_splits_unless_the_user_asks_for_more() {
+    assert_eq!(Bench::new(spec(1, 40), 12, 12, 1.0).rounds(20, 900.0).workers, 12);
+    // As many of them as there is work for are started.
+    let asked = Bench::new(spec(30, 40), 12, 30, 0.1).rounds(20, 1.0);
+    assert_eq!((asked.workers, asked.reason), (30, Reason::Enough));
 }
 
 #[test]
@@ -504,9 +523,9 @@ proptest! {
         for figures in &history {
             let (decided, next) = recommend(&spec, figures, memory);
             let spreadable = if figures.spreadable == 0 { usize::MAX } else { figures.spreadable };
-            let most = (spec.max_workers as usize).min(spreadable);
-            prop_assert!(decided.workers <= most);
-            prop_assert!(decided.workers >= (spec.min_workers as usize).min(most));
+            let (least, most) = (spec.min_workers as usize, spec.max_workers as usize);
+            prop_assert!(decided.workers >= least);
+            prop_assert!(decided.workers <= most.min(spreadable).max(least));
             memory = next;
         }
     }

@@ -104,9 +104,9 @@ fn stages_that_come_or_go_do_not_fit_the_state() {
     let more = Checked::Stages(vec![stage("f"), Stage { id: 1, ..stage("g") }]);
     assert!(refused(&with_sql(), &more).expect("refused").message.starts_with("stage 1 over trips is new"));
     let (mut map, assignment) = running();
-    let data = map.data.as_mut().expect("data");
-    let text = data["stages"].replace("\"id\":0", "\"id\":7");
-    data.insert("stages".to_owned(), text);
+    let noted = map.metadata.annotations.as_mut().expect("annotations");
+    let text = noted["thalweg.dev/stages"].replace("\"id\":0", "\"id\":7");
+    noted.insert("thalweg.dev/stages".to_owned(), text);
     let next = validated(&with_sql(), &stages()).expect("it is valid");
     let found = refusal(&map, &assignment, &next, &with_sql()).expect("refused");
     assert_eq!((found.len(), found[0].message.as_str()), (1, "stage 7 over trips is gone; stage 0 over trips is new"));

@@ -13,7 +13,7 @@ use thalweg_crds::pipeline::{Phase, PipelineStatus};
 use thalweg_crds::report::{Failure, WorkerState};
 use thalweg_operator_plan::check::{Checked, parse};
 use thalweg_operator_plan::held::{Moves, moves};
-use thalweg_operator_plan::observed::{Observed, Rollout};
+use thalweg_operator_plan::observed::{Observed, Rollout, Trouble, WorkerPod};
 use thalweg_operator_plan::plan::{Plan, Step, keep, plan};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::Written;
@@ -106,6 +106,14 @@ fn a_silent_lease_is_a_dead_worker_and_one_of_its_own_slot_is_freed_only_if_its_
 }
 
 #[test]
+fn a_lease_that_is_missing_takes_no_slot_from_others() {
+    let (valid, mut observed) = (pipeline(), Observed::default());
+    join(&mut observed, 3, "a", &valid.plan.hash);
+    observed.slots.remove(1);
+    assert_eq!((plan(&valid, &observed).slots, keep(&observed).slots), (4, 4));
+}
+
+#[test]
 fn a_unit_whose_state_holds_a_higher_epoch_is_published_above_it_once() {
     let (mut observed, _) = running();
     let report = observed.reports.values_mut().next().expect("a report");
@@ -177,6 +185,44 @@ fn pods_that_cannot_be_made_are_told_in_the_words_of_the_cluster() {
     let status = told(Ok(()), &observed, &plan(&pipeline(), &observed));
     let ready = condition(&status, "Ready");
     assert_eq!((ready.reason.as_str(), &ready.message), ("WorkersUnavailable", &quota));
+}
+
+#[test]
+fn pods_that_cannot_be_made_beside_those_that_run_are_told_too() {
+    let (mut observed, settled) = running();
+    let deployment = Rollout { replicas: 1, updated: 1, ready: 1, total: 1, current: true, ..Rollout::default() };
+    observed.deployment = Some(deployment.clone());
+    assert_eq!(condition(&told(Ok(()), &observed, &settled), "Reconciling").status, "False");
+    // More of them than a quota allows, as it is edited or as the load asks for it.
+    let quota = Some("exceeded quota".to_owned());
+    let refused = Some(Rollout { replicas: 4, trouble: quota, ..deployment.clone() });
+    let status = told(Ok(()), &Observed { deployment: refused, ..observed.clone() }, &settled);
+    let said = condition(&status, "Reconciling");
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("True", "WorkersUnavailable"));
+    assert_eq!(said.message, "workers are being started or replaced: exceeded quota");
+    assert_eq!(condition(&status, "Ready").status, "True", "what runs is not disturbed");
+    // Another image, under the same plan and under the next one.
+    let pulls = WorkerPod {
+        name: "pod-new".to_owned(),
+        uid: "new".to_owned(),
+        trouble: Some(Trouble {
+            reason: Reason::WorkersUnavailable,
+            message: "ErrImagePull: no such image".to_owned(),
+        }),
+        age: Duration::from_secs(4),
+        ..WorkerPod::default()
+    };
+    observed.pods.push(pulls);
+    for step in [Step::Run, Step::RollOut] {
+        let status = told(Ok(()), &observed, &Plan { step, ..settled.clone() });
+        let said = condition(&status, "Reconciling");
+        assert_eq!((said.status.as_str(), said.reason.as_str()), ("True", "WorkersUnavailable"), "{step:?}");
+        assert!(said.message.ends_with(": pod pod-new: ErrImagePull: no such image"), "{}", said.message);
+    }
+    observed.pods.retain(|pod| pod.uid != "new");
+    observed.deployment = Some(Rollout { updated: 0, ..deployment });
+    let status = told(Ok(()), &observed, &settled);
+    assert_eq!(condition(&status, "Reconciling").reason, "RollingOut");
 }
 
 #[test]

@@ -281,6 +281,49 @@ fn new_bounds_hold_at_once() {
 }
 
 #[test]
+fn a_worker_that_cannot_deliver_is_not_stopped_because_nothing_comes() {
+    let silent = ScalingSpec { zero_after: thalweg_crds::duration::Duration::from_secs(30), ..spec(0, 4) };
+    let mut bed = Bed::new(silent, &[20.0; 2]);
+    bed.rounds(10);
+    bed.arrivals = vec![0.0; 2];
+    let fails = |bed: &mut Bed, error: Option<&str>| {
+        let units = bed.observed.reports.values_mut().flat_map(|report| &mut report.units);
+        units.for_each(|unit| unit.error = error.map(str::to_owned));
+        let time = Time(Timestamp::from_second(bed.now.as_secs() as i64).expect("a time"));
+        let decided = bed.scaler.look(&bed.pipeline, &bed.observed, bed.now + DECIDE_EACH, &time);
+        bed.now += DECIDE_EACH;
+        decided.workers
+    };
+    for _ in 0..20 {
+        assert_eq!(fails(&mut bed, Some("the sink does not answer")), 1);
+    }
+    assert_eq!(fails(&mut bed, None), 0);
+}
+
+#[test]
+fn whoever_takes_over_the_number_of_workers_finds_it_as_it_was() {
+    let mut bed = Bed::new(spec(1, 4), &[150.0; 4]);
+    let before = bed.rounds(40).workers;
+    assert!(before > 1);
+    bed.pipeline.scaling = ScalingSpec { mode: ScalingMode::Manual, ..spec(1, 4) };
+    assert_eq!(bed.rounds(3).workers, before, "scaling.workers is not set yet");
+    bed.pipeline.scaling.workers = Some(1);
+    assert_eq!(bed.rounds(3).workers, 1);
+    bed.pipeline.scaling.workers = None;
+    assert_eq!(bed.rounds(3).workers, 1);
+}
+
+#[test]
+fn fewer_units_than_min_workers_are_no_reason_to_decide_again_and_again() {
+    let mut bed = Bed::new(spec(3, 6), &[20.0; 2]);
+    let all: Vec<_> = (0..40).map(|_| bed.round()).collect();
+    let told: Vec<_> = all.iter().filter(|scaling| scaling.decision.is_some() || !scaling.news.is_empty()).collect();
+    assert!(told.is_empty(), "{told:#?}");
+    assert!(all.iter().all(|scaling| scaling.workers == 3), "as is asked for");
+    assert_eq!(bed.observed.pods.len(), 2, "as there is work for");
+}
+
+#[test]
 fn an_operator_that_starts_anew_keeps_what_it_finds_and_learns_from_there() {
     let mut bed = Bed::new(spec(1, 4), &[150.0; 4]);
     let before = bed.rounds(40);

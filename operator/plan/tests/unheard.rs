@@ -8,9 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kit::{join, pipeline, settle};
 use thalweg_crds::condition::Reason;
+use thalweg_crds::ids::RunId;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
-use thalweg_crds::report::SplitReport;
-use thalweg_operator_plan::observed::{HEARING_LIMIT, Observed};
+use thalweg_crds::report::{CommitReport, Failure, SplitReport, UnitReport, WorkerState};
+use thalweg_operator_plan::observed::{HEARING_LIMIT, Observed, REPORT_LIMIT, SILENCE_LIMIT};
 use thalweg_operator_plan::plan::plan;
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::status::{Facts, status};
@@ -74,7 +75,11 @@ fn a_worker_that_does_not_answer_in_time_is_shown_for_what_it_is() {
     let mute = unheard(&observed, HEARING_LIMIT);
     assert_eq!(mute.awaits_words(), None);
     let (status, source) = told(Ok(&valid), &mute, &before, 60);
-    assert_eq!((status.phase, ready(&status)), (Some(Phase::Pending), ("False", "Starting")));
+    assert_eq!((status.phase, ready(&status)), (Some(Phase::Pending), ("False", "WorkersUnavailable")));
+    let why = status.conditions.iter().find(|condition| condition.type_ == "Ready").map(|it| it.message.clone());
+    assert!(why.is_some_and(|why| {
+        why.starts_with("pod pod-a runs, and the operator gets no report of it: it asks port 8081")
+    }));
     assert_eq!((status.units.map(|units| units.owned), status.lag), (Some(0), None));
     assert_eq!(source.as_deref(), Some("no worker has tried it yet"));
 }
@@ -123,4 +128,47 @@ fn what_does_not_rest_on_workers_is_told_at_once() {
     let paused = ValidatedPipeline { paused: true, ..valid };
     let (status, _) = told(Ok(&paused), &unheard(&observed, Duration::ZERO), &before, 60);
     assert_eq!((status.phase, ready(&status)), (Some(Phase::Paused), ("False", "Paused")));
+}
+
+/// A second worker, which has failed, committed long ago and fallen behind.
+fn with_another(observed: &Observed, plan: &str) -> Observed {
+    let mut observed = observed.clone();
+    join(&mut observed, 1, "b", plan);
+    let holder = RunId("b/0".to_owned());
+    let failure = Failure { reason: "Unreachable".to_owned(), resource: None, message: "no route".to_owned() };
+    let mut report = observed.reports.values().next().expect("a report").clone();
+    report.run_id = holder.clone();
+    report.state = WorkerState::Failed;
+    report.failure = Some(failure);
+    report.splits[0].lag_records = Some(1_000);
+    report.units = vec![UnitReport { error: Some("refused".to_owned()), dead_letters: 9, ..UnitReport::default() }];
+    report.commit = Some(CommitReport { time: Time(Timestamp::UNIX_EPOCH), bytes: None, duration_seconds: None });
+    observed.reports.insert(holder, report);
+    observed
+}
+
+#[test]
+fn what_a_worker_has_said_that_is_gone_is_told_no_more() {
+    let (valid, observed, before) = running();
+    let tells = |observed: &Observed| told(Ok(&valid), observed, &before, 60).0;
+    let both = with_another(&observed, &valid.plan.hash);
+    let status = tells(&both);
+    let told = (status.phase, status.lag.and_then(|lag| lag.records), status.dead_letters, status.commit.is_some());
+    assert_eq!(told, (Some(Phase::Failed), Some(1_007), Some(9), true));
+    let mut silent = both.clone();
+    silent.slots[1].silent_for = SILENCE_LIMIT;
+    let mut gone = both.clone();
+    gone.pods.retain(|pod| pod.uid == "a");
+    for observed in [silent, gone] {
+        let status = tells(&observed);
+        let told = (status.phase, status.lag.and_then(|lag| lag.records), status.dead_letters, status.commit.is_some());
+        assert_eq!(told, (Some(Phase::Running), Some(7), None, false));
+        let commits =
+            status.conditions.iter().find(|condition| condition.type_ == "CommitHealthy").expect("a condition");
+        assert_eq!(commits.status, "Unknown", "{commits:?}");
+    }
+    let mut mute = both;
+    mute.report_ages = [(RunId("b/0".to_owned()), REPORT_LIMIT)].into();
+    let status = tells(&mute);
+    assert_eq!((status.phase, status.lag), (Some(Phase::Running), None), "nobody knows how far it is behind");
 }

@@ -8,7 +8,7 @@ use crate::fake::FakeApi;
 use crate::harness::{
     Cluster, OTHER_SQL, SQL, condition, key, message, pipeline, pipeline_key, plan_hash, put, resources,
 };
-use crate::kubelet::{self, ASSIGNMENTS, DEPLOYMENTS, PODS, kill};
+use crate::kubelet::{self, ASSIGNMENTS, DEPLOYMENTS, LEASES, PODS, kill};
 
 fn assignment(cluster: &Cluster) -> Arc<Value> {
     cluster.api.store().objects.get(&key(ASSIGNMENTS, "fares")).cloned().unwrap_or_default()
@@ -132,6 +132,29 @@ async fn a_paused_pipeline_has_no_workers_and_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_that_was_written_since_it_was_read_is_read_again_and_not_overwritten() {
+    let cluster = Cluster::start(FakeApi::default());
+    // Another operator publishes one while this one makes what comes before that.
+    cluster.api.overtake(key(LEASES, "fares-1"), ASSIGNMENTS, |store| {
+        let lease = &store.objects[&key(LEASES, "fares-0")]["metadata"];
+        let metadata = json!({"labels": lease["labels"], "ownerReferences": lease["ownerReferences"]});
+        let spec = json!({
+            "pipeline": "fares", "plan": plan_hash(SQL), "keyGroups": 8,
+            "splits": [{"source": "trips", "split": "0"}],
+            "units": [{"unit": {"stage": 0, "index": 0}, "epoch": 7}],
+        });
+        let object = json!({
+            "apiVersion": "thalweg.dev/v1alpha1", "kind": "StreamAssignment", "metadata": metadata, "spec": spec,
+        });
+        store.create(key(ASSIGNMENTS, "fares"), object).expect("there is none yet");
+    });
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    let published = assignment(&cluster);
+    assert_eq!(published["spec"]["units"][0]["epoch"], 8, "epochs only grow: {published:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_changes_or_removes_of_ours_is_restored() {
     let cluster = Cluster::start(FakeApi::default());
     resources(&cluster.api);
@@ -163,6 +186,25 @@ async fn what_somebody_changes_or_removes_of_ours_is_restored() {
     {
         assert_eq!(Some(object), before.get(name), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_fails_is_told_and_what_runs_is_looked_after() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    // The binary that would plan it is not there.
+    edit_spec(&cluster, |spec| spec["sql"] = "INSERT INTO out SELECT fare + 2 AS fare FROM trips".into());
+    let told = cluster.until("told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    assert!(message(&told, "Stalled").contains("checking SQL with /nonexistent/thalweg: "), "{told:#}");
+    assert_eq!(condition(&told, "Ready"), "True");
+    kill(&cluster.api, &kubelet::of_kind(&cluster.api, PODS)[0]);
+    let is_taken_over = |pipeline: &Value| {
+        pipeline["status"]["units"]["summary"] == "1/1" && assignment(&cluster)["spec"]["units"][0]["epoch"] == 2
+    };
+    cluster.until("taken over", is_taken_over).await;
+    edit_spec(&cluster, |spec| spec["sql"] = OTHER_SQL.into());
+    cluster.until_running(OTHER_SQL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,6 +261,25 @@ async fn from_one_worker_to_four_and_to_two_units_move_no_oftener_than_they_must
     let before = cluster.api.asked();
     cluster.looks(5).await;
     assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_somebody_takes_the_labels_from_takes_no_units_from_other_workers() {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(6);
+    resources(&cluster.api);
+    scale(&cluster, 3);
+    cluster.until_workers(SQL, 3).await;
+    let (before, version) = (owners(&cluster), assignment(&cluster)["metadata"]["resourceVersion"].clone());
+    let kept = |now: &[(String, i64)]| {
+        now.iter().zip(&before).filter(|(now, before)| now == before && now.0 == "fares-2").count()
+    };
+    cluster.api.store().edit(&key(LEASES, "fares-1"), |lease| lease["metadata"]["labels"] = json!({}));
+    cluster.api.changed();
+    let is_noticed = |_: &Value| assignment(&cluster)["metadata"]["resourceVersion"] != version;
+    cluster.until("noticed", is_noticed).await;
+    cluster.until_workers(SQL, 3).await;
+    assert!(kept(&before) == 2 && kept(&owners(&cluster)) > 0, "{before:?} {:?}", owners(&cluster));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{FakeApi, Key};
 use crate::harness::{Cluster, condition, key, pipeline_key, resources};
-use crate::kubelet::{DEPLOYMENTS, PODS, of_kind};
+use crate::kubelet::{DEPLOYMENTS, PODS, is_lookout, of_kind};
 use crate::mutations::CHECK;
 
 const JOBS: &str = "batch/v1/jobs";
@@ -58,6 +58,21 @@ async fn only_a_pipeline_whose_state_is_to_be_removed_has_a_finalizer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_finalizer_that_somebody_else_has_written_is_taken_away_and_theirs_stay() {
+    let cluster = running(FakeApi::default()).await;
+    edit(&cluster, &pipeline_key(), |pipeline| pipeline["spec"]["deletionPolicy"] = "Retain".into());
+    cluster.until("not marked", |pipeline| finalizers(pipeline).is_empty()).await;
+    // As a backup is restored.
+    let restored = json!(["example.com/theirs", "thalweg.dev/state"]);
+    edit(&cluster, &pipeline_key(), |pipeline| pipeline["metadata"]["finalizers"] = restored);
+    cluster.until("without ours", |pipeline| finalizers(pipeline) == ["example.com/theirs"]).await;
+    cluster.looks(1).await;
+    let before = cluster.api.asked();
+    cluster.looks(2).await;
+    assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn workers_end_then_a_job_removes_the_state_then_the_pipeline_goes() {
     let cluster = running(FakeApi::default()).await;
     delete(&cluster);
@@ -72,6 +87,19 @@ async fn workers_end_then_a_job_removes_the_state_then_the_pipeline_goes() {
         job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
     });
     cluster.until("let go", |pipeline| finalizers(pipeline).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookout_keeps_no_pipeline_that_sleeps() {
+    let cluster = running(FakeApi::default()).await;
+    cluster.api.set_load(0.0, 500.0, 0);
+    edit(&cluster, &pipeline_key(), |pipeline| {
+        pipeline["spec"]["scaling"] = json!({"minWorkers": 0, "maxWorkers": 2, "zeroAfter": "10s"});
+    });
+    let pods = || of_kind(&cluster.api, PODS);
+    cluster.until("asleep", |_| pods().len() == 1 && is_lookout(&pods()[0])).await;
+    delete(&cluster);
+    cluster.until("a Job", |_| !job(&cluster).is_null()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

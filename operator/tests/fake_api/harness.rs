@@ -13,6 +13,7 @@ use thalweg_operator::controller::{Parts, Started};
 use thalweg_operator::leader::Leadership;
 use thalweg_operator::metrics::Metrics;
 use thalweg_operator::page::Shown;
+use thalweg_operator::rollouts::Rollouts;
 use thalweg_operator::tally::Tally;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::Settings;
@@ -166,7 +167,7 @@ fn parts(
         page,
         leadership,
         concurrency: 4,
-        max_rollouts: chart.max_rollouts,
+        rollouts: Arc::new(Rollouts::new(chart.max_rollouts)),
         instance: "operator-0".to_owned(),
         seed: 7,
     }

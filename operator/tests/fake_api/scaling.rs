@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::fake::{FakeApi, Load};
-use crate::harness::{Cluster, SQL, condition, key, pipeline_key, resources};
+use crate::harness::{Cluster, OTHER_SQL, SQL, condition, key, pipeline_key, plan_hash, resources};
 use crate::kubelet::{self, DEPLOYMENTS};
 
 pub const SPLITS: usize = 4;
@@ -251,5 +251,49 @@ async fn an_operator_that_starts_anew_at_zero_stays_there_and_wakes_all_the_same
     cluster.looks(70).await;
     assert_eq!(pods(&cluster), (0, 1));
     cluster.api.set_load(LOW, CAPACITY, WAITING);
+    cluster.until_workers(SQL, 1).await;
+}
+
+/// One that is asleep, with a lookout.
+async fn asleep() -> Cluster {
+    let cluster = Cluster::start(FakeApi::default());
+    cluster.api.find_splits(SPLITS);
+    cluster.api.set_load(0.0, CAPACITY, WAITING);
+    resources(&cluster.api);
+    set_scaling(&cluster, json!({"minWorkers": 0, "maxWorkers": 4, "zeroAfter": "10s"}));
+    cluster.until("idle", |pipeline| pipeline["status"]["phase"] == "Idle" && pods(&cluster) == (0, 1)).await;
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_at_zero_is_taken_over_at_once_and_what_comes_then_wakes_it() {
+    let cluster = asleep().await;
+    let published = || kubelet::of_kind(&cluster.api, kubelet::ASSIGNMENTS)[0]["spec"].clone();
+    let before = published()["positions"].clone();
+    assert_eq!(before.as_array().map(Vec::len), Some(SPLITS));
+    cluster.api.store().edit(&pipeline_key(), |pipeline| pipeline["spec"]["sql"] = OTHER_SQL.into());
+    cluster.api.changed();
+    cluster.until("under the next plan", |_| published()["plan"] == *plan_hash(OTHER_SQL)).await;
+    assert_eq!((published()["positions"].clone(), pods(&cluster).0), (before, 0), "it goes on where it was");
+    cluster.looks(70).await;
+    assert_eq!(pods(&cluster), (0, 1), "that alone wakes nobody");
+    cluster.api.set_load(LOW, CAPACITY, WAITING);
+    cluster.until_workers(OTHER_SQL, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_edit_at_zero_keeps_nobody_asleep() {
+    let cluster = asleep().await;
+    let published = || kubelet::of_kind(&cluster.api, kubelet::ASSIGNMENTS)[0]["spec"].clone();
+    let before = published();
+    cluster.api.store().edit(&pipeline_key(), |pipeline| pipeline["spec"]["sinks"][0]["name"] = "nowhere".into());
+    cluster.api.changed();
+    cluster.until("told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    cluster.looks(2).await;
+    assert_eq!((published(), pods(&cluster)), (before, (0, 1)));
+    cluster.api.set_load(LOW, CAPACITY, WAITING);
+    cluster.until("awake", |pipeline| pipeline["status"]["units"]["owned"] == SPLITS && pods(&cluster).0 == 1).await;
+    cluster.api.store().edit(&pipeline_key(), |pipeline| pipeline["spec"]["sinks"][0]["name"] = "out".into());
+    cluster.api.changed();
     cluster.until_workers(SQL, 1).await;
 }

@@ -1,12 +1,15 @@
 //! Two replicas and the Lease by which one of them leads.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kube::Api;
-use serde_json::Value;
-use thalweg_operator::controller::Started;
+use http::{Request, Response};
+use kube::client::Body;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use thalweg_operator::controller::{Parts, Started};
 use thalweg_operator::error::Error;
 use thalweg_operator::leader::{Elector, Leadership};
 use thalweg_operator::metrics::Metrics;
@@ -44,11 +47,32 @@ fn elector(api: &FakeApi, name: &str, metrics: &Metrics) -> (Elector, Leadership
     Elector::new(Api::namespaced(api.client(), "thalweg"), name.to_owned(), metrics.leader_changes.clone())
 }
 
+/// An API server that has no rights for who asks.
+fn forbidden() -> Client {
+    let refuse = |_: Request<Body>| async {
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403});
+        let answer = Response::builder().status(403).header("content-type", "application/json");
+        Ok::<_, Infallible>(answer.body(Body::from(status.to_string().into_bytes())).expect("a response"))
+    };
+    Client::new(tower::service_fn(refuse), "default")
+}
+
 impl Replica {
     async fn start(api: &FakeApi, name: &str, metrics: Arc<Metrics>) -> Self {
+        Self::start_with(api, name, metrics, |parts| vec![parts]).await
+    }
+
+    /// One that looks after other namespaces.
+    async fn start_with(
+        api: &FakeApi,
+        name: &str,
+        metrics: Arc<Metrics>,
+        scopes: impl FnOnce(Parts) -> Vec<Parts>,
+    ) -> Self {
         let (ready, ended) = (Arc::<AtomicBool>::default(), Arc::<Notify>::default());
         let (elector, leadership) = elector(api, name, &metrics);
-        let parts = vec![led(api, &metrics, leadership)];
+        let parts = scopes(led(api, &metrics, leadership));
         let (shown, until, counted) = (Arc::clone(&ready), Arc::clone(&ended), Arc::clone(&metrics));
         let task = tokio::spawn(async move {
             let until = async {
@@ -130,6 +154,19 @@ async fn of_two_replicas_one_works_and_the_other_hears_workers_and_writes_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_gone_holds_up_no_other() {
+    let cluster = Cluster::start_alone(FakeApi::default());
+    let scopes = |parts: Parts| {
+        let of = |namespace: &str| Parts { namespace: Some(namespace.to_owned()), ..parts.clone() };
+        vec![Parts { client: forbidden(), ..of("gone") }, of("shop")]
+    };
+    let replica = Replica::start_with(&cluster.api, "a", Arc::clone(&cluster.metrics), scopes).await;
+    replica.until("leading", Replica::leads).await;
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_falls_silent_with_the_only_worker_and_the_leader_is_made_up_for_within_the_bar() {
     let (cluster, leader, standby) = running().await;
     let pod = of_kind(&cluster.api, PODS).remove(0);
@@ -146,6 +183,18 @@ async fn a_node_that_falls_silent_with_the_only_worker_and_the_leader_is_made_up
     assert!(since.elapsed() < SILENCE_LIMIT + Duration::from_secs(5), "after {:?}", since.elapsed());
     const { assert!(SILENCE_LIMIT.as_secs() + 5 < BAR.as_secs()) };
     standby.until("told of the change", |standby| standby.metrics.leader_changes.get() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_finds_another_one_in_its_lease_writes_nothing_from_then_on() {
+    let (cluster, leader, standby) = running().await;
+    drop(standby);
+    let since = Instant::now();
+    let lease = (LEASES.to_owned(), "thalweg".to_owned(), LEADER.to_owned());
+    cluster.api.store().edit(&lease, |lease| lease["spec"]["holderIdentity"] = "another".into());
+    cluster.api.changed();
+    leader.until("at its end", |leader| leader.task.is_finished()).await;
+    assert!(since.elapsed() < Duration::from_secs(5), "after {:?}", since.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The chart is upgraded while pipelines run.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -44,6 +45,32 @@ async fn an_upgrade_replaces_the_pods_of_so_many_pipelines_at_once_and_of_all_in
     cluster.until("upgraded", is_done).await;
     assert_eq!(most.get(), 1, "one at a time");
     assert!(scaled.get(), "the others waited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_the_operator_goes_on_with_the_plans_of_the_one_before() {
+    let mut cluster = Cluster::start_with(FakeApi::default(), CHECK);
+    resources(&cluster.api);
+    cluster.until("running", |pipeline| condition(pipeline, "Ready") == "True").await;
+    let plans = |cluster: &Cluster| of_kind(&cluster.api, "v1/configmaps");
+    let before = plans(&cluster);
+    cluster.stop_operator().await;
+    // As the version before had written it.
+    let noted = |version: &str| format!(r#"\"version\":\"{version}\""#);
+    let (now, old) = (noted(env!("CARGO_PKG_VERSION")), noted("0.0.1"));
+    let written = before[0].to_string();
+    assert!(written.contains(&now), "{written}");
+    let written = serde_json::from_str(&written.replace(&now, &old)).expect("JSON");
+    let name = before[0]["metadata"]["name"].as_str().expect("a name");
+    cluster.api.store().objects.insert(key("v1/configmaps", name), Arc::new(written));
+    cluster.upgrade(Chart { image: NEXT, ..Chart::USUAL }, CHECK).await;
+    let deployments = || of_kind(&cluster.api, DEPLOYMENTS);
+    let is_noted = || plans(&cluster).iter().all(|plan| plan.to_string().contains(&now));
+    cluster.until("upgraded", |_| is_noted() && deployments().iter().all(|d| image(d) == NEXT && is_settled(d))).await;
+    let told = cluster.until("told", |pipeline| condition(pipeline, "Ready") == "True").await;
+    assert_eq!(condition(&told, "ConfigValid"), "True", "{}", message(&told, "ConfigValid"));
+    let names = |plans: &[Arc<Value>]| plans.iter().map(|plan| plan["metadata"]["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names(&plans(&cluster)), names(&before), "the plan is the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]

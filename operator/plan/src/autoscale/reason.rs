@@ -42,11 +42,13 @@ pub enum Hold {
     Rebalancing,
     /// `minWorkers` or `maxWorkers`.
     Bounds,
+    /// There are as many workers as units already.
+    TooFewUnits,
 }
 
 impl Hold {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SinkBound,
         Self::ShardBound,
         Self::Ineffective,
@@ -54,6 +56,7 @@ impl Hold {
         Self::Quota,
         Self::Rebalancing,
         Self::Bounds,
+        Self::TooFewUnits,
     ];
 
     /// As it stands in conditions and metrics.
@@ -66,6 +69,7 @@ impl Hold {
             Self::Quota => "Quota",
             Self::Rebalancing => "Rebalancing",
             Self::Bounds => "Bounds",
+            Self::TooFewUnits => "TooFewUnits",
         }
     }
 
@@ -87,6 +91,10 @@ impl Hold {
             Self::Quota => "pods that were asked for do not come; see the Deployment's events: a quota, or no room",
             Self::Rebalancing => "splits or units are between two workers; decided once they have arrived",
             Self::Bounds => "scaling.minWorkers or scaling.maxWorkers forbids what the load asks for",
+            Self::TooFewUnits => {
+                "the load asks for more workers than there are units; more partitions, more state.keyGroups in a new pipeline, \
+                 or more CPU for workers"
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ impl Build<'_> {
         let small = |container: Container| Container {
             command: container.command.map(|command| command.into_iter().chain(["--lookout".to_owned()]).collect()),
             name: "lookout".to_owned(),
-            resources: Some(resources()),
+            resources: Some(resources(container.resources)),
             // It has no units, so it never is.
             readiness_probe: None,
             ..container
@@ -49,8 +49,13 @@ impl Build<'_> {
     }
 }
 
-fn resources() -> ResourceRequirements {
+/// As little as it takes, with the limits of a worker: what admits that one, such as a quota on limits, admits this one.
+fn resources(of_worker: Option<ResourceRequirements>) -> ResourceRequirements {
     let requests = [("cpu", "10m"), ("memory", "64Mi")];
     let requests = requests.map(|(name, quantity)| (name.to_owned(), Quantity(quantity.to_owned())));
-    ResourceRequirements { requests: Some(requests.into()), ..ResourceRequirements::default() }
+    ResourceRequirements {
+        requests: Some(requests.into()),
+        limits: of_worker.and_then(|worker| worker.limits),
+        ..ResourceRequirements::default()
+    }
 }

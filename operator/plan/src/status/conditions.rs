@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason, condition};
+use thalweg_crds::ids::RunId;
 use thalweg_crds::report::{Failure, Report, WorkerState};
 use thalweg_crds::scaling::ScalingMode;
 
@@ -11,13 +12,17 @@ use super::{Facts, figures};
 use crate::assignment::UNITS_PER_OBJECT;
 use crate::autoscale::Hold;
 use crate::held::Held;
-use crate::observed::{Observed, WorkerPod};
+use crate::objects::REPORT_PORT;
+use crate::observed::{HEARING_LIMIT, Observed, REPORT_LIMIT, Rollout, WorkerPod};
 use crate::plan::{Step, asked_for};
 use crate::problem::summary;
-use crate::scaling::{is_scaled, may_stop};
+use crate::scaling::is_scaled;
 
 /// A pod that waits no longer than this is starting, whatever it waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same of a lookout, of which nothing is awaited while it starts.
+const LOOKOUT_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Status, reason and message of one condition.
 type Verdict = (ConditionStatus, Reason, String);
@@ -68,7 +73,7 @@ impl<'a> Conditions<'a> {
         match self.facts.plan.step {
             Step::Pause => no(Reason::Paused, "spec.paused is true: set it to false to go on"),
             Step::Complete => yes(Reason::Completed, "all input was read and delivered"),
-            Step::Idle => yes(Reason::Idle, self.why_idle()),
+            Step::Idle => self.idle(),
             _ if self.facts.plan.left_out > 0 => self.too_many_units(),
             _ if invalid.is_some() => {
                 let (reason, message) = summary(invalid.unwrap_or_default());
@@ -81,11 +86,31 @@ impl<'a> Conditions<'a> {
         }
     }
 
-    fn why_idle(&self) -> &'static str {
-        match self.facts.validated.is_ok_and(|pipeline| may_stop(&pipeline.scaling)) {
-            true => "nothing has come for scaling.zeroAfter; a lookout watches for what does",
-            false => "no worker is asked for: scaling.workers is 0",
+    fn idle(&self) -> Verdict {
+        if self.facts.plan.lookouts != Some(1) {
+            return yes(Reason::Idle, "no worker is asked for: scaling.workers is 0");
         }
+        match self.blindness() {
+            Some((reason, why)) => no(reason, format!("no worker runs, and nothing watches for what comes: {why}")),
+            None => yes(Reason::Idle, "nothing has come for scaling.zeroAfter; a lookout watches for what does"),
+        }
+    }
+
+    /// Why the lookout does not see what comes: nobody would ever be woken.
+    fn blindness(&self) -> Option<(Reason, String)> {
+        let lookout = &self.facts.observed.lookout;
+        let said = lookout.said();
+        let failure = said.filter(|said| said.state == WorkerState::Failed).and_then(|said| said.failure.as_ref());
+        let mute = || {
+            let mut pods = lookout.pods.iter().filter(|pod| !pod.terminating && pod.age > REPORT_LIMIT);
+            let pod = pods.next().filter(|_| said.is_none())?;
+            let limit = REPORT_LIMIT.as_secs();
+            let what = format!("pod {} has not reported for {limit} s; its port {REPORT_PORT} is asked", pod.name);
+            Some((Reason::MetricsStale, what))
+        };
+        trouble(lookout.deployment.as_ref(), &lookout.pods, LOOKOUT_PATIENCE)
+            .or_else(|| failure.map(|failure| (reason_of(failure), failed_message(failure))))
+            .or_else(mute)
     }
 
     fn too_many_units(&self) -> Verdict {
@@ -99,28 +124,43 @@ impl<'a> Conditions<'a> {
 
     /// Why no worker runs the units yet.
     fn starting(&self) -> Verdict {
-        let observed = self.facts.observed;
-        let trouble = observed.deployment.as_ref().and_then(|deployment| deployment.trouble.clone());
-        let waits = observed.pods.iter().filter(|pod| pod.age > PATIENCE && !pod.terminating);
-        let of_pod = |pod: &WorkerPod| {
-            let trouble = pod.trouble.as_ref()?;
-            Some((trouble.reason, format!("pod {}: {}", pod.name, trouble.message)))
-        };
-        match trouble.map(|trouble| (Reason::WorkersUnavailable, trouble)).or(waits.filter_map(of_pod).next()) {
+        match self.trouble() {
             Some((reason, trouble)) => no(reason, trouble),
             None => no(Reason::Starting, "workers are being started"),
         }
+    }
+
+    /// Why pods that are asked for do not run, in the words of the cluster.
+    fn trouble(&self) -> Option<(Reason, String)> {
+        let observed = self.facts.observed;
+        trouble(observed.deployment.as_ref(), &observed.pods, PATIENCE).or_else(|| mute(observed))
+    }
+
+    /// Whether the Deployment is not yet what it is to be, whoever owns the units meanwhile.
+    fn is_rolling(&self) -> bool {
+        let deployment = self.facts.observed.deployment.as_ref();
+        deployment.is_some_and(|it| !it.current || it.updated < it.replicas || it.total > it.updated)
     }
 
     fn reconciling(&self) -> Verdict {
         if self.facts.validated.is_err() {
             return no(Reason::AsExpected, "the problems of ConfigValid come first");
         }
-        match self.facts.plan.step {
-            Step::Start => yes(Reason::Starting, "workers are being started"),
-            Step::RollOut => yes(Reason::RollingOut, "workers of a new plan are being started"),
-            Step::Move => yes(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
-            Step::Run | Step::Pause | Step::Idle | Step::Complete => no(Reason::AsExpected, "nothing is being changed"),
+        let trouble = self.trouble();
+        let (reason, what) = match self.facts.plan.step {
+            Step::Start => (Reason::Starting, "workers are being started".to_owned()),
+            Step::RollOut => (Reason::RollingOut, "workers of a new plan are being started".to_owned()),
+            Step::Move => (Reason::UnitsMoving, format!("{} units move", self.units.moving)),
+            Step::Run if trouble.is_some() || self.is_rolling() => {
+                (Reason::RollingOut, "workers are being started or replaced".to_owned())
+            }
+            Step::Run | Step::Pause | Step::Idle | Step::Complete => {
+                return no(Reason::AsExpected, "nothing is being changed");
+            }
+        };
+        match trouble {
+            Some((reason, trouble)) => yes(reason, format!("{what}: {trouble}")),
+            None => yes(reason, what),
         }
     }
 
@@ -166,12 +206,12 @@ impl<'a> Conditions<'a> {
     }
 
     fn commit_healthy(&self) -> Verdict {
-        let units = self.facts.observed.reports.values().flat_map(|report| &report.units);
+        let units = self.facts.observed.said().flat_map(|report| &report.units);
         let error = units.filter_map(|unit| Some(format!("unit {}: {}", unit.unit, unit.error.as_ref()?))).next();
         match (error, figures::commit(self.facts.observed)) {
             (Some(error), _) => no(Reason::CommitFailing, error),
             (None, Some(_)) => yes(Reason::AsExpected, "units commit"),
-            (None, None) => unknown("nothing was committed yet"),
+            (None, None) => unknown("no worker says that it has committed"),
         }
     }
 
@@ -251,6 +291,30 @@ impl<'a> Conditions<'a> {
     }
 }
 
+/// Why pods of a Deployment do not run, of those that have waited for longer than `patience`.
+fn trouble(deployment: Option<&Rollout>, pods: &[WorkerPod], patience: Duration) -> Option<(Reason, String)> {
+    let of_deployment = deployment.and_then(|deployment| deployment.trouble.clone());
+    let of_pod = |pod: &WorkerPod| {
+        let trouble = pod.trouble.as_ref()?;
+        Some((trouble.reason, format!("pod {}: {}", pod.name, trouble.message)))
+    };
+    let mut waits = pods.iter().filter(|pod| pod.age > patience && !pod.terminating);
+    of_deployment.map(|trouble| (Reason::WorkersUnavailable, trouble)).or_else(|| waits.find_map(of_pod))
+}
+
+/// A worker that holds a slot, renews its Lease, and has never answered the operator.
+fn mute(observed: &Observed) -> Option<(Reason, String)> {
+    let mut live = observed.slots.iter().filter_map(|slot| observed.live(slot));
+    let is_mute = |holder: &RunId| observed.unheard.get(holder).is_some_and(|known_for| *known_for >= HEARING_LIMIT);
+    let pod = observed.pod(&live.find(is_mute)?)?;
+    let what = format!(
+        "pod {} runs, and the operator gets no report of it: it asks port {REPORT_PORT} of the pod, which NetworkPolicies and \
+         firewalls have to let through",
+        pod.name
+    );
+    Some((Reason::WorkersUnavailable, what))
+}
+
 fn reason_of_hold(hold: Hold) -> Reason {
     match hold {
         Hold::SinkBound => Reason::SinkBound,
@@ -260,6 +324,7 @@ fn reason_of_hold(hold: Hold) -> Reason {
         Hold::Quota => Reason::Quota,
         Hold::Rebalancing => Reason::Rebalancing,
         Hold::Bounds => Reason::Bounds,
+        Hold::TooFewUnits => Reason::TooFewUnits,
     }
 }
 
@@ -290,7 +355,7 @@ pub(crate) fn failure_about(observed: &Observed, resource: &str) -> Option<(Reas
 }
 
 fn failures(observed: &Observed) -> impl Iterator<Item = &Report> {
-    observed.reports.values().filter(|report| report.state == WorkerState::Failed)
+    observed.said().chain(observed.lookout.said()).filter(|report| report.state == WorkerState::Failed)
 }
 
 /// The failure that a worker reports and stands still for.
@@ -303,8 +368,10 @@ fn reason_of(failure: &Failure) -> Reason {
 }
 
 fn worker_failed(failure: Option<&Failure>) -> Verdict {
-    let reason = failure.map_or(Reason::WorkerFailed, reason_of);
-    let resource = failure.and_then(|failure| failure.resource.clone()).map(|resource| format!("{resource}: "));
-    let message = failure.map(|failure| failure.message.clone()).unwrap_or_default();
-    no(reason, format!("{}{message}", resource.unwrap_or_default()))
+    no(failure.map_or(Reason::WorkerFailed, reason_of), failure.map(failed_message).unwrap_or_default())
+}
+
+fn failed_message(failure: &Failure) -> String {
+    let resource = failure.resource.as_ref().map(|resource| format!("{resource}: "));
+    format!("{}{}", resource.unwrap_or_default(), failure.message)
 }

@@ -36,10 +36,11 @@ pub(super) fn units(units: Held) -> UnitsStatus {
     }
 }
 
-/// The sum of records and the oldest age over all splits; each is absent unless every split knows it.
+/// The sum of records and the oldest age over all splits; each is absent unless every split knows it, and every worker that
+/// lives says so.
 pub(super) fn lag(observed: &Observed) -> Option<LagStatus> {
-    let splits: Vec<_> = observed.reports.values().flat_map(|report| &report.splits).collect();
-    if splits.is_empty() {
+    let splits: Vec<_> = observed.said().flat_map(|report| &report.splits).collect();
+    if splits.is_empty() || !observed.all_say() {
         return None;
     }
     let records: Option<u64> = splits.iter().map(|split| split.lag_records).sum();
@@ -68,7 +69,7 @@ fn age(seconds: f64) -> String {
 
 /// The commit of the unit that committed longest ago.
 pub(super) fn commit(observed: &Observed) -> Option<CommitStatus> {
-    let commits = observed.reports.values().filter_map(|report| report.commit.as_ref());
+    let commits = observed.said().filter_map(|report| report.commit.as_ref());
     commits.min_by_key(|commit| commit.time.0).map(|commit| CommitStatus {
         last_time: commit.time.clone(),
         bytes: commit.bytes.and_then(|bytes| i64::try_from(bytes).ok()),
@@ -77,7 +78,7 @@ pub(super) fn commit(observed: &Observed) -> Option<CommitStatus> {
 }
 
 pub(super) fn dead_letters(observed: &Observed) -> Option<i64> {
-    let units = observed.reports.values().flat_map(|report| &report.units);
+    let units = observed.said().flat_map(|report| &report.units);
     let rows: u64 = units.map(|unit| unit.dead_letters).sum();
     i64::try_from(rows).ok().filter(|rows| *rows > 0)
 }
@@ -119,10 +120,17 @@ mod tests {
     use thalweg_crds::report::{Report, SplitReport};
 
     use super::*;
+    use crate::observed::{SlotLease, WorkerPod};
 
     fn with(splits: Vec<SplitReport>) -> Observed {
-        let report = Report { splits, ..Report::default() };
-        Observed { reports: [(RunId("a/0".to_owned()), report)].into(), ..Observed::default() }
+        let holder = RunId("a/0".to_owned());
+        let report = Report { run_id: holder.clone(), splits, ..Report::default() };
+        Observed {
+            slots: vec![SlotLease { holder: Some(holder.clone()), ..SlotLease::default() }],
+            pods: vec![WorkerPod { uid: "a".to_owned(), ..WorkerPod::default() }],
+            reports: [(holder, report)].into(),
+            ..Observed::default()
+        }
     }
 
     #[test]

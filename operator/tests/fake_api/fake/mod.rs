@@ -1,7 +1,7 @@
 //! An API server in memory: lists, watches, conditional updates, server-side apply, garbage collection by owner.
 //!
 //! It keeps what a decision of the operator rests on: resource versions, generations, UIDs, conflicts, who owns which
-//! field, status as a part of its own. It fills in no defaults.
+//! field, what nobody can change, status as a part of its own. It fills in no defaults.
 
 mod faults;
 mod path;

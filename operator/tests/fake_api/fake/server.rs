@@ -51,7 +51,15 @@ struct Inner {
     mute: AtomicBool,
     /// UIDs of pods on nodes that have fallen silent.
     cut_off: Mutex<BTreeSet<String>>,
+    /// What somebody else does just before an object is written.
+    overtaking: Mutex<Option<(Key, Overtaking)>>,
+    /// How far each kind was watched: whoever asks for more has taken in what came before.
+    watched: Mutex<BTreeMap<String, u64>>,
+    asked_for_more: Notify,
 }
+
+/// A write of somebody else, with the kind that it is of.
+type Overtaking = (&'static str, Box<dyn FnOnce(&mut Store) + Send>);
 
 /// What comes into every split, and what workers can do.
 #[derive(Clone, Copy)]
@@ -113,6 +121,12 @@ impl FakeApi {
     /// Refuses nothing any more.
     pub fn allow(&self) {
         *self.inner.denied.lock().expect("unpoisoned") = None;
+    }
+
+    /// Just before this object is written for the next time somebody else writes one of a kind, and by the time of the answer who
+    /// watches that kind has seen it.
+    pub fn overtake(&self, written: Key, kind: &'static str, by: impl FnOnce(&mut Store) + Send + 'static) {
+        *self.inner.overtaking.lock().expect("unpoisoned") = Some((written, (kind, Box::new(by))));
     }
 
     /// Workers answer nobody who asks, or do again.
@@ -279,6 +293,8 @@ impl Inner {
             if count > limit {
                 return None;
             }
+            inner.watched.lock().expect("unpoisoned").insert(target.kind.clone(), from);
+            inner.asked_for_more.notify_waiters();
             let (event, version) = inner.next_event(&target, from).await;
             let silence = if count == limit { inner.weather.silent_for } else { Duration::ZERO };
             tokio::time::sleep(inner.weather.lag + silence).await;
@@ -309,6 +325,7 @@ impl Inner {
         if let Some((_, said)) = denied.filter(|(kind, _)| target.kind == *kind) {
             return document(said.0, &refusal(said));
         }
+        self.overtake(target, &body).await;
         let number = self.asked.fetch_add(1, Ordering::SeqCst);
         let fault = self.faults.lock().expect("unpoisoned").remove(&number);
         if fault.is_none_or(Fault::commits) {
@@ -328,6 +345,27 @@ impl Inner {
                 self.killed.notify_one();
                 std::future::pending().await
             }
+        }
+    }
+
+    async fn overtake(&self, target: &Target, body: &Value) {
+        let name = target.name.as_deref().or(body["metadata"]["name"].as_str()).unwrap_or_default();
+        let is_it = |(written, _): &mut (Key, Overtaking)| written.0 == target.kind && written.2 == name;
+        let Some((_, (kind, by))) = self.overtaking.lock().expect("unpoisoned").take_if(is_it) else { return };
+        let version = {
+            let mut store = self.store.lock().expect("unpoisoned");
+            by(&mut store);
+            store.version()
+        };
+        self.changed.notify_waiters();
+        loop {
+            let more = self.asked_for_more.notified();
+            tokio::pin!(more);
+            more.as_mut().enable();
+            if self.watched.lock().expect("unpoisoned").get(kind).is_some_and(|watched| *watched >= version) {
+                return;
+            }
+            more.await;
         }
     }
 

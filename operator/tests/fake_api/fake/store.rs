@@ -84,7 +84,7 @@ impl Store {
         object["status"] = old["status"].clone();
         object["metadata"]["uid"] = old["metadata"]["uid"].clone();
         object["metadata"]["generation"] = old["metadata"]["generation"].clone();
-        Ok(self.change(key, object))
+        self.change(key, object)
     }
 
     /// Server-side apply by the one manager that there is.
@@ -108,16 +108,24 @@ impl Store {
         } else {
             prune(&mut next, &before, &desired);
             merge(&mut next, &desired);
+            let finalizers = applied_finalizers(&old, &before, &desired);
+            if next["metadata"].is_object() {
+                next["metadata"]["finalizers"] = finalizers.into();
+            }
         }
-        Ok(self.change(key, next))
+        self.change(key, next)
     }
 
     /// A merge patch.
     pub fn merge(&mut self, key: &Key, patch: &Value) -> Result<Arc<Value>, Refusal> {
         let Some(old) = self.objects.get(key) else { return Err((404, "NotFound")) };
+        let version = &patch["metadata"]["resourceVersion"];
+        if !version.is_null() && *version != old["metadata"]["resourceVersion"] {
+            return Err((409, "Conflict"));
+        }
         let mut next = (**old).clone();
         merge(&mut next, patch);
-        Ok(self.change(key.clone(), next))
+        self.change(key.clone(), next)
     }
 
     /// Removes an object and all that it owns.
@@ -147,10 +155,10 @@ impl Store {
         let Some(object) = self.objects.get(key) else { return };
         let mut object = (**object).clone();
         edit(&mut object);
-        self.change(key.clone(), object);
+        self.change(key.clone(), object).expect("nobody may write that");
     }
 
-    fn change(&mut self, key: Key, mut next: Value) -> Arc<Value> {
+    fn change(&mut self, key: Key, mut next: Value) -> Result<Arc<Value>, Refusal> {
         let old = &self.objects[&key];
         next["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         drop_nulls(&mut next);
@@ -158,13 +166,16 @@ impl Store {
             next["metadata"].as_object_mut().map(|metadata| metadata.shift_remove("finalizers"));
         }
         if next == **old {
-            return Arc::clone(old);
+            return Ok(Arc::clone(old));
+        }
+        if fixed(&key.0, old).iter().any(|field| next.pointer(field) != old.pointer(field)) {
+            return Err((422, "Invalid"));
         }
         if next.get("spec") != old.get("spec") {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
             next["metadata"]["generation"] = (generation + 1).into();
         }
-        self.put(key, next, "MODIFIED")
+        Ok(self.put(key, next, "MODIFIED"))
     }
 
     fn put(&mut self, key: Key, mut object: Value, what: &'static str) -> Arc<Value> {
@@ -192,6 +203,17 @@ impl Store {
     }
 }
 
+/// What nobody can change of an object once it is there.
+fn fixed(kind: &str, object: &Value) -> &'static [&'static str] {
+    match kind {
+        "v1/configmaps" if object["immutable"] == true => &["/data", "/binaryData", "/immutable"],
+        "apps/v1/deployments" => &["/spec/selector"],
+        "rbac.authorization.k8s.io/v1/rolebindings" => &["/roleRef"],
+        "batch/v1/jobs" => &["/spec/selector", "/spec/template"],
+        _ => &[],
+    }
+}
+
 /// Removes what was applied before and is not any more.
 fn prune(object: &mut Value, before: &Value, now: &Value) {
     let (Value::Object(object), Value::Object(before)) = (object, before) else { return };
@@ -201,6 +223,16 @@ fn prune(object: &mut Value, before: &Value, now: &Value) {
             Some(now) => object.get_mut(key).into_iter().for_each(|inner| prune(inner, before, now)),
         }
     }
+}
+
+/// A set of which each manager owns what it has applied, and takes away nothing else.
+fn applied_finalizers(old: &Value, before: &Value, desired: &Value) -> Vec<Value> {
+    let of = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let (before, desired) = (of(before), of(desired));
+    let mut kept = of(old);
+    kept.retain(|finalizer| desired.contains(finalizer) || !before.contains(finalizer));
+    let added: Vec<Value> = desired.into_iter().filter(|finalizer| !kept.contains(finalizer)).collect();
+    kept.into_iter().chain(added).collect()
 }
 
 fn merge(object: &mut Value, desired: &Value) {
