@@ -48,6 +48,8 @@ class Operator:
             "THALWEG_LISTEN": f"127.0.0.1:{self.port}",
             "THALWEG_WORKER_IMAGE": "thalweg:bench",
             "THALWEG_CHECK_BINARY": str(binaries / "thalweg"),
+            "THALWEG_REPORT_KEY": str(key_in(Path(log).parent)),
+            "THALWEG_REPORTS_LISTEN": f"127.0.0.1:{free_port()}",
         }
         self.binary, self.log, self.process, self.started = binaries / "thalweg-operator", log, None, None
 
@@ -101,6 +103,15 @@ class Operator:
                 return changed - self.started
             time.sleep(0.05)
         raise BenchError(f"after {limit} s it still looks at pipelines (looks, pipelines: {count}):\n{tail(self.log)}")
+
+
+def key_in(folder):
+    """A key as the chart makes one; it is shown to nobody here."""
+    files = ["-keyout", folder / "tls.key", "-out", folder / "tls.crt"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "36500", "-subj", "/CN=thalweg", *curve, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
 
 
 def tail(path):

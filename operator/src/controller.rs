@@ -12,6 +12,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use thalweg_crds::StreamPipeline;
+use thalweg_mtls::identity::Identity;
 use thalweg_operator_plan::names::MANAGER;
 use thalweg_operator_plan::objects::Settings;
 use thalweg_operator_plan::observed::HEARING_LIMIT;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub namespace: Option<String>,
     /// What the installation says about workers.
     pub settings: Settings,
+    /// The key that is shown to workers.
+    pub identity: Identity,
     /// Plans of SQL.
     pub checks: Arc<Checks>,
     /// What is counted.
@@ -91,7 +94,8 @@ impl Started {
         let world = Arc::new(World::start(&parts.client, parts.namespace.as_deref(), sender.clone(), &overlay));
         world.filled().await.map_err(|error| Error::Internal(error.to_string()))?;
         let reports = Arc::new(Reports::default());
-        let poller = Poller::new(&world, Arc::clone(&reports), sender.clone(), Arc::clone(&parts.metrics));
+        let (metrics, identity) = (Arc::clone(&parts.metrics), parts.identity.clone());
+        let poller = Poller::new(&world, Arc::clone(&reports), sender.clone(), metrics, identity);
         // Who runs is heard before anything is decided; workers that do not answer hold up nobody for long.
         let _ = timeout(HEARING_LIMIT, poller.round()).await;
         parts.page.add(&world, &reports);

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use kube::{Api, Client};
 use rand::{Rng, SeedableRng};
+use thalweg_mtls::identity::Identity;
 use thalweg_operator::checks::Checks;
 use thalweg_operator::controller::Parts;
 use thalweg_operator::leader::{Elector, Leadership};
@@ -54,10 +55,13 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     let (elector, leadership) = Elector::new(leases, settings.pod_name.clone(), metrics.leader_changes.clone());
     let (mut ended, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let page = Arc::<page::Shown>::default();
-    let parts = parts(&settings, client, leadership, &metrics, &page);
+    let identity = Identity::read(&settings.report_key)?;
+    let parts = parts(&settings, client, leadership, &metrics, &page, &identity);
+    let api = page::api(settings.reports_listen, Arc::clone(&page));
     let ended = async {
         tokio::select! {
             served = serve(settings.listen, Arc::clone(&shown)) => served.map_err(Fatal::from),
+            served = page::serve(settings.reports_listen, api) => served.map_err(Fatal::from),
             served = serve_page(settings.page_listen, Arc::clone(&page)) => served.map_err(Fatal::from),
             _ = ended.recv() => Ok(()),
             _ = interrupted.recv() => Ok(()),
@@ -67,9 +71,9 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
 }
 
 /// Serves the page, where it is asked for.
-async fn serve_page(listen: Option<std::net::SocketAddr>, page: Arc<page::Shown>) -> std::io::Result<()> {
+async fn serve_page(listen: Option<std::net::SocketAddr>, shown: Arc<page::Shown>) -> std::io::Result<()> {
     match listen {
-        Some(listen) => page::serve(listen, page).await,
+        Some(listen) => page::serve(listen, page::router(listen, shown)).await,
         None => std::future::pending().await,
     }
 }
@@ -81,6 +85,7 @@ fn parts(
     leadership: Leadership,
     metrics: &Arc<Metrics>,
     page: &Arc<page::Shown>,
+    identity: &Identity,
 ) -> Vec<Parts> {
     let checks = Arc::new(Checks::new(settings.check_binary.clone(), Arc::clone(metrics)));
     let tally = Arc::new(Tally::default());
@@ -94,7 +99,9 @@ fn parts(
             worker_image: settings.worker_image.clone(),
             image_pull_policy: settings.image_pull_policy.clone(),
             operator_namespace: settings.namespace.clone(),
+            operator_keys: settings.operator_keys(identity),
         },
+        identity: identity.clone(),
         checks: Arc::clone(&checks),
         metrics: Arc::clone(metrics),
         tally: Arc::clone(&tally),

@@ -1,8 +1,10 @@
-//! A page that shows pipelines live, as `thalweg top` does: read-only, off unless it is asked for.
+//! A page that shows pipelines live, as `thalweg top` does: read-only, off unless it is asked for. What lies behind it, without
+//! the page, is what `thalweg status` and `thalweg top` ask for.
 //!
-//! Nobody is asked who he is. So it listens on the loopback address by default, where `kubectl port-forward` reaches it, which
+//! Nobody is asked who he is. So both listen on the loopback address by default, where `kubectl port-forward` reaches them, which
 //! asks Kubernetes. It answers GET, from what this process has in memory: no Secret is there, and nothing is written.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,16 +18,17 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use serde::Serialize;
 use thalweg_crds::StreamPipeline;
 use thalweg_operator_plan::names::{Names, PIPELINE};
-use thalweg_operator_plan::observed::SILENCE_LIMIT;
+use thalweg_operator_plan::observed::{SILENCE_LIMIT, pod_uid};
 use thalweg_operator_plan::view::{Found, Heard, View};
 
 use crate::pods::is_lookout;
-use crate::reports::Reports;
+use crate::reports::{Reports, holder};
 use crate::world::World;
 
 /// What a browser may do with the page: load its own script and style, and ask where they came from. Nothing else, nowhere else.
@@ -98,18 +101,30 @@ impl Part {
                 && !is_lookout(pod)
         };
         let pods: Vec<_> = self.world.pods.state_filter(is_theirs).iter().map(|pod| (**pod).clone()).collect();
-        let heard = assignment.workers.iter().map(|worker| {
-            let uid = thalweg_operator_plan::observed::pod_uid(&worker.run_id).to_owned();
-            (uid, heard(self.reports.of(&worker.run_id)))
-        });
-        let heard = heard.collect();
+        let heard = self.heard(namespace, name)?;
         Some(View::new(&Found {
             pipeline: &pipeline,
             assignment: &assignment,
             pods: &pods,
             heard: &heard,
-            no_pods: None,
+            unasked: None,
         }))
+    }
+}
+
+impl Part {
+    /// What workers said, by UID of their pods: those that the assignment names, and any that hold a slot beside.
+    fn heard(&self, namespace: &str, name: &str) -> Option<BTreeMap<String, Heard>> {
+        self.world.pipelines.get(&ObjectRef::new(name).within(namespace))?;
+        let assignment = self.world.assignments.get(&ObjectRef::new(name).within(namespace));
+        let named = assignment.and_then(|assignment| Some(assignment.object()?.spec.workers)).unwrap_or_default();
+        let label = Names::new(name).label();
+        let is_theirs = |lease: &Lease| {
+            lease.namespace().as_deref() == Some(namespace) && lease.labels().get(PIPELINE) == Some(&label)
+        };
+        let leases = self.world.leases.state_filter(is_theirs);
+        let runs = named.into_iter().map(|worker| worker.run_id).chain(leases.iter().filter_map(|it| holder(it)));
+        Some(runs.map(|run| (pod_uid(&run).to_owned(), heard(self.reports.of(&run)))).collect())
     }
 }
 
@@ -132,26 +147,39 @@ fn row(pipeline: &StreamPipeline) -> Row {
     }
 }
 
-/// Serves the page until the process ends.
+/// Serves the page, or what lies behind it, until the process ends.
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn serve(listen: SocketAddr, shown: Arc<Shown>) -> std::io::Result<()> {
-    axum::serve(tokio::net::TcpListener::bind(listen).await?, router(listen, shown)).await
+pub async fn serve(listen: SocketAddr, router: Router) -> std::io::Result<()> {
+    axum::serve(tokio::net::TcpListener::bind(listen).await?, router).await
 }
 
 /// The routes of the page, for an address that is listened on.
 pub fn router(listen: SocketAddr, shown: Arc<Shown>) -> Router {
     let file = |kind: &'static str, text: &'static str| get(move || async move { ([(CONTENT_TYPE, kind)], text) });
-    Router::new()
+    let page = Router::new()
         .route("/", file("text/html; charset=utf-8", include_str!("page/page.html")))
         .route("/page.js", file("text/javascript; charset=utf-8", include_str!("page/page.js")))
-        .route("/page.css", file("text/css; charset=utf-8", include_str!("page/page.css")))
+        .route("/page.css", file("text/css; charset=utf-8", include_str!("page/page.css")));
+    guarded(listen, page.merge(answers(shown)))
+}
+
+/// What lies behind the page, without it, for an address that is listened on.
+pub fn api(listen: SocketAddr, shown: Arc<Shown>) -> Router {
+    guarded(listen, answers(shown))
+}
+
+fn answers(shown: Arc<Shown>) -> Router {
+    Router::new()
         .route("/api/pipelines", get(list))
         .route("/api/pipelines/{namespace}/{name}", get(one))
+        .route("/api/pipelines/{namespace}/{name}/reports", get(reports))
         .with_state(shown)
-        .layer(from_fn_with_state(listen, only_by_its_name))
-        .layer(from_fn(with_headers))
+}
+
+fn guarded(listen: SocketAddr, router: Router) -> Router {
+    router.layer(from_fn_with_state(listen, only_by_its_name)).layer(from_fn(with_headers))
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {
@@ -198,6 +226,15 @@ async fn one(State(shown): State<Arc<Shown>>, Path((namespace, name)): Path<(Str
     }
 }
 
+/// What the workers of a pipeline said, as `thalweg status` asks for it.
+async fn reports(State(shown): State<Arc<Shown>>, Path((namespace, name)): Path<(String, String)>) -> Response {
+    let Some(parts) = shown.parts() else { return starts() };
+    match parts.iter().find_map(|part| part.heard(&namespace, &name)) {
+        Some(heard) => json(&heard),
+        None => (StatusCode::NOT_FOUND, "it looks after no such StreamPipeline\n").into_response(),
+    }
+}
+
 fn starts() -> Response {
     let said = "this replica has just started and does not know of pipelines yet\n";
     (StatusCode::SERVICE_UNAVAILABLE, said).into_response()
@@ -234,6 +271,7 @@ mod tests {
             (Method::GET, "/page.css", 200),
             (Method::GET, "/api/pipelines", 503),
             (Method::GET, "/api/pipelines/shop/fares", 503),
+            (Method::GET, "/api/pipelines/shop/fares/reports", 503),
             (Method::GET, "/metrics", 404),
             (Method::GET, "/../Cargo.toml", 404),
             (Method::POST, "/", 405),

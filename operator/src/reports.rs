@@ -1,22 +1,20 @@
 //! Reports of workers: pulled every few seconds, passed on when they mean something new.
 
 use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use thalweg_crds::ids::RunId;
 use thalweg_crds::report::Report;
-use thalweg_operator_plan::names::PIPELINE;
+use thalweg_mtls::client::{Client, Server};
+use thalweg_mtls::identity::{Fingerprint, Identity};
+use thalweg_operator_plan::names::{KEY_FINGERPRINT, PIPELINE};
 use thalweg_operator_plan::objects::REPORT_PORT;
 use thalweg_operator_plan::observed::{SILENCE_LIMIT, SUSPICION_LIMIT, pod_uid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
@@ -38,8 +36,8 @@ const SILENT: Duration = Duration::from_millis(500);
 const AT_ONCE: usize = 64;
 /// Longest report: 256 units of some hundred bytes, and splits.
 const MOST_BYTES: usize = 4 << 20;
-
-type HttpClient = Client<HttpConnector, Empty<Bytes>>;
+/// How long a connection to a worker is kept that is asked no more.
+const UNUSED: Duration = Duration::from_secs(10);
 
 /// The last report of each life of a worker.
 #[derive(Default)]
@@ -145,14 +143,21 @@ type Passed = (Option<String>, Option<String>, Duration);
 
 impl Poller {
     /// Asks the workers of a world; `triggers` is where pipelines are named whose workers said something new.
-    pub fn new(world: &World, reports: Arc<Reports>, triggers: Triggers, metrics: Arc<Metrics>) -> Self {
+    /// Workers are shown this key.
+    pub fn new(
+        world: &World,
+        reports: Arc<Reports>,
+        triggers: Triggers,
+        metrics: Arc<Metrics>,
+        identity: Identity,
+    ) -> Self {
         let asker = Asker {
             leases: world.leases.clone(),
             pods: world.pods.clone(),
             reports,
             triggers,
             metrics,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: Client::new(identity),
         };
         Self { asker, silence: Arc::clone(&world.silence) }
     }
@@ -175,6 +180,7 @@ impl Poller {
     /// Asks every worker once.
     pub async fn round(&self) {
         let held = self.asker.held();
+        self.asker.client.close_unused(UNUSED);
         self.asker.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
         tokio::join!(self.asker.ask_all(held, CALM.1), self.asker.ask_lookouts());
     }
@@ -213,7 +219,7 @@ struct Asker {
     reports: Arc<Reports>,
     triggers: Triggers,
     metrics: Arc<Metrics>,
-    client: HttpClient,
+    client: Client,
 }
 
 impl Asker {
@@ -249,10 +255,10 @@ impl Asker {
     }
 
     async fn ask_lookout(&self, pod: Arc<Pod>) {
-        let Some((uid, ip)) = pod.uid().zip(pod.status.as_ref().and_then(|status| status.pod_ip.clone())) else {
-            return;
-        };
-        let Ok(Ok(report)) = timeout(CALM.1, fetch(&self.client, &ip)).await else { return };
+        let Some((uid, address)) = pod.uid().zip(address(&pod)) else { return };
+        // It holds no Lease that could say which key it has. It answers us alone, and only where ends are.
+        let server = Server { address, key: None };
+        let Ok(Ok(report)) = timeout(CALM.1, fetch(&self.client, server)).await else { return };
         if pod_uid(&report.run_id) != uid {
             return;
         }
@@ -269,16 +275,19 @@ impl Asker {
 
     /// Addresses of pods by UID. What a Lease says is not followed: whoever may write Leases would make the operator
     /// open connections.
-    fn addresses(&self) -> HashMap<String, String> {
-        let address = |pod: &Arc<Pod>| Some((pod.uid()?, pod.status.as_ref()?.pod_ip.clone()?));
-        self.pods.state().iter().filter_map(address).collect()
+    fn addresses(&self) -> HashMap<String, SocketAddr> {
+        self.pods.state().iter().filter_map(|pod| Some((pod.uid()?, address(pod)?))).collect()
     }
 
-    async fn ask(&self, lease: Arc<Lease>, addresses: &HashMap<String, String>, patience: Duration) {
+    async fn ask(&self, lease: Arc<Lease>, addresses: &HashMap<String, SocketAddr>, patience: Duration) {
         let Some(holder) = holder(&lease) else { return };
         self.reports.known_for(&holder);
-        let Some(address) = addresses.get(pod_uid(&holder)) else { return };
-        let result = match timeout(patience, fetch(&self.client, address)).await {
+        let Some(address) = addresses.get(pod_uid(&holder)).copied() else { return };
+        let asked = async {
+            let key = key(&lease).ok_or("its Lease does not say which key it has")?;
+            fetch(&self.client, Server { address, key: Some(key) }).await
+        };
+        let result = match timeout(patience, asked).await {
             // Another life of the worker may answer under the address that the Lease still names.
             Ok(Ok(report)) if report.run_id == holder => {
                 if self.reports.keep(report) {
@@ -307,21 +316,26 @@ impl Asker {
     }
 }
 
-fn holder(lease: &Lease) -> Option<RunId> {
+/// Who holds a Lease.
+pub fn holder(lease: &Lease) -> Option<RunId> {
     let holder = lease.spec.as_ref()?.holder_identity.clone()?;
     (!holder.is_empty()).then_some(RunId(holder))
 }
 
-async fn fetch(client: &HttpClient, address: &str) -> Result<Report, String> {
-    let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-    let uri = format!("http://{host}:{REPORT_PORT}/report");
-    let uri = uri.parse().map_err(|error| format!("its address: {error}"))?;
-    let response = client.get(uri).await.map_err(|error| error.to_string())?;
-    if !response.status().is_success() {
-        return Err(format!("it answered {}", response.status()));
-    }
-    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await.map_err(|error| error.to_string())?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|error| format!("its answer: {error}"))
+/// Where a pod reports.
+fn address(pod: &Arc<Pod>) -> Option<SocketAddr> {
+    let ip: IpAddr = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
+    Some(SocketAddr::new(ip, REPORT_PORT.try_into().ok()?))
+}
+
+/// The key of who holds a Lease.
+fn key(lease: &Lease) -> Option<Fingerprint> {
+    lease.annotations().get(KEY_FINGERPRINT)?.parse().ok()
+}
+
+async fn fetch(client: &Client, server: Server) -> Result<Report, String> {
+    let body = client.get(server, "/report", MOST_BYTES).await.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&body).map_err(|error| format!("its answer: {error}"))
 }
 
 #[cfg(test)]

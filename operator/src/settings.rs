@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use thalweg_mtls::identity::{Fingerprint, Identity};
 
 /// Turns StreamPipelines into running workers.
 #[derive(Clone, Debug, Parser)]
@@ -35,6 +36,18 @@ pub struct Settings {
     /// none where it is absent
     #[arg(long, env = "THALWEG_PAGE_LISTEN", value_name = "ADDR")]
     pub page_listen: Option<SocketAddr>,
+    /// Where it tells what workers reported, without asking who asks: at the loopback address, which `kubectl port-forward` and
+    /// `thalweg status` reach by way of the API server
+    #[arg(long, env = "THALWEG_REPORTS_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8083")]
+    pub reports_listen: SocketAddr,
+    /// A folder with the key that workers are shown, as Kubernetes mounts a Secret of the type `kubernetes.io/tls`: `tls.crt` and
+    /// `tls.key`. It is the same for all replicas
+    #[arg(long, env = "THALWEG_REPORT_KEY", value_name = "DIR")]
+    pub report_key: PathBuf,
+    /// The key that is to take its place: SHA-256 of its public key (SubjectPublicKeyInfo, DER), in hexadecimal. Workers answer
+    /// both
+    #[arg(long, env = "THALWEG_NEXT_REPORT_KEY", value_name = "SHA256")]
+    pub next_report_key: Option<Fingerprint>,
     /// How many pipelines are looked at at once
     #[arg(long, env = "THALWEG_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
@@ -53,6 +66,12 @@ impl Settings {
         let named: BTreeSet<_> = named.map(str::to_owned).collect();
         if named.is_empty() { vec![None] } else { named.into_iter().map(Some).collect() }
     }
+
+    /// Whom workers are to answer, in an order of its own: who swaps the two changes no worker.
+    pub fn operator_keys(&self, identity: &Identity) -> Vec<String> {
+        let keys: BTreeSet<_> = [identity.fingerprint()].into_iter().chain(self.next_report_key).collect();
+        keys.iter().map(Fingerprint::to_string).collect()
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +82,8 @@ mod tests {
 
     fn parsed(extra: &[&str]) -> Settings {
         let required = ["thalweg-operator", "--worker-image", "x", "--namespace", "thalweg", "--pod-name", "a"];
-        Settings::parse_from(required.iter().chain(extra))
+        let required = required.iter().chain(&["--report-key", "key"]);
+        Settings::parse_from(required.chain(extra))
     }
 
     #[test]
@@ -77,6 +97,17 @@ mod tests {
         assert_eq!(parsed(&["--watch-namespaces", ""]).scopes(), [None]);
         let two = parsed(&["--watch-namespaces", "a, b,a"]).scopes();
         assert_eq!(two, [Some("a".to_owned()), Some("b".to_owned())]);
+    }
+
+    #[test]
+    fn while_a_key_is_replaced_workers_are_told_of_both_in_the_same_order_before_and_after() {
+        let (old, new) = (Identity::generate().expect("a key"), Identity::generate().expect("a key"));
+        assert_eq!(parsed(&[]).operator_keys(&old), [old.fingerprint().to_string()]);
+        let next = |next: &Identity| parsed(&["--next-report-key", &next.fingerprint().to_string()]);
+        let both = next(&new).operator_keys(&old);
+        assert_eq!(both.len(), 2);
+        assert_eq!(next(&old).operator_keys(&new), both);
+        assert_eq!(next(&old).operator_keys(&old).len(), 1);
     }
 
     #[test]

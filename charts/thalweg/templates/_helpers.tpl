@@ -6,6 +6,10 @@
 {{- .Values.serviceAccount.name | default (include "thalweg.name" .) -}}
 {{- end }}
 
+{{- define "thalweg.reportKey" -}}
+{{- .Values.operator.reportKeySecret | default (printf "%s-report-key" (include "thalweg.name" .)) -}}
+{{- end }}
+
 {{- define "thalweg.image" -}}
 {{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end }}

@@ -18,6 +18,9 @@ fn rendered(values: &[&str]) -> Vec<String> {
     text.split("---\n").filter(|document| !document.trim().is_empty()).map(str::to_owned).collect()
 }
 
+/// Without a cluster each rendering would make another key.
+const OWN_KEY: [&str; 2] = ["--set", "operator.reportKeySecret=thalweg-report-key"];
+
 /// The kinds of some documents, and each line that grants something.
 fn kinds_and_grants(documents: &[String]) -> (Vec<&str>, Vec<&str>) {
     let lines = || documents.iter().flat_map(|document| document.lines());
@@ -64,13 +67,28 @@ fn an_operator_that_is_not_ready_holds_up_no_drain() {
 fn the_manifest_for_kubectl_is_what_the_chart_renders() {
     let begins = "# Rendered from charts/thalweg: change that instead, and see CONTRIBUTING.md for how this is written.\n\
                   # kubectl apply --server-side -f install.yaml\n\
+                  # The Secret thalweg-report-key is made as docs/guide/install.md says: one that is written here would be everybody's.\n\
                   apiVersion: v1\nkind: Namespace\nmetadata:\n  name: thalweg\n";
     // Definitions before what is of their kinds, as Helm orders them.
-    let text = [begins.to_owned()].into_iter().chain(rendered(&[])).collect::<Vec<_>>().join("---\n");
+    let text = [begins.to_owned()].into_iter().chain(rendered(&OWN_KEY)).collect::<Vec<_>>().join("---\n");
     let path = root().join("manifests/install.yaml");
     if std::env::var_os("THALWEG_WRITE").is_some() {
         std::fs::write(&path, &text).expect("it is written");
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(found == text, "{} is old: run this test with THALWEG_WRITE=1", path.display());
+}
+
+#[test]
+fn a_key_is_made_where_none_is_named_and_the_operator_has_it() {
+    let secrets = |documents: &[String]| documents.iter().filter(|it| it.contains("\nkind: Secret\n")).count();
+    let mount = "secret: { secretName: thalweg-report-key }";
+    for (values, made) in [(&[][..], 1), (&OWN_KEY[..], 0)] {
+        let documents = rendered(values);
+        assert_eq!(secrets(&documents), made, "{values:?}");
+        assert!(documents.iter().any(|it| it.contains("\nkind: Deployment\n") && it.contains(mount)), "{values:?}");
+    }
+    let next = "0f".repeat(32);
+    let documents = rendered(&["--set", &format!("operator.nextReportKey={next}")]);
+    assert!(documents.iter().any(|it| it.contains(&format!("THALWEG_NEXT_REPORT_KEY, value: \"{next}\""))));
 }

@@ -74,6 +74,28 @@ fn check_metrics(target: &Value) {
     assert!(checked.status.success(), "{pod}: {}", String::from_utf8_lossy(&checked.stderr));
 }
 
+/// What workers report is told by the operator to whoever may forward a port to it, and by workers to nobody here.
+fn assert_reported_to_the_operator_alone(namespace: &Namespace, pipeline: &str) {
+    let shown = wait_for("rates of every split", LIMIT, || {
+        let shown: Value =
+            serde_json::from_str(&say(&["status", pipeline, "-n", namespace.name(), "-o", "json"])).expect("JSON");
+        let splits = shown["splits"].as_array()?;
+        let is_heard = |split: &Value| split["ratePerSecond"].is_number();
+        (splits.len() == PARTITIONS as usize && splits.iter().all(is_heard)).then_some(shown)
+    });
+    assert_eq!(shown["notes"], serde_json::json!([]), "{shown:#}");
+    for pod in namespace.workers(pipeline) {
+        let ip: std::net::IpAddr = pod["status"]["podIP"].as_str().expect("an address").parse().expect("an address");
+        assert!(web::get(SocketAddr::new(ip, 8080), "/metrics").is_some(), "the other port is everybody's");
+        assert_eq!(web::get(SocketAddr::new(ip, 8081), "/report"), None, "plain HTTP");
+        let mut openssl = bound("timeout");
+        openssl.args(["10", "openssl", "s_client", "-connect", &format!("{ip}:8081"), "-quiet"]);
+        let said = openssl.output().expect("openssl is on the PATH");
+        let amiss = String::from_utf8_lossy(&said.stderr);
+        assert!(amiss.contains("certificate required"), "who shows no key: {amiss}");
+    }
+}
+
 /// What the operator's page says of a pipeline, as a user reaches it: by `kubectl port-forward`, as the guide says.
 fn page_of(pipeline: &str) -> Value {
     let mut forward = bound("kubectl");
@@ -174,6 +196,7 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
     );
 
     assert_recorded(&prometheus, &namespace, COPIES);
+    assert_reported_to_the_operator_alone(&namespace, COPIES);
     let page = page_of(COPIES);
     println!("{page:#}");
     let worker = page["workers"][0]["slot"].as_str().unwrap_or_default();

@@ -17,6 +17,7 @@ use thalweg_e2e::wait_for;
 
 use crate::LIMIT;
 use crate::ownership::{assignment, condition, owned, owned_by, status as status_of, wait_until};
+use crate::pipelines::say;
 use crate::release::{image, install};
 
 const PARTITIONS: usize = 4;
@@ -119,19 +120,11 @@ fn status(namespace: &Namespace) -> Value {
     status_of(namespace, "follow")
 }
 
-/// Records that wait, as workers say it now; nothing where a split of one is not known.
+/// Records that wait, as workers told the operator last; nothing where a split of one is not known.
 fn lag(namespace: &Namespace) -> Option<u64> {
-    let leases = namespace.get(&["leases", "-l", "thalweg.dev/pipeline=follow"])?;
-    let held = leases["items"].as_array()?.iter().filter(|lease| lease["spec"]["holderIdentity"].is_string());
-    let mut waits = std::collections::BTreeMap::new();
-    for lease in held {
-        let address = lease["metadata"]["annotations"]["thalweg.dev/report"].as_str()?.parse().ok()?;
-        let report: Value = serde_json::from_str(&thalweg_e2e::cluster::web::get(address, "/report")?).ok()?;
-        for split in report["splits"].as_array()? {
-            waits.insert(split["split"].as_str()?.to_owned(), split["lagRecords"].as_u64()?);
-        }
-    }
-    (waits.len() == PARTITIONS).then(|| waits.values().sum())
+    let shown: Value = serde_json::from_str(&say(&["status", "follow", "-n", namespace.name(), "-o", "json"])).ok()?;
+    let waits: Vec<_> = shown["splits"].as_array()?.iter().filter_map(|split| split["lagRecords"].as_u64()).collect();
+    (waits.len() == PARTITIONS).then(|| waits.iter().sum())
 }
 
 fn ready(namespace: &Namespace) -> usize {

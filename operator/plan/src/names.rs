@@ -29,6 +29,8 @@ pub const ADDRESS: &str = "thalweg.dev/address";
 pub const REPORT: &str = "thalweg.dev/report";
 /// On Leases: SHA-256 of its public key.
 pub const KEY_FINGERPRINT: &str = "thalweg.dev/key-fingerprint";
+/// On pods of workers: the namespace of the operator, to which alone they report.
+pub const OPERATOR: &str = "thalweg.dev/operator";
 /// On what the operator applies: the hash of what it applied.
 pub const APPLIED: &str = "thalweg.dev/applied";
 /// Annotation of a Deployment: how many workers are wanted. It may have more pods, in the place of lost ones or of those that

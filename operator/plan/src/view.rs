@@ -28,8 +28,8 @@ pub struct Found<'a> {
     pub pods: &'a [Pod],
     /// By UID of the pod.
     pub heard: &'a BTreeMap<String, Heard>,
-    /// Why pods could not be listed.
-    pub no_pods: Option<String>,
+    /// Why workers, or those who ask them, could not be asked.
+    pub unasked: Option<String>,
 }
 
 /// A pipeline as it is shown; this is what `-o json` writes.
@@ -323,7 +323,7 @@ impl Found<'_> {
             let said = self.heard.get(&pod.uid()?)?.as_ref().err()?;
             Some(format!("rates and lag of pod {} are not known: {said}", pod.name_any()))
         });
-        self.no_pods.iter().map(|said| format!("workers cannot be asked: {said}")).chain(unheard).collect()
+        self.unasked.iter().map(|said| format!("workers cannot be asked: {said}")).chain(unheard).collect()
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use thalweg_crds::{SinkSpec, SourceSpec};
+use thalweg_mtls::identity::Identity;
 use thalweg_operator::checks::Checks;
 use thalweg_operator::controller::{Parts, Started};
 use thalweg_operator::leader::Leadership;
@@ -139,10 +140,16 @@ fn answering(answer: &'static str) -> PathBuf {
 pub struct Chart {
     pub image: &'static str,
     pub max_rollouts: u16,
+    /// The operator's key, and that which is to take its place, among [`KEYS`].
+    pub key: usize,
+    pub next_key: Option<usize>,
 }
 
+/// Keys that an operator may have.
+pub static KEYS: LazyLock<[Identity; 2]> = LazyLock::new(|| [(); 2].map(|()| Identity::generate().expect("a key")));
+
 impl Chart {
-    pub const USUAL: Self = Self { image: "thalweg:test", max_rollouts: 10 };
+    pub const USUAL: Self = Self { image: "thalweg:test", max_rollouts: 10, key: 0, next_key: None };
 }
 
 fn parts(
@@ -160,7 +167,13 @@ fn parts(
             worker_image: chart.image.to_owned(),
             image_pull_policy: None,
             operator_namespace: "thalweg".to_owned(),
+            operator_keys: [chart.key]
+                .into_iter()
+                .chain(chart.next_key)
+                .map(|key| KEYS[key].fingerprint().to_string())
+                .collect(),
         },
+        identity: KEYS[chart.key].clone(),
         checks: Arc::new(checks),
         metrics: Arc::clone(metrics),
         tally: Arc::new(Tally::default()),

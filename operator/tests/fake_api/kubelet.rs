@@ -3,15 +3,17 @@
 //! Workers here do no work; what they say about units follows from the assignment. What is tested is the operator.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::{Value, json};
-use thalweg_operator_plan::names::{APP_NAME, LOOKOUT, PIPELINE, PLAN, hash};
+use thalweg_mtls::identity::{Identity, Peers};
+use thalweg_mtls::server::serve;
+use thalweg_operator_plan::names::{APP_NAME, KEY_FINGERPRINT, LOOKOUT, PIPELINE, PLAN, hash};
 use tokio::task::JoinSet;
 
 use crate::fake::{FakeApi, Key, Load};
@@ -159,8 +161,21 @@ async fn make(api: &FakeApi, deployment: &Value, template: &str, workers: &mut J
     let made = api.store().create((PODS.to_owned(), namespace.to_owned(), name), pod).expect("a new pod");
     let listener =
         tokio::net::TcpListener::bind(SocketAddr::new(IpAddr::V4(ip), 8081)).await.expect("a loopback address");
+    let known = Peers::default();
+    known.replace(told(deployment).split(',').map(|key| key.parse().expect("a fingerprint")));
     let router = axum::Router::new().route("/report", get(report)).with_state((api.clone(), made));
-    workers.spawn(async move { axum::serve(listener, router).await.expect("served") });
+    workers.spawn(async move { serve(listener, &KEY, known, router).await.expect("served") });
+}
+
+/// The key of workers here.
+static KEY: LazyLock<Identity> = LazyLock::new(|| Identity::generate().expect("a key"));
+
+/// Whom workers are to answer, as they are told.
+pub fn told(object: &Value) -> &str {
+    let container = &object.pointer("/spec/template/spec").unwrap_or(&object["spec"])["containers"][0];
+    let variables = container["env"].as_array().expect("it has an environment");
+    let variable = variables.iter().find(|variable| variable["name"] == "THALWEG_OPERATOR_KEY");
+    variable.and_then(|variable| variable["value"].as_str()).expect("it is told")
 }
 
 /// A pod ends in an orderly way: its slot is free at once. Of one whose node is silent nobody knows when it has ended.
@@ -211,6 +226,7 @@ fn claim(api: &FakeApi, pod: &Value) -> bool {
     api.store().edit(&key(LEASES, lease), |lease| {
         lease["spec"] = json!({"holderIdentity": run_id(pod), "leaseDurationSeconds": 15});
         lease["metadata"]["annotations"][PLAN] = pod["metadata"]["annotations"][PLAN].clone();
+        lease["metadata"]["annotations"][KEY_FINGERPRINT] = KEY.fingerprint().to_string().into();
     });
     true
 }

@@ -5,6 +5,7 @@ mod crashes;
 mod deletions;
 mod fake;
 mod harness;
+mod keys;
 mod kubelet;
 mod lost;
 mod mutations;

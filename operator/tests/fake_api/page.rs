@@ -67,7 +67,16 @@ async fn the_page_lists_pipelines_and_shows_one_as_its_workers_say() {
     let (status, list) = get(&cluster, "/api/pipelines").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!((&list["pipelines"][0]["name"], &list["leftOut"]), (&json!("fares"), &json!(0)));
-    for path in ["/api/pipelines/shop/other", "/api/pipelines/other/fares", "/api/pipelines/shop"] {
+    let (status, reports) = get(&cluster, "/api/pipelines/shop/fares/reports").await;
+    assert_eq!((status, reports.as_object().map(serde_json::Map::len)), (StatusCode::OK, Some(1)));
+    let report = reports.as_object().and_then(|reports| reports.values().next()).expect("of the only worker");
+    assert_eq!(report["Ok"]["state"], "Running", "{reports:#}");
+    for path in [
+        "/api/pipelines/shop/other",
+        "/api/pipelines/other/fares",
+        "/api/pipelines/shop",
+        "/api/pipelines/shop/other/reports",
+    ] {
         assert_eq!(get(&cluster, path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
 }

@@ -33,7 +33,7 @@ async fn an_upgrade_replaces_the_pods_of_so_many_pipelines_at_once_and_of_all_in
     cluster.until("running", |_| deployments().len() == 4 && deployments().iter().all(|d| is_settled(d))).await;
     cluster.until("told", |pipeline| condition(pipeline, "Ready") == "True").await;
     let api = cluster.api.clone();
-    cluster.upgrade(Chart { image: NEXT, max_rollouts: 1 }, CHECK).await;
+    cluster.upgrade(Chart { image: NEXT, max_rollouts: 1, ..Chart::USUAL }, CHECK).await;
     let (most, scaled) = (Cell::new(0), Cell::new(false));
     let is_done = |_: &Value| {
         let all = of_kind(&api, DEPLOYMENTS);

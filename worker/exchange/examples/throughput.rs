@@ -25,10 +25,10 @@ use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
 use thalweg_exchange::frame::{decode, encode};
 use thalweg_exchange::hub::{Hub, Request};
-use thalweg_exchange::identity::Identity;
 use thalweg_exchange::link::PeerAddress;
 use thalweg_exchange::message::{Attempt, Message, Range, Rows, Stamp, Subscription};
 use thalweg_exchange::serve::{RangeReader, RangeSource, ReadRange};
+use thalweg_mtls::identity::Identity;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 

@@ -15,9 +15,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::frame::{FrameError, decode, encode};
-use crate::identity::{Fingerprint, server_name};
 use crate::message::{Message, PROTOCOL};
 use crate::network::{Network, Stream};
+use thalweg_mtls::identity::{Fingerprint, server_name};
 
 /// How long connecting may take, all in all.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);

@@ -17,13 +17,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::asked::{Asked, Release};
-use crate::identity::{Identity, IdentityError, Peers};
 use crate::link::{Link, PeerAddress};
 use crate::message::{Attempt, Message, Stamp, Subscription};
 use crate::network::{Listener, Network, Tcp};
 use crate::port::{ReleaseRequest, take_connections};
 use crate::routes::{Asker, LineId, Reader, Replaced, Routes, ServerId};
 use crate::serve::{Command, LogServer, RangeSource};
+use thalweg_mtls::identity::{Identity, IdentityError, Peers};
 
 /// The logs that a process serves, and those that its units read. One a pipeline and process.
 #[derive(Clone)]

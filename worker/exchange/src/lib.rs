@@ -16,7 +16,6 @@
 //! | [`subscriber`] | what a unit does with what comes of a log (pure) |
 //! | [`message`] | what readers and units say to each other |
 //! | [`frame`] | messages as bytes |
-//! | [`identity`] | a worker's key, and the peers that it knows by theirs |
 //! | [`channel`] | a connection between two workers |
 //! | [`network`] | what carries its bytes |
 
@@ -27,7 +26,6 @@ pub mod credit;
 pub mod cursors;
 pub mod frame;
 pub mod hub;
-pub mod identity;
 pub mod link;
 pub mod message;
 pub mod network;

@@ -13,10 +13,10 @@ use tokio::time::sleep;
 
 use crate::asked::{AskedOfPeer, Release};
 use crate::channel::{CONNECTING, Channel, ChannelError, ClientStream, connect};
-use crate::identity::{Fingerprint, Identity, IdentityError};
 use crate::network::Network;
 use crate::pauses::Pauses;
 use crate::serve::Command;
+use thalweg_mtls::identity::{Fingerprint, Identity, IdentityError};
 
 /// Where a peer is, and how it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]

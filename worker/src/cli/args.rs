@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
 use thalweg_crds::duration::Duration;
+use thalweg_mtls::identity::Fingerprint;
 use thalweg_simulator::{Kind, Stall};
 
 use crate::metrics::By;
@@ -128,7 +129,8 @@ pub struct RunArgs {
 #[command(after_help = "\
 The operator sets all of this in the pods that it makes. A worker takes a free slot (a Lease), owns the units that its
 StreamAssignment names, and commits and leaves on SIGTERM. Logs are JSON on standard error; --log is `info` by default.
-Port --http-port serves /metrics, /healthz and /readyz, port --report-port serves /report.
+Port --http-port serves /metrics, /healthz and /readyz. Port --report-port serves /report over mutual TLS: the worker makes its
+key at each start, and answers those alone who show a key that --operator-key or its StreamAssignment names.
 
 Without Kubernetes, workers and `thalweg dev-coordinator` share a folder:
   thalweg worker --folder ./run --pipeline trips     as often as there are to be workers")]
@@ -183,6 +185,10 @@ pub struct WorkerArgs {
     /// Port of the report; by default 8081, or any that is free with --folder
     #[arg(long, value_name = "PORT")]
     pub report_port: Option<u16>,
+    /// The operator's key, to which the report is answered: SHA-256 of its public key (SubjectPublicKeyInfo, DER), in hexadecimal;
+    /// two, while it is replaced. With --folder whoever asks is answered, without TLS
+    #[arg(long, env = "THALWEG_OPERATOR_KEY", value_name = "SHA256", hide_env_values = true, value_delimiter = ',')]
+    pub operator_key: Vec<Fingerprint>,
     /// Port of the exchange with other workers; by default 8443, or any that is free with --folder
     #[arg(long, value_name = "PORT")]
     pub data_port: Option<u16>,
@@ -317,8 +323,9 @@ Examples:
   thalweg status fares -n shop --watch        again each two seconds
   thalweg status fares -o json | jq .splits   for scripts
 
-Splits with their readers, units with their owners, rates and lag as workers say them now. Workers are asked by way of the
-API server, for which you need to `get` `pods/proxy`; without it the rest is shown, and a note says so.")]
+Splits with their readers, units with their owners, rates and lag as workers say them now. Workers say them to the operator
+alone, which is asked by way of the API server: for that the chart's Role `…-reports` has to be bound to you in the operator's
+namespace. Without it the rest is shown, and a note says so.")]
 pub struct StatusArgs {
     /// Which pipeline.
     #[command(flatten)]
@@ -340,8 +347,8 @@ Examples:
   thalweg top fares -o json | jq .lastDecision
 
 Splits stand before the worker that reads them, sinks behind it. Rates, lag and shares are those of the last five seconds, as
-workers say them. Workers are asked by way of the API server, for which you need to `get` `pods/proxy`; without it the rest
-is shown, and a note says so.")]
+workers say them to the operator, which is asked by way of the API server: for that the chart's Role `…-reports` has to be bound
+to you in the operator's namespace. Without it the rest is shown, and a note says so.")]
 pub struct TopArgs {
     /// Which pipeline.
     #[command(flatten)]

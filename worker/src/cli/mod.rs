@@ -9,6 +9,7 @@ mod generate;
 #[cfg(test)]
 mod guarantees;
 mod kubernetes;
+mod operator;
 mod pause;
 mod progress;
 mod record_trace;

@@ -1,28 +1,25 @@
-//! `thalweg status`: a pipeline as it is now, by its status, its assignment and what its workers say.
+//! `thalweg status`: a pipeline as it is now, by its status, its assignment and what its workers told the operator.
 
 mod text;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::http::Request;
-use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use thalweg_crds::assignment::StreamAssignment;
-use thalweg_crds::report::Report;
 use thalweg_operator_plan::names::{Names, PIPELINE};
-use thalweg_operator_plan::objects::REPORT_PORT;
-use thalweg_operator_plan::view::{Found, Heard, View};
+use thalweg_operator_plan::view::{Found, View};
 use tokio::time::timeout;
 
 use super::args::{Output, StatusArgs};
 use super::kubernetes::{Place, Refusal};
+use super::operator::reports;
 use super::{Exit, print, tell};
 
-/// How long a worker's report may take.
-const REPORT: Duration = Duration::from_secs(3);
+/// How long the operator's answer may take.
+const REPORTS: Duration = Duration::from_secs(5);
 /// How often it is looked again with `--watch`.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -81,26 +78,21 @@ pub async fn look(place: &Place) -> Result<View, Refusal> {
     let assignment = assignment.map_err(|error| place.refusal("reading the StreamAssignment", &error))?;
     let pods: Api<Pod> = Api::namespaced(place.client.clone(), &place.namespace);
     let label = format!("{PIPELINE}={}", Names::new(&place.name).label());
-    let (pods, no_pods) = match pods.list(&ListParams::default().labels(&label)).await {
-        Ok(pods) => (pods.items, None),
-        Err(error) => (Vec::new(), Some(place.refusal("listing the workers' pods", &error).to_string())),
+    let listed = pods.list(&ListParams::default().labels(&label)).await;
+    let listed = listed.map_err(|error| place.refusal("listing the workers' pods", &error).to_string());
+    let (pods, heard, unasked) = match listed {
+        Ok(pods) => match timeout(REPORTS, reports(place, &pods.items)).await {
+            Ok(Ok(heard)) => (pods.items, heard, None),
+            Ok(Err(said)) => (pods.items, BTreeMap::new(), Some(said)),
+            Err(_) => {
+                let said = format!("the operator does not answer within {} s", REPORTS.as_secs());
+                (pods.items, BTreeMap::new(), Some(said))
+            }
+        },
+        Err(said) => (Vec::new(), BTreeMap::new(), Some(said)),
     };
-    let heard = join_all(pods.iter().map(|pod| report(place, pod))).await;
-    let heard: BTreeMap<String, Heard> = pods.iter().filter_map(ResourceExt::uid).zip(heard).collect();
     let assignment = assignment.map(|assignment| assignment.spec).unwrap_or_default();
-    Ok(View::new(&Found { pipeline: &pipeline, assignment: &assignment, pods: &pods, heard: &heard, no_pods }))
-}
-
-/// What a worker says, by way of the API server: nobody else reaches it.
-async fn report(place: &Place, pod: &Pod) -> Heard {
-    let (namespace, name) = (&place.namespace, pod.name_any());
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{REPORT_PORT}/proxy/report");
-    let Ok(request) = Request::get(path).body(Vec::new()) else { return Err("its name is none".to_owned()) };
-    match timeout(REPORT, place.client.request::<Report>(request)).await {
-        Ok(Ok(report)) => Ok(report),
-        Ok(Err(error)) => Err(place.refusal("asking a worker", &error).to_string()),
-        Err(_) => Err(format!("no answer within {} s", REPORT.as_secs())),
-    }
+    Ok(View::new(&Found { pipeline: &pipeline, assignment: &assignment, pods: &pods, heard: &heard, unasked }))
 }
 
 #[cfg(test)]
@@ -192,7 +184,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_pipeline_is_shown_with_what_its_workers_say() {
+    async fn a_pipeline_is_shown_and_a_note_says_why_its_workers_are_not_asked() {
         let pipeline = json!({
             "metadata": {"name": "fares", "namespace": "shop", "uid": "u"},
             "spec": {"sources": [{"name": "trips"}], "sinks": [{"name": "out"}], "sql": "x"},
@@ -210,25 +202,17 @@ pub(super) mod tests {
             },
         });
         let pods = json!({"metadata": {}, "items": [{"metadata": {"name": "fares-x", "uid": "pod-a"}}]});
-        let report = json!({
-            "slot": "fares-0", "plan": "p1", "state": "Running",
-            "splits": [{"source": "trips", "split": "0", "rate": 1200.0, "lagRecords": 340, "lagSeconds": 0.3}],
-            "blockedShare": 0.25, "sinks": [{"sink": "out", "rate": 40.0}],
-            "units": [{"unit": {"stage": 0, "index": 0}, "epoch": 1, "commits": 7}],
-        });
         let answers = Answers::default()
             .with(&format!("{PIPELINES}/fares"), 200, pipeline)
             .with("/apis/thalweg.dev/v1alpha1/namespaces/shop/streamassignments/fares", 200, assignment)
-            .with("/api/v1/namespaces/shop/pods", 200, pods)
-            .with("/api/v1/namespaces/shop/pods/fares-x:8081/proxy/report", 200, report);
+            .with("/api/v1/namespaces/shop/pods", 200, pods);
         let view = look(&place(&answers).await).await.expect("it is found");
         let shown = serde_json::to_value(&view).expect("JSON");
-        assert_eq!(shown["splits"][0]["ratePerSecond"], 1200.0);
-        assert_eq!(shown["units"][0]["state"], "Owned");
+        assert_eq!(shown["splits"][0]["reader"], "fares-0");
+        assert_eq!(shown["units"][0]["state"], "Unknown");
         assert_eq!(shown["workers"][0]["pod"], "fares-x");
-        assert_eq!(shown["workers"][0]["blockedShare"], 0.25);
-        assert_eq!(shown["sinks"], json!([{"sink": "out", "ratePerSecond": 40.0}]));
         assert_eq!(shown["lastDecision"]["to"], 2);
-        assert_eq!(shown["notes"], json!([]));
+        let note = shown["notes"][0].as_str().unwrap_or_default();
+        assert!(note.starts_with("workers cannot be asked: pod fares-x has no annotation"), "{note}");
     }
 }

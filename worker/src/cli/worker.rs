@@ -68,6 +68,7 @@ fn settings(args: WorkerArgs, threads: usize) -> Settings {
         starts,
         http_port: port(args.http_port, 8080),
         report_port: port(args.report_port, 8081),
+        operator_keys: args.operator_key,
         data_port: port(args.data_port, 8443),
         metrics_by: args.metrics_by,
         threads,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use thalweg_crds::API_VERSION;
+use thalweg_mtls::identity::IdentityError;
 
 /// An error between a worker and its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum ClusterError {
         /// What it is for.
         expected: &'static str,
     },
+    /// No key could be made.
+    #[error(transparent)]
+    Key(#[from] IdentityError),
     /// A port cannot be served.
     #[error("serving {address}: {said}")]
     Port {

@@ -14,7 +14,7 @@ use kube::{Api, Client, ResourceExt};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
 use thalweg_crds::ids::Slot;
-use thalweg_exchange::identity::Fingerprint;
+use thalweg_mtls::identity::Fingerprint;
 
 use super::error::ClusterError;
 use super::folder::{self, Objects};

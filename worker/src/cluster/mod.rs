@@ -47,8 +47,9 @@ use kube::{Client, Config};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
 use thalweg_exchange::hub::Hub;
-use thalweg_exchange::identity::Identity;
+use thalweg_exchange::link::PeerAddress;
 use thalweg_exchange::network::{Listener, Network, Tcp};
+use thalweg_mtls::identity::{Fingerprint, Identity, Peers};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
@@ -97,8 +98,10 @@ pub struct Settings {
     pub starts: Option<PathBuf>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_port: u16,
-    /// Where `/report` is served.
+    /// Where `/report` is served: over TLS in a cluster, where only those are answered who show a key that is known.
     pub report_port: u16,
+    /// The operator's key; two, while it is replaced.
+    pub operator_keys: Vec<Fingerprint>,
     /// Where other workers reach it.
     pub data_port: u16,
     /// Series of metrics beyond those by source and stage.
@@ -128,7 +131,17 @@ pub async fn run(settings: Settings, clock: SharedClock, terminate: Cancellation
     let board = Arc::new(Board::new(&run_id, launcher.plan_hash()));
     let pod_ip = &settings.pod_ip;
     server::serve(pod_ip, settings.http_port, server::http(board.clone(), settings.metrics_by.clone())?).await?;
-    let report_port = server::serve(pod_ip, settings.report_port, server::report(board.clone())).await?;
+    let identity = Identity::generate()?;
+    let answered = Answered::new(settings.operator_keys.clone());
+    let report = server::report(board.clone());
+    let report_port = match settings.place {
+        Place::Cluster => {
+            let known = answered.known.clone();
+            server::serve_known(pod_ip, settings.report_port, report, identity.clone(), known).await?
+        }
+        // A folder is shared by who develops on one machine, and its processes are at the loopback address.
+        Place::Folder(_) => server::serve(pod_ip, settings.report_port, report).await?,
+    };
     if settings.is_lookout {
         let launcher = Arc::new(launcher);
         tracing::info!(run_id = run_id.0, plan = launcher.plan_hash(), "watching the sources");
@@ -138,7 +151,7 @@ pub async fn run(settings: Settings, clock: SharedClock, terminate: Cancellation
         }
         return Ok(());
     }
-    let data = Data::open(&settings).await?;
+    let data = Data::open(&settings, identity, answered).await?;
     let address = |port| SocketAddr::new(settings.pod_ip, port);
     let card = Card {
         run_id: run_id.clone(),
@@ -167,17 +180,39 @@ impl Door for std::net::TcpListener {
     }
 }
 
+/// Who is answered that asks for the report: the operator, and the peers that the assignment names.
+#[derive(Default)]
+pub struct Answered {
+    operator: Vec<Fingerprint>,
+    known: Peers,
+}
+
+impl Answered {
+    fn new(operator: Vec<Fingerprint>) -> Self {
+        let answered = Self { operator, known: Peers::default() };
+        answered.name(&[]);
+        answered
+    }
+
+    /// From now on these are the peers.
+    fn name(&self, peers: &[PeerAddress]) {
+        let peers = peers.iter().map(|peer| peer.fingerprint);
+        self.known.replace(self.operator.iter().copied().chain(peers));
+    }
+}
+
 /// Where other workers reach this one.
 pub struct Data {
     door: Box<dyn Door>,
     network: Arc<dyn Network>,
     port: u16,
     identity: Identity,
+    answered: Answered,
 }
 
 impl Data {
-    /// Listens, and makes the key of this process.
-    async fn open(settings: &Settings) -> Result<Self, ClusterError> {
+    /// Listens.
+    async fn open(settings: &Settings, identity: Identity, answered: Answered) -> Result<Self, ClusterError> {
         let address = SocketAddr::new(server::any(&settings.pod_ip), settings.data_port);
         let failed = |error: &dyn std::fmt::Display| ClusterError::Port {
             address: address.to_string(),
@@ -186,8 +221,7 @@ impl Data {
         let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| failed(&error))?;
         let port = listener.local_addr().map_err(|error| failed(&error))?.port();
         let listener = listener.into_std().map_err(|error| failed(&error))?;
-        let identity = Identity::generate().map_err(|error| failed(&error))?;
-        Ok(Self { door: Box::new(listener), network: Arc::new(Tcp), port, identity })
+        Ok(Self { door: Box::new(listener), network: Arc::new(Tcp), port, identity, answered })
     }
 
     /// Takes the connections of peers for a hub, for as long as it is not dropped.

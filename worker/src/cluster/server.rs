@@ -1,4 +1,5 @@
-//! What a worker answers over HTTP: probes and Prometheus at one port, the operator at another.
+//! What a worker answers over HTTP: probes and Prometheus at one port; the operator and peers at another, who show that they
+//! are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use thalweg_mtls::identity::{Identity, Peers};
+use tokio::net::TcpListener;
 
 use super::board::Board;
 use super::error::ClusterError;
@@ -54,12 +57,33 @@ async fn say(State(board): State<Arc<Board>>) -> Response {
 /// # Errors
 /// The port is taken.
 pub async fn serve(pod_ip: &IpAddr, port: u16, app: Router) -> Result<u16, ClusterError> {
-    let address = SocketAddr::new(any(pod_ip), port);
-    let failed = |error: std::io::Error| ClusterError::Port { address: address.to_string(), said: error.to_string() };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
-    let port = listener.local_addr().map_err(failed)?.port();
+    let (listener, port) = listen(pod_ip, port).await?;
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(port)
+}
+
+/// As [`serve`], over TLS, and for those alone whose keys are known when they come.
+///
+/// # Errors
+/// The port is taken.
+pub async fn serve_known(
+    pod_ip: &IpAddr,
+    port: u16,
+    app: Router,
+    identity: Identity,
+    known: Peers,
+) -> Result<u16, ClusterError> {
+    let (listener, port) = listen(pod_ip, port).await?;
+    tokio::spawn(async move { thalweg_mtls::server::serve(listener, &identity, known, app).await });
+    Ok(port)
+}
+
+async fn listen(pod_ip: &IpAddr, port: u16) -> Result<(TcpListener, u16), ClusterError> {
+    let address = SocketAddr::new(any(pod_ip), port);
+    let failed = |error: std::io::Error| ClusterError::Port { address: address.to_string(), said: error.to_string() };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    Ok((listener, port))
 }
 
 /// Every address of the pod's family; on one machine, only the process's own.
@@ -68,5 +92,48 @@ pub fn any(pod_ip: &IpAddr) -> IpAddr {
         own if own.is_loopback() => *own,
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::unit::RunId;
+    use thalweg_crds::report::Report;
+    use thalweg_exchange::link::PeerAddress;
+    use thalweg_mtls::client::{Client, Server};
+
+    use super::super::Answered;
+    use super::*;
+
+    fn key() -> Identity {
+        Identity::generate().expect("a key")
+    }
+
+    /// The run id of the report, where there is one.
+    async fn asked(as_whom: &Identity, server: Server) -> Option<String> {
+        let report = Client::new(as_whom.clone()).get(server, "/report", 10_000).await.ok()?;
+        let report: Report = serde_json::from_slice(&report).expect("a report");
+        Some(report.run_id.0)
+    }
+
+    #[tokio::test]
+    async fn the_operator_and_the_peers_of_the_assignment_get_the_report_and_nobody_else() {
+        let (worker, operator, next, peer) = (key(), key(), key(), key());
+        let answered = Answered::new(vec![operator.fingerprint(), next.fingerprint()]);
+        let app = report(Arc::new(Board::new(&RunId("pod/0".to_owned()), "plan")));
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let port = serve_known(&ip, 0, app, worker.clone(), answered.known.clone()).await.expect("a port");
+        let server = Server { address: SocketAddr::new(ip, port), key: Some(worker.fingerprint()) };
+        let expected = Some("pod/0".to_owned());
+        assert_eq!(asked(&operator, server).await, expected);
+        assert_eq!(asked(&next, server).await, expected, "while the operator's key is replaced");
+        assert_eq!(asked(&peer, server).await, None, "it is not named yet");
+
+        let fingerprint = peer.fingerprint();
+        answered.name(&[PeerAddress { run: RunId("other/0".to_owned()), address: server.address, fingerprint }]);
+        assert_eq!(asked(&peer, server).await, expected);
+        answered.name(&[]);
+        assert_eq!(asked(&peer, server).await, None, "it is named no more");
+        assert_eq!(asked(&operator, server).await, expected);
     }
 }

@@ -8,8 +8,8 @@ use thalweg_core::ownership::assignment::{Slot, UnitAssignment};
 use thalweg_core::unit::{Epoch, RunId, StageId, UnitId};
 use thalweg_crds::assignment::AssignmentSpec;
 use thalweg_crds::ids;
-use thalweg_exchange::identity::Fingerprint;
 use thalweg_exchange::link::PeerAddress;
+use thalweg_mtls::identity::Fingerprint;
 
 use super::table::Published;
 use crate::runtime::split_log;

@@ -183,10 +183,17 @@ impl Tenure<'_> {
         }
     }
 
+    /// What was published. The peers that it names may ask for the report from now on.
+    fn view(&self, heard: &Published) -> Arc<View> {
+        let view = View::new(heard);
+        self.worker.data.answered.name(&view.peers);
+        Arc::new(view)
+    }
+
     fn see_duty(&mut self) {
         let asked = duty(self.heard.as_ref().map(|heard| &heard.spec), &self.me);
         if let (Duty::Serve, Some(job), Some(heard)) = (&asked, &self.job, &self.heard) {
-            let view = Arc::new(View::new(heard));
+            let view = self.view(heard);
             job.views.send_if_modified(|known| {
                 let is_news = *known != view;
                 if is_news {
@@ -216,7 +223,7 @@ impl Tenure<'_> {
         };
         self.phase = Phase::Running { failures, since: self.worker.clock.monotonic() };
         let (Some(heard), Some(slot)) = (&self.heard, view::slot(&self.me.slot)) else { return };
-        let (views, seen) = watch::channel(Arc::new(View::new(heard)));
+        let (views, seen) = watch::channel(self.view(heard));
         let end = Ending::default();
         let span = tracing::info_span!("pipeline", pipeline = self.worker.launcher.name());
         let part = Part {

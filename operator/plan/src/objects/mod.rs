@@ -34,8 +34,10 @@ pub use removal_job::removal_job;
 
 /// Port of metrics and health.
 pub const HTTP_PORT: i32 = 8080;
-/// Port of reports.
+/// Port of reports, which are answered to those alone who show a key that is known.
 pub const REPORT_PORT: i32 = 8081;
+/// Port of the operator, at its loopback address, where it tells what workers reported.
+pub const OPERATOR_REPORTS_PORT: u16 = 8083;
 /// Port of the exchange between workers.
 pub const DATA_PORT: i32 = 8443;
 
@@ -48,6 +50,8 @@ pub struct Settings {
     pub image_pull_policy: Option<String>,
     /// The namespace of the operator, from which reports are asked for.
     pub operator_namespace: String,
+    /// Fingerprints of the operator's key, and of that which is to take its place: those are answered that show one.
+    pub operator_keys: Vec<String>,
 }
 
 /// The resource that owns every object, so that all go when it goes.

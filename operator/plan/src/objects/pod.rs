@@ -38,10 +38,13 @@ impl Build<'_> {
             (names::INSTANCE, self.pipeline.names.label()),
             (names::MANAGED_BY, names::MANAGER.to_owned()),
         ]));
-        let plan = labels([(names::PLAN, self.pipeline.plan.hash.clone())]);
+        let marks = labels([
+            (names::PLAN, self.pipeline.plan.hash.clone()),
+            (names::OPERATOR, self.settings.operator_namespace.clone()),
+        ]);
         let metadata = ObjectMeta {
             labels: Some(over(&worker.pod_labels, own)),
-            annotations: Some(over(&worker.pod_annotations, plan)),
+            annotations: Some(over(&worker.pod_annotations, marks)),
             ..ObjectMeta::default()
         };
         marked(PodTemplateSpec { metadata: Some(metadata), spec: Some(self.pod()) })
@@ -123,6 +126,7 @@ impl Build<'_> {
             value("THALWEG_PIPELINE", names.pipeline()),
             value("THALWEG_ASSIGNMENT", names.pipeline()),
             value("THALWEG_SLOT_PREFIX", names.base()),
+            value("THALWEG_OPERATOR_KEY", &self.settings.operator_keys.join(",")),
             value("THALWEG_LOG", log_filter(self.pipeline.worker.log_level)),
             field("POD_NAME", "metadata.name"),
             field("POD_UID", "metadata.uid"),

@@ -107,6 +107,7 @@ pub fn settings() -> Settings {
         worker_image: "ghcr.io/thalweg/thalweg:0.1.0".to_owned(),
         image_pull_policy: None,
         operator_namespace: "thalweg".to_owned(),
+        operator_keys: vec!["0f".repeat(32)],
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who may talk to whom.
 
 use thalweg_exchange::channel::{ChannelError, connect};
-use thalweg_exchange::identity::Identity;
 use thalweg_exchange::network::Tcp;
+use thalweg_mtls::identity::Identity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

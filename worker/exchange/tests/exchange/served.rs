@@ -3,8 +3,8 @@
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::unit::Epoch;
-use thalweg_exchange::identity::Identity;
 use thalweg_exchange::subscriber::OnRefusal;
+use thalweg_mtls::identity::Identity;
 use tokio::time::timeout;
 
 use super::worker::{LIMIT, Numbers, Then, Unit, Worker, named};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use thalweg_core::clock::{Clock, SharedClock};
 use thalweg_core::unit::RunId;
 use thalweg_crds::report::Report;
-use thalweg_exchange::identity::Identity;
+use thalweg_mtls::identity::Identity;
 use thalweg_state::StateRoot;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
@@ -27,7 +27,7 @@ use crate::cluster::folder::PipelineFolder;
 use crate::cluster::launch::{Launcher, Outside};
 use crate::cluster::lease::{Card, Leases};
 use crate::cluster::worker::Worker;
-use crate::cluster::{Data, Place, Settings};
+use crate::cluster::{Answered, Data, Place, Settings};
 use crate::job::{Mounted, Roots};
 
 /// Where the manifest says that state is.
@@ -123,6 +123,7 @@ impl Process {
             starts: None,
             http_port: 0,
             report_port: 0,
+            operator_keys: Vec::new(),
             data_port: at.port(),
             metrics_by: Vec::new(),
             threads: 1,
@@ -146,7 +147,13 @@ impl Process {
         };
         cables.open(at);
         let plug = || Plug { cables: cables.clone(), at };
-        let data = Data { door: Box::new(plug()), network: Arc::new(plug()), port: at.port(), identity };
+        let data = Data {
+            door: Box::new(plug()),
+            network: Arc::new(plug()),
+            port: at.port(),
+            identity,
+            answered: Answered::default(),
+        };
         let way = control::Way(server);
         Worker {
             leases: Arc::new(Leases::new(Arc::new(way.clone()), card, clock.clone())),

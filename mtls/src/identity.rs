@@ -1,9 +1,10 @@
-//! A worker's key, made at its start, and peers that are known by theirs: TLS 1.3 in both directions, each side pinned
-//! to the SHA-256 of the other's public key. No authority signs anything, and no name is checked: the assignment says
-//! which key a worker has.
+//! A process's key, and peers that are known by theirs: TLS 1.3 in both directions, each side pinned to the SHA-256 of the
+//! other's public key. No authority signs anything, and no name or date is checked. A worker makes its key at its start, and
+//! its Lease and the assignment say which; the operator's is a file that its installation gave it.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,9 +12,11 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, ServerConfig,
@@ -78,12 +81,18 @@ fn sha256(bytes: &[u8]) -> Result<Vec<u8>, TlsError> {
 /// The key of this process, and its certificate.
 #[derive(Clone)]
 pub struct Identity {
-    certificate: CertificateDer<'static>,
-    key: Arc<PrivatePkcs8KeyDer<'static>>,
+    key: Arc<SingleCertAndKey>,
     fingerprint: Fingerprint,
+    provider: Arc<CryptoProvider>,
 }
 
-/// Making a key, or what TLS needs of it, failed.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.fingerprint)
+    }
+}
+
+/// Making or reading a key, or what TLS needs of it, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The key, or its certificate.
@@ -92,6 +101,14 @@ pub enum IdentityError {
     /// What TLS makes of it.
     #[error("setting up TLS: {0}")]
     Tls(#[from] TlsError),
+    /// The file of a key, or of its certificate.
+    #[error("reading {path}: {error}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is amiss with it.
+        error: pem::Error,
+    },
 }
 
 impl Identity {
@@ -102,8 +119,24 @@ impl Identity {
     pub fn generate() -> Result<Self, IdentityError> {
         let key = rcgen::KeyPair::generate()?;
         let certificate = rcgen::CertificateParams::new(vec![NAME.to_owned()])?.self_signed(&key)?.der().clone();
+        Self::new(certificate, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+    }
+
+    /// Reads `tls.crt` and `tls.key` in a folder, as Kubernetes mounts a Secret of the type `kubernetes.io/tls`: PEM, a
+    /// certificate and its ECDSA, RSA or Ed25519 key.
+    ///
+    /// # Errors
+    /// A file is not there or holds something else, or one does not belong to the other.
+    pub fn read(folder: &Path) -> Result<Self, IdentityError> {
+        let certificate = read_pem(&folder.join("tls.crt"))?;
+        Self::new(certificate, read_pem(&folder.join("tls.key"))?)
+    }
+
+    fn new(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Result<Self, IdentityError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let fingerprint = Fingerprint::of(&certificate)?;
-        Ok(Self { certificate, key: Arc::new(PrivatePkcs8KeyDer::from(key.serialize_der())), fingerprint })
+        let key = CertifiedKey::from_der(vec![certificate], key, &provider)?;
+        Ok(Self { key: Arc::new(key.into()), fingerprint, provider })
     }
 
     /// What others pin.
@@ -116,50 +149,53 @@ impl Identity {
     /// # Errors
     /// TLS refuses the key.
     pub fn server_config(&self, peers: Peers) -> Result<Arc<ServerConfig>, IdentityError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let pinned = Arc::new(Pinned { peers, algorithms: provider.signature_verification_algorithms });
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])?
-            .with_client_cert_verifier(pinned)
-            .with_single_cert(vec![self.certificate.clone()], self.private_key())?;
+            .with_client_cert_verifier(self.pinned(Some(peers)))
+            .with_cert_resolver(self.key.clone());
         // A session that is resumed is not checked again: a peer that the assignment names no more could go on.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }
 
-    /// Talks to the one peer that has this key.
+    /// Talks to the one peer that has this key; to any, where none is named.
     ///
     /// # Errors
     /// TLS refuses the key.
-    pub fn client_config(&self, peer: Fingerprint) -> Result<Arc<ClientConfig>, IdentityError> {
-        let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-        let peers = Peers::default();
-        peers.replace([peer]);
-        let pinned = Arc::new(Pinned { peers, algorithms: provider.signature_verification_algorithms });
-        let mut config = ClientConfig::builder_with_provider(provider)
+    pub fn client_config(&self, peer: impl Into<Option<Fingerprint>>) -> Result<Arc<ClientConfig>, IdentityError> {
+        let peers = peer.into().map(|peer| {
+            let peers = Peers::default();
+            peers.replace([peer]);
+            peers
+        });
+        let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])?
             .dangerous()
-            .with_custom_certificate_verifier(pinned)
-            .with_client_auth_cert(vec![self.certificate.clone()], self.private_key())?;
+            .with_custom_certificate_verifier(self.pinned(peers))
+            .with_client_cert_resolver(self.key.clone());
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
 
-    fn private_key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::Pkcs8(self.key.clone_key())
+    fn pinned(&self, peers: Option<Peers>) -> Arc<Pinned> {
+        Arc::new(Pinned { peers, algorithms: self.provider.signature_verification_algorithms })
     }
+}
+
+fn read_pem<T: PemObject>(path: &Path) -> Result<T, IdentityError> {
+    T::from_pem_file(path).map_err(|error| IdentityError::File { path: path.display().to_string(), error })
 }
 
 /// The name in every certificate; nobody checks it.
 const NAME: &str = "thalweg";
 
 /// The name that a client asks for.
-pub(crate) fn server_name() -> ServerName<'static> {
+pub fn server_name() -> ServerName<'static> {
     ServerName::try_from(NAME).expect("it is a valid DNS name")
 }
 
-/// The keys that the assignment names. It changes while connections come.
+/// Keys that are known. They change while connections come.
 #[derive(Clone, Debug, Default)]
 pub struct Peers(Arc<RwLock<BTreeSet<Fingerprint>>>);
 
@@ -175,16 +211,17 @@ impl Peers {
     }
 }
 
-/// Accepts whoever proves to have a key that is known.
+/// Accepts whoever proves to have a key that is known, or any key.
 #[derive(Debug)]
 struct Pinned {
-    peers: Peers,
+    peers: Option<Peers>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Pinned {
     fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), TlsError> {
-        if self.peers.knows(Fingerprint::of(certificate)?) {
+        let key = Fingerprint::of(certificate)?;
+        if self.peers.as_ref().is_none_or(|peers| peers.knows(key)) {
             Ok(())
         } else {
             Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
