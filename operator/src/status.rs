@@ -225,7 +225,7 @@ mod tests {
     fn a_start_from_scratch_says_what_it_is_for() {
         let asked = Restart { nonce: "after the repair".to_owned(), from: None };
         let changed = Problem {
-            reason: thalweg_crds::condition::Reason::IncompatibleChange,
+            reason: Reason::IncompatibleChange,
             resource: "StreamPipeline/fares".to_owned(),
             path: "spec.sql".to_owned(),
             place: None,
