@@ -403,12 +403,12 @@ fn watched(running: &AssignmentSpec, observed: &Observed) -> Vec<SplitFigures> {
     report.splits.iter().map(figures).chain(unseen).collect()
 }
 
-/// How many records lie between a position and an end. In another log than the one that was read, as of a topic that was made
-/// again, somebody is to look what has become of that: workers say so.
+/// How many records lie between a position and an end: all, where it is the end of another log than the one that was read, as of
+/// a topic that was made again. Workers say what that means.
 fn waiting(from: &LogPosition, end: &LogPosition) -> Option<u64> {
     let piece = |position: &LogPosition| position.0.rsplit_once('.').map(|(piece, _)| piece.to_owned());
     let (from_records, end_records) = (records(from)?, records(end)?);
-    Some(if piece(from) == piece(end) { end_records.saturating_sub(from_records) } else { end_records.max(1) })
+    Some(if piece(from) == piece(end) { end_records.saturating_sub(from_records) } else { end_records })
 }
 
 /// How many records lie before a position, where lag is counted in them: positions are `PIECE.OFFSET`.

@@ -140,8 +140,10 @@ fn what_comes_wakes_it_and_so_does_a_topic_that_was_made_again() {
     assert_eq!(decided(&valid, &observed), 0);
     see(&mut observed, 7, &[READ_TO, READ_TO + 5, READ_TO]);
     assert!(decided(&valid, &observed) > 0);
-    // Of fewer partitions, with nothing in them yet: whoever reads is to say what became of the records before.
+    // Of fewer partitions: whoever reads is to say what became of the records before.
     see(&mut observed, 8, &[0, 0]);
+    assert_eq!(decided(&valid, &observed), 0, "nothing is in it yet");
+    see(&mut observed, 8, &[0, 3]);
     assert!(decided(&valid, &observed) > 0);
     // A partition that is not there is nothing that could be awaited.
     see(&mut observed, 7, &[READ_TO, READ_TO + 5]);
