@@ -236,9 +236,10 @@ impl Cluster {
 
     /// The operator dies, with all that it was about to do.
     pub async fn stop_operator(&mut self) {
-        self.operator.abort();
+        let operator = std::mem::replace(&mut self.operator, tokio::spawn(std::future::pending()));
+        operator.abort();
         // Cancelled, which is what was asked for.
-        let _ = (&mut self.operator).await;
+        let _ = operator.await;
     }
 
     /// The operator dies and another one starts, which knows nothing.
