@@ -54,7 +54,13 @@ impl Listener for Port {
                     let acceptor = self.acceptor.clone();
                     self.handshakes.spawn(shake_hands(acceptor, stream, from));
                 }
-                Some(Ok(Some(accepted))) = self.handshakes.join_next() => return accepted,
+                // One that has failed is passed over here: a pattern that names those that went well would have whoever comes
+                // beside it wait for the next one that comes.
+                Some(done) = self.handshakes.join_next() => {
+                    if let Ok(Some(accepted)) = done {
+                        return accepted;
+                    }
+                }
             }
         }
     }

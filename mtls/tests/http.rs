@@ -125,6 +125,19 @@ async fn the_operator_and_peers_are_answered_and_a_strangers_key_no_key_and_plai
 }
 
 #[tokio::test]
+async fn strangers_that_come_at_the_same_time_hold_nobody_up() {
+    let operator = key();
+    let worker = Worker::start(&[&operator]).await;
+    let (stranger, operator) = (Client::new(key()), Client::new(operator));
+    for _ in 0..20 {
+        operator.close_unused(Duration::ZERO);
+        let (refused, answered) = tokio::join!(ask(&stranger, worker.server), ask(&operator, worker.server));
+        assert!(refused.is_err());
+        assert_eq!(answered.expect("an answer"), REPORT);
+    }
+}
+
+#[tokio::test]
 async fn who_is_known_no_more_is_refused_on_a_connection_that_stands() {
     let peer = key();
     let worker = Worker::start(&[&peer]).await;
