@@ -153,7 +153,8 @@ mod tests {
             "metadata": {"name": "thalweg-a"},
             "status": {"conditions": [{"type": "Ready", "status": "True"}]},
         }]);
-        let forward = pods(ready).with("/api/v1/namespaces/thalweg/pods/thalweg-a/portforward", 403, denied("pods/portforward"));
+        let forward =
+            pods(ready).with("/api/v1/namespaces/thalweg/pods/thalweg-a/portforward", 403, denied("pods/portforward"));
         let forward = refusal(forward, named).await;
         assert!(forward.starts_with("pods/portforward is forbidden (the chart's Role"), "{forward}");
         assert_eq!(reports(&place(&Answers::default()).await, &[]).await, Ok(BTreeMap::new()));
