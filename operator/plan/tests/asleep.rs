@@ -121,7 +121,8 @@ fn what_keeps_a_lookout_from_looking_is_told_and_it_is_not_ready() {
         report.0.failure = Some(failure);
     };
     let mute = |lookout: &mut Lookout| lookout.report.as_mut().expect("it is there").1 = REPORT_LIMIT;
-    let changes: [(&dyn Fn(&mut Lookout), &str, &str); 4] = [
+    type Change<'a> = (&'a dyn Fn(&mut Lookout), &'a str, &'a str);
+    let changes: [Change<'_>; 4] = [
         (&quota, "WorkersUnavailable", "must specify limits.memory"),
         (&image, "WorkersUnavailable", "pod lookout: ErrImagePull: no such image"),
         (&password, "Unauthorized", "StreamSource/taxi-trips: the broker refuses the password of user app"),
