@@ -13,6 +13,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -52,14 +53,46 @@ pub enum AskError {
 /// Asks, and keeps connections for the next time.
 pub struct Client {
     identity: Identity,
-    kept: Mutex<HashMap<Server, Connection>>,
+    kept: Mutex<HashMap<Server, Kept>>,
 }
 
-struct Connection {
+struct Kept {
+    connection: Connection,
+    used: Instant,
+}
+
+/// A connection on which one asks.
+pub struct Connection {
     sender: SendRequest<Body>,
     /// What carries it: it ends with this.
     _carrier: AbortOnDropHandle<()>,
-    used: Instant,
+}
+
+impl Connection {
+    /// A connection over a stream to a server, which is believed whoever it is.
+    ///
+    /// # Errors
+    /// The stream has ended.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, AskError> {
+        let (sender, carrier) = http1::handshake(TokioIo::new(stream)).await?;
+        // How it ends is told to who asks.
+        let carrier = AbortOnDropHandle::new(tokio::spawn(async move { drop(carrier.await) }));
+        Ok(Self { sender, _carrier: carrier })
+    }
+
+    /// What is at a path of a host, of so many bytes at the most, and the status that it came with.
+    ///
+    /// # Errors
+    /// The connection has ended, or the answer is longer.
+    pub async fn get(&mut self, host: &str, path: &str, most_bytes: usize) -> Result<(StatusCode, Bytes), AskError> {
+        let request = Request::get(path).header(HOST, host).body(Body::empty());
+        let request = request.map_err(|error| AskError::Body(error.into()))?;
+        self.sender.ready().await?;
+        let answer = self.sender.send_request(request).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), most_bytes).collect().await.map_err(AskError::Body)?;
+        Ok((status, body.to_bytes()))
+    }
 }
 
 impl Client {
@@ -76,7 +109,7 @@ impl Client {
         // It may have ended since: then the next one tells.
         let kept = self.kept().remove(&server);
         if let Some(kept) = kept {
-            match self.ask(server, kept, path, most_bytes).await {
+            match self.ask(server, kept.connection, path, most_bytes).await {
                 Err(AskError::Lost(_)) => {}
                 answer => return answer,
             }
@@ -87,7 +120,7 @@ impl Client {
 
     /// Closes connections on which nobody has asked for so long.
     pub fn close_unused(&self, since: Duration) {
-        self.kept().retain(|_, connection| connection.used.elapsed() < since);
+        self.kept().retain(|_, kept| kept.used.elapsed() < since);
     }
 
     async fn connect(&self, server: Server) -> Result<Connection, AskError> {
@@ -95,26 +128,19 @@ impl Client {
         let stream = TcpStream::connect(server.address).await?;
         stream.set_nodelay(true)?;
         let stream = TlsConnector::from(config).connect(server_name(), stream).await?;
-        let (sender, carrier) = http1::handshake(TokioIo::new(stream)).await?;
-        // How it ends is told to who asks.
-        let carrier = AbortOnDropHandle::new(tokio::spawn(async move { drop(carrier.await) }));
-        Ok(Connection { sender, _carrier: carrier, used: Instant::now() })
+        Connection::over(stream).await
     }
 
     async fn ask(&self, server: Server, mut on: Connection, path: &str, most: usize) -> Result<Bytes, AskError> {
-        let request = Request::get(path).header(HOST, server.address.to_string()).body(Body::empty());
-        let request = request.map_err(|error| AskError::Body(error.into()))?;
-        on.sender.ready().await?;
-        let answer = on.sender.send_request(request).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(AskError::Status(answer.status()));
+        let (status, body) = on.get(&server.address.to_string(), path, most).await?;
+        if status != StatusCode::OK {
+            return Err(AskError::Status(status));
         }
-        let body = Limited::new(answer.into_body(), most).collect().await.map_err(AskError::Body)?;
-        self.kept().insert(server, Connection { used: Instant::now(), ..on });
-        Ok(body.to_bytes())
+        self.kept().insert(server, Kept { connection: on, used: Instant::now() });
+        Ok(body)
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<Server, Connection>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<Server, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,7 @@ use futures::{SinkExt, StreamExt};
 use rustls::{ClientConfig, ServerConfig};
 use thalweg_core::error::{Error, ErrorKind};
 use thalweg_core::unit::RunId;
+use thalweg_mtls::identity::{Fingerprint, server_name};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,7 +18,6 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use crate::frame::{FrameError, decode, encode};
 use crate::message::{Message, PROTOCOL};
 use crate::network::{Network, Stream};
-use thalweg_mtls::identity::{Fingerprint, server_name};
 
 /// How long connecting may take, all in all.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);

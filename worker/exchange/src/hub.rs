@@ -12,6 +12,7 @@ use thalweg_core::ownership::tenure::Reply;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::unit::{Epoch, RunId, UnitId};
+use thalweg_mtls::identity::{Identity, IdentityError, Peers};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -23,7 +24,6 @@ use crate::network::{Listener, Network, Tcp};
 use crate::port::{ReleaseRequest, take_connections};
 use crate::routes::{Asker, LineId, Reader, Replaced, Routes, ServerId};
 use crate::serve::{Command, LogServer, RangeSource};
-use thalweg_mtls::identity::{Identity, IdentityError, Peers};
 
 /// The logs that a process serves, and those that its units read. One a pipeline and process.
 #[derive(Clone)]

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use thalweg_core::unit::RunId;
+use thalweg_mtls::identity::{Fingerprint, Identity, IdentityError};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -16,7 +17,6 @@ use crate::channel::{CONNECTING, Channel, ChannelError, ClientStream, connect};
 use crate::network::Network;
 use crate::pauses::Pauses;
 use crate::serve::Command;
-use thalweg_mtls::identity::{Fingerprint, Identity, IdentityError};
 
 /// Where a peer is, and how it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]

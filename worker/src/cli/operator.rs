@@ -3,20 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Body;
-use axum::http::header::HOST;
-use axum::http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use axum::http::StatusCode;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use thalweg_mtls::client::{AskError, Connection};
 use thalweg_operator_plan::names::{APP_NAME, MANAGER, OPERATOR};
 use thalweg_operator_plan::objects::OPERATOR_REPORTS_PORT;
 use thalweg_operator_plan::view::Heard;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::kubernetes::Place;
 
@@ -72,16 +67,8 @@ async fn ask(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     path: &str,
 ) -> Result<BTreeMap<String, Heard>, String> {
-    let said = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
-    // How it ends is told to who asks.
-    let _carrier = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
-    let request = Request::get(path).header(HOST, "localhost").body(Body::empty());
-    let request = request.map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await.map_err(said)?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await.map_err(|error| error.to_string())?;
-    let body = body.to_bytes();
+    let answer = async { Connection::over(stream).await?.get("localhost", path, MOST_BYTES).await }.await;
+    let (status, body) = answer.map_err(|error: AskError| error.to_string())?;
     if status != StatusCode::OK {
         return Err(String::from_utf8_lossy(&body).trim_end().to_owned());
     }

@@ -213,14 +213,9 @@ pub struct Data {
 impl Data {
     /// Listens.
     async fn open(settings: &Settings, identity: Identity, answered: Answered) -> Result<Self, ClusterError> {
-        let address = SocketAddr::new(server::any(&settings.pod_ip), settings.data_port);
-        let failed = |error: &dyn std::fmt::Display| ClusterError::Port {
-            address: address.to_string(),
-            said: error.to_string(),
-        };
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| failed(&error))?;
-        let port = listener.local_addr().map_err(|error| failed(&error))?.port();
-        let listener = listener.into_std().map_err(|error| failed(&error))?;
+        let (listener, port) = server::listen(&settings.pod_ip, settings.data_port).await?;
+        let failed = |error: std::io::Error| ClusterError::Port { address: port.to_string(), said: error.to_string() };
+        let listener = listener.into_std().map_err(failed)?;
         Ok(Self { door: Box::new(listener), network: Arc::new(Tcp), port, identity, answered })
     }
 

@@ -78,7 +78,11 @@ pub async fn serve_known(
     Ok(port)
 }
 
-async fn listen(pod_ip: &IpAddr, port: u16) -> Result<(TcpListener, u16), ClusterError> {
+/// Listens at a port, or at any that is free where it is 0; which one it is.
+///
+/// # Errors
+/// The port is taken.
+pub async fn listen(pod_ip: &IpAddr, port: u16) -> Result<(TcpListener, u16), ClusterError> {
     let address = SocketAddr::new(any(pod_ip), port);
     let failed = |error: std::io::Error| ClusterError::Port { address: address.to_string(), said: error.to_string() };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -87,7 +91,7 @@ async fn listen(pod_ip: &IpAddr, port: u16) -> Result<(TcpListener, u16), Cluste
 }
 
 /// Every address of the pod's family; on one machine, only the process's own.
-pub fn any(pod_ip: &IpAddr) -> IpAddr {
+fn any(pod_ip: &IpAddr) -> IpAddr {
     match pod_ip {
         own if own.is_loopback() => *own,
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use super::client::{Bounds, ClientError, Cluster, NewTopic, Producing, Reach, Wanted};
 use super::config::{Connection, SinkConfig};
 use super::home::{Home, TopicList};
-use super::patience::{Patience, persist, told};
+use super::patience::{MISSING, Patience, persist, told};
 pub use super::progress::Layout;
 use super::progress::{Owner, Progress};
 use super::transaction::UnitTransaction;
@@ -27,8 +27,6 @@ use super::transaction::UnitTransaction;
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long reading a partition of progress back may take.
 const READ_LIMIT: Duration = Duration::from_secs(60);
-/// A topic must be missing so often in a row before it counts as deleted.
-const MISSING: u32 = 5;
 /// How long after one look follows the next.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// The last record of a partition is looked for in its last offsets first: compaction may be far behind.
@@ -222,7 +220,7 @@ impl Delivery {
         None
     }
 
-    /// Whether every one of some looks in a row finds no such topic: metadata of a cluster that is starting may lack it.
+    /// Whether every one of [`MISSING`] looks finds no such topic.
     async fn is_missing(&self, topic: &str) -> bool {
         for look in 0..MISSING {
             if look > 0 {

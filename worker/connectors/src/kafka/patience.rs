@@ -9,6 +9,8 @@ use super::client::ClientError;
 
 /// Between two attempts, at first and at the most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A topic must be missing so often in a row before it counts as deleted: metadata of a cluster that is starting may lack it.
+pub(super) const MISSING: u32 = 5;
 
 /// Attempts until a limit.
 pub(super) struct Patience {

@@ -16,14 +16,12 @@ use tokio::sync::Mutex;
 
 use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
-use super::patience::{Patience, persist, told};
+use super::patience::{MISSING, Patience, persist, told};
 use super::reader::KafkaReader;
 use super::starts::{Found, Starts, Which};
 
 /// How long a start waits for brokers that do not answer, and for a topic that is not there yet.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// A topic must be missing so often in a row before it counts as deleted: metadata of a cluster that is starting may lack it.
-const MISSING: u32 = 5;
 
 /// A topic as a source.
 pub struct KafkaSource {
