@@ -62,6 +62,14 @@ pub struct AssignmentSpec {
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["stage".into()]))]
     pub incarnations: Vec<StageIncarnation>,
+    /// The numbers of the plan's stages, and what they stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<StageNumbers>,
+    /// Where all that is kept stands in a sink: the id of its progress topic, since workers have first said it. Without that topic
+    /// nothing goes on until somebody starts anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub progress: Option<String>,
     /// At zero workers: the least committed position of each split.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4096))]
@@ -141,6 +149,53 @@ pub struct StageIncarnation {
     pub stage: i32,
     /// Its incarnation.
     pub incarnation: Incarnation,
+}
+
+/// The numbers of a plan's stages, and what they stand for: by this the next plan's are given (`crate::statements`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StageNumbers {
+    /// When the pipeline was made, in seconds since 1970: one that is deleted and made again counts anew.
+    pub made: i64,
+    /// How often its statements have become others since then. It never falls.
+    #[schemars(range(min = 0))]
+    pub changes: i64,
+    /// No number from here on was ever given.
+    #[schemars(range(min = 0))]
+    pub next: i32,
+    /// The statements of the plan, in their order.
+    #[schemars(length(max = 256))]
+    pub statements: Vec<NumberedStatement>,
+}
+
+/// A statement of a plan, by what it is told again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NumberedStatement {
+    /// The sink that it feeds, by its name in SQL.
+    #[schemars(length(max = 253))]
+    pub sink: String,
+    /// A hash of all that it does.
+    #[schemars(length(max = 128))]
+    pub text: String,
+    /// Its stages.
+    #[schemars(length(max = 256))]
+    pub stages: Vec<NumberedStage>,
+}
+
+/// A stage of a statement, by what is kept of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NumberedStage {
+    /// Its number.
+    #[schemars(range(min = 0))]
+    pub stage: i32,
+    /// A hash of what it is and which sources it reads: what positions belong to.
+    #[schemars(length(max = 128))]
+    pub reads: String,
+    /// What shapes its state.
+    #[schemars(length(max = 128))]
+    pub fingerprint: String,
 }
 
 /// A committed position of a split.

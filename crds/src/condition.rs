@@ -82,8 +82,10 @@ names! {
         Completed,
         /// A field has a value that it must not have.
         InvalidSpec,
-        /// A resource that is referred to does not exist.
+        /// A resource or a topic that is referred to does not exist.
         ReferenceNotFound,
+        /// An object is of another version, and cannot be read by this one.
+        Unreadable,
         /// The SQL has no plan.
         InvalidSql,
         /// Nobody could find out whether the SQL has a plan.

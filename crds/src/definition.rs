@@ -46,6 +46,36 @@ pub(crate) fn schema(kind: &str) -> Option<&'static Value> {
     SCHEMAS.get_or_init(read).get(kind)
 }
 
+/// What the schema of a kind, as a cluster has it, lacks of ours: paths of fields, and values that a field may have. One that has more
+/// is newer, and lacks nothing.
+pub fn lacking(kind: &str, found: &Value) -> Vec<String> {
+    // Asked once, and not kept.
+    let schemas: Value = serde_json::from_str(include_str!("definition/schemas.json")).unwrap_or(Value::Null);
+    let mut lacks = Vec::new();
+    compare(&schemas[kind], found, "", &mut lacks);
+    lacks
+}
+
+fn compare(ours: &Value, found: &Value, at: &str, lacks: &mut Vec<String>) {
+    for (name, ours) in ours["properties"].as_object().into_iter().flatten() {
+        let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+        match found["properties"].get(name) {
+            Some(found) => compare(ours, found, &path, lacks),
+            None => lacks.push(path),
+        }
+    }
+    for (inner, mark) in [("items", "[]"), ("additionalProperties", ".*")] {
+        if ours[inner].is_object() {
+            compare(&ours[inner], &found[inner], &format!("{at}{mark}"), lacks);
+        }
+    }
+    // Without a list any value is taken.
+    if let Some(taken) = found["enum"].as_array() {
+        let ours = ours["enum"].as_array().into_iter().flatten();
+        lacks.extend(ours.filter(|value| !taken.contains(value)).map(|value| format!("{at}={value}")));
+    }
+}
+
 fn strip_descriptions(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -103,5 +133,39 @@ fn tidy(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The schema of a kind with one place changed.
+    fn changed(kind: &str, pointer: &str, change: impl FnOnce(&mut Value)) -> Value {
+        let mut schema = schema(kind).expect("ours").clone();
+        change(schema.pointer_mut(pointer).expect("it is there"));
+        schema
+    }
+
+    #[test]
+    fn a_schema_lacks_fields_and_values_that_are_gone_from_it_and_nothing_for_having_more() {
+        for definition in definitions() {
+            let lacks = lacking(&definition.spec.names.kind, &schema_of(&definition));
+            assert_eq!(lacks, Vec::<String>::new());
+        }
+        let spec = "/properties/spec/properties";
+        let older = changed("StreamPipeline", spec, |fields| drop(fields.as_object_mut().unwrap().remove("restart")));
+        assert_eq!(lacking("StreamPipeline", &older), ["spec.restart"]);
+        let of_source = format!("{spec}/sources/items/properties");
+        let older = changed("StreamPipeline", &of_source, |fields| drop(fields.as_object_mut().unwrap().remove("as")));
+        assert_eq!(lacking("StreamPipeline", &older), ["spec.sources[].as"]);
+        let policy = format!("{spec}/deletionPolicy/enum");
+        let older = changed("StreamPipeline", &policy, |values| {
+            values.as_array_mut().unwrap().retain(|value| value != "Delete");
+        });
+        assert_eq!(lacking("StreamPipeline", &older), ["spec.deletionPolicy=\"Delete\""]);
+        let newer = changed("StreamSink", spec, |fields| fields["ofTomorrow"] = serde_json::json!({"type": "string"}));
+        assert_eq!(lacking("StreamSink", &newer), Vec::<String>::new());
+        assert!(lacking("StreamSink", &Value::Null).contains(&"spec".to_owned()), "there is none of this version");
     }
 }

@@ -11,6 +11,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What the schema accepts; every match parses without overflow.
 pub const PATTERN: &str = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h)){1,6}$";
 
+/// What the schema accepts where less than a millisecond has no meaning. A pattern cannot add: a part of it has to be a millisecond
+/// or more, and one that is less than 1 of its unit is in seconds, minutes or hours and has a digit other than 0 among its first
+/// three.
+pub const MILLISECOND_PATTERN: &str = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h)){0,5}(0{0,8}[1-9][0-9]{0,8}(\.[0-9]{1,9})?(ms|s|m|h)|0{1,9}\.(0{0,2}[1-9][0-9]{0,6})(s|m|h))([0-9]{1,9}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h)){0,5}$";
+
+/// The schema of a duration of a millisecond or more.
+pub(crate) fn of_a_millisecond(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "maxLength": 64, "pattern": MILLISECOND_PATTERN })
+}
+
 /// A length of time, written as Go writes it (`1h30m`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(StdDuration);
@@ -196,6 +206,11 @@ mod tests {
         #[test]
         fn whatever_the_schema_accepts_parses(text in r"([0-9]{1,9}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h)){1,6}") {
             prop_assert!(text.parse::<Duration>().is_ok());
+        }
+
+        #[test]
+        fn whatever_the_schema_accepts_of_a_millisecond_or_more_is_one(text in MILLISECOND_PATTERN.trim_matches(['^', '$'])) {
+            prop_assert!(text.parse::<Duration>().is_ok_and(|found| found >= Duration::from_millis(1)), "{text}");
         }
 
         #[test]

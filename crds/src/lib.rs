@@ -7,12 +7,13 @@
 //! | formats, columns and their types | [`mod@format`], [`schema`], [`column_type`] |
 //! | the parts of a pipeline's spec | [`scaling`], [`state`], [`worker`] |
 //! | conditions and their reasons | [`condition`] |
-//! | scalars as Kubernetes writes them | [`duration`], [`quantity`] |
+//! | scalars as Kubernetes writes them | [`duration`], [`quantity`], [`address`] |
 //! | patterns of texts, and the sentences about them | [`pattern`] |
 //! | references to Secrets and ConfigMaps, TLS, SASL | [`secret`] |
 //! | names and numbers that must not be mixed up | [`ids`] |
 //! | what a worker tells the operator | [`report`] |
 //! | which start from scratch a plan belongs to | [`restart`] |
+//! | which statements go on from plan to plan, and the numbers of their stages | [`statements`] |
 //! | the custom resource definitions, as the chart ships them | [`definition`] |
 //! | manifests on disk, checked by the same rules, with line and column | [`manifest`] |
 //!
@@ -22,6 +23,7 @@
 // Each printer column and rule is an attribute of its own; that some parts are equal is no mistake.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod address;
 pub mod assignment;
 pub mod column_type;
 pub mod condition;
@@ -43,6 +45,7 @@ pub mod secret;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod statements;
 pub mod worker;
 
 pub use column_type::ColumnType;

@@ -6,6 +6,8 @@ pub const SQL_NAME: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
 pub const PARTITION: &str = r"^([A-Za-z_][A-Za-z0-9_]*|(date|hour)\([A-Za-z_][A-Za-z0-9_]*\))$";
 /// `host:port`.
 pub const HOST_PORT: &str = r"^[^\s:/]+:[0-9]{1,5}$";
+/// A region of an object store; its name becomes part of a host, so that it holds no other character.
+pub const REGION: &str = r"^[A-Za-z0-9_-]+$";
 /// A region of AWS.
 pub const AWS_REGION: &str = r"^[a-z0-9-]+$";
 /// A name of a Kafka topic.
@@ -30,6 +32,7 @@ pub fn expected(pattern: &str) -> Option<&'static str> {
         SQL_NAME => "letters, digits and `_`, such as trips_2018",
         PARTITION => "a column, date(column) or hour(column)",
         HOST_PORT => "host:port, such as kafka:9092",
+        REGION => "letters, digits, `_` and `-`, such as eu-central-1",
         AWS_REGION => "small letters, digits and `-`, such as eu-central-1",
         TOPIC => "letters, digits, `.`, `_` and `-`",
         RFC3339 => "a time such as 2018-01-01T00:00:00Z",
@@ -39,7 +42,9 @@ pub fn expected(pattern: &str) -> Option<&'static str> {
         ONE_CHARACTER => "one printable ASCII character or a tab",
         TYPE_NAME => "one of Flink's types, such as STRING, BIGINT or TIMESTAMP(3)",
         crate::duration::PATTERN => "a duration such as 30s",
-        crate::quantity::PATTERN => "a quantity of bytes such as 10Mi",
+        crate::duration::MILLISECOND_PATTERN => "a duration of at least 1ms, such as 30s",
+        crate::address::PATTERN => "CIDR, such as 10.1.0.0/16, or an address",
+        crate::quantity::PATTERN | crate::quantity::POSITIVE_PATTERN => "a quantity of bytes such as 10Mi",
         _ => return None,
     })
 }

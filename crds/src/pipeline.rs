@@ -196,7 +196,8 @@ pub enum OnIncompatibleChange {
     /// The running version goes on, and the change is refused.
     #[default]
     Refuse,
-    /// All stages start anew, those included that have not changed; the state before is kept.
+    /// The statements that have changed start anew, the others go on; the state before is kept. A source that reads something
+    /// else starts all of them anew.
     Restart,
 }
 

@@ -10,6 +10,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What the schema accepts of a text; every match parses without overflow.
 pub const PATTERN: &str = r"^([0-9]{1,15}|[0-9]{1,6}(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti))$";
 
+/// What the schema accepts of a text that means one byte or more.
+pub const POSITIVE_PATTERN: &str = r"^(0{0,5}[1-9][0-9]{0,14}|(0{0,5}[1-9][0-9]{0,5}(\.[0-9]{1,3})?|0{1,6}\.([1-9][0-9]{0,2}|0[1-9][0-9]?|00[1-9]))(k|M|G|T|Ki|Mi|Gi|Ti))$";
+
+/// The schema of one byte or more.
+pub(crate) fn positive(_: &mut SchemaGenerator) -> Schema {
+    schema(1, POSITIVE_PATTERN)
+}
+
+fn schema(least: u64, pattern: &str) -> Schema {
+    // An upper bound as tight as that of the pattern, and one that a JSON number holds exactly.
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": least,
+        "maximum": 999_999_999_999_999_u64,
+        "maxLength": 32,
+        "pattern": pattern,
+    })
+}
+
 const UNITS: [(&str, u64); 8] = [
     ("Ti", 1 << 40),
     ("Gi", 1 << 30),
@@ -115,14 +134,7 @@ impl JsonSchema for Bytes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // An upper bound as tight as that of the pattern, and one that a JSON number holds exactly.
-        json_schema!({
-            "x-kubernetes-int-or-string": true,
-            "minimum": 0,
-            "maximum": 999_999_999_999_999_u64,
-            "maxLength": 32,
-            "pattern": PATTERN,
-        })
+        schema(0, PATTERN)
     }
 }
 
@@ -170,6 +182,11 @@ mod tests {
             text in r"[0-9]{1,15}|[0-9]{1,6}(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)"
         ) {
             prop_assert!(text.parse::<Bytes>().is_ok());
+        }
+
+        #[test]
+        fn whatever_the_schema_accepts_of_one_byte_or_more_is_some(text in POSITIVE_PATTERN.trim_matches(['^', '$'])) {
+            prop_assert!(text.parse::<Bytes>().is_ok_and(|found| found >= Bytes::new(1)), "{text}");
         }
 
         #[test]

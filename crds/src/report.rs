@@ -3,7 +3,7 @@
 //! Every field has a default, so that an operator reads the reports of workers that are older or newer than itself.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ids::{Epoch, LogPosition, RunId, Slot, SplitId, UnitId};
 
@@ -19,8 +19,11 @@ pub struct Report {
     pub plan: String,
     /// What it is doing.
     pub state: WorkerState,
-    /// Why it, or a part of it, stands still, with `state: Failed` and while that is tried again.
-    pub failure: Option<Failure>,
+    /// Whether it was told to end, and waits for others to ask for its units.
+    pub leaving: bool,
+    /// Why it, or parts of it, stand still, with `state: Failed` and while that is tried again; of one resource each reason once.
+    #[serde(alias = "failure", deserialize_with = "one_or_several")]
+    pub failures: Vec<Failure>,
     /// Share of the last seconds that it worked, 0 to 1: of its processor time, or of its busiest unit's time where that
     /// is more.
     pub busy_share: f64,
@@ -34,8 +37,24 @@ pub struct Report {
     pub sinks: Vec<SinkReport>,
     /// The sources whose splits it lists.
     pub listed: Vec<ListedSource>,
+    /// Where all that is kept stands in a sink: the id of its progress topic.
+    pub progress: Option<String>,
     /// The last commit of the unit that committed longest ago.
     pub commit: Option<CommitReport>,
+}
+
+/// Workers have told one failure at the most, `failure`, which may be null.
+fn one_or_several<'de, D: Deserializer<'de>>(said: D) -> Result<Vec<Failure>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Several(Vec<Failure>),
+        One(Option<Failure>),
+    }
+    Ok(match Said::deserialize(said)? {
+        Said::Several(failures) => failures,
+        Said::One(failure) => failure.into_iter().collect(),
+    })
 }
 
 /// What a worker is doing.
@@ -44,11 +63,13 @@ pub enum WorkerState {
     /// It has a slot, and waits for units.
     #[default]
     Waiting,
+    /// It has opened all that its plan names, and waits for units: another plan runs.
+    Prepared,
     /// It runs its units.
     Running,
     /// All input of its units was read and delivered.
     Completed,
-    /// It stands still, or a unit or a split of it does while the others go on, see [`Report::failure`].
+    /// It stands still, or a unit or a split of it does while the others go on, see [`Report::failures`].
     Failed,
 }
 
@@ -150,5 +171,15 @@ mod tests {
         let report: Report = serde_json::from_str(r#"{"units": [{"later": 1}], "alsoLater": {}}"#).unwrap();
         assert_eq!(report, Report { units: vec![UnitReport::default()], ..Report::default() });
         assert_eq!(report.state, WorkerState::Waiting);
+    }
+
+    #[test]
+    fn the_one_failure_of_older_workers_is_read() {
+        let told = |text: &str| serde_json::from_str::<Report>(text).unwrap().failures;
+        let gone = Failure { reason: "DataLoss".to_owned(), resource: None, message: "gone".to_owned() };
+        assert_eq!(told(r#"{"failure": {"reason": "DataLoss", "message": "gone"}}"#), std::slice::from_ref(&gone));
+        assert_eq!(told(r#"{"failure": null}"#), []);
+        let now = Report { failures: vec![gone], ..Report::default() };
+        assert_eq!(serde_json::from_str::<Report>(&serde_json::to_string(&now).unwrap()).unwrap(), now);
     }
 }

@@ -90,6 +90,7 @@ pub struct SourceSpec {
     pub on_error: OnError,
     /// The longest record that is read; a longer one is a bad record. May change while it runs.
     #[serde(default = "default_max_record_bytes")]
+    #[schemars(schema_with = "crate::quantity::positive")]
     pub max_record_bytes: Bytes,
 }
 

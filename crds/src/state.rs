@@ -21,8 +21,10 @@ pub struct StateSpec {
     /// How the bucket of an `s3://` URL is reached; what is absent comes from the environment of the worker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub s3: Option<S3>,
-    /// How often state, positions and output are committed. May change while it runs.
+    /// How often state, positions and output are committed; at most 5m with an `ExactlyOnce` sink of Kafka. May change while it
+    /// runs.
     #[serde(default = "default_commit_every")]
+    #[schemars(schema_with = "crate::duration::of_a_millisecond")]
     pub commit_every: Duration,
     /// Into how many units each keyed stage is divided; by default twice the most workers, at least 8. Cannot change.
     #[serde(skip_serializing_if = "Option::is_none")]

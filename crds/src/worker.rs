@@ -19,7 +19,8 @@ pub struct WorkerSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// CPU and memory.
+    /// CPU and memory. Where it is absent: requests of `cpu: 100m` and `memory: 256Mi`, and a limit of `memory: 1Gi`. What is
+    /// given is taken as it is, and limits that it does not name are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     /// Labels that a node must carry.

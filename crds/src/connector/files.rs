@@ -23,7 +23,8 @@ pub struct FilesSource {
     #[serde(default)]
     pub compression: Compression,
     /// How often to look for new files and growing ones; absent, the files found at the first start are all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::duration::of_a_millisecond")]
     pub watch: Option<Duration>,
     /// Whether it is fine if no file matches.
     #[serde(default)]
@@ -103,9 +104,11 @@ pub struct FilesSink {
 pub struct Roll {
     /// After this time.
     #[serde(default = "default_roll_every")]
+    #[schemars(schema_with = "crate::duration::of_a_millisecond")]
     pub every: Duration,
     /// At this size.
     #[serde(default = "default_roll_size")]
+    #[schemars(schema_with = "crate::quantity::positive")]
     pub size: Bytes,
 }
 

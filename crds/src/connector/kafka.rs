@@ -38,9 +38,11 @@ pub struct KafkaSource {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::schema::texts")]
     pub properties: BTreeMap<String, String>,
-    /// Private addresses that brokers may resolve to, although such addresses are refused.
+    /// Addresses that brokers may have although they are refused, each as CIDR: those of a machine's own network
+    /// (link-local), of a cloud's metadata service, of the API server, and, in a pod, of the pod itself. Others, such as
+    /// 10.0.0.0/8, need none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64), regex(pattern = crate::address::PATTERN)))]
     pub allow_private_addresses: Vec<String>,
 }
 
@@ -100,8 +102,16 @@ pub struct PartitionOffset {
 }
 
 /// Settings of the `kafka` sink.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.headers) || !has(self.key) || !self.headers.exists(name, name in self.key)",
+    "a column of the key is no header as well: leave it out of one of them"
+))]
+#[x_kube(validation = (
+    "!has(self.tombstones) || !self.tombstones || (has(self.key) && self.key.size() > 0)",
+    "tombstones need a key, which says what is deleted"
+))]
 pub struct KafkaSink {
     /// `host:port` of some brokers.
     #[schemars(
@@ -116,6 +126,15 @@ pub struct KafkaSink {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
     pub key: Vec<String>,
+    /// Columns that are written as headers of the record, and left out of its value: their names, and their values as text
+    /// (BYTES as they are). A null is a header without a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
+    pub headers: Vec<String>,
+    /// Whether a row is written without a value (a tombstone, which deletes its key where the topic is compacted) if every
+    /// column is null that is neither of the key nor a header.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tombstones: bool,
     /// How batches are compressed.
     #[serde(default)]
     pub compression: KafkaCompression,
@@ -132,9 +151,11 @@ pub struct KafkaSink {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::schema::texts")]
     pub properties: BTreeMap<String, String>,
-    /// Private addresses that brokers may resolve to, although such addresses are refused.
+    /// Addresses that brokers may have although they are refused, each as CIDR: those of a machine's own network
+    /// (link-local), of a cloud's metadata service, of the API server, and, in a pod, of the pod itself. Others, such as
+    /// 10.0.0.0/8, need none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64), regex(pattern = crate::address::PATTERN)))]
     pub allow_private_addresses: Vec<String>,
 }
 

@@ -19,7 +19,7 @@ pub struct S3 {
     pub endpoint: Option<String>,
     /// The region; by default that of the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = crate::pattern::REGION))]
     pub region: Option<String>,
     /// Where the access key id is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,8 +30,10 @@ pub struct S3 {
     /// Allow an endpoint without TLS.
     #[serde(default)]
     pub allow_http: bool,
-    /// Private addresses that the endpoint may resolve to, although such addresses are refused.
+    /// Addresses that the endpoint may have although they are refused, each as CIDR: those of a machine's own network
+    /// (link-local), of a cloud's metadata service, of the API server, and, in a pod, of the pod itself. Others, such as
+    /// 10.0.0.0/8, need none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64), regex(pattern = crate::address::PATTERN)))]
     pub allow_private_addresses: Vec<String>,
 }

@@ -7,9 +7,10 @@ mod values;
 use std::sync::Arc;
 
 use kube::core::cel::{ErrorKind, ValidationError, Validator, apply_defaults};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::place::Position;
+use super::place::{Position, child};
 use super::yaml::{Node, Tree};
 use crate::column_type::ColumnType;
 
@@ -38,23 +39,77 @@ impl Finding {
         Self { path: path.into(), at: Some(at), message: message.into(), help: None, meant: None }
     }
 
+    /// The field that it is about: instead of one that is unknown, the one that was probably meant.
+    pub(super) fn subject(&self) -> String {
+        match &self.meant {
+            Some(meant) => child(self.path.rsplit_once('.').map_or("", |(around, _)| around), meant),
+            None => self.path.clone(),
+        }
+    }
+
     fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 }
 
+/// A resource with findings.
+pub(super) struct Refused<T> {
+    /// All of them.
+    pub findings: Vec<Finding>,
+    /// What it says beside the fields that they are about, where that is a spec: one problem shall not hide another.
+    pub rest: Option<Box<T>>,
+    /// Where there is no such rest: what it says beside the whole fields of its spec in which findings are.
+    pub core: Option<Box<T>>,
+}
+
 /// Checks a resource; without findings, its JSON with defaults filled in, as the API server would store it.
-pub(super) fn check(schema: &Value, root: &Arc<Node>) -> Result<Value, Vec<Finding>> {
+pub(super) fn check<T: DeserializeOwned>(schema: &Value, root: &Arc<Node>) -> Result<Value, Refused<T>> {
     let mut findings = structure::check(schema, root);
     let json = apply_defaults(schema, &without_nulls(root.to_json()));
     findings.extend(rules(schema, root, &json, &findings));
-    if !findings.is_empty() {
+    if findings.is_empty() {
+        return Ok(json);
+    }
+    let rest = without(schema, json.clone(), findings.iter().map(|finding| finding.path.as_str()));
+    let mut core = None;
+    if rest.is_none() {
+        core = without(schema, json, findings.iter().map(|finding| field_of_spec(&finding.path)));
         findings.extend(column_types(root, &findings));
     }
-    if findings.is_empty() { Ok(json) } else { Err(findings) }
+    Err(Refused { findings, rest, core })
 }
 
-/// Types of columns that do not parse. Of a resource without other problems, [`super::resolve()`] tells them.
+/// A spec without some fields; `None` where it cannot do without them.
+fn without<'f, T: DeserializeOwned>(
+    schema: &Value,
+    mut json: Value,
+    mut fields: impl Iterator<Item = &'f str>,
+) -> Option<Box<T>> {
+    fields.try_for_each(|field| remove(&mut json, field))?;
+    serde_json::from_value(apply_defaults(schema, &json)["spec"].take()).ok().map(Box::new)
+}
+
+/// The field of a spec in which another one is: `spec.watermark` of `spec.watermark.column`.
+pub(super) fn field_of_spec(path: &str) -> &str {
+    const SPEC: &str = "spec.";
+    let end = path.strip_prefix(SPEC).and_then(|field| field.find(['.', '[']));
+    end.map_or(path, |end| &path[..SPEC.len() + end])
+}
+
+/// Takes a field out of an object; `None` for what is none.
+fn remove(json: &mut Value, path: &str) -> Option<()> {
+    let steps: Vec<&str> = path.split(['.', '[']).map(|step| step.trim_end_matches(']')).collect();
+    let (field, around) = steps.split_last()?;
+    let holder = around.iter().try_fold(json, |value, step| match value {
+        Value::Array(items) => items.get_mut(step.parse::<usize>().ok()?),
+        other => other.get_mut(*step),
+    });
+    let Some(holder) = holder else { return Some(()) };
+    holder.as_object_mut()?.remove(*field);
+    Some(())
+}
+
+/// Types of columns that do not parse. Of a resource whose other problems leave a spec, `resolve` tells them.
 fn column_types(root: &Node, told: &[Finding]) -> Vec<Finding> {
     let columns = root.get("spec").and_then(|spec| spec.get("schema")).map(|columns| &columns.tree);
     let Some(Tree::List(columns)) = columns else { return Vec::new() };
@@ -88,22 +143,31 @@ fn rules(schema: &Value, root: &Node, json: &Value, structural: &[Finding]) -> V
         direct || (error.kind != ErrorKind::ValidationFailure && !structural.is_empty())
     };
     let finding = |error: ValidationError| {
-        let help = empty_field(root, &error);
+        let help = empty_field(schema, root, &error);
         Finding::in_field(error.field_path, error.message, help)
     };
     errors.into_vec().into_iter().filter(|error| !told(error)).map(finding).collect()
 }
 
 /// Advice on a field that a rule reads and that is written without a value, which means that it is absent.
-fn empty_field(root: &Node, error: &ValidationError) -> Option<String> {
+fn empty_field(schema: &Value, root: &Node, error: &ValidationError) -> Option<String> {
     let parts = error.field_path.split(['.', '[']).map(|part| part.trim_end_matches(']'));
-    let node = parts.filter(|part| !part.is_empty()).try_fold(root, |node, part| match &node.tree {
+    let parts = parts.filter(|part| !part.is_empty());
+    let schema = parts.clone().fold(schema, |schema, part| match part.parse::<usize>() {
+        Ok(_) => &schema["items"],
+        Err(_) => &schema["properties"][part],
+    });
+    let node = parts.clone().try_fold(root, |node, part| match &node.tree {
         Tree::List(items) => items.get(part.parse::<usize>().ok()?).map(Arc::as_ref),
         _ => node.get(part).map(Arc::as_ref),
     })?;
     let Tree::Map(entries) = &node.tree else { return None };
     let empty = entries.iter().find(|entry| entry.value.tree == Tree::Null && reads(&error.rule, &entry.key))?;
-    Some(format!("`{0}:` without a value means that it is absent; write {0}: {{}}", empty.key))
+    let what = match schema["properties"][&empty.key]["type"].as_str() {
+        Some("object") => format!("write {}: {{}}", empty.key),
+        _ => "give it one, or leave it out".to_owned(),
+    };
+    Some(format!("`{}:` without a value means that it is absent; {what}", empty.key))
 }
 
 /// Whether a finding is about the value that a rule judges, or about a direct field of it that the rule reads.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::check::{self, Finding};
+use super::check::{self, Finding, Refused};
 use super::place::{Origin, Places, Position};
 use super::problem::{Problem, Problems};
-use super::resolve::{ResolvedPipeline, resolve_into};
+use super::resolve::{self, ResolvedPipeline, resolve_into};
 use super::yaml::{self, Node, Tree};
 use crate::definition;
 use crate::{API_VERSION, GROUP, PipelineSpec, SinkSpec, SourceSpec};
@@ -95,12 +95,38 @@ pub struct Manifests {
     pub notes: Vec<String>,
     /// Resources that exist and have problems: (kind, namespace, name).
     broken: HashSet<(String, String, String)>,
+    /// What is understood of them.
+    pub(super) rests: Rests,
+    /// Whether something could not be read so far that its kind and name are known.
+    is_cut: bool,
+}
+
+/// What is understood of resources with problems of their own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rests {
+    pub(super) sources: Vec<Rest<SourceSpec>>,
+    pub(super) sinks: Vec<Rest<SinkSpec>>,
+    pub(super) pipelines: Vec<Rest<PipelineSpec>>,
+}
+
+/// A resource without the fields that its problems are about.
+#[derive(Clone, Debug)]
+pub(super) struct Rest<T> {
+    /// What is left.
+    pub(super) item: Item<T>,
+    /// The fields, such as `spec.watermark.delay`.
+    pub(super) amiss: Vec<String>,
 }
 
 impl Manifests {
     /// Whether a resource exists, but has problems of its own.
     pub(super) fn is_broken(&self, kind: &str, namespace: &str, name: &str) -> bool {
         self.broken.contains(&(kind.to_owned(), namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Whether a resource that was not found may exist, in what could not be read.
+    pub(super) fn may_exist(&self, kind: &str, namespace: &str, name: &str) -> bool {
+        self.is_cut || self.is_broken(kind, namespace, name)
     }
 }
 
@@ -112,9 +138,16 @@ pub fn load(paths: &[PathBuf]) -> Result<Manifests, Problems> {
 
 /// [`load`], then [`resolve`](super::resolve()): every problem of both at once, or the pipelines.
 pub fn load_pipelines(paths: &[PathBuf]) -> Result<(Manifests, Vec<ResolvedPipeline>), Problems> {
+    let (manifests, pipelines, problems) = read_pipelines(paths);
+    Problems::from_list(problems).map_or(Ok((manifests, pipelines)), Err)
+}
+
+/// [`load_pipelines`] as far as things are understood: every problem, and pipelines of which [`ResolvedPipeline::unread`] says what
+/// is not.
+pub fn read_pipelines(paths: &[PathBuf]) -> (Manifests, Vec<ResolvedPipeline>, Vec<Problem>) {
     let (manifests, mut problems) = read(paths);
     let pipelines = resolve_into(&manifests, &mut problems);
-    Problems::from_list(problems).map_or(Ok((manifests, pipelines)), Err)
+    (manifests, pipelines, problems)
 }
 
 /// Reads what can be read, and tells what cannot.
@@ -123,7 +156,7 @@ pub fn read(paths: &[PathBuf]) -> (Manifests, Vec<Problem>) {
     for path in paths {
         match files(path) {
             Ok(files) => files.iter().for_each(|file| reader.file(file)),
-            Err(problem) => reader.problems.push(*problem),
+            Err(problem) => reader.lose(*problem),
         }
     }
     (reader.manifests, reader.problems)
@@ -138,9 +171,15 @@ pub fn read_text(file: &Path, text: &str) -> (Manifests, Vec<Problem>) {
 
 /// [`read_text`], then [`resolve`](super::resolve()): every problem of both at once, or the pipelines.
 pub fn pipelines_of_text(file: &Path, text: &str) -> Result<Vec<ResolvedPipeline>, Problems> {
+    let (pipelines, problems) = read_pipelines_of_text(file, text);
+    Problems::from_list(problems).map_or(Ok(pipelines), Err)
+}
+
+/// [`read_pipelines`] of a text that is no file on disk.
+pub fn read_pipelines_of_text(file: &Path, text: &str) -> (Vec<ResolvedPipeline>, Vec<Problem>) {
     let (manifests, mut problems) = read_text(file, text);
     let pipelines = resolve_into(&manifests, &mut problems);
-    Problems::from_list(problems).map_or(Ok(pipelines), Err)
+    (pipelines, problems)
 }
 
 /// The files of a path, in the order of their names.
@@ -174,6 +213,9 @@ fn file_problem(file: &Path, message: String) -> Problem {
     }
 }
 
+/// Where resources of a kind go: whole ones, and what is understood of others.
+type Lists<T> = fn(&mut Manifests) -> (&mut Vec<Item<T>>, &mut Vec<Rest<T>>);
+
 #[derive(Default)]
 struct Reader {
     manifests: Manifests,
@@ -195,14 +237,20 @@ impl Reader {
     fn file(&mut self, file: &Path) {
         match file_text(file) {
             Ok(text) => self.text(file, &text),
-            Err(problem) => self.problems.push(*problem),
+            Err(problem) => self.lose(*problem),
         }
+    }
+
+    /// Tells of what may have held any resource.
+    fn lose(&mut self, problem: Problem) {
+        self.manifests.is_cut = true;
+        self.problems.push(problem);
     }
 
     fn text(&mut self, file: &Path, text: &str) {
         let parsed = yaml::parse(text);
         for problem in parsed.problems {
-            self.problems.push(Problem {
+            self.lose(Problem {
                 line: problem.at.line,
                 column: problem.at.column,
                 help: problem.help,
@@ -240,38 +288,71 @@ impl Reader {
     fn resource(&mut self, api_version: &str, resource: Resource<'_>) {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         match (api_version, resource.kind.as_str()) {
-            ("", _) | (_, "") => self.push(&resource, untyped(&resource)),
+            ("", _) | (_, "") => self.push_cut(&resource, untyped(&resource)),
             ("v1", "ConfigMap") => self.config_map(resource),
             (API_VERSION, "StreamAssignment") => self.skip(&resource, "is internal"),
-            (API_VERSION, "StreamSource") => self.typed(resource, "StreamSource", |m| &mut m.sources),
-            (API_VERSION, "StreamSink") => self.typed(resource, "StreamSink", |m| &mut m.sinks),
-            (API_VERSION, "StreamPipeline") => self.typed(resource, "StreamPipeline", |m| &mut m.pipelines),
-            (API_VERSION, _) => self.push(&resource, unknown_kind(&resource)),
-            _ if group == GROUP => self.push(&resource, wrong_version(&resource, api_version)),
+            (API_VERSION, "StreamSource") => {
+                self.typed(
+                    resource,
+                    "StreamSource",
+                    |m| (&mut m.sources, &mut m.rests.sources),
+                    resolve::source::check,
+                );
+            }
+            (API_VERSION, "StreamSink") => {
+                self.typed(resource, "StreamSink", |m| (&mut m.sinks, &mut m.rests.sinks), |_| Vec::new());
+            }
+            (API_VERSION, "StreamPipeline") => {
+                let check = resolve::pipeline::check;
+                self.typed(resource, "StreamPipeline", |m| (&mut m.pipelines, &mut m.rests.pipelines), check);
+            }
+            (API_VERSION, _) => self.push_cut(&resource, unknown_kind(&resource)),
+            _ if group == GROUP => self.push_cut(&resource, wrong_version(&resource, api_version)),
             _ => self.skip(&resource, "is none of thalweg.dev"),
         }
     }
 
+    /// Takes a resource. `amiss` tells what its schema cannot see: here of one that is not taken, so that it is told all the
+    /// same.
     fn typed<T: DeserializeOwned>(
         &mut self,
         resource: Resource<'_>,
         kind: &'static str,
-        list: fn(&mut Manifests) -> &mut Vec<Item<T>>,
+        lists: Lists<T>,
+        amiss: fn(&Item<T>) -> Vec<Problem>,
     ) {
         let schema = definition::schema(kind).unwrap_or(&Value::Null);
         let repeated = self.repeated(&resource);
-        let checked = check::check(schema, resource.root).and_then(|json| {
+        let name = (kind.to_owned(), resource.namespace.clone(), resource.name.clone());
+        if repeated {
+            // Which of them is meant is not known.
+            self.manifests.broken.insert(name.clone());
+        }
+        self.manifests.is_cut |= resource.name.is_empty();
+        let checked = check::check::<T>(schema, resource.root).and_then(|json| {
             serde_json::from_value::<T>(json["spec"].clone()).map_err(|error| {
                 let help = Some("this is a fault of the schema: please report it".to_owned());
-                vec![Finding::in_field("spec", error.to_string(), help)]
+                Refused { findings: vec![Finding::in_field("spec", error.to_string(), help)], rest: None, core: None }
             })
         });
         match checked {
-            Ok(spec) if !repeated => list(&mut self.manifests).push(item(resource, kind, spec)),
+            Ok(spec) if !repeated => lists(&mut self.manifests).0.push(item(resource, kind, spec)),
             Ok(_) => {}
-            Err(findings) => {
+            Err(Refused { findings, rest, core }) => {
+                let mut fields: Vec<String> = findings.iter().map(Finding::subject).collect();
                 findings.into_iter().for_each(|finding| self.push(&resource, finding));
-                self.manifests.broken.insert((kind.to_owned(), resource.namespace, resource.name));
+                self.manifests.broken.insert(name);
+                let has_rest = rest.is_some();
+                let Some(spec) = rest.or(core) else { return };
+                let item = item(resource, kind, *spec);
+                if has_rest {
+                    self.problems.extend(amiss(&item));
+                } else {
+                    fields = fields.iter().map(|field| check::field_of_spec(field).to_owned()).collect();
+                }
+                if !repeated {
+                    lists(&mut self.manifests).1.push(Rest { item, amiss: fields });
+                }
             }
         }
     }
@@ -306,6 +387,12 @@ impl Reader {
         let Origin { file, line, .. } = &resource.origin;
         let note = format!("{}:{line}: {}/{} {why}: skipped", file.display(), resource.kind, resource.name);
         self.manifests.notes.push(note);
+    }
+
+    /// A problem of a resource of which it is not known what it is.
+    fn push_cut(&mut self, resource: &Resource<'_>, finding: Finding) {
+        self.manifests.is_cut = true;
+        self.push(resource, finding);
     }
 
     fn push(&mut self, resource: &Resource<'_>, finding: Finding) {

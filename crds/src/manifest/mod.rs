@@ -11,7 +11,10 @@ pub mod problem;
 pub mod resolve;
 pub mod yaml;
 
-pub use load::{ConfigMap, Item, Manifests, load, load_pipelines, pipelines_of_text, read, read_text};
+pub use load::{
+    ConfigMap, Item, Manifests, load, load_pipelines, pipelines_of_text, read, read_pipelines, read_pipelines_of_text,
+    read_text,
+};
 pub use place::{Origin, Position};
 pub use problem::{Problem, Problems};
-pub use resolve::{ColumnInput, ResolvedColumn, ResolvedPipeline, ResolvedSink, ResolvedSource, resolve};
+pub use resolve::{ColumnInput, ResolvedColumn, ResolvedPipeline, ResolvedSink, ResolvedSource, Unread, resolve};

@@ -1,22 +1,24 @@
 //! What manifests mean together: references followed, names in SQL settled, columns parsed. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::check::nearest_of;
-use super::load::{ConfigMap, Item, Manifests};
+use super::load::{ConfigMap, Item, Manifests, Rest};
 use super::place::Origin;
 use super::problem::{Problem, Problems};
 use crate::column_type::ColumnType;
 use crate::connector::SinkConnector;
+use crate::duration::Duration;
 use crate::pipeline::Delivery;
 use crate::source::OnError;
 use crate::{PipelineSpec, SinkSpec, SourceSpec};
 
-mod source;
+pub(super) mod pipeline;
+pub(super) mod source;
 
 /// A pipeline with all that it refers to.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct ResolvedPipeline {
     pub dead_letter: Option<ResolvedSink>,
     /// Where it begins.
     pub origin: Origin,
+    /// What is not understood of it, which is told already; `None` where all of it is. Where it is not, only its SQL can be judged.
+    pub unread: Option<Unread>,
     item: Arc<Item<PipelineSpec>>,
     /// The resources behind its sources and sinks.
     read: Vec<Arc<Item<SourceSpec>>>,
@@ -86,6 +90,19 @@ impl ResolvedPipeline {
         }
     }
 }
+
+/// Names in SQL of which it is not known what they stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// These: sources and sinks that cannot be read.
+    pub names: BTreeSet<String>,
+    /// And others: not even the name is certain of something that the pipeline reads or writes.
+    pub others: bool,
+}
+
+/// How far commits may be apart whose rows are in transactions of Kafka meanwhile: a third of how long its brokers, by default,
+/// let them be open at the most.
+const MOST_IN_TRANSACTION: Duration = Duration::from_secs(300);
 
 /// A ConfigMap, and the path of one of its keys.
 type KeyOfMap = (Arc<Item<ConfigMap>>, String);
@@ -151,36 +168,54 @@ pub fn resolve(manifests: &Manifests) -> Result<Vec<ResolvedPipeline>, Problems>
     Problems::from_list(problems).map_or(Ok(pipelines), Err)
 }
 
-/// Follows every reference; pipelines without problems, and all problems.
+/// Follows every reference; pipelines as far as they are understood, and all problems.
 pub(super) fn resolve_into(manifests: &Manifests, problems: &mut Vec<Problem>) -> Vec<ResolvedPipeline> {
     for item in &manifests.sources {
         problems.extend(source::check(item));
     }
-    let resolved = manifests.pipelines.iter().filter_map(|pipeline| {
-        let mut resolver = Resolver { manifests, pipeline, problems: Vec::new() };
-        let resolved = resolver.pipeline();
-        let clean = resolver.problems.is_empty();
+    for item in &manifests.pipelines {
+        problems.extend(pipeline::check(item));
+    }
+    let mut resolved = Vec::new();
+    for pipeline in &manifests.pipelines {
+        let mut resolver = Resolver { manifests, pipeline, amiss: &[], problems: Vec::new() };
+        resolved.extend(resolver.pipeline());
         problems.append(&mut resolver.problems);
-        resolved.filter(|_| clean)
-    });
-    resolved.collect()
+    }
+    for Rest { item, amiss } in &manifests.rests.pipelines {
+        // What its references mean may be another thing once it is mended: that is told then.
+        let mut resolver = Resolver { manifests, pipeline: item, amiss, problems: Vec::new() };
+        resolved.extend(resolver.pipeline().filter(|_| pipeline::has_sql(amiss)));
+    }
+    resolved
+}
+
+/// Whether a field is one of some, or stands within one of them.
+fn is_within(path: &str, fields: &[&str]) -> bool {
+    let is_in =
+        |field: &&str| path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    fields.iter().any(is_in)
 }
 
 struct Resolver<'a> {
     manifests: &'a Manifests,
     pipeline: &'a Item<PipelineSpec>,
+    /// The fields of the pipeline that are not understood.
+    amiss: &'a [String],
     problems: Vec<Problem>,
 }
 
 impl Resolver<'_> {
     fn pipeline(&mut self) -> Option<ResolvedPipeline> {
         let spec = &self.pipeline.spec;
-        let sources = self.sources();
-        let sinks = self.sinks();
+        let mut sources = self.sources();
+        let mut sinks = self.sinks();
         self.aliases();
         let dead_letter = self.dead_letter(&sources, &sinks);
         self.folders(&sinks, dead_letter.as_ref());
+        self.transactions(&sinks, dead_letter.as_ref());
         let (sql, sql_map) = self.sql()?;
+        let unread = self.unread(&mut sources, &mut sinks);
         Some(ResolvedPipeline {
             namespace: self.pipeline.namespace.clone(),
             name: self.pipeline.name.clone(),
@@ -190,6 +225,7 @@ impl Resolver<'_> {
             sinks,
             dead_letter,
             origin: self.pipeline.origin.clone(),
+            unread,
             item: Arc::new(self.pipeline.clone()),
             read: self.items(&self.manifests.sources),
             written: self.items(&self.manifests.sinks),
@@ -208,13 +244,7 @@ impl Resolver<'_> {
         for (index, reference) in self.pipeline.spec.sources.iter().enumerate() {
             let path = format!("spec.sources[{index}].name");
             let found = self.find(&self.manifests.sources, "StreamSource", &reference.name, &path);
-            resolved.extend(found.map(|item| ResolvedSource {
-                alias: reference.alias(),
-                name: item.name.clone(),
-                columns: source::columns(&item.spec),
-                spec: item.spec.clone(),
-                origin: item.origin.clone(),
-            }));
+            resolved.extend(found.map(|item| resolved_source(item, reference.alias())));
         }
         resolved
     }
@@ -225,7 +255,7 @@ impl Resolver<'_> {
             let path = format!("spec.sinks[{index}].name");
             let found = self.find(&self.manifests.sinks, "StreamSink", &reference.name, &path);
             let delivery = reference.delivery.unwrap_or(self.pipeline.spec.delivery);
-            resolved.extend(found.map(|item| sink(item, reference.alias(), delivery)));
+            resolved.extend(found.map(|item| resolved_sink(item, reference.alias(), delivery)));
         }
         resolved
     }
@@ -235,7 +265,7 @@ impl Resolver<'_> {
         let namespace = &self.pipeline.namespace;
         let here = |item: &&Item<T>| item.namespace == *namespace;
         let found = items.iter().filter(here).find(|item| item.name == name);
-        if found.is_none() && !self.manifests.is_broken(kind, namespace, name) {
+        if found.is_none() && !self.manifests.may_exist(kind, namespace, name) {
             let names: Vec<&str> = items.iter().filter(here).map(|item| item.name.as_str()).collect();
             let elsewhere = items.iter().find(|item| item.name == name);
             let help = match elsewhere {
@@ -247,6 +277,66 @@ impl Resolver<'_> {
             self.problems.push(self.pipeline.problem(path, message, Some(help)));
         }
         found
+    }
+
+    /// What is not understood of the pipeline; `None` where all of it is, and so no problem was found of it or of what it names.
+    /// Sources and sinks are then those of which SQL can be judged.
+    fn unread(&self, sources: &mut Vec<ResolvedSource>, sinks: &mut Vec<ResolvedSink>) -> Option<Unread> {
+        let (manifests, spec, namespace) = (self.manifests, &self.pipeline.spec, &self.pipeline.namespace);
+        let mut is_whole = self.problems.is_empty()
+            && self.amiss.is_empty()
+            && !manifests.is_broken("StreamPipeline", namespace, &self.pipeline.name)
+            && pipeline::check(self.pipeline).is_empty();
+        let mut unread = Unread { others: !pipeline::has_references(self.amiss), ..Unread::default() };
+        for reference in &spec.sources {
+            let is_broken = manifests.is_broken("StreamSource", namespace, &reference.name);
+            let found = seen(&manifests.sources, &manifests.rests.sources, namespace, &reference.name);
+            let Some((item, amiss, is_taken)) = found else {
+                unread.others |= !is_broken && reference.alias.is_none();
+                unread.names.insert(reference.alias());
+                continue;
+            };
+            let told = source::check(item).into_iter().map(|problem| problem.path);
+            let told: Vec<String> = amiss.iter().cloned().chain(told).collect();
+            is_whole &= told.is_empty() && !is_broken;
+            // One that is taken and broken is given twice.
+            if !source::is_clear(&item.spec, &told) || (is_taken && is_broken) {
+                unread.names.insert(reference.alias());
+            } else if !is_taken {
+                sources.push(resolved_source(item, reference.alias()));
+            }
+        }
+        for reference in &spec.sinks {
+            let is_broken = manifests.is_broken("StreamSink", namespace, &reference.name);
+            let found = seen(&manifests.sinks, &manifests.rests.sinks, namespace, &reference.name);
+            let Some((item, _, is_taken)) = found else {
+                unread.others |= !is_broken && reference.alias.is_none();
+                unread.names.insert(reference.alias());
+                continue;
+            };
+            is_whole &= !is_broken;
+            // What is amiss can only be more that it wants of rows.
+            if is_taken && is_broken {
+                unread.names.insert(reference.alias());
+            } else if !is_taken {
+                sinks.push(resolved_sink(item, reference.alias(), reference.delivery.unwrap_or(spec.delivery)));
+            }
+        }
+        if let Some(dead_letter) = &spec.dead_letter {
+            let is_found = seen(&manifests.sinks, &[], namespace, &dead_letter.sink).is_some();
+            is_whole &= is_found && !manifests.is_broken("StreamSink", namespace, &dead_letter.sink);
+        }
+        is_whole &= unread == Unread::default();
+        if is_whole {
+            return None;
+        }
+        let names = sources.iter().map(|source| &source.alias).chain(sinks.iter().map(|sink| &sink.alias));
+        let mut once = BTreeSet::new();
+        let twice: Vec<String> = names.filter(|name| !once.insert(*name)).cloned().collect();
+        unread.names.extend(twice);
+        sources.retain(|source| !unread.names.contains(&source.alias));
+        sinks.retain(|sink| !unread.names.contains(&sink.alias));
+        Some(unread)
     }
 
     /// Names in SQL are names of one table each, sources and sinks alike.
@@ -286,6 +376,25 @@ impl Resolver<'_> {
         }
     }
 
+    /// A transaction that is open for as long as commits are apart must not be given up by brokers meanwhile.
+    fn transactions(&mut self, sinks: &[ResolvedSink], dead_letter: Option<&ResolvedSink>) {
+        let every = self.pipeline.spec.state().commit_every;
+        let is_open = |sink: &&ResolvedSink| {
+            sink.delivery == Delivery::ExactlyOnce && matches!(sink.spec.connector(), Some(SinkConnector::Kafka(_)))
+        };
+        let Some(sink) = sinks.iter().chain(dead_letter).find(is_open).filter(|_| every > MOST_IN_TRANSACTION) else {
+            return;
+        };
+        let message = format!(
+            "expected at most {MOST_IN_TRANSACTION} with StreamSink/{}, which has rows in a transaction until they are committed, \
+             found {every}",
+            sink.name
+        );
+        let help =
+            "brokers give up a transaction after 15 minutes; commit more often, or let its delivery be AtLeastOnce";
+        self.problems.push(self.pipeline.problem("spec.state.commitEvery", message, Some(help.to_owned())));
+    }
+
     fn dead_letter(&mut self, sources: &[ResolvedSource], sinks: &[ResolvedSink]) -> Option<ResolvedSink> {
         let spec = &self.pipeline.spec;
         if let Some(dead_letter) = &spec.dead_letter {
@@ -297,7 +406,7 @@ impl Resolver<'_> {
                 self.problems.push(self.pipeline.problem("spec.deadLetter.sink", message, help));
             }
             let delivery = written.and_then(|sink| sink.delivery).unwrap_or(spec.delivery);
-            return Some(sink(item, item.name.replace(['-', '.'], "_"), delivery));
+            return Some(resolved_sink(item, item.name.replace(['-', '.'], "_"), delivery));
         }
         let source = sources.iter().find(|source| source.spec.makes_dead_letters());
         let sink = sinks.iter().find(|sink| sink.spec.on_error == OnError::DeadLetter);
@@ -342,7 +451,30 @@ fn folder(sink: &ResolvedSink) -> Option<String> {
     Some(parts.collect::<PathBuf>().display().to_string())
 }
 
-fn sink(item: &Item<SinkSpec>, alias: String, delivery: Delivery) -> ResolvedSink {
+/// A resource of a name, or what is understood of it with the fields that are not; and whether it is taken as it is.
+fn seen<'m, T>(
+    items: &'m [Item<T>],
+    rests: &'m [Rest<T>],
+    namespace: &str,
+    name: &str,
+) -> Option<(&'m Item<T>, &'m [String], bool)> {
+    let is_it = |item: &Item<T>| item.namespace == namespace && item.name == name;
+    let taken = items.iter().find(|item| is_it(item)).map(|item| (item, &[] as &[String], true));
+    let rest = || rests.iter().find(|rest| is_it(&rest.item)).map(|rest| (&rest.item, rest.amiss.as_slice(), false));
+    taken.or_else(rest)
+}
+
+fn resolved_source(item: &Item<SourceSpec>, alias: String) -> ResolvedSource {
+    ResolvedSource {
+        alias,
+        name: item.name.clone(),
+        columns: source::columns(&item.spec),
+        spec: item.spec.clone(),
+        origin: item.origin.clone(),
+    }
+}
+
+fn resolved_sink(item: &Item<SinkSpec>, alias: String, delivery: Delivery) -> ResolvedSink {
     ResolvedSink { alias, name: item.name.clone(), spec: item.spec.clone(), delivery, origin: item.origin.clone() }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::core::cel::Validator;
+use regex::Regex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thalweg_crds::definition::{definitions, schema_of};
@@ -115,6 +116,12 @@ fn cases() -> Vec<(&'static str, String, &'static str)> {
             &format!("{kafka} }}\nformat: {{ parquet: {{}} }}"),
             "kafka records are json or avro: csv and parquet are formats of files",
         ),
+        sink(
+            &format!("{kafka}, key: [a, b], headers: [c, b] }}"),
+            "a column of the key is no header as well: leave it out of one of them",
+        ),
+        sink(&format!("{kafka}, tombstones: true }}"), "tombstones need a key, which says what is deleted"),
+        sink(&format!("{kafka}, key: [], tombstones: true }}"), "tombstones need a key, which says what is deleted"),
         sink("files: { url: a }\nformat: { avro: {} }", "files are written as json, csv or parquet: avro is only read"),
         sink("files: { url: a, s3: {} }", "s3 has a meaning only where url starts with s3://"),
         pipeline("paused: true", "exactly one of sql and sqlFrom is expected"),
@@ -172,6 +179,121 @@ fn no_rule_is_without_a_case() {
         .map(|rule| rule["message"].as_str().expect("every rule has a message").to_owned())
         .collect();
     assert_eq!(declared.iter().map(String::as_str).collect::<BTreeSet<_>>(), tested);
+}
+
+/// The kind, the path below `spec`, a spec with `VALUE` in it, values at the limits, and values beyond them.
+type Limits = (&'static str, &'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
+/// Fields with a least or a most value.
+const LIMITS: &[Limits] = &[
+    (
+        "StreamSource",
+        "maxRecordBytes",
+        "files: { url: a }\nmaxRecordBytes: VALUE",
+        &["1", "1k", "0.001k", "0.001Ki", "999999999999999", "999999Ti"],
+        &["0", "0k", "0.000Mi", "-1", "1000000000000000"],
+    ),
+    (
+        "StreamSource",
+        "files.watch",
+        "files: { url: a, watch: VALUE }",
+        &["1ms", "1.5ms", "0.001s", "1ms1us", "500us1ms", "0s1ms", "01ms", "999999999h"],
+        &["0s", "0h0m", "0.9ms", "999us", "999999ns", "999µs", "0.0009s", "1000000000h"],
+    ),
+    ("StreamSource", "files.lanes", "files: { url: a, lanes: VALUE }", &["1", "1024"], &["0", "1025"]),
+    ("StreamSource", "generator.splits", "generator: { taxi: {}, splits: VALUE }", &["1", "4096"], &["0", "4097"]),
+    ("StreamSource", "generator.rows", "generator: { taxi: {}, rows: VALUE }", &["0"], &["-1"]),
+    (
+        "StreamSource",
+        "generator.rowsPerSecond",
+        "generator: { taxi: {}, rowsPerSecond: VALUE }",
+        &["1", "100000000"],
+        &["0", "100000001"],
+    ),
+    (
+        "StreamSource",
+        "generator.taxi.eventsPerSecond",
+        "generator: { taxi: { eventsPerSecond: VALUE } }",
+        &["1", "1000000"],
+        &["0", "1000001"],
+    ),
+    (
+        "StreamSource",
+        "generator.taxi.lateRate",
+        "generator: { taxi: { lateRate: VALUE } }",
+        &["0.0", "1.0"],
+        &["-0.1", "1.1"],
+    ),
+    (
+        "StreamSink",
+        "files.roll.every",
+        "files: { url: a, roll: { every: VALUE } }",
+        &["1ms", "0.001s", "1h"],
+        &["0s", "999us", "0.9ms"],
+    ),
+    (
+        "StreamSink",
+        "files.roll.size",
+        "files: { url: a, roll: { size: VALUE } }",
+        &["1", "0.001k", "999999999999999"],
+        &["0", "0Mi", "1000000000000000"],
+    ),
+    (
+        "StreamSink",
+        "kafka.createTopic.partitions",
+        "kafka: { brokers: [\"k:9092\"], topic: t, createTopic: { partitions: VALUE } }",
+        &["1", "10000"],
+        &["0", "10001"],
+    ),
+    (
+        "StreamPipeline",
+        "state.commitEvery",
+        "sql: x\nstate: { commitEvery: VALUE }",
+        &["1ms", "0.001s", "1h"],
+        &["0s", "999us"],
+    ),
+    ("StreamPipeline", "state.keyGroups", "sql: x\nstate: { keyGroups: VALUE }", &["1", "4096"], &["0", "4097"]),
+    ("StreamPipeline", "scaling.maxWorkers", "sql: x\nscaling: { maxWorkers: VALUE }", &["1", "1000"], &["0", "1001"]),
+];
+
+/// Whether a value lies within the limits of a schema, as the API server reads them.
+fn allows(schema: &Value, value: &Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+            let number = number.as_f64().expect("a finite number");
+            least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most)
+        }
+        Value::String(text) => {
+            let pattern = schema["pattern"].as_str().expect("a text with limits has a pattern");
+            Regex::new(pattern).expect("a pattern").is_match(text)
+        }
+        other => panic!("{other} has no limits"),
+    }
+}
+
+#[test]
+fn what_the_schema_refuses_at_a_limit_check_does_too_and_nothing_else() {
+    let schemas: Vec<(String, Value)> =
+        definitions().iter().map(|definition| (definition.spec.names.kind.clone(), schema_of(definition))).collect();
+    for (kind, path, spec, within, beyond) in LIMITS {
+        let (_, schema) = schemas.iter().find(|(found, _)| found == kind).expect("a kind");
+        let field = path.split('.').fold(&schema["properties"]["spec"], |around, field| &around["properties"][field]);
+        assert!(field.is_object(), "{kind} has no {path}");
+        let around = match *kind {
+            "StreamSource" => COLUMN,
+            "StreamSink" => "",
+            _ => "sources: [{ name: a }]\nsinks: [{ name: b }]",
+        };
+        for (value, is_within) in
+            within.iter().map(|value| (value, true)).chain(beyond.iter().map(|value| (value, false)))
+        {
+            let json = serde_json::from_str(value).unwrap_or_else(|_| Value::from(*value));
+            assert_eq!(allows(field, &json), is_within, "the schema of {path}: {value}");
+            let told = messages(kind, &format!("{}\n{around}", spec.replace("VALUE", value)));
+            assert_eq!(told.is_empty(), is_within, "check of {path}: {value}: {told:?}");
+        }
+    }
 }
 
 #[test]

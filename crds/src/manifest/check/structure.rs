@@ -9,6 +9,25 @@ use super::super::place::{Position, child};
 use super::super::yaml::{Entry, Node, Tree};
 use super::{Finding, advice, values};
 
+/// The fields of a resource's metadata (`ObjectMeta` of Kubernetes).
+const METADATA: [&str; 15] = [
+    "name",
+    "generateName",
+    "namespace",
+    "labels",
+    "annotations",
+    "finalizers",
+    "ownerReferences",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+];
+
 /// Checks a whole resource.
 pub(super) fn check(schema: &Value, root: &Arc<Node>) -> Vec<Finding> {
     let mut walk = Walk { findings: Vec::new() };
@@ -26,6 +45,9 @@ pub(super) fn check(schema: &Value, root: &Arc<Node>) -> Vec<Finding> {
         }
     }
     walk.required(schema, entries, root.at, "");
+    if !entries.iter().any(|entry| entry.key == "metadata") {
+        walk.findings.push(Finding::new("metadata.name", root.at, "this field is required"));
+    }
     walk.findings
 }
 
@@ -126,7 +148,11 @@ impl Walk {
             match entry.key.as_str() {
                 "name" | "namespace" => self.findings.extend(values::name(&entry.value, &path)),
                 "labels" | "annotations" => self.value(&values::string_map(), &entry.value, &path),
-                _ => {}
+                key if METADATA.contains(&key) => {}
+                _ => {
+                    let known = METADATA.map(|name| (name, &Value::Null));
+                    self.unknown("metadata", entry, entries, &known);
+                }
             }
         }
         if metadata.get("name").is_none() {

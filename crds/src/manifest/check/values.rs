@@ -6,6 +6,7 @@ use serde_json::{Number, Value, json};
 use super::super::place::Position;
 use super::super::yaml::{Node, Tree};
 use super::{Finding, advice};
+use crate::address::{self, AddressRange};
 use crate::duration::{self, Duration};
 use crate::quantity::{self, Bytes};
 
@@ -44,7 +45,11 @@ fn wrong_type(schema: &Value, node: &Node, path: &str) -> Finding {
     };
     let finding = Finding::new(path, node.at, format!("expected {expected}, found {found}"));
     match (&node.tree, schema["type"].as_str()) {
-        (Tree::Number(number), Some("string")) if schema["pattern"] == duration::PATTERN => {
+        (Tree::Number(number), Some("string"))
+            if [duration::PATTERN, duration::MILLISECOND_PATTERN]
+                .iter()
+                .any(|pattern| schema["pattern"] == *pattern) =>
+        {
             finding.help(format!("give a unit, such as {number}s"))
         }
         (Tree::Bool(_) | Tree::Number(_), Some("string")) => {
@@ -117,12 +122,27 @@ fn length(schema: &Value, text: &str, at: Position, path: &str) -> Option<Findin
 /// The sentence about a text that a pattern refuses.
 fn pattern(expected: &str, text: &str) -> Option<String> {
     match Regex::new(expected) {
+        // The schema knows of IPv6 the shape only.
+        Ok(regex) if regex.is_match(text) && expected == address::PATTERN => {
+            text.parse::<AddressRange>().err().map(|error| error.to_string())
+        }
         Ok(regex) if regex.is_match(text) => None,
         _ if expected == duration::PATTERN => match text.parse::<Duration>() {
             Err(error) => Some(error.to_string()),
             Ok(_) => Some(format!("`{text}` has too many digits or units for a duration")),
         },
-        _ if expected == quantity::PATTERN => match text.parse::<Bytes>() {
+        _ if expected == duration::MILLISECOND_PATTERN => match text.parse::<Duration>() {
+            Err(error) => Some(error.to_string()),
+            Ok(found) if found < Duration::from_millis(1) => Some(format!("expected at least 1ms, found {found}")),
+            Ok(_) if Regex::new(duration::PATTERN).is_ok_and(|regex| regex.is_match(text)) => {
+                Some(format!("expected at least 1ms, as a number of ms, s, m or h, found `{text}`"))
+            }
+            Ok(_) => Some(format!("`{text}` has too many digits or units for a duration")),
+        },
+        _ if expected == quantity::POSITIVE_PATTERN && text.parse::<Bytes>() == Ok(Bytes::new(0)) => {
+            Some("expected at least 1, found 0".to_owned())
+        }
+        _ if expected == quantity::PATTERN || expected == quantity::POSITIVE_PATTERN => match text.parse::<Bytes>() {
             Err(error) => Some(error.to_string()),
             Ok(_) => Some(format!("`{text}` has too many digits for a quantity; use a larger unit")),
         },

@@ -70,6 +70,67 @@ fn what_cannot_be_read_is_a_problem_of_the_file() {
 }
 
 #[test]
+fn no_problem_of_a_resource_hides_another() {
+    let text = r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: { name: s, lables: { a: b } }
+spec:
+  files: { url: data, watch: 0s }
+  schema: [{ name: id, type: BIGINT }]
+  watermark: { column: id, delay: soon }
+  maxRecordBytes: 0
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: { name: t }
+spec:
+  files: { url: data }
+  schema: [{ name: id, type: BIGINT }]
+  watermark: { column: at, late: never }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: { name: o }
+spec: { files: { url: out, roll: { every: 0s, size: 0 } } }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: { name: p }
+spec:
+  sources: [{ name: s }]
+  sinks: [{ name: o }]
+  sql: SELECT 1
+  state: { keyGroups: 0, url: "ftp://x", commitEvery: 0s }
+"#;
+    let told = pipelines_of_text(Path::new("a.yaml"), text).expect_err("there are problems").to_string();
+    for problem in [
+        "StreamSource/s metadata.lables: unknown field",
+        "StreamSource/s spec.watermark.delay: ",
+        "StreamSource/s spec.watermark.column: a watermark's column must be a TIMESTAMP, and `id` is BIGINT",
+        "StreamSource/s spec.files.watch: expected at least 1ms, found 0s",
+        "StreamSource/s spec.maxRecordBytes: expected 1 to 999999999999999, found 0",
+        "StreamSource/t spec.watermark.late: ",
+        "StreamSource/t spec.watermark.column: there is no column `at`",
+        "StreamSink/o spec.files.roll.every: expected at least 1ms, found 0s",
+        "StreamSink/o spec.files.roll.size: expected 1 to 999999999999999, found 0",
+        "StreamPipeline/p spec.state.keyGroups: ",
+        "StreamPipeline/p spec.state.url: state URL `ftp://x`: found `ftp://`, expected a folder, or s3://bucket/prefix",
+        "StreamPipeline/p spec.state.commitEvery: expected at least 1ms, found 0s",
+    ] {
+        assert!(told.contains(problem), "{problem}\nis not in\n{told}");
+    }
+}
+
+#[test]
+fn a_text_without_a_value_is_not_to_be_an_object() {
+    let text = "apiVersion: thalweg.dev/v1alpha1\nkind: StreamPipeline\nmetadata: { name: p }\nspec:\n  sources: [{ name: \
+                s }]\n  sinks: [{ name: o }]\n  sql:\n";
+    let told = pipelines_of_text(Path::new("a.yaml"), text).expect_err("there are problems").to_string();
+    assert!(told.contains("`sql:` without a value means that it is absent; give it one"), "{told}");
+}
+
+#[test]
 fn one_name_in_two_files_is_a_problem_unless_namespaces_differ() {
     let twice = folder(&[("a.yaml", SINK.as_bytes()), ("b.yaml", SINK.as_bytes())]);
     assert_eq!(

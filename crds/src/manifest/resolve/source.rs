@@ -1,11 +1,11 @@
 //! What a source means by itself: types of columns, the watermark's column, metadata.
 
-use super::{ColumnInput, Item, Problem, ResolvedColumn, SourceSpec, nearest_of};
+use super::{ColumnInput, Item, Problem, ResolvedColumn, SourceSpec, is_within, nearest_of};
 use crate::column_type::ColumnType;
 use crate::schema::Column;
 
 /// Everything amiss in one source that its schema cannot see.
-pub(super) fn check(item: &Item<SourceSpec>) -> Vec<Problem> {
+pub(in crate::manifest) fn check(item: &Item<SourceSpec>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, column) in item.spec.schema.iter().enumerate() {
         let path = format!("spec.schema[{index}]");
@@ -17,6 +17,18 @@ pub(super) fn check(item: &Item<SourceSpec>) -> Vec<Problem> {
     }
     problems.extend(watermark(item));
     problems
+}
+
+/// Whether what SQL sees of a source is understood though some fields are not.
+pub(super) fn is_clear(spec: &SourceSpec, amiss: &[String]) -> bool {
+    // Where a value comes from is not seen, nor what a missing one is.
+    let is_seen = |path: &str| {
+        let is_hidden = [".from", ".metadata", ".default"].iter().any(|end| path.ends_with(end));
+        let is_time = path == "spec.watermark" || is_within(path, &["spec.watermark.column"]);
+        is_time || is_within(path, &["spec.lookup"]) || (is_within(path, &["spec.schema"]) && !is_hidden)
+    };
+    // One whose columns are stored is not opened while it has problems.
+    amiss.is_empty() || (!spec.schema.is_empty() && !amiss.iter().any(|path| is_seen(path)))
 }
 
 /// The columns whose types parse.

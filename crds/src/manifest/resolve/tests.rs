@@ -204,3 +204,97 @@ fn sql_may_come_from_a_config_map_and_keeps_its_places_there() {
     assert_eq!((problem.line, problem.column), (8, 7));
     assert_eq!(pipeline.problem("spec.sinks[0]", "x", None).line, 37);
 }
+
+#[test]
+fn commits_are_no_further_apart_than_a_transaction_of_kafka_may_be_open() {
+    let kafka = [("spec: { blackhole: {} }", "spec: { kafka: { brokers: [\"k:9092\"], topic: t } }")];
+    let every = |every: &str, more: &str| format!("{PIPELINE}\nstate: {{ commitEvery: {every} }}{more}");
+    assert!(resolved(&kafka, &every("5m", "")).is_ok());
+    let told = resolved(&kafka, &every("301s", "")).unwrap_err();
+    assert!(told.contains("spec.state.commitEvery: expected at most 5m with StreamSink/out.a"), "{told}");
+    assert!(told.contains("found 5m1s"), "{told}");
+    assert!(resolved(&kafka, &every("301s", "\ndelivery: AtLeastOnce")).is_ok(), "no row is in a transaction");
+    assert!(resolved(&[], &every("1h", "")).is_ok(), "there is none");
+}
+
+/// What is understood of a pipeline: sources and sinks; and what is not: names, and whether there may be others.
+type Understood = (Vec<String>, Vec<String>, Option<(Vec<String>, bool)>);
+
+fn read(text: &str) -> Vec<Understood> {
+    let (pipelines, problems) = super::super::load::read_pipelines_of_text(std::path::Path::new("a.yaml"), text);
+    let is_whole = pipelines.iter().all(|pipeline| pipeline.unread.is_none());
+    assert!(is_whole || !problems.is_empty(), "what is not understood is told");
+    let told = |pipeline: ResolvedPipeline| {
+        let sources = pipeline.sources.into_iter().map(|source| source.alias).collect();
+        let sinks = pipeline.sinks.into_iter().map(|sink| sink.alias).collect();
+        let unread = pipeline.unread.map(|unread| (unread.names.into_iter().collect(), unread.others));
+        (sources, sinks, unread)
+    };
+    pipelines.into_iter().map(told).collect()
+}
+
+#[test]
+fn what_sql_sees_of_a_pipeline_is_understood_as_far_as_it_can_be() {
+    let whole = format!(
+        "{PARTS}---\napiVersion: thalweg.dev/v1alpha1\nkind: StreamPipeline\nmetadata: {{ name: p }}\nspec:\n  {}\n",
+        PIPELINE.replace('\n', "\n  ")
+    );
+    let owned = |names: &[&str]| -> Vec<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+    let (trips, out) = (owned(&["trips"]), owned(&["out_a"]));
+    assert_eq!(read(&whole), [(trips.clone(), out.clone(), None)]);
+    for (from, to) in [
+        ("files: { url: data }", "files: { url: data, wach: 5s }"),
+        ("files: { url: data }", "files: { url: data, watch: 0s }"),
+        ("files: { url: data }", "files: {}"),
+        ("watermark: { column: at }", "watermark: { column: at, delay: soon }"),
+        ("type: STRING, default: none", "type: STRING, default: { a: b }"),
+        ("spec: { blackhole: {} }", "spec: { blackhole: {}, onErorr: Drop }"),
+        ("sql: SELECT 1", "sql: SELECT 1\n  state: { commitEvery: 0s }"),
+        ("sql: SELECT 1", "sql: SELECT 1\n  stat: {}"),
+        ("sql: SELECT 1", "sql: SELECT 1\n  deadLetter: { sinc: bad }"),
+    ] {
+        let text = whole.replacen(from, to, 1);
+        assert_eq!(read(&text), [(trips.clone(), out.clone(), Some((vec![], false)))], "{to}");
+    }
+    for (from, to) in [
+        ("type: BIGINT NOT NULL", "type: BIGINTS"),
+        ("type: TIMESTAMP(3)", "typ: TIMESTAMP(3)"),
+        ("watermark: { column: at }", "watermark: { colum: at }"),
+        ("watermark: { column: at }", "watermarks: { column: at }"),
+        ("schema:", "schemas:"),
+    ] {
+        let text = whole.replacen(from, to, 1);
+        assert_eq!(read(&text), [(vec![], out.clone(), Some((trips.clone(), false)))], "{to}");
+    }
+    for (from, to) in [("name: taxi-trips, as", "name: taxi-trip, as"), ("kind: StreamSource", "kind: StreamSorce")] {
+        let text = whole.replacen(from, to, 1);
+        assert_eq!(read(&text), [(vec![], out.clone(), Some((trips.clone(), false)))], "{to}");
+    }
+    let nowhere = whole.replacen("sinks: [{ name: out.a }]", "sinks: [{ name: out.b }]", 1);
+    assert_eq!(read(&nowhere), [(trips.clone(), vec![], Some((owned(&["out_b"]), true)))]);
+    let twice = whole.replacen("as: trips", "as: out_a", 1);
+    assert_eq!(read(&twice), [(vec![], vec![], Some((out.clone(), false)))]);
+    let unsure = whole.replacen("as: trips", "as: trips, a: b", 1);
+    assert_eq!(read(&unsure), [(trips, out, Some((vec![], true)))]);
+    assert!(read(&whole.replacen("sql: SELECT 1", "sqll: SELECT 1", 1)).is_empty());
+}
+
+#[test]
+fn nothing_is_said_to_be_missing_that_may_stand_in_what_could_not_be_read() {
+    let pipeline = "apiVersion: thalweg.dev/v1alpha1\nkind: StreamPipeline\nmetadata: { name: p }\nspec: { sources: [{ name: s }], \
+                    sinks: [{ name: o }], sql: SELECT 1 }\n";
+    let told = |text: &str| {
+        let (_, problems) = super::super::load::read_pipelines_of_text(std::path::Path::new("a.yaml"), text);
+        problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert!(told(pipeline).contains("there is no StreamSource `s`"), "{}", told(pipeline));
+    for unread in [
+        "spec: [",
+        "kind: StreamSource",
+        "apiVersion: thalweg.dev/v1alpha1\nkind: Stream\nmetadata: { name: s }",
+        "apiVersion: thalweg.dev/v1alpha1\nkind: StreamSource\nspec: { generator: { taxi: {} } }",
+    ] {
+        let told = told(&format!("{pipeline}---\n{unread}\n"));
+        assert!(!told.is_empty() && !told.contains("there is no Stream"), "{unread}: {told}");
+    }
+}
