@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thalweg_connectors::kafka::client::{ClientError, Cluster, Library, Outgoing, Producing, Reach, Result, Wanted};
 use thalweg_connectors::kafka::config::{Connection, Fetching};
+use thalweg_core::address::Reachable;
 use thalweg_core::clock::{Clock, SystemClock};
 use thalweg_crds::connector::KafkaCompression;
 
@@ -25,6 +26,7 @@ async fn main() -> Result<()> {
         client_id: "copy".to_owned(),
         security: None,
         fetching: Fetching::default(),
+        reachable: Reachable::default(),
     };
     let cluster = Library.reach(&connection).await?;
     let copies: Vec<_> = (0..partitions).map(|partition| tokio::spawn(copy(cluster.clone(), partition))).collect();
@@ -50,7 +52,8 @@ async fn copy(cluster: Arc<dyn Cluster>, partition: u32) -> Result<()> {
     loop {
         let records = reader.poll(Duration::from_millis(200)).await?.records;
         for (key, value) in records.keys.into_iter().zip(records.values.into_iter().flatten()) {
-            producer.send(Outgoing { topic: Arc::clone(&topic), partition: None, key, value }).await?;
+            let (topic, value) = (Arc::clone(&topic), Some(value));
+            producer.send(Outgoing { topic, partition: None, key, value, headers: Vec::new() }).await?;
         }
         if clock.monotonic() - committed >= COMMIT_EVERY {
             producer.commit().await?;

@@ -1,9 +1,13 @@
 //! The memory that a process may use, and how much of it rows on their way get.
 //!
 //! What is shared out here is what grows with the speed of input: chunks that are read and decoded, and ranges that wait for
-//! their units. Windows are as large as the data makes them; outboxes and what sinks gather have limits of their own.
+//! their units; in `shares`, what units hold until it is stored or delivered. Windows are as large as the data makes them.
+
+mod shares;
 
 use std::fs::read_to_string;
+
+pub use shares::OfUnit;
 
 /// Rows of one chunk as they are read, decoded and folded, at the most: a chunk is about a megabyte of text.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -11,16 +15,30 @@ const CHUNK_BYTES: u64 = 8 << 20;
 pub const RANGE_BYTES: usize = 4 << 20;
 /// Where a group has no limit of memory, version 1 says so with a number near 2^63.
 const NO_LIMIT: u64 = 1 << 60;
+/// The part of a machine's memory that is taken for granted where nobody set a limit: others run there, too.
+const MACHINE_SHARE: u64 = 4;
+/// Where not even that is told.
+const UNKNOWN_BYTES: u64 = 1 << 30;
 
-/// What a process may use, in bytes; nothing where it has no limit.
+/// What a process may use, in bytes; nothing where nobody asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget(Option<u64>);
 
 impl Budget {
-    /// So many bytes, or what the control group of this process allows.
+    /// The least that can be kept to: two chunks in work.
+    pub const LEAST_BYTES: u64 = 2 * CHUNK_BYTES;
+
+    /// So many bytes, or what the control group of this process allows, or a quarter of the machine's memory.
     pub fn new(given: Option<u64>) -> Self {
         let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-        Self(given.or_else(|| files.iter().find_map(|file| limit(&read_to_string(file).ok()?))))
+        let group = || files.iter().find_map(|file| limit(&read_to_string(file).ok()?));
+        Self::bounded(given.or_else(group), &read_to_string("/proc/meminfo").unwrap_or_default())
+    }
+
+    /// A limit, or a share of what the machine says that it has.
+    fn bounded(limit: Option<u64>, machine: &str) -> Self {
+        let share = || machine_bytes(machine).map_or(UNKNOWN_BYTES, |bytes| bytes / MACHINE_SHARE);
+        Self(Some(limit.unwrap_or_else(share)))
     }
 
     /// The share of one of so many pipelines.
@@ -41,6 +59,13 @@ impl Budget {
     }
 }
 
+/// The memory of a machine, by its `/proc/meminfo`.
+fn machine_bytes(text: &str) -> Option<u64> {
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1 << 10)
+}
+
 /// What the file of a control group says.
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|bytes| *bytes < NO_LIMIT)
@@ -56,6 +81,15 @@ mod tests {
             [limit("max\n"), limit("9223372036854771712\n"), limit("536870912\n")],
             [None, None, Some(512 << 20)]
         );
+    }
+
+    #[test]
+    fn without_any_limit_a_quarter_of_the_machine_is_the_budget() {
+        let machine = "MemTotal:        8388608 kB\nMemFree:          123456 kB\n";
+        let of = |limit, machine| Budget::bounded(limit, machine).0;
+        assert_eq!([of(None, machine), of(Some(512 << 20), machine)], [Some(2 << 30), Some(512 << 20)]);
+        assert_eq!(["", "MemTotal: much\n"].map(|unknown| of(None, unknown)), [Some(1 << 30); 2]);
+        assert!(Budget::new(None).exchange_bytes() < usize::MAX);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::ValueEnum;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
+use prometheus::proto::{self, Bucket, Histogram, LabelPair, MetricFamily, MetricType};
 use prometheus::{CounterVec, Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 use thalweg_core::time::Watermark;
 
-use crate::runtime::counters::{BadCounters, Watched};
+use crate::runtime::counters::{BadCounters, Times, Watched};
 use crate::runtime::dead_letter::class_name;
 
 /// A metric: what is served, and what the reference says of it.
@@ -46,6 +47,8 @@ pub enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// It counts in buckets.
+    Histogram,
 }
 
 const SOURCE: &[&str] = &["pipeline", "source"];
@@ -105,6 +108,19 @@ const REJECTED: Metric =
     counter("thalweg_stage_rejected_rows_total", "Emitted rows that the sink would not take.", STAGE);
 const DEAD: Metric = counter("thalweg_stage_dead_letters_total", "Dead letters written.", STAGE);
 const COMMITS: Metric = counter("thalweg_stage_commits_total", "Commits of units.", STAGE);
+const COMMIT_SECONDS: Metric = Metric {
+    name: "thalweg_stage_commit_seconds",
+    help: "How long commits of units took, from their beginning until they were accepted.",
+    labels: STAGE,
+    kind: Kind::Histogram,
+};
+const SINK_SECONDS: Metric = Metric {
+    name: "thalweg_sink_write_seconds",
+    help: "How long each step took that makes output of a stage last in its sinks, or shows it: a file that is finished, or \
+           published, a transaction that is ended.",
+    labels: STAGE,
+    kind: Kind::Histogram,
+};
 const WATERMARK: Metric = Metric {
     name: "thalweg_stage_watermark_seconds",
     help: "Event time up to which rows are complete, in seconds since 1970; absent until it is known, and once all \
@@ -122,7 +138,7 @@ const UNIT_BUSY: Metric = counter(
 
 /// Every metric.
 #[cfg(test)]
-pub const ALL: [Metric; 15] = [
+pub const ALL: [Metric; 17] = [
     ROWS,
     LATE,
     BAD,
@@ -135,6 +151,8 @@ pub const ALL: [Metric; 15] = [
     REJECTED,
     DEAD,
     COMMITS,
+    COMMIT_SECONDS,
+    SINK_SECONDS,
     WATERMARK,
     UNIT_COMMITS,
     UNIT_BUSY,
@@ -159,6 +177,44 @@ impl Metric {
         debug_assert_eq!(self.kind, Kind::Gauge);
         GaugeVec::new(Opts::new(self.name, self.help), self.labels).expect("a test collects these constants")
     }
+
+    /// One series of a histogram. Its buckets hold what those before them hold, too.
+    fn series(&self, labels: &[&str], times: &Times) -> proto::Metric {
+        let pair = |(name, value): (&&str, &&str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        };
+        // Read once: what is counted meanwhile is in every bucket, or in none.
+        let counts: Vec<_> = times.counts().collect();
+        let mut within = 0;
+        let bucket = |(bound, count): (&Duration, &u64)| {
+            within += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound.as_secs_f64());
+            bucket.set_cumulative_count(within);
+            bucket
+        };
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(Times::BOUNDS.iter().zip(&counts).map(bucket).collect());
+        histogram.set_sample_count(counts.iter().sum());
+        histogram.set_sample_sum(times.total().as_secs_f64());
+        let mut metric = proto::Metric::from_label(self.labels.iter().zip(labels).map(pair).collect());
+        metric.set_histogram(histogram);
+        metric
+    }
+
+    /// All series of a histogram.
+    fn histogram(&self, series: Vec<proto::Metric>) -> MetricFamily {
+        debug_assert_eq!(self.kind, Kind::Histogram);
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(MetricType::HISTOGRAM);
+        family.set_metric(series);
+        family
+    }
 }
 
 /// Says which pipelines there are, whenever it is asked.
@@ -179,6 +235,7 @@ impl Collector for Counted {
         let (rows, late, bad) = (ROWS.counters(), LATE.counters(), BAD.counters());
         let (out, rejected, dead, commits) = (OUT.counters(), REJECTED.counters(), DEAD.counters(), COMMITS.counters());
         let (watermark, lag, lag_seconds) = (WATERMARK.gauges(), LAG.gauges(), LAG_SECONDS.gauges());
+        let (mut commit_seconds, mut sink_seconds) = (Vec::new(), Vec::new());
         let pipelines = (self.pipelines)();
         for pipeline in &pipelines {
             for source in &pipeline.counters.sources {
@@ -196,13 +253,15 @@ impl Collector for Counted {
                     bad.with_label_values(&labels).inc_by(source.bad.of(class).get());
                 }
             }
-            for (index, stage) in pipeline.counters.stages.iter().enumerate() {
-                let index = index.to_string();
-                let labels = [pipeline.name.as_str(), index.as_str()];
+            for stage in &pipeline.counters.stages {
+                let number = stage.id.to_string();
+                let labels = [pipeline.name.as_str(), number.as_str()];
                 out.with_label_values(&labels).inc_by(stage.rows_out.get());
                 rejected.with_label_values(&labels).inc_by(stage.rejected.get());
                 dead.with_label_values(&labels).inc_by(stage.dead_letters.get());
                 commits.with_label_values(&labels).inc_by(stage.commits.get());
+                commit_seconds.push(COMMIT_SECONDS.series(&labels, &stage.commit_times));
+                sink_seconds.push(SINK_SECONDS.series(&labels, &stage.sink_times));
                 if !matches!(stage.watermark(), Watermark::UNKNOWN | Watermark::END) {
                     watermark.with_label_values(&labels).set(stage.watermark().0 as f64 / 1e3);
                 }
@@ -211,11 +270,12 @@ impl Collector for Counted {
         let counters =
             [rows, late, bad, out, rejected, dead, commits].into_iter().flat_map(|counter| counter.collect());
         let gauges = [watermark, lag, lag_seconds].into_iter().flat_map(|gauge| gauge.collect());
+        let times = [COMMIT_SECONDS.histogram(commit_seconds), SINK_SECONDS.histogram(sink_seconds)];
         let each = self.by.iter().flat_map(|by| match by {
             By::Split => of_splits(&pipelines),
             By::Unit => of_units(&pipelines),
         });
-        counters.chain(gauges).chain(each).filter(|family| !family.get_metric().is_empty()).collect()
+        counters.chain(gauges).chain(times).chain(each).filter(|family| !family.get_metric().is_empty()).collect()
     }
 }
 
@@ -292,7 +352,9 @@ mod tests {
         source.set_ends([("3".to_owned(), 40)].into());
         let lag = Lag { records: 12, seconds: Some(1.5) };
         source.set_lag(&[("3".to_owned(), Some(lag)), ("4".to_owned(), None)]);
-        let counters = Counters::new(vec![source], vec![StageCounters::default()]);
+        let stage = StageCounters::default();
+        [3, 40, 90_000].into_iter().map(Duration::from_millis).for_each(|took| stage.commit_times.note(took));
+        let counters = Counters::new(vec![source], vec![stage]);
         let unit = counters.acquired(UnitId { stage: StageId(0), index: 5 }, Epoch(1));
         unit.commits.add(2);
         unit.worked_nanos.add(1_500_000_000);
@@ -315,6 +377,23 @@ mod tests {
         assert!(!text.contains(r#"split="4""#) && !text.contains("thalweg_source_lag_records"), "{text}");
         assert!(text.contains("thalweg_stage_commits_total"), "{text}");
         assert!(!text.contains("thalweg_stage_watermark_seconds"), "unknown is absent, never 0");
+    }
+
+    #[test]
+    fn times_are_shown_as_histograms_whose_buckets_add_up() {
+        let text = shown(Vec::new());
+        let of = |suffix: &str, le: &str| {
+            let labels = if le.is_empty() { String::new() } else { format!(r#",le="{le}""#) };
+            let series = format!(r#"thalweg_stage_commit_seconds{suffix}{{pipeline="p",stage="0"{labels}}} "#);
+            text.lines()
+                .find_map(|line| line.strip_prefix(series.as_str()))
+                .unwrap_or_else(|| panic!("{series}: {text}"))
+        };
+        let within = ["0.005", "0.025", "0.05", "60", "+Inf"].map(|le| of("_bucket", le));
+        assert_eq!(within, ["1", "1", "2", "2", "3"]);
+        assert_eq!((of("_count", ""), of("_sum", "")), ("3", "90.043"));
+        assert!(text.contains("# TYPE thalweg_stage_commit_seconds histogram\n"), "{text}");
+        assert!(text.contains("thalweg_sink_write_seconds_count{pipeline=\"p\",stage=\"0\"} 0\n"), "{text}");
     }
 
     #[test]

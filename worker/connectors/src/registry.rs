@@ -1,6 +1,6 @@
 //! The one list of connectors: what a manifest names, and what is made of it.
 //!
-//! To add a connector: a folder beside this file, a line in [`source`] or [`sink`], a file in `crds/src/connector/`.
+//! To add a connector: a folder beside this file, an arm in [`source`] or [`sink`], and what `CONTRIBUTING.md` lists.
 
 mod format;
 mod trial;
@@ -9,13 +9,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use thalweg_core::address::{Reachable, Surroundings};
 use thalweg_core::append_log::AppendLog;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::decode::Decoder;
 use thalweg_core::error::{Error, Result};
+use thalweg_core::share::Share;
 use thalweg_core::sink::Sink;
 use thalweg_core::source::Source;
 use thalweg_crds::SinkSpec;
+use thalweg_crds::address::AddressRange;
 use thalweg_crds::connector::{self, SinkConnector, SourceConnector};
 use thalweg_crds::format::Format;
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
@@ -86,6 +89,8 @@ pub struct SinkRequest<'a> {
     pub sink: &'a ResolvedSink,
     /// What keeps the progress of kafka sinks.
     pub delivery: Option<&'a Arc<Delivery>>,
+    /// What the sinks of a pipeline may hold in memory together; those of kafka are told by what keeps their progress.
+    pub memory: &'a Share,
     /// Values of Secrets and ConfigMaps.
     pub values: &'a dyn Values,
     /// Where time comes from.
@@ -113,7 +118,7 @@ pub fn sink(request: SinkRequest<'_>) -> Result<Arc<dyn Sink>> {
     let spec = &request.sink.spec;
     match spec.connector() {
         Some(SinkConnector::Files(files)) => {
-            Ok(Arc::new(files_sink(files, request.sink, request.values, request.clock)?))
+            Ok(Arc::new(files_sink(files, request.sink, request.values, request.clock)?.within(request.memory)))
         }
         Some(SinkConnector::Stdout(stdout)) => Ok(Arc::new(StdoutSink::new(match stdout.style {
             connector::Style::Table => Style::Table,
@@ -205,21 +210,23 @@ fn kafka_decoder(request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {
     Ok(decoder)
 }
 
-/// The cluster that the kafka sinks of a pipeline write to; `None` where there are none.
+/// The cluster that the kafka sinks of a pipeline write to, and the sink that says how it is reached, such as
+/// `StreamSink/counts`; `None` where there are none.
 ///
 /// # Errors
 /// *User*: more than one cluster, a secret that is not there.
-pub fn kafka_connection(sinks: &[&ResolvedSink], values: &dyn Values) -> Result<Option<Connection>> {
-    let mut found: Option<Connection> = None;
+pub fn kafka_connection(sinks: &[&ResolvedSink], values: &dyn Values) -> Result<Option<(String, Connection)>> {
+    let mut found: Option<(String, Connection)> = None;
     for sink in sinks {
         let Some(SinkConnector::Kafka(kafka)) = sink.spec.connector() else { continue };
+        let resource = format!("StreamSink/{}", sink.name);
         let connection = SinkConfig::resolve(kafka, sink.delivery, values)?.connection;
-        if let Some(first) = found.as_ref().filter(|first| first.brokers != connection.brokers) {
+        if let Some((_, first)) = found.as_ref().filter(|(_, first)| first.brokers != connection.brokers) {
             let detail = format!("it writes to {}, and another sink to {}", connection.shown(), first.shown());
             let hint = "give the sinks of one pipeline the same `brokers`, or make two pipelines";
-            return Err(Error::user(format!("StreamSink/{}", sink.name), detail).with_hint(hint));
+            return Err(Error::user(resource, detail).with_hint(hint));
         }
-        found.get_or_insert(connection);
+        found.get_or_insert((resource, connection));
     }
     Ok(found)
 }
@@ -249,7 +256,25 @@ pub fn bucket_access(s3: &connector::S3, values: &dyn Values) -> Result<BucketAc
         allow_http: s3.allow_http,
         access_key_id: value(&s3.access_key_from)?,
         secret_access_key: value(&s3.secret_key_from)?,
+        reachable: reachable("s3.allowPrivateAddresses", &s3.allow_private_addresses)?,
     })
+}
+
+/// What may be reached from here for a resource; `field` of it names the exceptions.
+///
+/// # Errors
+/// *User*: one of them is no range of addresses.
+pub(crate) fn reachable(field: &'static str, exceptions: &[String]) -> Result<Reachable> {
+    let range = |(index, text): (usize, &String)| {
+        text.parse::<AddressRange>().map_err(|error| Error::user(format!("`{field}[{index}]`"), error))
+    };
+    let ranges: Result<Vec<_>> = exceptions.iter().enumerate().map(range).collect();
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    // Kubernetes tells every pod where the API server is, and the operator tells its workers who they are: what somebody runs in a
+    // pod of theirs is on their machine.
+    let is_worker = variable("THALWEG_SLOT_PREFIX").is_some();
+    let api_server = variable("KUBERNETES_SERVICE_HOST").filter(|_| is_worker);
+    Ok(Reachable::new(field, ranges?, Surroundings::new(api_server)))
 }
 
 /// A value that is text; editors end files with a newline.

@@ -1,6 +1,7 @@
 //! What the client must do on a real broker: one test for each trap of the library behind it. `make e2e`; `make e2e-rdkafka`
 //! has the other library behind it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +10,23 @@ use bytes::Bytes;
 use krafka::Record;
 use thalweg_connectors::kafka::client::{Bounds, ClientError, Cluster, Library, Outgoing, Producing, Reach, Wanted};
 use thalweg_connectors::kafka::config::{Connection, Fetching};
-use thalweg_connectors::kafka::delivery::Layout;
 use thalweg_connectors::kafka::{About, Delivery, KafkaSink, SinkConfig};
+use thalweg_core::address::{Reachable, Reason, Surroundings};
 use thalweg_core::append_log::Appended;
-use thalweg_core::clock::SystemClock;
-use thalweg_core::error::{Error, ErrorKind};
+use thalweg_core::clock::{Clock as _, SystemClock};
+use thalweg_core::error::{Cause, Error, ErrorKind};
+use thalweg_core::ownership::claim::Adopt;
 use thalweg_core::ownership::{Owner, Superseded};
 use thalweg_core::position::Position;
+use thalweg_core::share::Share;
 use thalweg_core::sink::{Label, Sink, SinkWriter, WriterId};
 use thalweg_core::unit::{Epoch, Incarnation, RunId, StageId, UnitId};
 use thalweg_crds::connector::KafkaCompression;
 use thalweg_crds::pipeline::Delivery as Promise;
+use thalweg_crds::statements::{Stage, Statement};
 use thalweg_e2e::kafka::Kafka;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 fn connection(kafka: &Kafka) -> Connection {
     Connection {
@@ -28,6 +34,7 @@ fn connection(kafka: &Kafka) -> Connection {
         client_id: "test".to_owned(),
         security: None,
         fetching: Fetching::default(),
+        reachable: Reachable::default(),
     }
 }
 
@@ -45,7 +52,8 @@ fn producing(timeout: Duration) -> Producing {
 }
 
 fn outgoing(value: &str) -> Outgoing {
-    Outgoing { topic: "t".into(), partition: Some(0), key: None, value: Bytes::from(value.to_owned()) }
+    let value = Some(Bytes::from(value.to_owned()));
+    Outgoing { topic: "t".into(), partition: Some(0), key: None, value, headers: Vec::new() }
 }
 
 /// Reads until the next offset is `until`.
@@ -132,6 +140,31 @@ async fn a_transaction_that_the_broker_gave_up_asks_for_another_producer() {
     assert_eq!(read(&*cluster, 0, end).await, ["y"]);
 }
 
+/// Lag is told by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_the_first_record_is_told_although_nobody_wants_times() {
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let cluster = cluster(&kafka).await;
+    // Retention would delete old ones.
+    let now = SystemClock::new().wall_millis();
+    let times = [now, now + 7, now + 3];
+    kafka.send(times.map(|time| Record::new("t", "v").timestamp(time))).await;
+    for (from, first) in (0u64..).zip(times) {
+        let mut reader = cluster.reader("t", 0, from, Wanted::default()).await.expect("opened");
+        let some = async {
+            loop {
+                let polled = reader.poll(Duration::from_millis(200)).await.expect("polled");
+                if polled.next > from {
+                    return polled.records;
+                }
+            }
+        };
+        let records = tokio::time::timeout(Duration::from_secs(20), some).await.expect("read in time");
+        assert_eq!((records.first_timestamp, records.timestamps.len()), (Some(first), 0));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_log_does_not_hold_is_said() {
     let kafka = Kafka::start();
@@ -153,6 +186,57 @@ async fn what_a_log_does_not_hold_is_said() {
 fn again(name: &str) -> thalweg_connectors::kafka::client::NewTopic {
     let name = name.to_owned();
     thalweg_connectors::kafka::client::NewTopic { name, partitions: 1, replication: None, settings: Vec::new() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_and_records_without_a_value_are_written_and_read_as_they_are() {
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let cluster = cluster(&kafka).await;
+    let headers = || {
+        let all = [("a", Some("1")), ("b", None), ("c", Some("")), ("a", Some("2"))];
+        all.map(|(name, value)| (Arc::<str>::from(name), value.map(Bytes::from))).to_vec()
+    };
+    let key = || Some(Bytes::from("k"));
+    let records = || {
+        [
+            Outgoing { key: key(), headers: headers(), ..outgoing("v") },
+            Outgoing { key: key(), value: None, ..outgoing("") },
+            // Not the same.
+            Outgoing { key: key(), ..outgoing("") },
+        ]
+    };
+    let mut in_transaction = cluster.transactions("id", &producing(Duration::from_secs(60))).await.expect("a producer");
+    for record in records() {
+        in_transaction.send(record).await.expect("sent");
+    }
+    in_transaction.commit().await.expect("committed");
+    let mut alone = cluster.producer(&producing(Duration::from_secs(60))).await.expect("a producer");
+    for record in records() {
+        alone.send(record).await.expect("sent");
+    }
+    alone.acknowledge().await.expect("acknowledged");
+
+    let lines: Vec<_> = kafka.committed_with_headers("t").into_iter().map(|(text, seen)| (text, seen.value)).collect();
+    let of_one = [("a:1,b:null,c:,a:2", Some("v")), ("NO_HEADERS", None), ("NO_HEADERS", Some(""))];
+    let of_one = of_one.map(|(text, value)| (text.to_owned(), value.map(str::to_owned)));
+    assert_eq!(lines, [of_one.clone(), of_one].concat());
+
+    let wanted = Wanted { keys: true, headers: true, ..Wanted::default() };
+    let mut reader = cluster.reader("t", 0, 0, wanted).await.expect("opened");
+    let (mut values, mut found) = (Vec::new(), Vec::new());
+    let read = async {
+        while values.len() < 6 {
+            let records = reader.poll(Duration::from_millis(200)).await.expect("polled").records;
+            values.extend(records.values);
+            found.extend(records.headers);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), read).await.expect("read in time");
+    let of_one = [Some(Bytes::from("v")), None, Some(Bytes::new())];
+    assert_eq!(values, [of_one.clone(), of_one].concat());
+    let with = headers().into_iter().map(|(name, value)| (name.to_string(), value)).collect::<Vec<_>>();
+    assert_eq!(found, [with.clone(), Vec::new(), Vec::new(), with, Vec::new(), Vec::new()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,31 +320,77 @@ async fn nobody_there_is_told_apart_from_being_refused() {
         client_id: "test".to_owned(),
         security: None,
         fetching: Fetching::default(),
+        reachable: Reachable::default(),
     };
     let away = Library.reach(&connection).await.err().expect("nobody is there");
     assert!(matches!(away, ClientError::Away(_)), "{away:?}");
 }
 
+/// Passes on what comes to an address of its own: a way to the broker that the broker does not know of.
+async fn way_to(kafka: &Kafka) -> String {
+    let listener = TcpListener::bind("127.0.0.2:0").await.expect("a port");
+    let (way, broker) = (listener.local_addr().expect("bound").to_string(), kafka.address());
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let mut to = TcpStream::connect(&broker).await.expect("the broker is there");
+            tokio::spawn(async move { copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    way
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cluster_calls_its_brokers_is_refused_where_it_leads_to_the_pod_itself() {
+    let kafka = Kafka::start();
+    let way = way_to(&kafka).await;
+    let reach = async |exception: &str| {
+        let pod = Surroundings::new(Some("10.96.0.1".to_owned()));
+        let exceptions = vec![exception.parse().expect("a range")];
+        let reachable = Reachable::new("kafka.allowPrivateAddresses", exceptions, pod);
+        let connection = Connection { brokers: vec![way.clone()], reachable, ..connection(&kafka) };
+        Library.reach(&connection).await.expect("the way is an exception").topic("nothing").await
+    };
+    let Err(ClientError::Forbidden(refused)) = reach("127.0.0.2").await else { panic!("it is reached") };
+    assert_eq!((refused.host.as_str(), refused.reason), ("127.0.0.1", Reason::Loopback));
+    assert_eq!(reach("127.0.0.0/8").await, Ok(None));
+}
+
 const UNIT: UnitId = UnitId { stage: StageId(0), index: 0 };
 
-/// A process of the pipeline `default.p`, which writes to the topic `t`.
-async fn process(kafka: &Kafka, incarnation: Option<u64>) -> (Arc<Delivery>, KafkaSink) {
-    let about = About {
+fn about(incarnation: Option<u64>) -> About {
+    About {
         pipeline: "default.p".to_owned(),
         installation: "test".to_owned(),
+        adopt: Adopt::No,
         incarnation: incarnation.map(Incarnation),
-        layout: Layout { keyed: Vec::new(), routes: vec![(StageId(0), 0)] },
-        fingerprints: vec!["print".to_owned()],
+        statements: Vec::new(),
+        numbers: None,
+        made: None,
+        only_looks: false,
+        writers: [StageId(0)].into(),
+        keyed: 0,
+        known: None,
         fresh: false,
         restart: None,
         commit_every: Duration::from_secs(1),
-    };
+        memory: Share::default(),
+    }
+}
+
+/// A process of the pipeline `default.p`, which writes to the topic `t`.
+async fn process(kafka: &Kafka, incarnation: Option<u64>) -> (Arc<Delivery>, KafkaSink) {
+    process_of(kafka, about(incarnation)).await
+}
+
+async fn process_of(kafka: &Kafka, about: About) -> (Arc<Delivery>, KafkaSink) {
     let clock = Arc::new(SystemClock::new());
     let delivery = Delivery::open(connection(kafka), about, None, clock, &Library).await.expect("opened");
     let config = SinkConfig {
         connection: connection(kafka),
         topic: "t".into(),
         key: Vec::new(),
+        headers: Vec::new(),
+        tombstones: false,
         compression: KafkaCompression::None,
         create: None,
         linger: Duration::from_millis(1),
@@ -348,6 +478,88 @@ async fn a_unit_is_written_at_the_epoch_that_was_assigned_and_by_one_process_of_
     let end = cluster.bounds("t", 0).await.expect("bounds").stable_end;
     let rows = read(&*cluster, 0, end).await;
     assert_eq!(rows, [1, 2, 3, 4, 5].map(|number| format!("{{\"n\":{number}}}")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_taken_over_goes_on_where_it_was_and_who_had_it_is_fenced_and_refused() {
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let (_first, sink) = process(&kafka, Some(1)).await;
+    let mut had = acquire(&sink, 1, "a", Some(3)).await.expect("it is free");
+    write(&mut *had, 1).await.expect("written");
+    deliver(&mut *had, 1).await.expect("delivered");
+    write(&mut *had, 2).await.expect("written");
+
+    // Another cluster's, of the same name: it ends nothing that the owner has open.
+    let another = |adopt| About { installation: "another".to_owned(), adopt, ..about(Some(1)) };
+    let refused = async |about: About| {
+        let opened = Delivery::open(connection(&kafka), about, None, Arc::new(SystemClock::new()), &Library).await;
+        let error = opened.err().expect("it is another's");
+        assert_eq!(error.cause, Some(Cause::StateInUse), "{error}");
+    };
+    refused(another(Adopt::No)).await;
+    deliver(&mut *had, 2).await.expect("it still has it");
+
+    write(&mut *had, 3).await.expect("written");
+    let (_second, taken) = process_of(&kafka, another(Adopt::Yes)).await;
+    let refusal = superseded(acquire(&taken, 1, "b", Some(1)).await);
+    assert_eq!(refusal, Superseded { assigned: Epoch(1), stored: Epoch(3) }, "epochs are those of the topic");
+    let mut has = acquire(&taken, 1, "b", Some(4)).await.expect("it is above");
+    let last = has.last_published().await.expect("read").expect("something was delivered");
+    assert_eq!(last.position, Some(Position::at(2)));
+    let fenced = deliver(&mut *had, 3).await.expect_err("another one owns it");
+    assert_eq!(fenced.kind, ErrorKind::Fenced, "{fenced}");
+    drop(had);
+    let error = acquire(&sink, 1, "a", Some(9)).await.err().expect("it does not take it back");
+    assert_eq!(error.cause, Some(Cause::StateInUse), "{error}");
+    write(&mut *has, 3).await.expect("written");
+    deliver(&mut *has, 3).await.expect("delivered");
+    refused(about(Some(1))).await;
+    drop(has);
+    let (_again, again) = process_of(&kafka, another(Adopt::No)).await;
+    drop(acquire(&again, 1, "b", Some(4)).await.expect("it need not ask any more"));
+
+    let cluster = cluster(&kafka).await;
+    let end = cluster.bounds("t", 0).await.expect("bounds").stable_end;
+    assert_eq!(read(&*cluster, 0, end).await, [1, 2, 3].map(|number| format!("{{\"n\":{number}}}")));
+}
+
+/// Statements without state, by sink and the number of their one stage.
+fn writing(statements: &[(&str, u32)]) -> About {
+    let statement = |(sink, number): &(&str, u32)| Statement {
+        sink: (*sink).to_owned(),
+        text: (*sink).to_owned(),
+        stages: vec![Stage { number: *number, shape: "events".to_owned(), ..Stage::default() }],
+        anew: false,
+    };
+    let writers = statements.iter().map(|(_, number)| StageId(*number)).collect();
+    About { statements: statements.iter().map(statement).collect(), writers, ..about(None) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_works_on_a_statement_that_is_gone_is_fenced_and_one_that_has_moved_goes_on() {
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let (_first, sink) = process_of(&kafka, writing(&[("a", 0), ("b", 1)])).await;
+    let mut cut_off = acquire(&sink, 1, "a", Some(1)).await.expect("it is free");
+    write(&mut *cut_off, 1).await.expect("written");
+    deliver(&mut *cut_off, 1).await.expect("delivered");
+    // Made again, it counts anew, in another order.
+    let (moved, _sink) = process_of(&kafka, writing(&[("b", 0), ("a", 1)])).await;
+    let kept: BTreeMap<_, _> = [(0, 1), (1, 0)].map(|(stage, kept)| (StageId(stage), StageId(kept))).into();
+    assert_eq!(moved.kept(), &kept);
+    write(&mut *cut_off, 2).await.expect("written");
+    deliver(&mut *cut_off, 2).await.expect("nobody has taken it");
+    write(&mut *cut_off, 3).await.expect("failures show when it is delivered");
+    let (_gone, _sink) = process_of(&kafka, writing(&[("b", 0)])).await;
+    let fenced = deliver(&mut *cut_off, 3).await.expect_err("its statement is gone");
+    assert_eq!(fenced.kind, ErrorKind::Fenced, "{fenced}");
+    drop(cut_off);
+    let late = acquire(&sink, 1, "c", Some(9)).await.err().expect("nobody takes it any more");
+    assert_eq!(late.kind, ErrorKind::Fenced, "{late}");
+    let cluster = cluster(&kafka).await;
+    let end = cluster.bounds("t", 0).await.expect("bounds").stable_end;
+    assert_eq!(read(&*cluster, 0, end).await, [1, 2].map(|number| format!("{{\"n\":{number}}}")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,19 +2,29 @@
 
 use crate::error::{Error, Result};
 
+/// Whether this means yes to the clients of object stores.
+pub fn is_yes(said: &str) -> bool {
+    ["1", "true", "on", "yes", "y"].contains(&said.to_lowercase().as_str())
+}
+
 /// Refuses an endpoint of an object store that is not encrypted, unless that was allowed: `allowed` is what was said of it,
 /// in the words that the clients of object stores take for yes.
 ///
 /// # Errors
 /// It is a mistake of the user's.
 pub fn must_be_encrypted(what: &str, endpoint: &str, allowed: Option<&str>) -> Result<()> {
-    let is_yes = |said: &str| ["1", "true", "on", "yes", "y"].contains(&said.to_lowercase().as_str());
     if !endpoint.to_lowercase().starts_with("http://") || allowed.is_some_and(is_yes) {
         return Ok(());
     }
     let found = format!("the endpoint `{endpoint}` is not encrypted, expected https");
     let hint = "where that is meant, set `s3.allowHttp: true` beside it, or AWS_ALLOW_HTTP=true";
     Err(Error::user(what, found).with_hint(hint))
+}
+
+/// Whether a URL names a user, or a password: `s3://KEY:SECRET@bucket/path`. What is said of it must not show it then.
+pub fn has_credentials(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    rest.split('/').next().is_some_and(|host| host.contains('@'))
 }
 
 #[cfg(test)]

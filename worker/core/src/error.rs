@@ -26,6 +26,8 @@ pub enum ErrorKind {
 pub enum Cause {
     /// A system refuses the log-in, a certificate, or a right.
     Denied,
+    /// What a resource names is not there: a topic.
+    NotFound,
     /// State belongs to another owner.
     StateInUse,
 }
@@ -86,7 +88,6 @@ impl Error {
     /// Says which resource it is about: `StreamSource/trips`.
     #[must_use]
     pub fn of(mut self, resource: &str) -> Self {
-        self.what = format!("{resource}: {}", self.what);
         self.resource = Some(resource.into());
         self
     }
@@ -110,6 +111,7 @@ impl fmt::Display for Error {
         if self.kind == ErrorKind::DataLoss {
             f.write_str("DataLoss: ")?;
         }
+        self.resource.iter().try_for_each(|resource| write!(f, "{resource}: "))?;
         write!(f, "{}: {}", self.what, self.detail)?;
         self.hint.iter().try_for_each(|hint| write!(f, " ({hint})"))
     }
@@ -127,6 +129,10 @@ mod tests {
         let error = Error::user("writing to `/out`", "read-only file system").with_hint("choose another `files.url`");
         let expected = "writing to `/out`: read-only file system (choose another `files.url`)";
         assert_eq!(error.to_string(), expected);
-        assert_eq!(error.of("StreamSink/out").to_string(), format!("StreamSink/out: {expected}"));
+        let of = error.of("StreamSink/out");
+        assert_eq!(of.to_string(), format!("StreamSink/out: {expected}"));
+        assert_eq!(of.what, "writing to `/out`", "whoever names the resource says the rest alone");
+        let lost = Error::data_loss("its log", "gone").of("StreamSource/trips");
+        assert_eq!(lost.to_string(), "DataLoss: StreamSource/trips: its log: gone");
     }
 }

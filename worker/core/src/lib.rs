@@ -6,6 +6,7 @@
 //! | [`position`] | where one stands in a log |
 //! | [`log`] | what is read: splits of sources and outboxes of units |
 //! | [`time`] | event time and watermarks |
+//! | [`years`] | the years that times may have |
 //! | [`progress`] | how far a unit is in a log; accepting ranges; the watermark of a unit |
 //! | [`unit`] | what is owned and recovered; epochs and incarnations |
 //! | [`ownership`] | who may work as a unit's owner |
@@ -13,10 +14,13 @@
 //! | [`decode`] | bytes to columns, and the records that could not be decoded |
 //! | [`sink`] | the trait that a connector implements to be written |
 //! | [`commit`] | the one atomic write of a unit |
+//! | [`share`] | a share of memory, and those who hold of it |
 //! | [`append_log`] | a list that several processes extend |
+//! | [`address`], [`endpoint`] | which addresses connectors reach, and how |
 //! | [`clock`] | time as an argument |
 //! | [`error`] | errors by what the caller must do |
 
+pub mod address;
 pub mod append_log;
 pub mod clock;
 pub mod commit;
@@ -27,7 +31,9 @@ pub mod log;
 pub mod ownership;
 pub mod position;
 pub mod progress;
+pub mod share;
 pub mod sink;
 pub mod source;
 pub mod time;
 pub mod unit;
+pub mod years;

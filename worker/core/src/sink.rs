@@ -49,6 +49,13 @@ pub trait Sink: Send + Sync {
     /// Proves that it can be written: the folder exists or can be made, the credentials are right.
     async fn check(&self) -> Result<()>;
 
+    /// Something that a pipeline, `NAMESPACE.NAME`, has written before with state that was kept; `None` where the sink does
+    /// not know.
+    async fn has_output_of(&self, pipeline: &str) -> Result<Option<String>> {
+        let _ = pipeline;
+        Ok(None)
+    }
+
     /// Makes room for units of a pipeline, before any of them is acquired.
     async fn prepare(&self, units: &[UnitId]) -> Result<()> {
         let _ = units;

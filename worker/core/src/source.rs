@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::decode::BadRecord;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::SplitId;
 use crate::position::Position;
 
@@ -58,6 +58,12 @@ pub trait Source: Send + Sync {
     async fn bounds(&self, split: &SplitId) -> Result<Option<LogBounds>> {
         let _ = split;
         Ok(None)
+    }
+
+    /// Why nothing is heard of a split, where that has lasted for some seconds and whoever reads it goes on asking.
+    fn outage(&self, split: &SplitId) -> Option<Error> {
+        let _ = split;
+        None
     }
 
     /// Shows those outside who look for it how far splits were taken. It decides nothing, and where it fails that is told and
@@ -156,6 +162,9 @@ pub struct Records {
     pub offsets: Vec<u64>,
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub timestamps: Vec<i64>,
+    /// The time of the first record, in the same unit, or an earlier one's: lag is told by it, whether or not a column reads
+    /// the others. `None` where it has none.
+    pub first_timestamp: Option<i64>,
     /// The keys, where there are any.
     pub keys: Vec<Option<Bytes>>,
     /// Names and values, in their order; names may repeat.

@@ -70,6 +70,22 @@ impl fmt::Display for Epoch {
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
 
+impl Incarnation {
+    /// The first number of runs that keep no state, which take a clock's milliseconds since 1970.
+    const UNKEPT: u64 = 1_000_000_000_000;
+
+    /// The number of a start from scratch at a moment, in milliseconds since 1970: its seconds. Those that nobody asked for
+    /// are counted from 1, so that it is above all of them, and of every fresh one before.
+    pub fn fresh(wall_millis: i64) -> Self {
+        Self((wall_millis / 1_000).max(1).unsigned_abs())
+    }
+
+    /// Whether its state was kept, and not the memory of one run.
+    pub const fn is_kept(self) -> bool {
+        self.0 < Self::UNKEPT
+    }
+}
+
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

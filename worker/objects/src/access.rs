@@ -2,8 +2,11 @@
 
 use object_store::ClientConfigKey;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use thalweg_core::address::Reachable;
 use thalweg_core::endpoint::must_be_encrypted;
 use thalweg_core::error::{Error, Result};
+
+use crate::http::Guarded;
 
 /// How an S3 bucket is reached. What is absent comes from the environment, as AWS tools read it.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -18,6 +21,8 @@ pub struct BucketAccess {
     pub access_key_id: Option<String>,
     /// The key.
     pub secret_access_key: Option<String>,
+    /// Which addresses the endpoint may have.
+    pub reachable: Reachable,
 }
 
 /// Keys are never shown.
@@ -55,6 +60,12 @@ impl BucketAccess {
         let may_be_open = builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
         let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
         must_be_encrypted(what, &endpoint, may_be_open.as_deref())?;
-        builder.build().map_err(|error| Error::user(what, error))
+        let failed = |error: object_store::Error| Error::user(what, error);
+        if builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_none() {
+            // Whoever gives this process an identity has a link-local address, by rights: the environment names it, no resource.
+            let found = builder.clone().build().map_err(failed)?;
+            builder = builder.with_credentials(found.credentials().clone());
+        }
+        builder.with_http_connector(Guarded::new(self.reachable.clone())).build().map_err(failed)
     }
 }

@@ -8,6 +8,8 @@ use std::error::Error as StdError;
 use object_store::Error as StoreError;
 use thalweg_core::error::{Cause, Error, ErrorKind};
 
+use crate::http::refused;
+
 /// What was said, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -26,6 +28,10 @@ pub fn error(what: impl Into<String>, error: &StoreError) -> Error {
 impl Said {
     /// What an error of a bucket says.
     pub fn of(error: &StoreError) -> Self {
+        if let Some(refused) = refused(error) {
+            let (detail, hint) = (refused.to_string(), Some(refused.hint()));
+            return Self { kind: ErrorKind::User, detail, hint, cause: None };
+        }
         let causes = causes(error);
         let kind = match error {
             StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => Meaning::Refused,

@@ -1,5 +1,7 @@
 //! What the SQL may name: the pipeline's sources and sinks, with their columns.
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::SchemaRef;
 
 /// The tables of one pipeline.
@@ -9,6 +11,33 @@ pub struct Catalog {
     pub sources: Vec<SourceTable>,
     /// What can be written.
     pub sinks: Vec<SinkTable>,
+    /// Names of which it is not known what they are.
+    pub unknown: Unknown,
+}
+
+/// Names that may be those of tables: what they are could not be read, which is told elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// These.
+    pub names: BTreeSet<String>,
+    /// And all others that are not known as tables.
+    pub others: bool,
+}
+
+impl Catalog {
+    /// Whether it is known what each name is.
+    pub fn is_whole(&self) -> bool {
+        self.unknown == Unknown::default()
+    }
+
+    /// Whether a name may be that of a table of which nothing is known.
+    pub fn is_unknown(&self, name: &str) -> bool {
+        let is_table = || {
+            let mut sources = self.sources.iter().map(|source| source.name.as_str());
+            sources.any(|known| known == name) || self.sinks.iter().any(|sink| sink.name == name)
+        };
+        self.unknown.names.contains(name) || (self.unknown.others && !is_table())
+    }
 }
 
 /// A source by the name that the SQL uses.
@@ -38,6 +67,6 @@ pub struct WatermarkSpec {
 pub struct SinkTable {
     /// The name in SQL (`sinks[].as`).
     pub name: String,
-    /// The columns that its format or key settings name, which the query must give (`partitionBy`, `key`).
+    /// The columns that its format or key settings name, which the query must give (`partitionBy`, `key`, `headers`).
     pub required_columns: Vec<String>,
 }

@@ -4,9 +4,14 @@ use std::fmt::Write as _;
 
 use crate::explain::{Type, Window};
 use crate::stages::{InputFrom, Stage, StageInput, StageKind, StageOutput};
+use crate::transform::Transform;
+use crate::window::WindowedAggregate;
 
 /// Version of the layout of everything that units store.
 const LAYOUT: u32 = 1;
+/// Version of what [`whole`] describes. It grows with whatever makes other texts of the same statements, such as another version
+/// of DataFusion.
+const PLANNER: u32 = 1;
 
 /// The fingerprint of a stage that reads the `earlier` ones.
 ///
@@ -18,25 +23,61 @@ pub(crate) fn of(stage: &Stage, earlier: &[Stage]) -> String {
         describe_input(&mut text, input, stage, earlier);
     }
     if let StageKind::Windowed(aggregate) = &stage.kind {
-        let _ = writeln!(text, "window {}", Window(&aggregate.window));
-        let _ = writeln!(text, "keys {}", aggregate.key_count);
-        for field in aggregate.input_schema.fields() {
-            let _ = writeln!(text, "column {} {}", field.name(), Type(field.data_type()));
-        }
-        for (call, filter) in aggregate.aggregates.iter().zip(&aggregate.filters) {
-            let args: Vec<String> = call.expressions().iter().map(ToString::to_string).collect();
-            let filter = filter.as_ref().map(ToString::to_string).unwrap_or_default();
-            let (name, distinct) = (call.fun().name(), call.is_distinct());
-            let _ = writeln!(text, "aggregate {name} {distinct} ({}) {filter}", args.join(", "));
-        }
+        describe_windows(&mut text, aggregate);
     }
+    describe_output(&mut text, stage);
+    format!("{:032x}", fnv1a(text.as_bytes()))
+}
+
+/// What a statement does, whatever its text looks like and whatever numbers its stages have: `VERSION-HASH`, of all of its plan.
+pub fn whole(stages: &[Stage]) -> String {
+    let mut text = String::new();
+    for stage in stages {
+        let _ = writeln!(text, "stage");
+        for input in &stage.inputs {
+            let _ = match &input.from {
+                InputFrom::Source(name) => writeln!(text, "source {name}"),
+                InputFrom::Stage(id) => writeln!(text, "from {:?}", stages.iter().position(|stage| stage.id == *id)),
+            };
+            let _ = writeln!(text, "columns {}", input.columns.join(", "));
+            describe_steps(&mut text, &input.transform);
+        }
+        if let StageKind::Windowed(aggregate) = &stage.kind {
+            describe_windows(&mut text, aggregate);
+            describe_steps(&mut text, &aggregate.finish);
+        }
+        describe_output(&mut text, stage);
+    }
+    format!("{PLANNER}-{:032x}", fnv1a(text.as_bytes()))
+}
+
+fn describe_steps(text: &mut String, transform: &Transform) {
+    transform.steps().iter().for_each(|step| {
+        let _ = writeln!(text, "  {step}");
+    });
+}
+
+fn describe_windows(text: &mut String, aggregate: &WindowedAggregate) {
+    let _ = writeln!(text, "window {}", Window(&aggregate.window));
+    let _ = writeln!(text, "keys {}", aggregate.key_count);
+    for field in aggregate.input_schema.fields() {
+        let _ = writeln!(text, "column {} {}", field.name(), Type(field.data_type()));
+    }
+    for (call, filter) in aggregate.aggregates.iter().zip(&aggregate.filters) {
+        let args: Vec<String> = call.expressions().iter().map(ToString::to_string).collect();
+        let filter = filter.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (name, distinct) = (call.fun().name(), call.is_distinct());
+        let _ = writeln!(text, "aggregate {name} {distinct} ({}) {filter}", args.join(", "));
+    }
+}
+
+fn describe_output(text: &mut String, stage: &Stage) {
     for field in stage.schema.fields() {
         let _ = writeln!(text, "output {} {}", field.name(), Type(field.data_type()));
     }
     if let StageOutput::Sink(sink) = &stage.output {
         let _ = writeln!(text, "sink {sink}");
     }
-    format!("{:032x}", fnv1a(text.as_bytes()))
 }
 
 fn describe_input(text: &mut String, input: &StageInput, stage: &Stage, earlier: &[Stage]) {
@@ -48,9 +89,7 @@ fn describe_input(text: &mut String, input: &StageInput, stage: &Stage, earlier:
             let from = earlier.get(id.0 as usize);
             let _ = writeln!(text, "stage {}", from.map_or("", |from| from.fingerprint.as_str()));
             if let Some(StageKind::Windowed(aggregate)) = from.map(|from| &from.kind) {
-                aggregate.finish.steps().iter().for_each(|step| {
-                    let _ = writeln!(text, "  {step}");
-                });
+                describe_steps(text, &aggregate.finish);
             }
         }
     }
@@ -59,9 +98,7 @@ fn describe_input(text: &mut String, input: &StageInput, stage: &Stage, earlier:
         for (name, field) in columns {
             let _ = writeln!(text, "  column {name} {}", Type(field.data_type()));
         }
-        input.transform.steps().iter().for_each(|step| {
-            let _ = writeln!(text, "  {step}");
-        });
+        describe_steps(text, &input.transform);
     }
 }
 

@@ -12,7 +12,7 @@
 
 pub mod catalog;
 pub mod explain;
-mod fingerprint;
+pub mod fingerprint;
 mod functions;
 mod lower;
 mod planner;

@@ -188,7 +188,9 @@ fn cleaned(text: &str) -> String {
     }
     if text.contains("require unique expression names") || text.contains("which would be ambiguous") {
         let twice = text.split_once("expression \"").and_then(|(_, rest)| rest.split_once("\" at position"));
+        let ambiguous = text.split_once("unqualified field name ").and_then(|(_, rest)| rest.split_once(" which "));
         let name = twice.map(|(twice, _)| twice.rsplit_once(" AS ").map_or(twice, |(_, alias)| alias));
+        let name = name.or(ambiguous.map(|(name, _)| name.trim_matches('"')));
         let name = name.map(|name| name.rsplit_once('.').map_or(name, |(_, column)| column));
         let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
         return format!("two columns of a SELECT have the same name{name}: rename one with AS");
@@ -206,6 +208,16 @@ fn not_that(text: &str) -> Option<String> {
         let (found, why) = rest.split_once("': ")?;
         let why = why.trim_start_matches("error parsing ");
         return Some(format!("`{found}` is no TIMESTAMP, by its {why}: expected 'yyyy-MM-dd HH:mm:ss'"));
+    }
+    if let Some(rest) = text.strip_prefix("Cast error: Can't cast value ") {
+        let (found, kind) = rest.rsplit_once(" to type ")?;
+        return Some(format!("{found} is beyond {}", flink_type(kind)));
+    }
+    if let Some(kind) = text.strip_prefix("Unsupported SQL type ") {
+        return Some(format!("a CAST to {kind} is not supported yet"));
+    }
+    if let Some(qualifier) = text.strip_prefix("Invalid qualifier ") {
+        return Some(format!("`{qualifier}.*`: FROM names no `{qualifier}`"));
     }
     if let Some(rest) = text.strip_prefix("Cannot create filter with non-boolean predicate ") {
         let (_, kind) = rest.rsplit_once(" returning ")?;
@@ -278,6 +290,26 @@ pub(crate) fn suggestion<'a>(found: &str, known: impl IntoIterator<Item = &'a st
         None => {
             let names: Vec<String> = known.into_iter().map(|name| format!("`{name}`")).collect();
             if names.is_empty() { "none is declared".to_owned() } else { format!("there is {}", names.join(", ")) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_planner_says_is_told_in_words_of_flink() {
+        for (said, told) in [
+            ("Cast error: Can't cast value 300 to type Int8", "300 is beyond TINYINT"),
+            ("Unsupported SQL type BYTES", "a CAST to BYTES is not supported yet"),
+            ("Invalid qualifier x", "`x.*`: FROM names no `x`"),
+            (
+                "Schema contains qualified field name t.a and unqualified field name a which would be ambiguous",
+                "two columns of a SELECT have the same name `a`: rename one with AS",
+            ),
+        ] {
+            assert_eq!(cleaned(said), told);
         }
     }
 }

@@ -24,10 +24,50 @@ pub struct PlannedPipeline {
     pub lookups: Vec<String>,
 }
 
+impl PlannedPipeline {
+    /// The stage of a number.
+    pub fn stage(&self, id: StageId) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.id == id)
+    }
+
+    /// The stages of each statement, which stand behind each other, with the sink that it feeds.
+    pub fn statements(&self) -> impl Iterator<Item = (&str, &[Stage])> {
+        let statements = self.stages.chunk_by(|stage, next| stage.statement == next.statement);
+        statements.map(|stages| (Self::sink_of(stages), stages))
+    }
+
+    fn sink_of(stages: &[Stage]) -> &str {
+        let mut sinks = stages.iter().rev().filter_map(|stage| match &stage.output {
+            StageOutput::Sink(sink) => Some(sink.as_str()),
+            StageOutput::Stage(_) => None,
+        });
+        sinks.next().unwrap_or_default()
+    }
+
+    /// Gives each stage another number, in the order of the stages; whether there are as many.
+    #[must_use]
+    pub fn renumber(&mut self, numbers: &[StageId]) -> bool {
+        let renumbered: HashMap<_, _> = self.stages.iter().map(|stage| stage.id).zip(numbers.iter().copied()).collect();
+        let number = |id: StageId| renumbered.get(&id).copied().unwrap_or(id);
+        for stage in &mut self.stages {
+            stage.id = number(stage.id);
+            if let StageOutput::Stage(next) = &mut stage.output {
+                *next = number(*next);
+            }
+            for input in &mut stage.inputs {
+                if let InputFrom::Stage(from) = &mut input.from {
+                    *from = number(*from);
+                }
+            }
+        }
+        numbers.len() == self.stages.len()
+    }
+}
+
 /// A maximal piece of the plan that needs no re-keying.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// Its number: the index in [`PlannedPipeline::stages`].
+    /// Its number: as it was planned the index in [`PlannedPipeline::stages`], later the one that it keeps.
     pub id: StageId,
     /// Which `INSERT` it belongs to, from 0.
     pub statement: usize,

@@ -9,10 +9,16 @@ mod table;
 #[path = "windows/unit.rs"]
 mod unit;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, TimestampMillisecondType};
+use arrow::record_batch::RecordBatch;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use thalweg_core::time::Watermark;
-use thalweg_sql::window::{Merge, StateEntry, WindowSpec};
+use thalweg_sql::window::{Merge, Partial, StateEntry, WindowSpec, WindowedAggregate};
 
 use crate::job::{Job, Settings};
 use crate::oracle::window_ends;
@@ -211,6 +217,100 @@ fn a_row_at_the_very_end_of_a_session_is_of_it_even_after_a_watermark_at_that_en
     let closed = state.close_raw(Watermark(21)).expect("closes").expect("the session");
     assert_eq!(closed.batch.column(1).as_primitive::<Int64Type>().values(), &[2]);
     assert_eq!(window_ends(&closed.batch), [20]);
+}
+
+/// What a plan makes of rows.
+fn folded(plan: &Arc<WindowedAggregate>, rows: &[Row]) -> Partial {
+    let mut folder = plan.folder();
+    folder.push(&batch(&plan.input_schema, rows)).expect("folds");
+    folder.finish().expect("a partial")
+}
+
+#[test]
+fn the_next_stage_takes_a_session_that_ends_where_the_watermark_stood() {
+    let plan = aggregate(WindowSpec::Session { gap: 10 }, Keys::Number, &AGGREGATES);
+    let mut state = plan.state();
+    assert_eq!(state.merge(&folded(&plan, &[row(0)])), Ok(Merge::Done));
+    assert!(state.close_raw(Watermark(10)).expect("closes").is_none());
+    let told = state.output_watermark(Watermark(10));
+    let closed = state.close_raw(Watermark(11)).expect("closes").expect("the session");
+    assert_eq!(window_ends(&closed.batch), [10]);
+    let next = [WindowSpec::Attached, WindowSpec::Tumble { size: 10, offset: 0 }, WindowSpec::Session { gap: 10 }];
+    for window in next {
+        let plan = aggregate(window.clone(), Keys::Number, &AGGREGATES);
+        let mut next = plan.state();
+        assert!(next.close_raw(told).expect("closes").is_none());
+        let session = Row { window: (0, 10), ..row(9) };
+        assert_eq!(next.merge(&folded(&plan, &[session])), Ok(Merge::Done), "{window:?}");
+    }
+    for edge in [Watermark::UNKNOWN, Watermark::END] {
+        assert_eq!(state.output_watermark(edge), edge);
+    }
+}
+
+#[test]
+fn sessions_that_the_next_stage_groups_again_equal_a_reference_at_any_watermark() {
+    const GAP: i64 = 50;
+    for seed in 0..40 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let sessions = aggregate(WindowSpec::Session { gap: GAP }, Keys::Number, &["count(1)"]);
+        let again = aggregate(WindowSpec::Attached, Keys::None, &["count(1)", "sum(x)"]);
+        let (mut first, mut next) = (sessions.state(), again.state());
+        let (mut rows, mut found, mut clock) = (Vec::new(), Again::new(), 0_i64);
+        for step in 0..300 {
+            // Whole tens, so that watermarks often stand where sessions end. No row is late.
+            let watermark = if step == 299 { Watermark::END } else { Watermark(clock - 20) };
+            while let Some(closed) = first.close_raw(watermark).expect("closes") {
+                let merged = next.merge(&folded(&again, &as_rows(&closed.batch))).expect("merges");
+                assert_eq!(merged, Merge::Done, "seed {seed}");
+            }
+            while let Some(closed) = next.close_raw(first.output_watermark(watermark)).expect("closes") {
+                found.extend(numbers(&closed.batch));
+            }
+            clock += rng.random_range(0..4_i64) * 10;
+            let new: Vec<Row> = (0..rng.random_range(1..4_usize))
+                .map(|_| Row { key: rng.random_range(0..6), ..row(clock - rng.random_range(0..3_i64) * 10) })
+                .collect();
+            if step < 298 {
+                assert_eq!(first.merge(&folded(&sessions, &new)), Ok(Merge::Done));
+                rows.extend(new);
+            }
+        }
+        assert_eq!(found, sessions_again(rows, GAP), "seed {seed}");
+    }
+}
+
+/// Windows of sessions, and how many sessions and rows have each.
+type Again = BTreeMap<(i64, i64), (i64, i64)>;
+
+fn sessions_again(mut rows: Vec<Row>, gap: i64) -> Again {
+    rows.sort_by_key(|row| (row.key, row.time));
+    let mut again = Again::new();
+    for session in rows.chunk_by(|a, b| a.key == b.key && b.time - a.time <= gap) {
+        let window = (session[0].time, session[session.len() - 1].time + gap);
+        let counts = again.entry(window).or_default();
+        *counts = (counts.0 + 1, counts.1 + session.len() as i64);
+    }
+    again
+}
+
+/// What the sessions of a batch are to the next stage: `x` is how many rows each has.
+fn as_rows(batch: &RecordBatch) -> Vec<Row> {
+    let column = |at: usize| batch.column(at).as_primitive::<Int64Type>().values().to_vec();
+    let windows = window_starts(batch).into_iter().zip(window_ends(batch));
+    let rows = column(1).into_iter().zip(windows);
+    rows.map(|(count, window)| Row { window, x: Some(count), ..row(window.1 - 1) }).collect()
+}
+
+fn numbers(batch: &RecordBatch) -> Again {
+    let column = |at: usize| batch.column(at).as_primitive::<Int64Type>().values().to_vec();
+    let windows = window_starts(batch).into_iter().zip(window_ends(batch));
+    windows.zip(column(0).into_iter().zip(column(1))).collect()
+}
+
+fn window_starts(batch: &RecordBatch) -> Vec<i64> {
+    let column = batch.column_by_name("window_start").expect("window_start");
+    column.as_primitive::<TimestampMillisecondType>().values().to_vec()
 }
 
 #[test]

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
+use thalweg_crds::condition::ConditionType;
 use thalweg_crds::duration::Duration;
 use thalweg_mtls::identity::Fingerprint;
 use thalweg_simulator::{Kind, Stall};
 
+use crate::budget::Budget;
 use crate::metrics::By;
 
 /// Stream pipelines: SQL over logs, exactly once, in one process or on Kubernetes.
@@ -17,11 +19,10 @@ use crate::metrics::By;
 #[command(name = "thalweg", version, propagate_version = true)]
 #[command(after_help = "\
 Examples:
-  thalweg generate taxi --rows 100000 --out data/trips   make some data
-  thalweg check manifests/examples/boroughs               every problem at once; exit code 2 if there is one
-  thalweg explain manifests/examples/boroughs             stages, keys, and the columns that are read
-  thalweg run manifests/examples/boroughs                 run it; Ctrl-C commits and stops
-  thalweg run pipeline.yaml --state ./state               killed at any time, it continues where it was
+  thalweg generate taxi --out manifests/examples/boroughs/data   make some data
+  thalweg check manifests/examples/boroughs                      every problem at once; exit code 2 if there is one
+  thalweg explain manifests/examples/boroughs                    stages, keys, and the columns that are read
+  thalweg run manifests/examples/boroughs --state ./state        killed at any time, it continues where it was
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or manifest.")]
 pub struct Args {
@@ -99,13 +100,13 @@ pub struct RunArgs {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Where state is kept: a folder, or s3://BUCKET/PREFIX. Overrides `state.url`
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = state_url)]
     pub state: Option<String>,
     /// Start from scratch; the old state is kept beside the new one
     #[arg(long)]
     pub fresh: bool,
     /// A folder with Secrets and ConfigMaps as Kubernetes mounts them: DIR/NAME/KEY
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = folder)]
     pub secrets: Option<PathBuf>,
     /// How the summary is written
     #[arg(short, long, value_enum, default_value_t)]
@@ -119,8 +120,9 @@ pub struct RunArgs {
     /// Threads that decode and aggregate; by default one a core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Memory that it may use, in bytes; by default what its control group allows. It bounds the rows on their way
+    /// Memory that it may use, in bytes; by default what its control group allows, or a quarter of the machine's. It bounds the rows on their way
     #[arg(long, env = "THALWEG_MEMORY_BYTES", value_name = "BYTES", hide_env_values = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(Budget::LEAST_BYTES..))]
     pub memory_bytes: Option<u64>,
 }
 
@@ -165,6 +167,9 @@ pub struct WorkerArgs {
     /// Where state is kept: s3://BUCKET/PREFIX, or a folder. Overrides `state.url`
     #[arg(long, env = "THALWEG_STATE_URL", value_name = "URL", hide_env_values = true)]
     pub state: Option<String>,
+    /// The operator's installation, to which state and progress belong; by default one that is made beside the state
+    #[arg(long, env = "THALWEG_INSTALLATION", value_name = "ID", hide_env_values = true)]
+    pub installation: Option<String>,
     /// A folder with the plan: its hash in `plan`, its manifests in `resources.yaml`; by default /etc/thalweg/plan, or what
     /// the coordinator has written
     #[arg(long, value_name = "DIR")]
@@ -199,7 +204,7 @@ pub struct WorkerArgs {
     /// Threads that decode and aggregate; by default one a core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Memory that it may use, in bytes; by default what its control group allows. It bounds the rows on their way
+    /// Memory that it may use, in bytes; by default what its control group allows, or a quarter of the machine's. It bounds the rows on their way
     #[arg(long, env = "THALWEG_MEMORY_BYTES", value_name = "BYTES", hide_env_values = true)]
     pub memory_bytes: Option<u64>,
     /// Only watch where the ends of the sources are, and claim no slot: what the operator starts while a pipeline has no worker
@@ -212,7 +217,7 @@ pub struct WorkerArgs {
 }
 
 /// `thalweg remove-state`
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 The operator runs this in a Job, with the settings of the workers, once a pipeline with `deletionPolicy: Delete` is deleted and its
 workers have ended. It removes every incarnation under STATE/NAMESPACE/PIPELINE that belongs to the installation, and nothing else.")]
@@ -226,6 +231,9 @@ pub struct RemoveStateArgs {
     /// Where state is kept: s3://BUCKET/PREFIX, or a folder
     #[arg(long, env = "THALWEG_STATE_URL", value_name = "URL", hide_env_values = true)]
     pub state: String,
+    /// The operator's installation, to which the state belongs; by default the one that is noted beside it
+    #[arg(long, env = "THALWEG_INSTALLATION", value_name = "ID", hide_env_values = true)]
+    pub installation: Option<String>,
     /// A folder with the plan, which says how that is reached
     #[arg(long, value_name = "DIR", default_value = "/etc/thalweg/plan")]
     pub plan: PathBuf,
@@ -261,7 +269,7 @@ pub struct CoordinatorArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub workers: Option<u16>,
     /// Where state is kept: s3://BUCKET/PREFIX, or a folder. Overrides `state.url`
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = state_url)]
     pub state: Option<String>,
     /// How long a worker may be silent before others get its units
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=3600))]
@@ -299,6 +307,9 @@ pub struct CheckArgs {
     /// Open nothing that the manifests name; columns that a source does not declare are a problem
     #[arg(long)]
     pub offline: bool,
+    /// Each line of the files is a JSON string with manifests of their own, and is answered by a line as soon as they are checked
+    #[arg(long, hide = true, requires = "offline")]
+    pub lines: bool,
 }
 
 /// A pipeline in a cluster.
@@ -321,6 +332,7 @@ pub struct PipelineArgs {
 Examples:
   thalweg status fares                        the cluster and the namespace that kubectl uses
   thalweg status fares -n shop --watch        again each two seconds
+  thalweg status fares --until Complete       when all input was read and delivered; else exit 1 after --timeout
   thalweg status fares -o json | jq .splits   for scripts
 
 Splits with their readers, units with their owners, rates and lag as workers say them now. Workers say them to the operator
@@ -336,6 +348,18 @@ pub struct StatusArgs {
     /// Look again each two seconds
     #[arg(short, long)]
     pub watch: bool,
+    /// First wait until a condition is True, such as Ready or Complete, and tell what is in the way of it
+    #[arg(long, value_name = "CONDITION", value_parser = condition, conflicts_with = "watch")]
+    pub until: Option<ConditionType>,
+    /// How long to wait for it
+    #[arg(long, value_name = "TIME", default_value = "5m", requires = "until")]
+    pub timeout: Duration,
+}
+
+/// The condition of a name.
+fn condition(name: &str) -> Result<ConditionType, String> {
+    let known = || ConditionType::ALL.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ");
+    ConditionType::parse(name).ok_or_else(|| format!("there is no such condition; there are {}", known()))
 }
 
 /// `thalweg top`
@@ -369,7 +393,7 @@ pub struct ExplainArgs {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Where state would be kept: prices and promises depend on it
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = state_url)]
     pub state: Option<String>,
 }
 
@@ -393,6 +417,9 @@ pub enum DataFormat {
     /// Parquet, zstd
     Parquet,
 }
+
+/// Trips a second where nothing else is said.
+pub const DEFAULT_EVENTS_PER_SECOND: u32 = 1_000;
 
 /// `thalweg generate`
 #[derive(Debug, clap::Args)]
@@ -422,7 +449,8 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub files: u32,
     /// Trips a second of event time (taxi)
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_EVENTS_PER_SECOND)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub events_per_second: u32,
     /// A zone in which half of the trips start (taxi)
     #[arg(long, value_name = "ZONE", value_parser = clap::value_parser!(u16).range(1..=265), conflicts_with = "coordinates")]
@@ -553,6 +581,15 @@ fn kind() -> impl TypedValueParser<Value = Kind> {
 fn capacity(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
     rate.ok_or_else(|| "expected records a second, above 0".to_owned())
+}
+
+fn state_url(text: &str) -> Result<String, String> {
+    thalweg_state::check_url(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let folder = PathBuf::from(text);
+    if folder.is_dir() { Ok(folder) } else { Err("there is no such folder".to_owned()) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

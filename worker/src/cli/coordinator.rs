@@ -10,7 +10,6 @@ use super::args::CoordinatorArgs;
 use super::run::runtime_of;
 use super::signals::stop_on_signals;
 use super::{Exit, check, tell};
-use crate::cluster::folder::PipelineFolder;
 use crate::coordinator::{self, Ask, CoordinatorError, Order};
 use crate::job::plan_text;
 
@@ -58,12 +57,8 @@ fn order(args: &CoordinatorArgs) -> Result<Option<Order>, String> {
 
 fn pipelines(args: &CoordinatorArgs) -> Result<Vec<ValidatedPipeline>, CoordinatorError> {
     let ask = Ask { workers: args.workers, state: args.state.clone() };
-    let fixed = |namespace: &str, pipeline: &str| {
-        let known = PipelineFolder::new(&args.folder, namespace, pipeline).assignments().get(pipeline)?;
-        let groups = known.and_then(|known| known.spec.key_groups);
-        Ok(groups.and_then(|groups| u32::try_from(groups).ok()))
-    };
-    coordinator::read(&args.paths, &ask, answer, fixed)
+    let known = |namespace: &str, pipeline: &str| coordinator::known(&args.folder, namespace, pipeline);
+    coordinator::read(&args.paths, &ask, answer, known)
 }
 
 /// What `thalweg check` says of a plan's text.

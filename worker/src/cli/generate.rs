@@ -11,7 +11,7 @@ use thalweg_connectors::generator::nexmark::NexmarkKind;
 use thalweg_connectors::generator::taxi::zones_csv;
 use thalweg_connectors::generator::{Generate, RowKind, generate as generator};
 
-use super::args::{DataFormat, Dataset, GenerateArgs};
+use super::args::{DEFAULT_EVENTS_PER_SECOND, DataFormat, Dataset, GenerateArgs};
 use super::{Exit, tell};
 
 /// Rows that are made at once.
@@ -31,6 +31,10 @@ pub fn generate(args: &GenerateArgs) -> Exit {
         }),
         Dataset::Nexmark => RowKind::Nexmark(NexmarkKind::Bid),
     };
+    if let Some(problem) = without_effect(args) {
+        tell(&format!("error: {problem}"));
+        return Exit::Wrong;
+    }
     match generator(&kind, args.seed) {
         Ok(rows) => match write_all(args, &*rows) {
             Ok(bytes) => {
@@ -47,6 +51,24 @@ pub fn generate(args: &GenerateArgs) -> Exit {
             Exit::Wrong
         }
     }
+}
+
+/// What was asked for and means nothing for what is written.
+fn without_effect(args: &GenerateArgs) -> Option<String> {
+    if args.dataset != Dataset::Taxi {
+        let of_taxi = [
+            ("--hot-zone", args.hot_zone.is_some()),
+            ("--coordinates", args.coordinates),
+            ("--late", args.late > 0.0),
+            ("--duplicate", args.duplicate > 0.0),
+            ("--broken", args.broken > 0.0),
+            ("--events-per-second", args.events_per_second != DEFAULT_EVENTS_PER_SECOND),
+        ];
+        let (option, _) = of_taxi.into_iter().find(|(_, is_given)| *is_given)?;
+        return Some(format!("{option} is for taxi: the bids of nexmark do not have it"));
+    }
+    let problem = "--broken is for --format json: rows of csv and parquet are written from columns, which are whole";
+    (args.broken > 0.0 && args.format != DataFormat::Json).then(|| problem.to_owned())
 }
 
 fn write_all(args: &GenerateArgs, rows: &dyn Generate) -> io::Result<u64> {

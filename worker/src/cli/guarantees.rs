@@ -28,6 +28,7 @@ const CORRUPT: &str = "e2e/tests/kafka/corrupt.rs";
 const REJECTED: &str = "e2e/tests/kafka/rejected.rs";
 const LEADERS: &str = "e2e/tests/kafka/leaders.rs";
 const SECURITY: &str = "e2e/tests/kafka/security.rs";
+const ADDRESSES: &str = "worker/tests/it/addresses.rs";
 const CLIENT: &str = "worker/connectors/tests/kafka_client.rs";
 const KILLS: &str = "worker/tests/it/kills.rs";
 const WATCH: &str = "worker/tests/it/watch.rs";
@@ -124,9 +125,10 @@ const SINK_PROMISES: &[Promise] = &[
     ),
     promise(
         "`kafka`",
-        "an outage of the brokers costs time and nothing else",
+        "an outage of the brokers costs time and nothing else, and is told (reason `Unreachable`)",
         &[
             (ETL, "a_broker_that_goes_away_and_comes_back_costs_nothing"),
+            ("e2e/tests/workers/outage.rs", "a_broker_that_goes_away_is_reported_and_nothing_ends_until_it_is_back"),
             (CLIENT, "rows_of_a_transaction_that_the_broker_aborted_are_sent_again_and_show_once"),
         ],
     ),
@@ -207,7 +209,7 @@ const FAULTS: &[Promise] = &[
     ),
     promise(
         "a topic that is not there, is deleted, or made again",
-        "waited for at the start, then named; `DataLoss` later",
+        "waited for at the start, then named (reason `ReferenceNotFound`); `DataLoss` later",
         &[
             (BAD, "a_topic_that_is_not_there_is_waited_for_and_then_named"),
             (BAD, "a_topic_that_is_made_again_is_not_taken_for_the_one_that_was_read"),
@@ -216,7 +218,10 @@ const FAULTS: &[Promise] = &[
     promise(
         "retention that overtakes the reader",
         "reason `DataLoss`, with both offsets",
-        &[(BAD, "what_retention_deleted_before_it_was_read_is_data_loss")],
+        &[
+            (BAD, "what_retention_deleted_before_it_was_read_is_data_loss"),
+            (BAD, "what_comes_and_goes_after_a_partition_was_begun_is_data_loss_though_nothing_was_read"),
+        ],
     ),
     promise(
         "a wrong password; a certificate that is untrusted or has expired, on either side",
@@ -242,11 +247,27 @@ const FAULTS: &[Promise] = &[
         )],
     ),
     promise(
+        "a broker or an endpoint that is, or whose name leads to, an address beside the worker: link-local, a cloud's metadata \
+         service, the API server, the pod itself",
+        "stops, and names resource, host and address, and what to write where that is meant (`allowPrivateAddresses`)",
+        &[
+            (ADDRESSES, "a_broker_at_a_link_local_address_is_named_with_its_resource_and_what_to_write"),
+            (ADDRESSES, "in_a_pod_a_name_that_leads_to_the_pod_itself_is_refused_and_so_is_the_api_server"),
+            (ADDRESSES, "an_endpoint_at_the_metadata_service_is_refused_for_sources_sinks_and_state"),
+            (CLIENT, "what_a_cluster_calls_its_brokers_is_refused_where_it_leads_to_the_pod_itself"),
+            ("worker/objects/src/http.rs", "a_redirect_to_a_refused_address_is_not_followed"),
+        ],
+    ),
+    promise(
         "a progress topic that was deleted",
         "reason `DataLoss`; never begins again by itself",
         &[
             (BAD, "a_progress_topic_that_was_deleted_stops_the_pipeline"),
             (BAD, "with_a_state_store_a_deleted_progress_topic_is_noticed_at_the_next_start"),
+            (
+                "e2e/tests/workers/progress.rs",
+                "a_progress_topic_that_was_deleted_is_data_loss_for_workers_before_and_after_their_restart",
+            ),
         ],
     ),
     promise(

@@ -57,6 +57,7 @@ fn metrics() -> String {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(page, "| `{}` | {kind} | {} | {} |", metric.name, labels.join(", "), cell(metric.help));

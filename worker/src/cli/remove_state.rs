@@ -30,7 +30,8 @@ pub fn run(args: &RemoveStateArgs) -> Exit {
 async fn remove(args: &RemoveStateArgs) -> Result<u64> {
     let values = Mounted::apart(args.secrets.clone(), args.configs.clone());
     let bucket = bucket_access(&state_spec(args)?, &values)?;
-    let options = RootOptions { bucket, sharing: Sharing::Assigned, ..RootOptions::default() };
+    let installation = args.installation.clone().filter(|id| !id.is_empty());
+    let options = RootOptions { bucket, installation, sharing: Sharing::Assigned, ..RootOptions::default() };
     let root = StateRoot::open(&args.state, &options).await?;
     PipelineState::remove(&root, &args.namespace, &args.pipeline).await
 }
@@ -50,13 +51,16 @@ fn state_spec(args: &RemoveStateArgs) -> Result<StateSpec> {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::error::Cause;
+
     use super::*;
 
     #[tokio::test]
     async fn what_one_pipeline_has_kept_is_removed_and_that_of_another_stays() {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state").to_string_lossy().into_owned();
-        let options = RootOptions { sharing: Sharing::Assigned, ..RootOptions::default() };
+        let installation = Some("this".to_owned());
+        let options = RootOptions { installation, sharing: Sharing::Assigned, ..RootOptions::default() };
         let root = StateRoot::open(&state, &options).await.expect("opens");
         for name in ["fares", "counts"] {
             PipelineState::open(&root, "shop", name, &thalweg_state::Expected::default(), false).await.expect("opens");
@@ -69,11 +73,15 @@ mod tests {
             namespace: "shop".to_owned(),
             pipeline: "fares".to_owned(),
             state: state.clone(),
+            installation: Some("this".to_owned()),
             plan: folder.path().to_owned(),
             secrets: folder.path().to_owned(),
             configs: folder.path().to_owned(),
         };
-        assert_eq!(remove(&args).await.expect("removed"), 1);
+        let of = |installation: &str| RemoveStateArgs { installation: Some(installation.to_owned()), ..args.clone() };
+        let error = remove(&of("another")).await.expect_err("it is another's");
+        assert_eq!(error.cause, Some(Cause::StateInUse), "{error}");
+        assert_eq!(remove(&args).await.expect("removed"), 2);
         assert_eq!(remove(&args).await.expect("nothing is left"), 0);
         assert!(folder.path().join("state/shop/counts/1/pipeline.json").exists());
         assert!(!folder.path().join("state/shop/fares/1/pipeline.json").exists());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thalweg_connectors::kafka::client::Library;
 use thalweg_core::clock::{SharedClock, SystemClock};
 use thalweg_core::unit::RunId;
-use thalweg_state::Sharing;
+use thalweg_state::{Notes, Sharing};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -72,9 +72,14 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
     let clock: SharedClock = Arc::new(SystemClock::new());
     let settings = Settings {
         state: args.state,
+        installation: None,
         sharing: Sharing::Alone,
         fresh: args.fresh,
         restart: None,
+        numbers: None,
+        made: None,
+        progress: None,
+        notes: Notes::All,
         secrets: Mounted::together(args.secrets),
         threads,
         budget: Budget::new(args.memory_bytes).among(found.pipelines.len()),
@@ -97,6 +102,10 @@ async fn run_all(found: Found, args: RunArgs, threads: usize) -> Exit {
                 return conclude(&[failed], args.output);
             }
         }
+    }
+    if args.fresh && jobs.iter().all(|job| !job.is_kept) {
+        tell("error: --fresh begins anew beside kept state, and none is kept here: give --state, or leave --fresh out");
+        return Exit::Wrong;
     }
     if jobs.iter().any(|job| !job.is_kept) {
         tell("note: state is kept in memory; a restart begins anew (give --state DIR to continue)");

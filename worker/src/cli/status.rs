@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
 use kube::api::ListParams;
+use thalweg_crds::StreamPipeline;
 use thalweg_crds::assignment::StreamAssignment;
+use thalweg_crds::condition::{ConditionStatus, ConditionType};
 use thalweg_operator_plan::names::{Names, PIPELINE};
 use thalweg_operator_plan::view::{Found, View};
 use tokio::time::timeout;
@@ -30,6 +33,16 @@ pub fn run(args: &StatusArgs) -> Exit {
             Ok(place) => place,
             Err(refusal) => return refused(&refusal),
         };
+        if let Some(wanted) = args.until {
+            match timeout(args.timeout.as_std(), wait(&place, wanted)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(refusal)) => return refused(&refusal),
+                Err(_) => {
+                    tell(&format!("error: {} is not {wanted} after {}", place.name, args.timeout));
+                    return Exit::Failed;
+                }
+            }
+        }
         loop {
             let exit = match look(&place).await {
                 Ok(view) => print(&shown(&view, args)),
@@ -40,6 +53,39 @@ pub fn run(args: &StatusArgs) -> Exit {
             }
             tokio::time::sleep(AGAIN).await;
         }
+    })
+}
+
+/// Waits until a condition is True, and tells what is in the way whenever that changes.
+async fn wait(place: &Place, wanted: ConditionType) -> Result<(), Refusal> {
+    let mut told = String::new();
+    loop {
+        let pipeline = place.pipeline().await?;
+        match in_the_way(&pipeline, wanted) {
+            None => return Ok(()),
+            Some(said) if said == told => {}
+            Some(said) => {
+                tell(&said);
+                told = said;
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// What a pipeline says where a condition is not True, of this generation of it.
+fn in_the_way(pipeline: &StreamPipeline, wanted: ConditionType) -> Option<String> {
+    let conditions = pipeline.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let find = |kind: ConditionType| conditions.iter().find(|condition| condition.type_ == kind.as_str());
+    let is_new = |condition: &&Condition| condition.observed_generation == pipeline.metadata.generation;
+    let found = find(wanted).filter(is_new);
+    if found.is_some_and(|found| found.status == ConditionStatus::True.as_str()) {
+        return None;
+    }
+    let stalled = find(ConditionType::Stalled).filter(|stalled| stalled.status == ConditionStatus::True.as_str());
+    Some(match stalled.filter(is_new).or(found) {
+        Some(Condition { type_, status, reason, message, .. }) => format!("{type_}: {status} ({reason}): {message}"),
+        None => format!("{wanted}: the operator has not looked at this pipeline yet"),
     })
 }
 
@@ -173,6 +219,34 @@ pub(super) mod tests {
             json!({"kind": "Status", "status": "Failure", "message": "streampipelines is forbidden", "code": 403});
         let denied = said(Answers::default().with(&format!("{PIPELINES}/fares"), 403, denied)).await;
         assert!(denied.starts_with("streampipelines is forbidden\n") && denied.contains("namespace shop"), "{denied}");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_of_this_generation_and_what_stalls_is_told_first() {
+        let with = |conditions: &[(&str, &str, i64)]| -> StreamPipeline {
+            let condition = |&(type_, status, generation): &(&str, &str, i64)| {
+                json!({
+                    "type": type_, "status": status, "reason": "Some", "message": "words", "observedGeneration": generation,
+                    "lastTransitionTime": "2026-01-02T03:04:05Z",
+                })
+            };
+            let conditions: Vec<_> = conditions.iter().map(condition).collect();
+            serde_json::from_value(json!({
+                "apiVersion": "thalweg.dev/v1alpha1", "kind": "StreamPipeline",
+                "metadata": {"name": "fares", "generation": 2},
+                "spec": {"sources": [], "sinks": [], "sql": "x"},
+                "status": {"conditions": conditions},
+            }))
+            .expect("a pipeline")
+        };
+        let said = |conditions: &[(&str, &str, i64)]| in_the_way(&with(conditions), ConditionType::Complete);
+        let unseen = "Complete: the operator has not looked at this pipeline yet";
+        assert_eq!(said(&[("Complete", "True", 2)]), None);
+        assert_eq!(said(&[]).as_deref(), Some(unseen));
+        assert_eq!(said(&[("Complete", "True", 1), ("Ready", "True", 2)]).as_deref(), Some(unseen));
+        assert_eq!(said(&[("Complete", "False", 2)]).as_deref(), Some("Complete: False (Some): words"));
+        let stalled = said(&[("Complete", "False", 2), ("Stalled", "True", 2)]);
+        assert_eq!(stalled.as_deref(), Some("Stalled: True (Some): words"));
     }
 
     #[tokio::test]

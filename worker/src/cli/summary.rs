@@ -101,7 +101,7 @@ impl Summary {
             rejected: stage.rejected.get(),
             dead_letters: stage.dead_letters.get(),
             commits: stage.commits.get(),
-            commit_seconds: stage.commit_micros.get() as f64 / 1e6,
+            commit_seconds: stage.commit_times.total().as_secs_f64(),
             state_bytes: stage.state.peak(),
         });
         Self {
@@ -150,12 +150,14 @@ pub fn event_time(watermark: Watermark) -> String {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::unit::StageId;
+
     use super::*;
     use crate::runtime::counters::{SourceCounters, StageCounters};
 
     #[test]
     fn rows_out_are_those_of_all_sinks_and_not_those_between_stages() {
-        let stages = [None, Some("a"), Some("b")].map(|sink| StageCounters::of(sink.map(str::to_owned)));
+        let stages = [None, Some("a"), Some("b")].map(|sink| StageCounters::of(StageId(0), sink.map(str::to_owned)));
         stages.iter().zip([100, 20, 3]).for_each(|(stage, rows)| stage.rows_out.add(rows));
         let counters = Counters::new(vec![], stages.into());
         let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &counters);
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn rows_that_a_sink_would_not_take_are_told_and_are_no_rows_out() {
-        let stage = StageCounters::of(Some("a".to_owned()));
+        let stage = StageCounters::of(StageId(0), Some("a".to_owned()));
         stage.rows_out.add(9);
         stage.rejected.add(2);
         let summary = Summary::new("p", "Completed", None, Duration::from_secs(1), &Counters::new(vec![], vec![stage]));
@@ -173,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_failed_tells_of_the_rows_that_can_be_seen() {
-        let stage = StageCounters::of(Some("a".to_owned()));
+        let stage = StageCounters::of(StageId(0), Some("a".to_owned()));
         stage.rows_out.add(9);
         stage.rows_shown.add(4);
         let counters = Counters::new(vec![], vec![stage]);

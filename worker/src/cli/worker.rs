@@ -64,6 +64,7 @@ fn settings(args: WorkerArgs, threads: usize) -> Settings {
         plan: args.plan.unwrap_or(mounted),
         // An empty variable is how a manifest says "none".
         state: args.state.filter(|url| !url.is_empty()),
+        installation: args.installation.filter(|id| !id.is_empty()),
         mounted: Mounted::apart(args.secrets, args.configs),
         starts,
         http_port: port(args.http_port, 8080),

@@ -1,6 +1,7 @@
 //! What the operator, probes and Prometheus are told of a worker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,10 +19,14 @@ use crate::runtime::RunError;
 use crate::runtime::counters::{Counters, UnitCounters, Watched};
 use crate::runtime::load::Shares;
 
+/// How many failures a report tells.
+const MOST_FAILURES: usize = 8;
+
 /// Written by the worker's loop, read by whoever asks.
 pub struct Board {
     run_id: ids::RunId,
     plan: String,
+    leaving: AtomicBool,
     now: Mutex<Now>,
 }
 
@@ -29,6 +34,8 @@ pub struct Board {
 struct Now {
     slot: Option<Slot>,
     failure: Option<Failure>,
+    /// Its plan was tried, and could run.
+    prepared: bool,
     job: Option<Watched>,
     /// Units that it holds, and whether all their input was read and delivered.
     held: BTreeMap<UnitId, Held>,
@@ -38,9 +45,13 @@ struct Now {
     stopped: BTreeMap<UnitId, (Epoch, Failure)>,
     /// Splits that cannot be read on.
     unread: BTreeMap<LogId, Failure>,
+    /// Splits of which nobody has answered for some seconds, while they are read on.
+    unheard: BTreeMap<LogId, Failure>,
     splits: Vec<SplitReport>,
     shares: Shares,
     listed: BTreeMap<String, ListedSource>,
+    /// The id of the topic that keeps all, where one does.
+    progress: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +71,7 @@ impl Board {
     /// A worker that has nothing yet.
     pub fn new(run_id: &RunId, plan: &str) -> Self {
         let run_id = ids::RunId(run_id.0.clone());
-        Self { run_id, plan: plan.to_owned(), now: Mutex::default() }
+        Self { run_id, plan: plan.to_owned(), leaving: AtomicBool::default(), now: Mutex::default() }
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -72,10 +83,20 @@ impl Board {
         self.now().slot = slot.cloned();
     }
 
+    /// It was told to end: others are to ask for its units.
+    pub fn leaves(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
     /// Its job runs.
     pub fn runs(&self, name: String, counters: Arc<Counters>) {
         let mut now = self.now();
         *now = Now { slot: now.slot.take(), job: Some(Watched { name, counters }), ..Now::default() };
+    }
+
+    /// Its job keeps all in a topic with this id, if it does.
+    pub fn keeps_in(&self, progress: Option<String>) {
+        self.now().progress = progress;
     }
 
     /// It has a unit, and runs it.
@@ -109,6 +130,11 @@ impl Board {
     /// A split cannot be read on: what needs it waits, and it is tried again.
     pub fn cannot_read(&self, log: LogId, error: &RunError) {
         self.now().unread.insert(log, failure(error));
+    }
+
+    /// Of these splits nobody has answered for some seconds, and of all others somebody has. Whoever reads them goes on asking.
+    pub fn hears_nothing_of(&self, splits: &[(LogId, RunError)]) {
+        self.now().unheard = splits.iter().map(|(log, error)| (log.clone(), failure(error))).collect();
     }
 
     /// It has closed a unit, or has none of it.
@@ -145,6 +171,12 @@ impl Board {
     pub fn waits(&self) {
         let mut now = self.now();
         *now = Now { slot: now.slot.take(), ..Now::default() };
+    }
+
+    /// Its plan was tried, and could run.
+    pub fn is_prepared(&self) {
+        let mut now = self.now();
+        *now = Now { slot: now.slot.take(), prepared: true, ..Now::default() };
     }
 
     /// It stands still.
@@ -188,28 +220,37 @@ impl Board {
             slot: now.slot.clone(),
             plan: self.plan.clone(),
             state: now.state(),
-            failure: now.failure().cloned(),
+            failures: now.failures(),
+            leaving: self.leaving.load(Ordering::Relaxed),
             busy_share: now.shares.busy,
             blocked_share: now.shares.blocked,
             splits: now.splits.clone(),
             units,
             sinks: now.shares.sinks.iter().map(|(sink, rate)| SinkReport { sink: sink.clone(), rate: *rate }).collect(),
             listed: now.listed.values().cloned().collect(),
+            progress: now.progress.clone(),
             commit: oldest_commit(&owned),
         }
     }
 }
 
 impl Now {
-    /// Why it, or a part of it, stands still: the first that is known.
-    fn failure(&self) -> Option<&Failure> {
+    /// Why it, or parts of it, stand still: of one resource each reason once.
+    fn failures(&self) -> Vec<Failure> {
         let of_units = self.stopped.values().map(|(_, failure)| failure);
-        self.failure.iter().chain(self.unread.values()).chain(of_units).next()
+        let all = self.failure.iter().chain(self.unread.values()).chain(self.unheard.values()).chain(of_units);
+        let mut known = BTreeSet::new();
+        all.filter(|failure| known.insert((&failure.reason, &failure.resource))).take(MOST_FAILURES).cloned().collect()
+    }
+
+    fn is_sound(&self) -> bool {
+        self.failure.is_none() && self.unread.is_empty() && self.unheard.is_empty() && self.stopped.is_empty()
     }
 
     fn state(&self) -> WorkerState {
         match () {
-            () if self.failure().is_some() => WorkerState::Failed,
+            () if !self.is_sound() => WorkerState::Failed,
+            () if self.held.is_empty() && self.prepared => WorkerState::Prepared,
             () if self.held.is_empty() => WorkerState::Waiting,
             () if self.held.values().all(|held| *held == Held::Completed) => WorkerState::Completed,
             () => WorkerState::Running,
@@ -246,17 +287,9 @@ fn oldest_commit(units: &[(UnitId, Arc<UnitCounters>)]) -> Option<CommitReport> 
 }
 
 fn failure(error: &RunError) -> Failure {
-    let resource = match error {
-        RunError::BadRecord { resource, .. } | RunError::RejectedRow { resource, .. } => Some(resource.clone()),
-        RunError::Connector(error) => error.resource.as_deref().map(str::to_owned),
-        _ => None,
-    };
     // Whoever reads it says first which resource it is about.
-    let message = match &resource {
-        Some(resource) => error.to_string().replacen(&format!("{resource}: "), "", 1),
-        None => error.to_string(),
-    };
-    Failure { reason: reason(error).as_str().to_owned(), resource, message }
+    let (resource, message) = error.told();
+    Failure { reason: reason(error).as_str().to_owned(), resource: resource.map(str::to_owned), message }
 }
 
 /// The reason that a condition gives.
@@ -266,6 +299,7 @@ fn reason(error: &RunError) -> Reason {
         (RunError::RejectedRow { .. }, _) => Reason::RowsRejected,
         (RunError::Connector(Error { cause: Some(cause), .. }), _) => match cause {
             Cause::Denied => Reason::Unauthorized,
+            Cause::NotFound => Reason::ReferenceNotFound,
             Cause::StateInUse => Reason::StateInUse,
         },
         (_, ErrorKind::DataLoss) => Reason::DataLoss,
@@ -316,6 +350,11 @@ mod tests {
         assert_eq!((board.report().state, board.report().units.len()), (WorkerState::Completed, 2));
         board.let_go(two);
         assert_eq!(board.report().units.len(), 1);
+        assert!(!board.report().leaving);
+        board.leaves();
+        assert!(board.report().leaving && board.is_ready(), "it works until others have asked");
+        board.waits();
+        assert!(board.report().leaving);
     }
 
     #[test]
@@ -342,12 +381,12 @@ mod tests {
         board.has_stopped(UNIT, Epoch(4), &Error::data_loss("its log", "gone").into());
         let report = board.report();
         assert_eq!(report.state, WorkerState::Failed);
-        assert_eq!(report.failure.expect("told").reason, "DataLoss");
+        assert_eq!(report.failures.first().expect("told").reason, "DataLoss");
         let units: Vec<_> =
             report.units.iter().map(|unit| (unit.unit.index, unit.epoch.0, unit.error.is_some())).collect();
         assert_eq!(units, [(3, 4, false), (2, 4, true)]);
         board.owns(UNIT);
-        assert_eq!((board.report().state, board.report().failure), (WorkerState::Running, None));
+        assert_eq!((board.report().state, board.report().failures), (WorkerState::Running, vec![]));
         let log = LogId::Split { source: "trips".into(), split: SplitId::new("0") };
         board.cannot_read(log.clone(), &Error::external("broker", "away").into());
         assert_eq!((board.report().state, board.report().units.len()), (WorkerState::Failed, 2));
@@ -356,12 +395,64 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_waits_for_a_source_says_so_until_somebody_answers() {
+        let (board, counters) = (board(), Arc::new(Counters::default()));
+        drop(counters.acquired(UNIT, Epoch(4)));
+        board.runs("a.p".to_owned(), counters);
+        board.owns(UNIT);
+        let log = |split: &str| LogId::Split { source: "trips".into(), split: SplitId::new(split) };
+        let away = || RunError::from(Error::external("reading topic `t`", "away").of("StreamSource/trips"));
+        board.hears_nothing_of(&[(log("0"), away()), (log("1"), away())]);
+        let report = board.report();
+        let [failure] = &report.failures[..] else { panic!("once for both splits: {report:?}") };
+        let told = (failure.reason.as_str(), failure.resource.as_deref(), failure.message.as_str());
+        assert_eq!(told, ("Unreachable", Some("StreamSource/trips"), "reading topic `t`: away"));
+        assert_eq!((report.state, report.units.len()), (WorkerState::Failed, 1), "its units go on");
+        // A split that is read anew, or is another worker's, is another matter.
+        board.reads_on(&log("0"));
+        board.hears_nothing_of(&[(log("1"), away())]);
+        assert_eq!(board.report().state, WorkerState::Failed);
+        board.hears_nothing_of(&[]);
+        assert_eq!((board.report().state, board.report().failures), (WorkerState::Running, vec![]));
+    }
+
+    #[test]
+    fn a_worker_tells_all_that_is_amiss_each_once() {
+        let board = board();
+        let log = |split: u32| LogId::Split { source: "trips".into(), split: SplitId::new(split.to_string()) };
+        let of =
+            |source: u32| RunError::from(Error::external("topic", "away").of(&format!("StreamSource/{source:02}")));
+        (0..2).for_each(|split| board.cannot_read(log(split), &of(0)));
+        board.has_stopped(UNIT, Epoch(4), &Error::data_loss("sink", "gone").of("StreamSink/out").into());
+        let told: Vec<_> = board.report().failures.into_iter().filter_map(|failure| failure.resource).collect();
+        assert_eq!(told, ["StreamSource/00", "StreamSink/out"]);
+        (0..20).for_each(|split| board.cannot_read(log(split), &of(split)));
+        assert_eq!(board.report().failures.len(), MOST_FAILURES);
+    }
+
+    #[test]
+    fn a_plan_that_was_tried_is_reported_until_it_runs_or_is_no_longer_to() {
+        let board = board();
+        board.has_failed(&Error::user("topic", "missing").into());
+        board.is_prepared();
+        assert_eq!((board.report().state, board.report().failures), (WorkerState::Prepared, vec![]));
+        assert!(!board.is_ready(), "it has no units");
+        board.runs("a.p".to_owned(), Arc::new(Counters::default()));
+        assert_eq!(board.report().state, WorkerState::Waiting);
+        board.is_prepared();
+        board.waits();
+        assert_eq!(board.report().state, WorkerState::Waiting);
+    }
+
+    #[test]
     fn what_is_listed_and_read_is_reported_by_source() {
         let board = board();
         let split = |name: &str| SplitId::new(name);
         board.lists("trips", vec![split("1"), split("0")], true);
         board.reads(vec![SplitReport { split: ids::SplitId("1".to_owned()), ..SplitReport::default() }]);
+        board.keeps_in(Some("07".to_owned()));
         let report = board.report();
+        assert_eq!(report.progress.as_deref(), Some("07"));
         let listed = report.listed.first().expect("one source");
         assert!(listed.complete && listed.splits.iter().map(|split| split.0.as_str()).eq(["1", "0"]));
         assert_eq!(report.splits.first().map(|split| split.split.0.as_str()), Some("1"));
@@ -372,7 +463,8 @@ mod tests {
         let of = |error: Error| reason(&RunError::Connector(error));
         assert_eq!(of(Error::data_loss("log", "gone")), Reason::DataLoss);
         assert_eq!(of(Error::external("broker", "away")), Reason::Unreachable);
-        assert_eq!(of(Error::user("topic", "missing")), Reason::InvalidSpec);
+        assert_eq!(of(Error::user("topic", "not allowed as a name")), Reason::InvalidSpec);
+        assert_eq!(of(Error::user("topic", "missing").because(Cause::NotFound)), Reason::ReferenceNotFound);
         assert_eq!(of(Error::user("topic", "not allowed").because(Cause::Denied)), Reason::Unauthorized);
         assert_eq!(of(Error::user("state", "another's").because(Cause::StateInUse)), Reason::StateInUse);
     }
@@ -382,5 +474,16 @@ mod tests {
         let told = failure(&Error::external("broker", "away").of("StreamSink/counts").into());
         assert_eq!(told.resource.as_deref(), Some("StreamSink/counts"));
         assert_eq!((told.reason.as_str(), told.message.as_str()), ("Unreachable", "broker: away"));
+        // A text of somebody else may name it, too.
+        let told = failure(&Error::external("broker", "StreamSink/counts: away").of("StreamSink/counts").into());
+        assert_eq!(told.message, "broker: StreamSink/counts: away");
+        let rejected = RunError::RejectedRow {
+            resource: "StreamSink/counts".to_owned(),
+            message: "too long".to_owned(),
+            raw: "{}".to_owned(),
+        };
+        let told = failure(&rejected);
+        assert!(told.message.starts_with("too long\n  found: {}\n  help: "), "{}", told.message);
+        assert_eq!(rejected.to_string(), format!("StreamSink/counts: {}", told.message));
     }
 }

@@ -7,7 +7,7 @@ use thalweg_crds::ids;
 use thalweg_crds::report::SplitReport;
 
 use super::board::Board;
-use super::launch::Launcher;
+use super::launch::{Launcher, Purpose};
 use crate::runtime::{Job, JobSource, Result};
 
 /// How often it looks.
@@ -26,9 +26,9 @@ pub async fn watch(launcher: &Arc<Launcher>, board: &Board) {
     }
 }
 
-/// Reads no record and owns no unit: the job lends its sources.
+/// Reads no record and owns no unit: the job lends its sources, of which only what they list is noted.
 async fn watch_job(launcher: &Arc<Launcher>, board: &Board) -> Result<()> {
-    let job = launcher.job().await?;
+    let job = launcher.job(Purpose::Look, None).await?;
     loop {
         let splits = look(&job).await?;
         board.waits();
@@ -37,7 +37,8 @@ async fn watch_job(launcher: &Arc<Launcher>, board: &Board) -> Result<()> {
     }
 }
 
-async fn look(job: &Job) -> Result<Vec<SplitReport>> {
+/// Lists the splits of each source.
+pub(super) async fn look(job: &Job) -> Result<Vec<SplitReport>> {
     let mut found = Vec::new();
     for source in &job.sources {
         found.append(&mut look_at(source).await?);

@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::backoff::Backoff;
+use super::board::Board;
 use super::keeper::{Keeper, Shared, Told};
 use super::view::View;
 use crate::runtime::counters::Counters;
@@ -123,18 +124,14 @@ impl Member {
         self.shared.node.job.counters.clone()
     }
 
-    /// Looks how far behind the splits are that it reads, now and then.
+    /// Looks how far behind the splits are that it reads, and whether they can be read, now and then.
     pub fn look(&self) -> impl Future<Output = Infallible> + use<> {
         let Shared { node, board, .. } = self.shared.clone();
         async move {
-            let (mut rates, mut looks) = (Rates::default(), Looks::new(processors()));
-            loop {
-                let figures = node.figures(&mut rates).await;
-                let now = node.job.clock.monotonic();
-                let sample = Sample::take(now, processor_time(), &node.job.counters, node.job.throttle.as_deref());
-                board.works(looks.shares(now, sample));
-                board.reads(figures.into_iter().map(|figures| report(&node, figures)).collect());
-                tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                biased;
+                never = watch_outages(&node, &board) => never,
+                never = watch_figures(&node, &board) => never,
             }
         }
     }
@@ -260,6 +257,27 @@ impl Member {
             // A keeper that has ended was told to.
             let _ = keeper.send(told);
         }
+    }
+}
+
+/// Tells how far behind splits are, and how busy everybody is.
+async fn watch_figures(node: &Node, board: &Board) -> Infallible {
+    let (mut rates, mut looks) = (Rates::default(), Looks::new(processors()));
+    loop {
+        let figures = node.figures(&mut rates).await;
+        let now = node.job.clock.monotonic();
+        let sample = Sample::take(now, processor_time(), &node.job.counters, node.job.throttle.as_deref());
+        board.works(looks.shares(now, sample));
+        board.reads(figures.into_iter().map(|figures| report(node, figures)).collect());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Tells of which splits nobody answers. It asks nobody: figures are late where somebody is asked who does not answer.
+async fn watch_outages(node: &Node, board: &Board) -> Infallible {
+    loop {
+        board.hears_nothing_of(&node.outages());
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

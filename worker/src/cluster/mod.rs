@@ -34,6 +34,7 @@ pub mod slot;
 mod starts;
 mod step;
 mod table;
+mod trial;
 mod view;
 mod worker;
 
@@ -92,6 +93,8 @@ pub struct Settings {
     pub plan: PathBuf,
     /// Overrides `state.url`.
     pub state: Option<String>,
+    /// The operator's installation, to which state and progress belong; without, the one that is noted beside the state.
+    pub installation: Option<String>,
     /// Secrets and ConfigMaps.
     pub mounted: Mounted,
     /// A file that outlives a restart of the container, and not the pod; none, where each process has a UID of its own.

@@ -7,6 +7,7 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::error::Error;
 use thalweg_core::ownership::assignment::Slot;
 use thalweg_core::unit::RunId;
+use thalweg_crds::statements::Made;
 use thalweg_exchange::cursors::PATIENCE;
 use thalweg_exchange::hub::Hub;
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use tracing::Instrument;
 use super::Data;
 use super::board::Board;
 use super::keeper::Shared;
-use super::launch::Launcher;
+use super::launch::{Launcher, Purpose};
 use super::member::Member;
 use super::table::Table;
 use super::view::View;
@@ -41,6 +42,10 @@ pub struct Ending {
 pub struct Part {
     /// Makes the job.
     pub launcher: Arc<Launcher>,
+    /// When its plan was made, by the assignment that names it.
+    pub made: Option<Made>,
+    /// The id of the topic that keeps all, if the assignment says that there was one.
+    pub progress: Option<String>,
     /// Where assignments come from.
     pub table: Arc<dyn Table>,
     /// What is told of it.
@@ -79,12 +84,14 @@ impl Part {
     }
 
     async fn start(&self) -> Result<(Member, impl Future<Output = crate::runtime::RunError> + use<>)> {
-        let job = Arc::new(self.launcher.job().await?);
+        let purpose = Purpose::Work(self.made.clone());
+        let job = Arc::new(self.launcher.job(purpose, self.progress.clone()).await?);
         let (told, failures) = Failures::new();
         let hub = Hub::over(self.data.network.clone(), self.run_id.clone(), self.clock.clone(), PATIENCE);
         let node = Arc::new(Node::new(job.clone(), hub.clone(), told.clone())?);
         node.prepare(&node.keyed()).await?;
         self.board.runs(self.launcher.name(), job.counters.clone());
+        self.board.keeps_in(job.progress.clone());
         let (data, listener) = (self.data.clone(), hub.clone());
         let listening = async move { data.serve(&listener).await };
         let listening = AbortOnDropHandle::new(tokio::spawn(listening.in_current_span()));

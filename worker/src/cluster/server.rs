@@ -39,7 +39,7 @@ async fn ready(State(board): State<Arc<Board>>) -> (StatusCode, String) {
         return (StatusCode::OK, "ok".to_owned());
     }
     let report = board.report();
-    let failure = report.failure.map(|failure| failure.message);
+    let failure = report.failures.into_iter().next().map(|failure| failure.message);
     (StatusCode::SERVICE_UNAVAILABLE, failure.unwrap_or_else(|| format!("{:?}", report.state)))
 }
 

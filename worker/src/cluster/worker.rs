@@ -9,9 +9,11 @@ use k8s_openapi::api::coordination::v1::Lease;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::unit::RunId;
 use thalweg_crds::ids::Slot;
+use thalweg_crds::statements::Made;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::Data;
@@ -25,6 +27,7 @@ use super::part::{Ending, Part};
 use super::slot::{Choice, Watch, renew_every};
 use super::step::{Phase, Step, after, next_step};
 use super::table::{Published, Table, newer};
+use super::trial;
 use super::view::{self, View};
 use crate::runtime::{RunError, wait};
 
@@ -69,6 +72,7 @@ struct Tenure<'a> {
     duty: Duty,
     phase: Phase,
     job: Option<Job>,
+    trial: Option<AbortOnDropHandle<()>>,
     /// Cancelled where the slot is lost or the process is to end.
     leave: CancellationToken,
     /// Cancelled where the process is to end: then others are waited for who take its units.
@@ -147,6 +151,7 @@ impl Worker {
             duty: Duty::Rest(Why::NoAssignment),
             phase: Phase::Idle,
             job: None,
+            trial: None,
             leave,
             terminate,
         }
@@ -159,6 +164,7 @@ impl Tenure<'_> {
         let mut said = Said::default();
         loop {
             self.see_duty();
+            self.see_trial();
             let now = self.worker.clock.monotonic();
             let mut until = None;
             match next_step(self.phase, &self.duty, now) {
@@ -211,8 +217,21 @@ impl Tenure<'_> {
             Duty::Serve => tracing::info!("named by the assignment"),
         }
         self.duty = asked;
+        self.trial = None;
         if self.job.is_none() {
             self.worker.board.waits();
+        }
+    }
+
+    /// A plan is tried while another one runs.
+    fn see_trial(&mut self) {
+        match (self.job.is_none() && matches!(self.duty, Duty::Rest(Why::OtherPlan(_))), &self.trial) {
+            (true, None) => {
+                let made = self.heard.as_ref().and_then(made);
+                self.trial = Some(trial::begin(&self.worker.launcher, &self.worker.board, made));
+            }
+            (false, Some(_)) => self.trial = None,
+            _ => {}
         }
     }
 
@@ -228,6 +247,8 @@ impl Tenure<'_> {
         let span = tracing::info_span!("pipeline", pipeline = self.worker.launcher.name());
         let part = Part {
             launcher: self.worker.launcher.clone(),
+            made: made(heard),
+            progress: heard.spec.progress.clone(),
             table: self.worker.table.clone(),
             board: self.worker.board.clone(),
             data: self.worker.data.clone(),
@@ -244,7 +265,10 @@ impl Tenure<'_> {
         self.phase = Phase::Stopping;
         let Some(job) = &self.job else { return };
         match self.terminate.is_cancelled() {
-            true => job.end.handed_over.cancel(),
+            true => {
+                self.worker.board.leaves();
+                job.end.handed_over.cancel();
+            }
             false => job.end.now.cancel(),
         }
     }
@@ -267,6 +291,11 @@ impl Tenure<'_> {
             }
         }
     }
+}
+
+/// When the plan of an assignment was made.
+fn made(heard: &Published) -> Option<Made> {
+    heard.spec.numbers.as_ref().map(|numbers| Made::by(numbers, &heard.uid))
 }
 
 /// Renews a Lease until the slot is to be left; the Lease as it was written last, or `None` where it is lost, which is

@@ -41,10 +41,11 @@ impl Eyes {
     }
 
     /// Looks at slots that were just read, and asks their holders. There are no pods here: a holder is one for as long as
-    /// it renews its Lease.
+    /// it renews its Lease, and says itself that it is to end.
     pub async fn observe(&mut self, leases: &[Lease]) -> Observed {
-        let (slots, pods) = observed_slots(&mut self.watch, leases, self.clock.monotonic());
+        let (slots, mut pods) = observed_slots(&mut self.watch, leases, self.clock.monotonic());
         self.ask(&slots).await;
+        mark_leaving(&mut pods, &self.reports);
         Observed { pods, reports: self.reports.clone(), slots, ..Observed::default() }
     }
 
@@ -78,6 +79,14 @@ fn pod(slot: &SlotLease) -> Option<WorkerPod> {
     Some(WorkerPod { name: slot.slot.0.clone(), uid, ready: Readiness::Ready, ..WorkerPod::default() })
 }
 
+/// Whoever was told to end is as a pod that is being deleted.
+fn mark_leaving(pods: &mut [WorkerPod], reports: &BTreeMap<RunId, Report>) {
+    for (run_id, _) in reports.iter().filter(|(_, report)| report.leaving) {
+        let of_it = pods.iter_mut().filter(|pod| pod.uid == pod_uid(run_id));
+        of_it.for_each(|pod| pod.terminating = true);
+    }
+}
+
 /// A slot as the operator sees it; silent for no time, or for longer than its Lease lasts.
 fn slot_lease(lease: &Lease, silent_for: Duration) -> SlotLease {
     let seen = seen(lease);
@@ -101,4 +110,18 @@ async fn fetch(client: &Client<HttpConnector, Empty<Bytes>>, address: &str) -> R
         serde_json::from_slice(&body.to_bytes()).map_err(|error| format!("its answer: {error}"))
     };
     tokio::time::timeout(PATIENCE, answer).await.map_err(|_| "no answer".to_owned())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_was_told_to_end_is_as_a_pod_that_is_deleted() {
+        let mut pods = ["a", "b"].map(|uid| WorkerPod { uid: uid.to_owned(), ..WorkerPod::default() });
+        let report = |leaving| Report { leaving, ..Report::default() };
+        let reports = [("a/1", false), ("b/1", true)].map(|(id, leaving)| (RunId(id.to_owned()), report(leaving)));
+        mark_leaving(&mut pods, &BTreeMap::from(reports));
+        assert_eq!(pods.map(|pod| pod.terminating), [false, true]);
+    }
 }

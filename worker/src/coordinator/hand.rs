@@ -5,13 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::jiff::Timestamp;
 use thalweg_crds::assignment::{AssignmentSpec, StreamAssignment};
 use thalweg_crds::ids::Slot;
+use thalweg_crds::restart::RESTART;
 use thalweg_operator_plan::check::Stage;
 use thalweg_operator_plan::objects::{Owner, assignment, slot_lease};
 use thalweg_operator_plan::validate::ValidatedPipeline;
 
 use super::error::CoordinatorError;
+use super::pipeline::Known;
 use crate::cluster::ClusterError;
 use crate::cluster::folder::{PipelineFolder, Written, failed, replace_file};
 use crate::cluster::lease::{FolderStore, Store, released, seen};
@@ -23,6 +26,17 @@ const STAGES: &str = "stages.json";
 pub fn stages(folder: &PipelineFolder, plan: &str) -> Vec<Stage> {
     let noted = std::fs::read(folder.plan_of(plan).join(STAGES)).unwrap_or_default();
     serde_json::from_slice(&noted).unwrap_or_default()
+}
+
+/// What is known of a pipeline from its folder.
+///
+/// # Errors
+/// The assignment cannot be read.
+pub fn known(folder: &Path, namespace: &str, pipeline: &str) -> Result<Known, CoordinatorError> {
+    let assignments = PipelineFolder::new(folder, namespace, pipeline).assignments();
+    let assignment = assignments.get(pipeline)?.map(|known| known.spec);
+    let made = assignment.as_ref().and_then(|assignment| Some(assignment.numbers.as_ref()?.made));
+    Ok(Known { made: made.unwrap_or_else(|| Timestamp::now().as_second()), assignment })
 }
 
 /// Who looks after one pipeline's folder.
@@ -61,6 +75,9 @@ impl Hand {
         std::fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
         replace_file(&folder.join("resources.yaml"), plan.resources.as_bytes())?;
         replace_file(&folder.join(STAGES), &serde_json::to_vec(&self.pipeline.stages).unwrap_or_default())?;
+        if let Some(restart) = &plan.restart {
+            replace_file(&folder.join(RESTART), restart.as_bytes())?;
+        }
         replace_file(&folder.join("plan"), format!("{}\n", plan.hash).as_bytes())?;
         let beside = link.with_extension("new");
         let put = || {

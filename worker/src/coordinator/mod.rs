@@ -31,9 +31,12 @@ use eyes::Eyes;
 #[cfg(test)]
 pub use eyes::observed_slots;
 use hand::Hand;
+pub use hand::known;
 pub use order::{Order, give};
 #[cfg(test)]
 pub use order::{Which, moved};
+#[cfg(test)]
+pub use pipeline::Known;
 pub use pipeline::{Ask, read};
 
 /// How often workers are asked and Leases looked at.

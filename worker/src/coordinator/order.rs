@@ -213,7 +213,15 @@ mod tests {
 
     #[test]
     fn a_stateless_unit_moves_with_the_reader_of_its_split() {
-        let stage = |id, kind| Stage { id, kind, sources: vec!["events".to_owned()], fingerprint: String::new() };
+        let stage = |id, kind| Stage {
+            id,
+            kind,
+            statement: 0,
+            sink: "out".to_owned(),
+            text: String::new(),
+            sources: vec!["events".to_owned()],
+            fingerprint: String::new(),
+        };
         let stages = [stage(0, StageKind::Stateless), stage(1, StageKind::Windowed)];
         let mut before = spec();
         before.units.push(UnitAssignment { unit: UnitId { stage: 0, index: 1 }, ..before.units[0].clone() });

@@ -1,15 +1,19 @@
 //! From manifests to pipelines that can be assigned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use thalweg_crds::assignment::AssignmentSpec;
 use thalweg_crds::manifest::{ConfigMap, Item, Manifests, load_pipelines};
+use thalweg_crds::pipeline::OnIncompatibleChange;
 use thalweg_crds::scaling::ScalingMode;
 use thalweg_crds::state::StateSpec;
 use thalweg_crds::{PipelineSpec, SinkSpec, SourceSpec};
+use thalweg_operator_plan::carried::changed_statements;
 use thalweg_operator_plan::check::parse;
 use thalweg_operator_plan::references::{sink_names, source_names, sql_map_name};
 use thalweg_operator_plan::resources::Written;
+use thalweg_operator_plan::statements::numbered;
 use thalweg_operator_plan::validate::{Draft, ValidatedPipeline, draft, validate};
 
 use super::error::CoordinatorError;
@@ -23,8 +27,24 @@ pub struct Ask {
     pub state: Option<String>,
 }
 
-/// Reads the pipelines of some manifests. `answer` is what `thalweg check -o json` says of a plan's text; `fixed` says into
-/// how many key groups a pipeline was divided when it first started.
+/// What is known of a pipeline from its folder.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// What is published.
+    pub assignment: Option<AssignmentSpec>,
+    /// When the folder was made, in seconds since 1970; now, where nothing is published.
+    pub made: i64,
+}
+
+impl Known {
+    /// Into how many key groups it was divided when it first started.
+    fn key_groups(&self) -> Option<u32> {
+        self.assignment.as_ref()?.key_groups.and_then(|groups| u32::try_from(groups).ok())
+    }
+}
+
+/// Reads the pipelines of some manifests. `answer` is what `thalweg check -o json` says of a plan's text; `known` says what a
+/// pipeline's folder holds.
 ///
 /// # Errors
 /// Every problem of the manifests, or of running the first pipeline that cannot run on several workers.
@@ -32,13 +52,23 @@ pub fn read(
     paths: &[PathBuf],
     ask: &Ask,
     answer: impl Fn(&str) -> Result<Vec<u8>, String>,
-    fixed: impl Fn(&str, &str) -> Result<Option<u32>, CoordinatorError>,
+    known: impl Fn(&str, &str) -> Result<Known, CoordinatorError>,
 ) -> Result<Vec<ValidatedPipeline>, CoordinatorError> {
     let (manifests, _) = load_pipelines(paths)?;
     let pipelines = manifests.pipelines.iter().map(|item| {
-        let written = written(item, &manifests, ask);
-        let draft = draft(&written, fixed(&item.namespace, &item.name)?).map_err(CoordinatorError::Pipeline)?;
-        validated(&draft, &written, &answer)
+        let known = known(&item.namespace, &item.name)?;
+        let mut written = written(item, &manifests, ask);
+        let draft = draft(&written, known.key_groups()).map_err(CoordinatorError::Pipeline)?;
+        let planned = validated(&draft, &written, &answer)?;
+        // One folder is one life of a pipeline.
+        let next = numbered(&mut written, planned, known.assignment.as_ref(), 0, known.made);
+        let running = known.assignment.as_ref().and_then(|assignment| assignment.numbers.as_ref());
+        match running.and_then(|running| changed_statements(running, &next, &written)) {
+            Some(problem) if written.spec.on_incompatible_change == OnIncompatibleChange::Refuse => {
+                Err(CoordinatorError::Pipeline(vec![problem]))
+            }
+            _ => Ok(next),
+        }
     });
     pipelines.collect()
 }
@@ -60,11 +90,10 @@ fn written(item: &Item<PipelineSpec>, manifests: &Manifests, ask: &Ask) -> Writt
         named(&manifests.sources, item, |name| source_names(&spec).contains(name));
     let sinks: BTreeMap<String, SinkSpec> = named(&manifests.sinks, item, |name| sink_names(&spec).contains(name));
     let config_maps = named(&manifests.config_maps, item, |name| sql_map_name(&spec) == Some(name));
-    // A file that is gone is deleted.
-    let leaving = BTreeSet::new();
     let (namespace, name) = (item.namespace.clone(), item.name.clone());
-    // On one machine another folder of state is how to start from scratch.
-    Written { namespace, name, spec, sources, sinks, leaving, config_maps, restarted: None }
+    // A file that is gone is deleted, and none of them has come here that could not be read. On one machine another folder of state
+    // is how to start from scratch.
+    Written { namespace, name, spec, sources, sinks, config_maps, ..Written::default() }
 }
 
 fn named<T: Clone + Placed>(

@@ -11,16 +11,24 @@ use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::{UnitEntries, UnitStore};
+use thalweg_core::error::Error;
+use thalweg_core::ownership::claim::Adopt;
 use thalweg_core::ownership::restart::Restart;
-use thalweg_core::unit::{Incarnation, RunId, UnitId};
+use thalweg_core::share::Share;
+use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
+use thalweg_crds::names::hash;
+use thalweg_crds::pipeline::OnIncompatibleChange;
 use thalweg_crds::source::Late;
 use thalweg_crds::state::StateSpec;
+use thalweg_crds::statements::{self, Made, Statement};
 use thalweg_sql::catalog::WatermarkSpec;
+use thalweg_sql::fingerprint;
 use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
 use thalweg_sql::window::{KEY_HASH_VERSION, LAYOUT_VERSION};
-use thalweg_state::{BucketAccess, Expected, PipelineState, RootOptions, Sharing, StageLayout, StateRoot};
+use thalweg_state::{BucketAccess, Expected, Notes, PipelineState, RootOptions, Sharing, StateRoot};
 
+use super::copied::Copied;
 use super::named;
 use super::outputs::Outputs;
 use super::planned::{Planned, schema};
@@ -29,21 +37,28 @@ use crate::budget::Budget;
 use crate::runtime::counters::{Counters, SourceCounters, StageCounters};
 use crate::runtime::load::Throttle;
 use crate::runtime::outbox::{decode_rows, encode_rows};
-use crate::runtime::{Job, JobSink, JobSource, Result, Stores, layout, lookup};
-
-/// Memory for entries of one unit that are not flushed yet.
-const UNIT_BUDGET_BYTES: usize = 64 << 20;
+use crate::runtime::{Job, JobSink, JobSource, Result, Stores, keyed_units, layout, lookup};
 
 /// What the command line says about all pipelines.
 pub struct Settings {
     /// Overrides `state.url`.
     pub state: Option<String>,
+    /// The operator's installation, to which state and progress belong; without, the one that is noted beside the state.
+    pub installation: Option<String>,
     /// Who else may use it meanwhile, where it is a folder.
     pub sharing: Sharing,
     /// Start from scratch.
     pub fresh: bool,
     /// The start from scratch that the plan belongs to, where somebody asked for one.
     pub restart: Option<Restart>,
+    /// The numbers of the plan's stages, where the operator has given them others than they were planned with.
+    pub numbers: Option<Vec<StageId>>,
+    /// When the plan was made, where there is an operator.
+    pub made: Option<Made>,
+    /// The id of the topic that keeps all, if an operator remembers that there was one.
+    pub progress: Option<String>,
+    /// What it may note: who works may do so by another plan.
+    pub notes: Notes,
     /// Secrets and ConfigMaps.
     pub secrets: Mounted,
     /// Threads that decode and aggregate.
@@ -81,21 +96,50 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     let spec = &resolved.spec;
     let state_spec = spec.state.clone().unwrap_or_default();
     let access = bucket_access(&state_spec, &settings.secrets)?;
-    let root = root(settings.state.clone().or(state_spec.url), access, settings, roots).await?;
-    let expected = expected(&plan, key_groups);
+    let root = root(settings.state.clone().or(state_spec.url.clone()), access, settings, roots).await?;
+    if let Some(numbers) = &settings.numbers
+        && !plan.renumber(numbers)
+    {
+        let detail = format!("it has {} stages, and numbers of {}", plan.stages.len(), numbers.len());
+        return Err(Error::internal(format!("numbering the stages of {}", resolved.full_name()), detail).into());
+    }
+    let restarts = resolved.spec.on_incompatible_change == OnIncompatibleChange::Restart;
+    let expected = Expected {
+        statements: statements(&plan, key_groups, restarts, |stage| shape(stage, key_groups)),
+        made: settings.made.clone(),
+        notes: settings.notes,
+        adopt: adopt(&state_spec),
+        versions: versions(),
+    };
     let (namespace, name) = (&resolved.namespace, &resolved.name);
     let state = match settings.fresh {
         true => PipelineState::open(&root, namespace, name, &expected, true).await?,
         false => PipelineState::open_at(&root, namespace, name, &expected, settings.restart.as_ref()).await?,
     };
     let durable = root.is_durable();
+    let units = keyed_units(&plan, key_groups);
+    let unit_bytes = settings.budget.of_unit(units).store_bytes;
+    if !settings.budget.suffices_for(units) {
+        let pipeline = resolved.full_name();
+        tracing::warn!(
+            pipeline,
+            units,
+            "there is too little memory for so many keyed units: a worker that owns all of them may take more than its limit; raise it"
+        );
+    }
     let outputs = Outputs { resolved: &resolved, plan: &plan, key_groups };
     outputs.check()?;
-    let delivery = outputs.delivery(&root, &state, settings).await?;
+    let memory = Share::new(settings.budget.sink_bytes());
+    let delivery = outputs.delivery(&root, (&state, &expected), &memory, settings).await?;
     // Where every unit's commits are transactions of a sink, all that is to be kept is kept there.
     let kept_there = delivery.as_ref().filter(|_| !durable && outputs.are_transactional());
-    let lists = |name: &str| kept_there.map_or_else(|| state.append_log(name), |delivery| delivery.list(name));
-    let incarnation = kept_there.map_or_else(|| state.incarnation(), |delivery| delivery.incarnation());
+    let lists = |name: &str| {
+        kept(kept_there.map_or_else(|| state.append_log(name), |delivery| delivery.list(name)), settings.notes)
+    };
+    let (incarnation, kept) = match kept_there {
+        Some(delivery) => (delivery.incarnation(), delivery.kept().clone()),
+        None => (state.incarnation(), state.kept().clone()),
+    };
 
     let mut sources = Vec::new();
     let mut counted_sources = Vec::new();
@@ -106,7 +150,10 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         let is_lookup = source.spec.lookup.is_some();
         let counted = SourceCounters { name: source.alias.clone(), is_lookup, ..SourceCounters::default() };
         if is_lookup {
-            lookups.insert(source.alias.clone(), stored_lookup(&job_source, &counted, &state, &plan).await?);
+            lookups.insert(
+                source.alias.clone(),
+                stored_lookup(&job_source, &counted, (&state, settings.notes), &plan).await?,
+            );
             counted_lookups.push(counted);
         } else {
             sources.push(job_source);
@@ -116,12 +163,17 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     lookup::bind(&mut plan, &lookups)?;
     // Behind the others, whose numbers are those of the job's sources.
     counted_sources.append(&mut counted_lookups);
-    let counted_stages = plan.stages.iter().map(|stage| StageCounters::of(sink_of(stage))).collect();
-    let sinks = sinks(&resolved.sinks, delivery.as_ref(), settings).await?;
+    let counted_stages = plan.stages.iter().map(|stage| StageCounters::of(stage.id, sink_of(stage))).collect();
+    let shared = (delivery.as_ref(), &memory);
+    let sinks = sinks(&resolved.sinks, shared, settings).await?;
     let dead_letters = match &resolved.dead_letter {
-        Some(sink) => Some(open_sink(sink, delivery.as_ref(), settings).await?),
+        Some(sink) => Some(open_sink(sink, shared, settings).await?),
         None => None,
     };
+    if durable && !settings.fresh && settings.restart.is_none() {
+        let all = sinks.values().chain(&dead_letters);
+        check_no_output(all, &resolved.full_name(), &state, root.url()).await?;
+    }
     Ok(Job {
         name: resolved.full_name(),
         plan,
@@ -130,11 +182,13 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
         sinks,
         dead_letters,
         incarnation,
+        kept,
         is_kept: durable || kept_there.is_some(),
+        progress: kept_there.map(|delivery| delivery.id()),
         run_id: settings.run_id.clone(),
         key_groups,
         commit_every: state_spec.commit_every.as_std(),
-        stores: Arc::new(UnitStores { state, durable }),
+        stores: Arc::new(UnitStores { state, durable, unit_bytes }),
         parallelism: settings.threads,
         budget: settings.budget,
         throttle: settings.throttle.clone(),
@@ -148,6 +202,11 @@ fn sink_of(stage: &Stage) -> Option<String> {
         StageOutput::Sink(sink) => Some(sink.clone()),
         StageOutput::Stage(_) => None,
     }
+}
+
+/// What a pipeline does about state and progress that are another owner's.
+pub(super) fn adopt(state: &StateSpec) -> Adopt {
+    if state.adopt { Adopt::Yes } else { Adopt::No }
 }
 
 /// How the bucket of a pipeline's state is reached.
@@ -167,7 +226,11 @@ async fn root(url: Option<String>, access: BucketAccess, settings: &Settings, ro
     let root = match url {
         Some(url) => {
             let (bucket, sharing) = (bucket.clone(), settings.sharing);
-            StateRoot::open(url, &RootOptions { bucket, sharing, ..RootOptions::default() }).await?
+            let installation = settings.installation.clone();
+            let usual = RootOptions::default();
+            let block_cache_bytes = settings.budget.cache_bytes(usual.block_cache_bytes);
+            let options = RootOptions { block_cache_bytes, bucket, sharing, installation, ..usual };
+            StateRoot::open(url, &options).await?
         }
         None => StateRoot::in_memory(Incarnation(settings.clock.wall_millis().unsigned_abs())),
     };
@@ -175,21 +238,37 @@ async fn root(url: Option<String>, access: BucketAccess, settings: &Settings, ro
     Ok(root)
 }
 
-/// What the plan wants of its state.
-fn expected(plan: &PlannedPipeline, key_groups: u32) -> Expected {
-    let stage = |stage: &Stage| StageLayout {
-        stage: stage.id,
-        fingerprint: stage.fingerprint.clone(),
-        key_groups: matches!(stage.kind, StageKind::Windowed(_)).then_some(key_groups),
-        about: thalweg_sql::explain::about(stage),
+/// The statements of a plan. `anew` says whether they may start anew where they do not fit, `shape` whether what is kept of a stage
+/// can be carried over.
+fn statements(plan: &PlannedPipeline, key_groups: u32, anew: bool, shape: impl Fn(&Stage) -> String) -> Vec<Statement> {
+    let stage = |stage: &Stage| {
+        let mut about = thalweg_sql::explain::about(stage);
+        if matches!(stage.kind, StageKind::Windowed(_)) {
+            about.insert("key groups".to_owned(), key_groups.to_string());
+        }
+        statements::Stage { number: stage.id.0, shape: shape(stage), about }
     };
-    Expected {
-        stages: plan.stages.iter().map(stage).collect(),
-        versions: BTreeMap::from(
-            [("keyHash", KEY_HASH_VERSION), ("layout", layout::VERSION), ("windows", LAYOUT_VERSION)]
-                .map(|(name, version)| (name.to_owned(), version)),
-        ),
+    let statement = |(sink, stages): (&str, &[Stage])| Statement {
+        sink: sink.to_owned(),
+        text: fingerprint::whole(stages),
+        stages: stages.iter().map(stage).collect(),
+        anew,
+    };
+    plan.statements().map(statement).collect()
+}
+
+/// What shapes the state of a stage.
+fn shape(stage: &Stage, key_groups: u32) -> String {
+    match stage.kind {
+        StageKind::Stateless => stage.fingerprint.clone(),
+        StageKind::Windowed(_) => format!("{}-{key_groups}", stage.fingerprint),
     }
+}
+
+/// Versions of what this build writes.
+fn versions() -> BTreeMap<String, u32> {
+    let versions = [("keyHash", KEY_HASH_VERSION), ("layout", layout::VERSION), ("windows", LAYOUT_VERSION)];
+    versions.map(|(name, version)| (name.to_owned(), version)).into()
 }
 
 /// The columns that are read of a source, in the order of its declaration; `None` where nothing reads it.
@@ -241,15 +320,19 @@ fn job_source(
 async fn stored_lookup(
     source: &JobSource,
     counters: &SourceCounters,
-    state: &PipelineState,
+    (state, notes): (&PipelineState, Notes),
     plan: &PlannedPipeline,
 ) -> Result<RecordBatch> {
     let fingerprints: Vec<_> = plan.stages.iter().map(|stage| stage.fingerprint.as_str()).collect();
-    let name = format!("{}/{}", fingerprints.join("-"), source.name);
+    // Of any number of stages as long as of one: it is the name of a folder.
+    let name = format!("{}/{}", hash(fingerprints.join("-").as_bytes()), source.name);
     if let Some(table) = state.get_lookup(&name).await? {
         return decode_rows(&table);
     }
     let table = lookup::read_whole(source, counters).await?;
+    if notes == Notes::Nothing {
+        return Ok(table);
+    }
     let mut bytes = Vec::new();
     encode_rows(&table, &mut bytes)?;
     match state.put_lookup(&name, bytes.into()).await? {
@@ -263,35 +346,69 @@ async fn stored_lookup(
 
 async fn sinks(
     sinks: &[ResolvedSink],
-    delivery: Option<&Arc<Delivery>>,
+    shared: (Option<&Arc<Delivery>>, &Share),
     settings: &Settings,
 ) -> Result<HashMap<String, JobSink>> {
     let mut opened = HashMap::new();
     for sink in sinks {
-        opened.insert(sink.alias.clone(), open_sink(sink, delivery, settings).await?);
+        opened.insert(sink.alias.clone(), open_sink(sink, shared, settings).await?);
     }
     Ok(opened)
 }
 
-async fn open_sink(sink: &ResolvedSink, delivery: Option<&Arc<Delivery>>, settings: &Settings) -> Result<JobSink> {
+/// Opens a sink, with what keeps the progress of those of kafka, and the memory of all.
+async fn open_sink(
+    sink: &ResolvedSink,
+    (delivery, memory): (Option<&Arc<Delivery>>, &Share),
+    settings: &Settings,
+) -> Result<JobSink> {
     let (values, clock) = (&settings.secrets, settings.clock.clone());
     let (name, resource) = (sink.alias.clone(), format!("StreamSink/{}", sink.name));
-    let opened = registry::sink(SinkRequest { sink, delivery, values, clock }).map_err(|error| error.of(&resource))?;
+    let opened = registry::sink(SinkRequest { sink, delivery, memory, values, clock });
+    let opened = opened.map_err(|error| error.of(&resource))?;
     let opened = named::sink(&resource, opened);
     opened.check().await?;
     Ok(JobSink { name, resource, sink: opened, on_error: sink.spec.on_error })
+}
+
+/// Refuses to begin silently where the pipeline has written before: all of it would be written again.
+async fn check_no_output(
+    sinks: impl Iterator<Item = &JobSink>,
+    pipeline: &str,
+    state: &PipelineState,
+    url: &str,
+) -> thalweg_core::error::Result<()> {
+    // First, since it asks for one name: a sink may have to list all that it ever wrote.
+    if !state.is_unused().await? {
+        return Ok(());
+    }
+    for JobSink { sink, resource, .. } in sinks {
+        let Some(found) = sink.has_output_of(pipeline).await? else { continue };
+        let detail = format!("it holds output of this pipeline, such as `{found}`, and its state is not in `{url}`");
+        let hint = "give the state that belongs to it; or begin anew: with `--fresh` (in a cluster, `restart`), which leaves \
+                    those files and writes all rows again beside them, with the files removed, or into another folder";
+        return Err(Error::user(resource.clone(), detail).with_hint(hint));
+    }
+    Ok(())
+}
+
+/// A list, or a copy of it where nothing is to be noted.
+pub(super) fn kept(list: Arc<dyn AppendLog>, notes: Notes) -> Arc<dyn AppendLog> {
+    if notes == Notes::Nothing { Copied::of(list) } else { list }
 }
 
 /// The stores of a pipeline's units.
 struct UnitStores {
     state: PipelineState,
     durable: bool,
+    /// Entries of one unit that are not flushed yet.
+    unit_bytes: usize,
 }
 
 #[async_trait]
 impl Stores for UnitStores {
     async fn open(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitStore>>> {
-        if self.durable { self.state.unit_store(unit, UNIT_BUDGET_BYTES).await.map(Some) } else { Ok(None) }
+        if self.durable { self.state.unit_store(unit, self.unit_bytes).await.map(Some) } else { Ok(None) }
     }
 
     async fn view(&self, unit: UnitId) -> thalweg_core::error::Result<Option<Arc<dyn UnitEntries>>> {

@@ -1,6 +1,7 @@
 //! From manifests to a [`crate::runtime::Job`].
 
 mod build;
+mod copied;
 mod named;
 mod outputs;
 mod planned;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use thalweg_core::error::Result;
+use thalweg_core::error::{Error, Result};
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
 use thalweg_core::sink::{Capability, Label, Rejected, Sealed, Sink, SinkWriter, WriterId};
@@ -56,6 +56,10 @@ impl Source for Named<Arc<dyn Source>> {
         self.tell(self.inner.bounds(split).await)
     }
 
+    fn outage(&self, split: &SplitId) -> Option<Error> {
+        self.inner.outage(split).map(|error| error.of(&self.resource))
+    }
+
     async fn show_taken(&self, taken: &[(SplitId, Position)]) {
         self.inner.show_taken(taken).await;
     }
@@ -90,6 +94,10 @@ impl Sink for Named<Arc<dyn Sink>> {
 
     async fn check(&self) -> Result<()> {
         self.tell(self.inner.check().await)
+    }
+
+    async fn has_output_of(&self, pipeline: &str) -> Result<Option<String>> {
+        self.tell(self.inner.has_output_of(pipeline).await)
     }
 
     async fn prepare(&self, units: &[UnitId]) -> Result<()> {

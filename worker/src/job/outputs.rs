@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use thalweg_connectors::kafka::{About, Delivery, delivery::Layout};
+use thalweg_connectors::kafka::{About, Delivery};
 use thalweg_connectors::registry;
 use thalweg_core::error::Error;
+use thalweg_core::share::Share;
 use thalweg_core::unit::StageId;
 use thalweg_crds::connector::SinkConnector;
 use thalweg_crds::manifest::{ResolvedPipeline, ResolvedSink};
 use thalweg_crds::source::OnError;
-use thalweg_sql::stages::{PlannedPipeline, Stage, StageKind, StageOutput};
-use thalweg_state::{PipelineState, StateRoot};
+use thalweg_crds::statements::{self, Statement};
+use thalweg_sql::stages::{InputFrom, PlannedPipeline, Stage, StageKind, StageOutput};
+use thalweg_state::{Expected, Notes, PipelineState, StateRoot};
 
-use super::build::Settings;
+use super::build::{Settings, adopt, kept};
 use crate::runtime::Result;
 
 /// A pipeline, as its sinks see it.
@@ -59,38 +61,50 @@ impl Outputs<'_> {
     pub async fn delivery(
         &self,
         root: &StateRoot,
-        state: &PipelineState,
+        (state, expected): (&PipelineState, &Expected),
+        memory: &Share,
         settings: &Settings,
     ) -> Result<Option<Arc<Delivery>>> {
         let sinks: Vec<_> = self.resolved.sinks.iter().chain(&self.resolved.dead_letter).collect();
-        let Some(connection) = registry::kafka_connection(&sinks, &settings.secrets)? else { return Ok(None) };
+        let Some((sink, connection)) = registry::kafka_connection(&sinks, &settings.secrets)? else { return Ok(None) };
         let kept_there = !root.is_durable() && self.are_transactional();
+        let keyed = self.writers().filter(|stage| matches!(stage.kind, StageKind::Windowed(_))).count();
         let about = About {
             pipeline: self.resolved.full_name(),
-            installation: root.installation().to_owned(),
+            installation: settings.installation.clone().unwrap_or_else(|| root.installation().to_owned()),
+            adopt: adopt(&self.resolved.spec.state()),
             incarnation: (!kept_there).then(|| state.incarnation()),
-            layout: self.layout(),
-            fingerprints: self.plan.stages.iter().map(|stage| stage.fingerprint.clone()).collect(),
+            statements: self.statements(expected),
+            numbers: (!kept_there).then(|| state.kept().clone()),
+            made: expected.made.clone(),
+            only_looks: expected.notes != Notes::All,
+            writers: self.writers().map(|stage| stage.id).collect(),
+            keyed: u32::try_from(keyed).unwrap_or(u32::MAX).saturating_mul(self.key_groups),
+            known: settings.progress.clone().filter(|_| kept_there),
             fresh: settings.fresh,
             restart: settings.restart.clone(),
             commit_every: self.resolved.spec.state().commit_every.as_std(),
+            memory: memory.clone(),
         };
-        let made = root.is_durable().then(|| state.append_log("kafka/progress"));
-        Ok(Some(Delivery::open(connection, about, made, settings.clock.clone(), &*settings.kafka).await?))
+        let made = root.is_durable().then(|| kept(state.append_log("kafka/progress"), settings.notes));
+        let opened = Delivery::open(connection, about, made, settings.clock.clone(), &*settings.kafka).await;
+        Ok(Some(opened.map_err(|error| error.of(&sink))?))
     }
 
-    /// Units that write to kafka, or may write dead letters there.
-    fn layout(&self) -> Layout {
+    /// The statements, shaped by no more than what positions belong to.
+    fn statements(&self, expected: &Expected) -> Vec<Statement> {
+        let shape = |stage: &mut statements::Stage| {
+            stage.shape = self.plan.stage(StageId(stage.number)).map(sources).unwrap_or_default();
+        };
+        let mut statements = expected.statements.clone();
+        statements.iter_mut().flat_map(|statement| &mut statement.stages).for_each(shape);
+        statements
+    }
+
+    /// Stages that write to kafka, or may write dead letters there.
+    fn writers(&self) -> impl Iterator<Item = &Stage> {
         let dead_letters = self.resolved.dead_letter.as_ref().is_some_and(is_kafka);
-        let writes = |stage: &&Stage| dead_letters || self.of(stage).is_some_and(is_kafka);
-        let mut layout = Layout::default();
-        for stage in self.plan.stages.iter().filter(writes) {
-            match &stage.kind {
-                StageKind::Windowed(_) => layout.keyed.push((stage.id, self.key_groups)),
-                StageKind::Stateless => layout.routes.extend(routes(stage.id, stage.inputs.len())),
-            }
-        }
-        layout
+        self.plan.stages.iter().filter(move |stage| dead_letters || self.of(stage).is_some_and(is_kafka))
     }
 
     /// The sink of a stage; `None` where a later stage reads it.
@@ -102,8 +116,13 @@ impl Outputs<'_> {
     }
 }
 
-fn routes(stage: StageId, inputs: usize) -> impl Iterator<Item = (StageId, u16)> {
-    (0..u16::try_from(inputs).unwrap_or(u16::MAX)).map(move |input| (stage, input))
+/// What positions of a stage belong to: nothing else is kept where its sink keeps all.
+fn sources(stage: &Stage) -> String {
+    let names = stage.inputs.iter().map(|input| match &input.from {
+        InputFrom::Source(name) => name.clone(),
+        InputFrom::Stage(_) => "another stage".to_owned(),
+    });
+    names.collect::<Vec<_>>().join(" ")
 }
 
 fn is_kafka(sink: &ResolvedSink) -> bool {

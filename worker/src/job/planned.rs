@@ -1,5 +1,6 @@
 //! From manifests to plans, with every problem at its place.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,10 +8,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thalweg_connectors::registry::{self, Values};
 use thalweg_crds::connector::SinkConnector;
 use thalweg_crds::manifest::{
-    ColumnInput, Problem, Problems, ResolvedColumn, ResolvedPipeline, ResolvedSink, ResolvedSource, load_pipelines,
-    pipelines_of_text,
+    ColumnInput, Problem, Problems, ResolvedColumn, ResolvedPipeline, ResolvedSink, ResolvedSource, Unread,
+    read_pipelines, read_pipelines_of_text,
 };
-use thalweg_sql::catalog::{Catalog, SinkTable, SourceTable, WatermarkSpec};
+use thalweg_sql::catalog::{Catalog, SinkTable, SourceTable, Unknown, WatermarkSpec};
 use thalweg_sql::stages::PlannedPipeline;
 
 use super::trial;
@@ -53,42 +54,54 @@ pub fn plan_manifests(paths: &[PathBuf], values: &dyn Values) -> Result<Found, P
 
 /// [`plan_manifests`] without opening anything that the manifests name: columns that are not declared are a problem.
 pub fn plan_declared(paths: &[PathBuf]) -> Result<Found, Problems> {
-    plan_with(paths, |_| Err("nothing that is stored is opened here, so columns must be declared".to_owned()))
+    plan_with(paths, undeclared)
 }
 
 /// [`plan_declared`] of a text that is no file.
 pub fn plan_text(text: &str) -> Result<Found, Problems> {
-    let resolved = pipelines_of_text(Path::new("resources.yaml"), text)?;
+    let read = read_pipelines_of_text(Path::new("resources.yaml"), text);
     let mut notes = Vec::new();
-    let pipelines = plan_resolved(resolved, |_| Err("columns must be declared".to_owned()), &mut notes)?;
+    let pipelines = plan_resolved(read, undeclared, &mut notes)?;
     Ok(Found { pipelines, notes })
+}
+
+/// Columns where nothing is opened that could have them.
+fn undeclared(_: &ResolvedSource) -> Columns {
+    Err("nothing that is stored is opened here, so columns must be declared".to_owned())
 }
 
 /// The columns that a source has which declares none, and what is to be said of them.
 type Columns = Result<(Vec<ResolvedColumn>, Option<String>), String>;
 
 fn plan_with(paths: &[PathBuf], columns: impl Fn(&ResolvedSource) -> Columns) -> Result<Found, Problems> {
-    let (manifests, resolved) = load_pipelines(paths)?;
+    let (manifests, resolved, problems) = read_pipelines(paths);
     let mut notes = manifests.notes;
-    let pipelines = plan_resolved(resolved, columns, &mut notes)?;
+    let pipelines = plan_resolved((resolved, problems), columns, &mut notes)?;
     Ok(Found { pipelines, notes })
 }
 
+/// Plans pipelines as far as they are understood: what is amiss in manifests, which is told, shall not hide what is in SQL.
 fn plan_resolved(
-    resolved: Vec<ResolvedPipeline>,
+    (resolved, mut problems): (Vec<ResolvedPipeline>, Vec<Problem>),
     columns: impl Fn(&ResolvedSource) -> Columns,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Planned>, Problems> {
-    let (mut pipelines, mut problems) = (Vec::new(), Vec::new());
+    let mut pipelines = Vec::new();
     for mut resolved in resolved {
-        let planned = take_columns(&mut resolved, &columns, notes).and_then(|()| plan(&resolved));
-        match planned {
-            Ok(plan) => {
+        problems.extend(take_columns(&mut resolved, &columns, notes));
+        match plan(&resolved) {
+            Ok(plan) if resolved.unread.is_none() => {
                 let planned = Planned { resolved, plan };
                 problems.extend(trial::problems(&planned));
                 pipelines.push(planned);
             }
-            Err(found) => problems.extend(found),
+            planned => {
+                problems.extend(planned.err().unwrap_or_default());
+                let place = |problem: &Problem| (problem.file.clone(), problem.line, problem.path.clone());
+                let is_told = |found: &Problem| problems.iter().any(|told| place(told) == place(found));
+                let of_state = trial::of_state(&resolved).filter(|found| !is_told(found));
+                problems.extend(of_state);
+            }
         }
     }
     match Problems::from_list(problems) {
@@ -97,22 +110,31 @@ fn plan_resolved(
     }
 }
 
+/// Gives sources that declare none the columns that they have; those whose columns cannot be known are told and no longer
+/// understood.
 fn take_columns(
     pipeline: &mut ResolvedPipeline,
     columns: impl Fn(&ResolvedSource) -> Columns,
     notes: &mut Vec<String>,
-) -> Result<(), Vec<Problem>> {
-    let mut problems = Vec::new();
+) -> Vec<Problem> {
+    let (mut problems, mut unread) = (Vec::new(), BTreeSet::new());
     for source in pipeline.sources.iter_mut().filter(|source| source.columns.is_empty()) {
         match columns(source) {
             Ok((columns, note)) => {
                 source.columns = columns;
                 notes.extend(note);
             }
-            Err(message) => problems.push(needs_schema(source, message)),
+            Err(message) => {
+                unread.insert(source.alias.clone());
+                problems.push(needs_schema(source, message));
+            }
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    if !unread.is_empty() {
+        pipeline.sources.retain(|source| !unread.contains(&source.alias));
+        pipeline.unread.get_or_insert_default().names.extend(unread);
+    }
+    problems
 }
 
 /// The columns that the files of a source have.
@@ -172,7 +194,12 @@ fn catalog(pipeline: &ResolvedPipeline) -> Catalog {
     Catalog {
         sources: pipeline.sources.iter().map(source_table).collect(),
         sinks: pipeline.sinks.iter().map(sink_table).collect(),
+        unknown: pipeline.unread.clone().map(unknown).unwrap_or_default(),
     }
+}
+
+fn unknown(unread: Unread) -> Unknown {
+    Unknown { names: unread.names, others: unread.others }
 }
 
 fn source_table(source: &ResolvedSource) -> SourceTable {
@@ -203,7 +230,7 @@ pub fn schema(source: &ResolvedSource) -> SchemaRef {
 fn sink_table(sink: &ResolvedSink) -> SinkTable {
     let required_columns = match sink.spec.connector() {
         Some(SinkConnector::Files(files)) => files.partition_by.iter().map(|part| column_of(part)).collect(),
-        Some(SinkConnector::Kafka(kafka)) => kafka.key.clone(),
+        Some(SinkConnector::Kafka(kafka)) => kafka.key.iter().chain(&kafka.headers).cloned().collect(),
         _ => Vec::new(),
     };
     SinkTable { name: sink.alias.clone(), required_columns }
@@ -217,7 +244,62 @@ fn column_of(partition: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_core::unit::StageId;
+    use thalweg_sql::stages::{InputFrom, StageOutput};
+
     use super::*;
+
+    const MANIFESTS: &str = "
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: { name: trips }
+spec:
+  generator: { taxi: {}, rows: 1 }
+  schema: [{ name: zone, type: INT, from: pickup_location_id }, { name: at, type: TIMESTAMP(3), from: pickup_datetime }]
+  watermark: { column: at, delay: 1s }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: { name: copies }
+spec: { blackhole: {} }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: { name: peaks }
+spec: { blackhole: {} }
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: { name: p }
+spec:
+  sources: [{ name: trips }]
+  sinks: [{ name: copies }, { name: peaks }]
+  sql: |
+    INSERT INTO copies SELECT zone FROM trips;
+    INSERT INTO peaks SELECT window_start, max(trips) AS peak FROM (
+      SELECT window_start, window_end, zone, count(*) AS trips
+      FROM TABLE(TUMBLE(TABLE trips, DESCRIPTOR(at), INTERVAL '1' HOUR))
+      GROUP BY window_start, window_end, zone) GROUP BY window_start, window_end
+";
+
+    #[test]
+    fn a_statement_is_the_stages_that_feed_its_sink_whatever_their_numbers() {
+        let mut plan = plan_text(MANIFESTS).expect("it is right").pipelines.remove(0).plan;
+        let numbers = |plan: &PlannedPipeline| -> Vec<(String, Vec<u32>)> {
+            let statements = plan.statements();
+            statements
+                .map(|(sink, stages)| (sink.to_owned(), stages.iter().map(|stage| stage.id.0).collect()))
+                .collect()
+        };
+        assert_eq!(numbers(&plan), [("copies".to_owned(), vec![0]), ("peaks".to_owned(), vec![1, 2])]);
+        assert!(plan.renumber(&[7, 1, 4].map(StageId)));
+        assert_eq!(numbers(&plan), [("copies".to_owned(), vec![7]), ("peaks".to_owned(), vec![1, 4])]);
+        let (feeds, reads) =
+            (plan.stage(StageId(1)).expect("it is there"), plan.stage(StageId(4)).expect("it is there"));
+        assert_eq!(feeds.output, StageOutput::Stage(StageId(4)));
+        assert_eq!(reads.inputs[0].from, InputFrom::Stage(StageId(1)));
+        assert!(!plan.clone().renumber(&[StageId(0)]), "there are more stages");
+    }
 
     #[test]
     fn a_partition_names_its_column() {

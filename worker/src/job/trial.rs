@@ -60,7 +60,8 @@ fn read_back(planned: &Planned) -> Vec<Problem> {
     pairs.map(problem).collect()
 }
 
-fn of_state(resolved: &ResolvedPipeline) -> Option<Problem> {
+/// A place of state that is none.
+pub fn of_state(resolved: &ResolvedPipeline) -> Option<Problem> {
     let url = resolved.spec.state.as_ref()?.url.as_ref()?;
     thalweg_state::check_url(url).err().map(|error| at_pipeline(resolved, "spec.state.url", error))
 }

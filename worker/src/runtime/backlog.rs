@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 /// An outbox with so many bytes takes no more: it rolls the file that it waits for, or waits for the next stage. What it
 /// holds is written again after a restart, and its unit's share of what the store holds beside state.
 pub const STORED_BYTES: usize = 64 << 20;
-/// The same where there is no store: entries for the next stage are in memory.
-pub const MEMORY_BYTES: usize = 16 << 20;
 
 /// Numbers and sizes of the entries in the store.
 #[derive(Debug)]

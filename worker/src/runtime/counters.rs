@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thalweg_core::decode::BadClass;
 use thalweg_core::time::Watermark;
-use thalweg_core::unit::{Epoch, UnitId};
+use thalweg_core::unit::{Epoch, StageId, UnitId};
 
 use super::lag::Lag;
 use super::load::Waits;
@@ -25,6 +25,50 @@ impl Counter {
     /// Reads.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long things took: how many of them no longer than each bound, and all of it together.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// One for each bound, of what is above the bound before, and one for what took longer than the last.
+    counts: [Counter; Times::BOUNDS.len() + 1],
+    micros: Counter,
+}
+
+impl Times {
+    /// From a commit to a disk nearby up to one that is given up.
+    pub const BOUNDS: [Duration; 13] = [
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(25),
+        Duration::from_millis(50),
+        Duration::from_millis(100),
+        Duration::from_millis(250),
+        Duration::from_millis(500),
+        Duration::from_secs(1),
+        Duration::from_millis(2_500),
+        Duration::from_secs(5),
+        Duration::from_secs(10),
+        Duration::from_secs(30),
+        Duration::from_secs(60),
+    ];
+
+    /// Something took so long.
+    pub fn note(&self, took: Duration) {
+        let bound = Self::BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(Self::BOUNDS.len());
+        self.counts[bound].add(1);
+        self.micros.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// How many there were, of each range between bounds.
+    pub fn counts(&self) -> impl Iterator<Item = u64> {
+        self.counts.iter().map(Counter::get)
+    }
+
+    /// All of it together.
+    pub fn total(&self) -> Duration {
+        Duration::from_micros(self.micros.get())
     }
 }
 
@@ -145,6 +189,8 @@ impl BadCounters {
 /// One stage of one pipeline.
 #[derive(Debug)]
 pub struct StageCounters {
+    /// Its number.
+    pub id: StageId,
     /// The sink that it writes, by its name in SQL; `None` where a later stage reads it.
     pub sink: Option<String>,
     /// Rows emitted.
@@ -157,8 +203,10 @@ pub struct StageCounters {
     pub dead_letters: Counter,
     /// Commits.
     pub commits: Counter,
-    /// Time that commits took, in microseconds.
-    pub commit_micros: Counter,
+    /// Time that commits took.
+    pub commit_times: Times,
+    /// Time that sinks took to make output last, and to show it.
+    pub sink_times: Times,
     /// Bytes that windows hold.
     pub state: Held,
     watermark: AtomicI64,
@@ -167,13 +215,15 @@ pub struct StageCounters {
 impl Default for StageCounters {
     fn default() -> Self {
         Self {
+            id: StageId(0),
             sink: None,
             rows_out: Counter::default(),
             rows_shown: Counter::default(),
             rejected: Counter::default(),
             dead_letters: Counter::default(),
             commits: Counter::default(),
-            commit_micros: Counter::default(),
+            commit_times: Times::default(),
+            sink_times: Times::default(),
             state: Held::default(),
             watermark: AtomicI64::new(Watermark::UNKNOWN.0),
         }
@@ -182,8 +232,8 @@ impl Default for StageCounters {
 
 impl StageCounters {
     /// Nothing counted yet, of a stage that writes this sink.
-    pub fn of(sink: Option<String>) -> Self {
-        Self { sink, ..Self::default() }
+    pub fn of(id: StageId, sink: Option<String>) -> Self {
+        Self { id, sink, ..Self::default() }
     }
 
     /// The watermark of the unit that was heard last.
@@ -202,7 +252,7 @@ impl StageCounters {
 pub struct Counters {
     /// Its sources, as the job lists them.
     pub sources: Vec<SourceCounters>,
-    /// Its stages, by number.
+    /// Its stages, in the order of the plan.
     pub stages: Vec<StageCounters>,
     units: Mutex<BTreeMap<UnitId, Arc<UnitCounters>>>,
 }
@@ -254,6 +304,15 @@ impl Counters {
         Self { sources, stages, units: Mutex::default() }
     }
 
+    /// What is counted of a stage.
+    ///
+    /// # Panics
+    /// Nothing is counted of such a stage: they are those of the plan that runs.
+    pub fn stage(&self, id: StageId) -> &StageCounters {
+        let found = self.stages.iter().find(|stage| stage.id == id);
+        found.expect("every stage of the plan is counted")
+    }
+
     /// A unit that was acquired at an epoch.
     pub fn acquired(&self, unit: UnitId, epoch: Epoch) -> Arc<UnitCounters> {
         let counters = Arc::new(UnitCounters { epoch, ..UnitCounters::default() });
@@ -287,6 +346,15 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_takes_as_long_as_a_bound_is_within_it_and_what_takes_longer_than_all_counts_too() {
+        let times = Times::default();
+        [0, 5, 6, 60_000, 60_001].into_iter().map(Duration::from_millis).for_each(|took| times.note(took));
+        assert_eq!(times.counts().collect::<Vec<_>>(), [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(times.total(), Duration::from_millis(120_012));
+        assert!(Times::BOUNDS.is_sorted());
+    }
 
     #[test]
     fn what_is_held_together_falls_again_and_its_peak_stays() {

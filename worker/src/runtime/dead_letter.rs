@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use thalweg_core::decode::{BadClass, BadRecord};
 use thalweg_core::position::Position;
+use thalweg_core::years;
 
 /// The column of the record's bytes.
 pub const RAW: &str = "raw";
@@ -31,7 +32,7 @@ pub fn schema() -> SchemaRef {
     SCHEMA.clone()
 }
 
-/// One row a record, its raw bytes as [`readable`], its position as `show` gives it.
+/// One row a record, its raw bytes as [`readable`], its position as `show` gives it. A time that no sink would take is none.
 pub fn to_batch(
     source: &str,
     split: &str,
@@ -44,7 +45,7 @@ pub fn to_batch(
         let values =
             [&readable(&record.raw), source, split, &show(record.position), class_name(record.class), &record.message];
         texts.iter_mut().zip(values).for_each(|(column, value)| column.append_value(value));
-        times.append_option(record.record_time);
+        times.append_option(record.record_time.filter(|time| years::MILLIS.contains(time)));
     }
     let mut columns: Vec<ArrayRef> = texts.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
     columns.push(Arc::new(times.finish()));

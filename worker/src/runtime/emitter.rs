@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
+use thalweg_connectors::formats::years::{self, Within};
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::WriteSet;
 use thalweg_core::position::Position;
@@ -190,7 +191,21 @@ impl Emitter {
         Ok(letters.num_rows() as u64)
     }
 
+    /// Hands rows to an output, but for those with times that no sink takes; the rows that were refused.
     async fn put(&mut self, target: Target, rows: &RecordBatch, now: Duration) -> Result<Vec<Rejected>> {
+        let within = years::within(rows).map_err(|error| RunError::Internal(error.to_string()))?;
+        let Some(Within { rows, numbers, mut refused }) = within else {
+            return self.hand_over(target, rows, now).await;
+        };
+        if rows.num_rows() > 0 {
+            let others = self.hand_over(target, &rows, now).await?;
+            refused.extend(others.into_iter().map(|other| Rejected { row: numbers[other.row], ..other }));
+            refused.sort_by_key(|refused| refused.row);
+        }
+        Ok(refused)
+    }
+
+    async fn hand_over(&mut self, target: Target, rows: &RecordBatch, now: Duration) -> Result<Vec<Rejected>> {
         let waits = self.waits.clone();
         let output = self.output(target)?;
         output.since.get_or_insert(now);
@@ -219,10 +234,12 @@ impl Emitter {
         let mut pending = Vec::new();
         let sealed = |output: &&mut Output| output.capability != Capability::Transactional;
         for output in self.outputs.iter_mut().filter(sealed) {
-            output.since = None;
+            let has_rows = output.since.take().is_some() && output.capability != Capability::Volatile;
             output.sealed.push((seq, std::mem::take(&mut output.rows)));
             let label = Label { seq, position };
-            if let Some(sealed) = waiting(self.waits.as_ref(), output.writer.seal(&label)).await? {
+            // It is asked without rows, too, which says nothing of how fast it is.
+            let stage = self.shown.as_ref().filter(|_| has_rows);
+            if let Some(sealed) = timed(self.waits.as_ref(), stage, output.writer.seal(&label)).await? {
                 pending.push(Pending { seq, target: output.target, sealed });
             }
         }
@@ -238,7 +255,7 @@ impl Emitter {
         let transactional = |output: &&mut Output| output.capability == Capability::Transactional;
         let mut delivered = Vec::new();
         for output in self.outputs.iter_mut().filter(transactional).filter(is_new) {
-            waiting(self.waits.as_ref(), output.writer.deliver(&label)).await?;
+            timed(self.waits.as_ref(), self.shown.as_ref(), output.writer.deliver(&label)).await?;
             output.since = None;
             output.delivered = Some(label.clone());
             delivered.push((output.target, std::mem::take(&mut output.rows)));
@@ -260,10 +277,10 @@ impl Emitter {
 
     /// Makes committed output visible.
     pub async fn publish(&mut self, pending: &[Pending]) -> Result<()> {
-        let waits = self.waits.clone();
+        let (waits, stage) = (self.waits.clone(), self.shown.clone());
         for Pending { seq, target, sealed } in pending {
             let output = self.output(*target)?;
-            waiting(waits.as_ref(), output.writer.publish(sealed)).await?;
+            timed(waits.as_ref(), stage.as_ref(), output.writer.publish(sealed)).await?;
             let (published, later) = output.sealed.drain(..).partition(|(sealed, _)| sealed <= seq);
             output.sealed = later;
             let published: Vec<(u64, u64)> = published;
@@ -303,6 +320,20 @@ async fn waiting<F: Future>(waits: Option<&(SharedClock, Arc<UnitCounters>)>, si
         Some((clock, counters)) => load::waiting(&**clock, &counters.waited, sink).await,
         None => sink.await,
     }
+}
+
+/// The same of what makes output last or shows it, of which each is timed by the stage as well.
+async fn timed<F: Future>(
+    waits: Option<&(SharedClock, Arc<UnitCounters>)>,
+    stage: Option<&(Arc<Counters>, UnitId)>,
+    sink: F,
+) -> F::Output {
+    let began = waits.map(|(clock, _)| clock.monotonic());
+    let done = waiting(waits, sink).await;
+    if let (Some((clock, _)), Some(began), Some((counters, unit))) = (waits, began, stage) {
+        stage_counters(counters, *unit).sink_times.note(clock.monotonic().saturating_sub(began));
+    }
+    done
 }
 
 /// Puts sealed output into a commit.

@@ -44,9 +44,7 @@ pub enum RunError {
         resources: String,
     },
     /// A row that the sink would not take, and the sink says `onError: Fail`.
-    #[error(
-        "{resource}: {message}\n  found: {raw}\n  help: write shorter rows, or set `onError: Drop` or `DeadLetter` on {resource}"
-    )]
+    #[error("{resource}: {said}", said = rejected(resource, message, raw))]
     RejectedRow {
         /// The sink's resource.
         resource: String,
@@ -102,6 +100,19 @@ impl RunError {
         is_of_rows || matches!(self.kind(), ErrorKind::DataLoss | ErrorKind::Internal)
     }
 
+    /// The resource that it is about, where that is known, and what is said of it.
+    pub fn told(&self) -> (Option<&str>, String) {
+        match self {
+            Self::BadRecord { resource, .. } => (Some(resource.as_str()), self.to_string()),
+            Self::RejectedRow { resource, message, raw } => (Some(resource.as_str()), rejected(resource, message, raw)),
+            Self::Connector(error) => {
+                let said = CoreError { resource: None, ..error.clone() };
+                (error.resource.as_deref(), said.to_string())
+            }
+            _ => (None, self.to_string()),
+        }
+    }
+
     /// A unit could not be acquired in a sink.
     pub fn acquiring(unit: UnitId, error: CoreError) -> Self {
         match error.superseded {
@@ -121,6 +132,13 @@ impl RunError {
         let (message, raw) = (row.message.clone(), start_of(&row.raw));
         Self::RejectedRow { resource: resource.to_owned(), message, raw }
     }
+}
+
+/// What is said of a row that the sink of a resource would not take.
+fn rejected(resource: &str, message: &str, raw: &str) -> String {
+    format!(
+        "{message}\n  found: {raw}\n  help: write shorter rows, or set `onError: Drop` or `DeadLetter` on {resource}"
+    )
 }
 
 /// The start of a record, for people.

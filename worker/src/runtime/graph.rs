@@ -1,6 +1,6 @@
 //! Who reads what, by the plan.
 
-use thalweg_core::unit::StageId;
+use thalweg_core::unit::{StageId, UnitId};
 use thalweg_sql::stages::{InputFrom, Stage, StageKind};
 
 use super::chunk::{ReadPlan, Route, RouteColumn};
@@ -9,11 +9,16 @@ use super::split_log::ReadBy;
 use super::{Job, JobSource};
 use arrow::datatypes::Schema;
 
-/// The inputs of stages that read a source, in the order of the statements.
+/// The inputs of stages that read a source, in the order of the numbers by which they are kept. The first one has what cannot be
+/// decoded, and new statements get greater numbers: so it stays the same one whatever comes, wherever that is written.
 pub fn readers_of(job: &Job, source: &str) -> Vec<ReadBy> {
     let inputs = job.plan.stages.iter().flat_map(|stage| (0u16..).zip(&stage.inputs).map(move |input| (stage, input)));
     let of_source = inputs.filter(|(_, (_, input))| matches!(&input.from, InputFrom::Source(name) if name == source));
-    of_source.map(|(stage, (input, _))| ReadBy { stage: stage.id, input, units: units(job, stage) }).collect()
+    let mut readers: Vec<_> =
+        of_source.map(|(stage, (input, _))| ReadBy { stage: stage.id, input, units: units(job, stage) }).collect();
+    let kept = |stage| job.kept(UnitId { stage, index: 0 }).stage;
+    readers.sort_by_key(|by| (kept(by.stage), by.input));
+    readers
 }
 
 /// How many units of a stage take a part of each range.
@@ -36,7 +41,7 @@ pub fn input_from(reader: &Stage, feeding: StageId) -> Result<u16> {
 /// How chunks of a source are worked on for its readers.
 pub fn read_plan(job: &Job, source: &JobSource, readers: &[ReadBy]) -> Result<ReadPlan> {
     let schema = source.decoder.schema();
-    let route = |by: &ReadBy| route(&job.plan.stages[by.stage.0 as usize], by.input, job.key_groups, schema);
+    let route = |by: &ReadBy| route(job.stage(by.stage)?, by.input, job.key_groups, schema);
     let watermark = source.watermark.as_ref();
     let watermark = watermark.and_then(|watermark| {
         let column = schema.index_of(&watermark.column).ok()?;

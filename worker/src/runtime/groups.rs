@@ -97,7 +97,7 @@ impl GroupPolicy {
 fn sources_of(plan: &PlannedPipeline, stage: &Stage) -> Vec<String> {
     let of_input = |from: &InputFrom| match from {
         InputFrom::Source(name) => vec![name.clone()],
-        InputFrom::Stage(id) => plan.stages.get(id.0 as usize).map_or_else(Vec::new, |stage| sources_of(plan, stage)),
+        InputFrom::Stage(id) => plan.stage(*id).map_or_else(Vec::new, |stage| sources_of(plan, stage)),
     };
     stage.inputs.iter().flat_map(|input| of_input(&input.from)).collect()
 }

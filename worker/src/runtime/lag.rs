@@ -208,6 +208,26 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_is_behind_from_the_start_flows_is_caught_up_and_idle_has_its_lag_in_seconds() {
+        let gauge = SplitGauge::default();
+        gauge.served(at(0));
+        gauge.read(at(5), Some(NOW - 60_000));
+        assert_eq!(gauge.lag(bounds(0, 9), NOW).seconds, Some(60.0), "behind from the start");
+        // A flow in which nobody ever stands at the end: a record each 100 ms, handed on as soon as it is read.
+        for (next, now) in (6..1_000).zip((NOW..).step_by(100)) {
+            gauge.read(at(next), Some(now - 5));
+            gauge.served(at(next));
+            let Lag { records, seconds } = gauge.lag(bounds(0, next + 1), now + 50);
+            assert_eq!((records, seconds), (1, Some(0.055)));
+        }
+        let later = NOW + 200_000;
+        assert_eq!(gauge.lag(bounds(0, 999), later), Lag { records: 0, seconds: Some(0.0) }, "caught up");
+        // Nothing comes for long, and then something does that was not read yet.
+        gauge.caught_up(later + 3_600_000);
+        assert_eq!(gauge.lag(bounds(0, 1_000), later + 3_600_200).seconds, Some(0.2), "idle until then");
+    }
+
+    #[test]
     fn a_rate_is_what_came_in_the_last_seconds() {
         let (gauge, mut rates) = (Arc::new(SplitGauge::default()), Rates::default());
         let gauges = Gauges::default();

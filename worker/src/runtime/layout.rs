@@ -6,7 +6,7 @@ use thalweg_core::time::Watermark;
 use thalweg_core::unit::{Epoch, RunId};
 
 /// Version of keys and values; part of `pipeline.json`.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The unit's own record, [`UnitRecord`].
 pub const UNIT: &[u8] = b"u";

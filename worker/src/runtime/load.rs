@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn rows_that_stages_give_to_one_sink_are_counted_together_over_the_same_time() {
-        let stage = |sink: Option<&str>| StageCounters::of(sink.map(str::to_owned));
+        let stage = |sink: Option<&str>| StageCounters::of(StageId(0), sink.map(str::to_owned));
         let counters = Counters::new(Vec::new(), vec![stage(None), stage(Some("out")), stage(Some("out"))]);
         let mut looks = Looks::new(1.0);
         let look = |looks: &mut Looks, now: f64| {

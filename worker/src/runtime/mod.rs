@@ -36,7 +36,7 @@ mod stateless;
 mod unit;
 mod windowed;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,11 +48,11 @@ use thalweg_core::commit::{UnitEntries, UnitStore};
 use thalweg_core::decode::Decoder;
 use thalweg_core::sink::Sink;
 use thalweg_core::source::Source;
-use thalweg_core::unit::{Incarnation, RunId, UnitId};
+use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 use thalweg_crds::source::OnError;
 use thalweg_exchange::hub::Hub;
 use thalweg_sql::catalog::WatermarkSpec;
-use thalweg_sql::stages::PlannedPipeline;
+use thalweg_sql::stages::{PlannedPipeline, Stage, StageKind};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -89,8 +89,12 @@ pub struct Job {
     pub dead_letters: Option<JobSink>,
     /// The start from scratch that this run belongs to.
     pub incarnation: Incarnation,
+    /// By the number that a stage has in the plan, the one that its units bear where they are kept and in what they write.
+    pub kept: BTreeMap<StageId, StageId>,
     /// Whether a restart goes on where this run was: there is a state URL, or sinks keep all that is to be kept.
     pub is_kept: bool,
+    /// Where a sink keeps all that is to be kept: the id of its progress topic.
+    pub progress: Option<String>,
     /// This process.
     pub run_id: RunId,
     /// Units of each keyed stage.
@@ -109,6 +113,32 @@ pub struct Job {
     pub clock: SharedClock,
     /// What is counted.
     pub counters: Arc<Counters>,
+}
+
+impl Job {
+    /// A stage of the plan.
+    ///
+    /// # Errors
+    /// It has no such stage.
+    fn stage(&self, id: StageId) -> Result<&Stage> {
+        self.plan.stage(id).ok_or_else(|| RunError::Internal(format!("the plan has no stage {id}")))
+    }
+
+    /// How many keyed units there are.
+    fn keyed_units(&self) -> usize {
+        keyed_units(&self.plan, self.key_groups)
+    }
+
+    /// A unit, as it is kept and as the names of what it writes say it.
+    fn kept(&self, unit: UnitId) -> UnitId {
+        UnitId { stage: self.kept.get(&unit.stage).copied().unwrap_or(unit.stage), ..unit }
+    }
+}
+
+/// How many units the keyed stages of a plan have.
+pub fn keyed_units(plan: &PlannedPipeline, key_groups: u32) -> usize {
+    let keyed = plan.stages.iter().filter(|stage| !matches!(stage.kind, StageKind::Stateless)).count();
+    keyed.saturating_mul(key_groups as usize)
 }
 
 /// A source of a job.

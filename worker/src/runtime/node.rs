@@ -135,8 +135,9 @@ impl Node {
 
     /// The units of stateless stages that take splits of a source, by the splits' ordinals.
     pub fn stateless(&self, source: usize, splits: std::ops::Range<u32>) -> Vec<UnitId> {
-        let is_stateless = |stage: usize| matches!(self.job.plan.stages[stage].kind, StageKind::Stateless);
-        let readers = self.sources[source].readers.iter().filter(|reader| is_stateless(reader.stage.0 as usize));
+        let is_stateless =
+            |stage| self.job.plan.stage(stage).is_some_and(|stage| matches!(stage.kind, StageKind::Stateless));
+        let readers = self.sources[source].readers.iter().filter(|reader| is_stateless(reader.stage));
         readers
             .flat_map(|reader| splits.clone().map(|split| UnitId::of_split(reader.stage, reader.input, split)))
             .collect()
@@ -154,8 +155,9 @@ impl Node {
 
     /// Makes room for units in every sink.
     pub async fn prepare(&self, units: &[UnitId]) -> Result<()> {
+        let units: Vec<_> = units.iter().map(|unit| self.job.kept(*unit)).collect();
         for JobSink { sink, .. } in self.job.sinks.values().chain(&self.job.dead_letters) {
-            sink.prepare(units).await?;
+            sink.prepare(&units).await?;
         }
         Ok(())
     }
@@ -236,6 +238,16 @@ impl Node {
         figures
     }
 
+    /// The splits that are read here and of which nobody has answered for some seconds, with what is known of that.
+    pub fn outages(&self) -> Vec<(LogId, RunError)> {
+        let outage = |source: usize, split: &SplitId| {
+            let source = &self.job.sources[source];
+            let error = source.source.outage(split)?;
+            Some((split_log(&source.name, split), RunError::from(error)))
+        };
+        self.gauges.all().iter().filter_map(|(gauged, _)| outage(gauged.source, &gauged.split)).collect()
+    }
+
     /// Reads the windows of a unit that another worker owns, which works on meanwhile; `None` where there are none to read.
     ///
     /// # Errors
@@ -303,7 +315,8 @@ impl Node {
             Some(windows) => {
                 let context = UnitContext { inputs: self.inputs(stage)?, ..context };
                 let downstream = self.downstream(stage, id, &ledger)?;
-                let unit = WindowedUnit::open(context, ledger, windows, emitter, downstream).await?;
+                let memory = self.job.budget.of_unit(self.job.keyed_units());
+                let unit = WindowedUnit::open(context, ledger, windows, emitter, downstream, memory).await?;
                 Kind::Windowed(Box::new(unit))
             }
         };
@@ -320,7 +333,7 @@ impl Node {
     ) -> Result<(Ledger, Emitter)> {
         let job = &self.job;
         let owner = ownership.owner(&job.run_id);
-        let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: id, owner };
+        let writer = WriterId { pipeline: job.name.clone(), incarnation: job.incarnation, unit: job.kept(id), owner };
         let main = match &stage.output {
             StageOutput::Sink(name) => Some(self.sink(name)?),
             StageOutput::Stage(_) => None,
@@ -395,7 +408,7 @@ impl Node {
 
     fn downstream(&self, stage: &Stage, id: UnitId, ledger: &Ledger) -> Result<Downstream> {
         let StageOutput::Stage(next) = stage.output else { return Ok(Downstream::Sink) };
-        let reader = &self.job.plan.stages[next.0 as usize];
+        let reader = self.job.stage(next)?;
         let route = route(reader, input_from(reader, stage.id)?, self.job.key_groups, &stage.schema)?;
         let size = (ledger.record.outbox_next, self.job.key_groups);
         let made_by = (route, self.stamp.clone());
@@ -407,8 +420,7 @@ impl Node {
     }
 
     fn stage(&self, unit: UnitId) -> Result<&Stage> {
-        let stage = self.job.plan.stages.get(unit.stage.0 as usize);
-        stage.ok_or_else(|| RunError::Internal(format!("unit {unit} is of a stage that the plan does not have")))
+        self.job.stage(unit.stage)
     }
 
     fn source(&self, name: &str) -> Option<usize> {

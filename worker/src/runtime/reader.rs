@@ -167,7 +167,7 @@ impl Reader {
 /// The time of a chunk's first record, where its log has one.
 fn oldest(chunk: &RawChunk) -> Option<i64> {
     match &chunk.payload {
-        Payload::Records(records) => records.timestamps.first().copied(),
+        Payload::Records(records) => records.first_timestamp,
         Payload::Text(_) | Payload::Columns(_) => None,
     }
 }

@@ -219,7 +219,15 @@ impl SplitRanges {
 
     async fn chunk(&mut self, working: Working) -> Result<SplitRange> {
         let Working { to, follows_piece, job, read, .. } = working;
-        let done = job.await.map_err(|error| RunError::Internal(format!("a decoder stopped: {error}")))?;
+        let done = match job.await {
+            Ok(done) => done,
+            Err(error) => {
+                let place = self.log.source.describe(&self.log.split, self.progress.next, None).await;
+                return Err(RunError::Internal(format!(
+                    "{place}: what decodes the records from here on stopped: {error}"
+                )));
+            }
+        };
         let (processed, max) = done.map_err(|message| RunError::Plan { stage: 0, message })?;
         let behind = |(_, delay_ms): (usize, i64)| Watermark::behind(max.max, delay_ms);
         let follows = follows_piece.then_some(self.log.plan.watermark).flatten();
@@ -351,7 +359,7 @@ mod tests {
     use thalweg_core::clock::SystemClock;
     use thalweg_core::decode::{Decoded, Decoder, Rows as RowPlaces};
     use thalweg_core::log::LogId;
-    use thalweg_core::source::{LogBounds, Payload, Piece, RawChunk, Read, Split, SplitReader};
+    use thalweg_core::source::{LogBounds, Payload, Piece, RawChunk, Read, Records, Split, SplitReader};
     use thalweg_core::unit::{Epoch, Incarnation, RunId, UnitId};
     use thalweg_exchange::hub::{Hub, Request};
     use thalweg_exchange::message::{Attempt, Message};
@@ -545,6 +553,66 @@ mod tests {
             };
             let after = tokio::time::timeout(limit, row).await.expect("in time");
             assert_eq!((after.max_event_time, after.watermark), (Some(9_000), Watermark(8_500)));
+        }
+    }
+
+    /// A log that flows, a record each second, and at whose end nobody ever stands.
+    struct Steady(u32);
+
+    #[async_trait]
+    impl Source for Steady {
+        async fn splits(&self) -> CoreResult<Vec<Split>> {
+            Ok(Vec::new())
+        }
+
+        fn grows(&self) -> bool {
+            true
+        }
+
+        async fn open(&self, _split: &SplitId, _from: Position) -> CoreResult<Box<dyn SplitReader>> {
+            Ok(Box::new(Self(0)))
+        }
+
+        async fn describe(&self, split: &SplitId, _position: Position, _column: Option<usize>) -> String {
+            split.to_string()
+        }
+    }
+
+    #[async_trait]
+    impl SplitReader for Steady {
+        async fn read(&mut self, _until: Option<Position>) -> CoreResult<Read> {
+            let at = Position::at(self.0.into());
+            let records = Records { first_timestamp: Some(i64::from(self.0) * 1_000), ..Records::default() };
+            self.0 += 1;
+            let piece = Piece { name: "steady".into(), ordinal: 0, watermark_scope: 0, is_last_scope: true };
+            let payload = Payload::Records(Box::new(records));
+            Ok(Read::Chunk(RawChunk { from: at, to: Position::at(self.0.into()), piece, payload, bad: Vec::new() }))
+        }
+
+        fn progress(&self) -> u64 {
+            0
+        }
+    }
+
+    #[tokio::test]
+    async fn lag_in_seconds_is_known_of_a_log_that_flows_and_does_not_grow_with_it() {
+        let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN };
+        let (source, turns, idle_after) = (Arc::new(Steady(0)), None, None);
+        let log = Arc::new(SplitLog { source, turns, idle_after, ..log(&stamp) });
+        let (items, mut received) = mpsc::channel(1);
+        let (_until, wanted) = watch::channel(None);
+        let reader = Reader::new(log.clone(), LogProgress::START, Vec::new(), wanted, items);
+        let _task = AbortOnDropHandle::new(tokio::spawn(reader.run()));
+        let bounds = |next: u32| LogBounds { start: Position::at(0), end: Position::at(u64::from(next) + 10) };
+        for next in 0..100u32 {
+            let received = tokio::time::timeout(Duration::from_secs(5), received.recv());
+            let Some(Item::Chunk(working)) = received.await.expect("in time") else { panic!("a chunk") };
+            // A second and a half after it was written, with nine more behind it.
+            let lag = |next: u32| log.gauge.lag(bounds(next), i64::from(next) * 1_000 + 1_500).seconds;
+            assert_eq!(lag(next), Some(1.5), "behind from the start, and later on");
+            log.gauge.served(working.to);
+            let left = lag(next).expect("it is known");
+            assert!(left <= 1.5, "what was handed on counts no more: {left}");
         }
     }
 

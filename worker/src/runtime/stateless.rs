@@ -57,7 +57,9 @@ impl StatelessUnit {
                 range = self.context.inbox.next() => self.take(range?).await?,
                 _ = tick.tick() => {}
             }
-            if self.is_due() {
+            if self.begins() {
+                self.begin().await?;
+            } else if self.is_due() {
                 self.commit().await?;
             }
         }
@@ -88,6 +90,21 @@ impl StatelessUnit {
             self.emitter.write(Target::DeadLetters, rows, now).await?;
         }
         stage_counters(&self.context.counters, self.context.id).set_watermark(range.after.watermark);
+        Ok(())
+    }
+
+    /// Whether nothing of the unit was ever committed, and it has just heard where its log begins, or that rows of it are none
+    /// of its own.
+    fn begins(&self) -> bool {
+        let is_first = self.ledger.record.seal_next == 0 && self.ledger.has_moved();
+        is_first && self.emitter.is_transactional() && self.emitter.is_clean()
+    }
+
+    /// From now on nothing of its log may go before it is read. What comes first is shown at once all the same.
+    async fn begin(&mut self) -> Result<()> {
+        let last_commit = self.last_commit;
+        self.commit().await?;
+        self.last_commit = last_commit;
         Ok(())
     }
 
@@ -251,25 +268,29 @@ mod tests {
         }
     }
 
-    /// One life of the unit, which takes some ranges and, unless it is killed, ends in peace. Gives where it began.
-    async fn live(folder: &Folder, taken_ranges: &[(u64, u64)], killed: bool) -> Position {
+    /// One life of the unit, which takes some ranges and, unless it is killed, ends in peace. Gives where it began, and what
+    /// it counted.
+    async fn live(folder: &Folder, taken_ranges: &[(u64, u64)], killed: bool) -> (Position, Arc<Counters>) {
         let unit = UnitId { stage: StageId(0), index: 0 };
         let run = RunId("run".to_owned());
         let owner = Owner::own(run.clone());
         let writer = WriterId { pipeline: "a.b".to_owned(), incarnation: Incarnation(1), unit, owner };
         let mut ledger = Ledger::open(unit, None, &run, Ownership::Own).await.expect("acquired");
-        let mut emitter = Emitter::open(&writer, Some(&folder.job()), None).await.expect("opened");
+        let counters = Arc::new(Counters::new(Vec::new(), vec![StageCounters::default()]));
+        let counted = counters.acquired(unit, Epoch(1));
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let emitter = Emitter::open(&writer, Some(&folder.job()), None).await.expect("opened");
+        let mut emitter = emitter.counting(counters.clone(), unit);
+        emitter.count_waits(clock.clone(), counted.clone());
         let accepted = taken(&mut ledger, &mut emitter, 0, "log").await.expect("known");
         ledger.add_log(LOG, "log".to_owned(), accepted);
-        let counters = Arc::new(Counters::new(Vec::new(), vec![StageCounters::default()]));
-        let clock: SharedClock = Arc::new(SystemClock::new());
         let stamp = Stamp { plan: "plan".into(), layout: 1, incarnation: Incarnation(1), closed: Watermark::UNKNOWN };
         let hub = Hub::new(run, clock.clone(), Duration::MAX);
         let context = UnitContext {
             id: unit,
             commit_every: Duration::ZERO,
-            counted: counters.acquired(unit, Epoch(1)),
-            counters,
+            counted,
+            counters: counters.clone(),
             groups: GroupPolicy::default(),
             inputs: Inputs::new(),
             inbox: Inbox::new(unit, Epoch(1), stamp, hub, clock.clone(), Budget::new(usize::MAX, 1, 1)),
@@ -287,20 +308,32 @@ mod tests {
         if !killed {
             unit.commit().await.expect("committed");
         }
-        accepted.next
+        (accepted.next, counters)
     }
 
     #[tokio::test]
     async fn where_files_are_the_commits_their_names_say_where_to_go_on() {
         let folder = Folder::default();
-        assert_eq!(live(&folder, &[(0, 1), (1, 3), (3, 4)], true).await, Position::START);
+        assert_eq!(live(&folder, &[(0, 1), (1, 3), (3, 4)], true).await.0, Position::START);
         // Row 3 was written to a file that nobody saw.
-        assert_eq!(live(&folder, &[(3, 4), (4, 6), (6, 7)], false).await, Position::at(3));
-        assert_eq!(live(&folder, &[], false).await, Position::at(7));
+        assert_eq!(live(&folder, &[(3, 4), (4, 6), (6, 7)], false).await.0, Position::at(3));
+        assert_eq!(live(&folder, &[], false).await.0, Position::at(7));
         let files = folder.0.lock().expect("not poisoned").clone();
         let rows: Vec<_> = files.iter().flat_map(|(_, rows)| rows.clone()).collect();
         assert_eq!(rows, [0, 1, 2, 3, 4, 5, 6]);
         let names: Vec<_> = files.iter().map(|(label, _)| (label.seq, label.position)).collect();
         assert_eq!(names, [(0, Some(Position::at(3))), (1, Some(Position::at(6))), (2, Some(Position::at(7)))]);
+    }
+
+    #[tokio::test]
+    async fn each_commit_is_timed_and_so_is_what_its_sink_does_for_it() {
+        let folder = Folder::default();
+        for (ranges, counted) in [(&[(0, 2), (2, 3)][..], (2, 2, 4)), (&[], (0, 0, 0))] {
+            let (_, counters) = live(&folder, ranges, false).await;
+            let stage = counters.stage(StageId(0));
+            let [commits, sink]: [u64; 2] = [&stage.commit_times, &stage.sink_times].map(|times| times.counts().sum());
+            // Each of two files is sealed, and published.
+            assert_eq!((stage.commits.get(), commits, sink), counted);
+        }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::try_join;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::commit::{UnitEntries, UnitStore, WriteSet};
+use thalweg_core::log::LogId;
 use thalweg_core::ownership::Stored;
 use thalweg_core::progress::{LogProgress, unit_watermark};
 use thalweg_core::time::Watermark;
@@ -71,7 +72,7 @@ impl UnitContext {
         for (number, input) in (0u16..).zip(&mut self.inputs) {
             let listing = input.borrow_and_update();
             for (log, id) in (0u32..).zip(&listing.logs).skip(ledger.count(number)) {
-                let (key, name) = (LogKey { input: number, log }, id.to_string());
+                let (key, name) = (LogKey { input: number, log }, stored_name(id));
                 let progress = ledger.committed(number, &name);
                 ledger.add_log(key, name, progress);
                 self.inbox.add(key, id.clone(), progress);
@@ -86,7 +87,7 @@ impl UnitContext {
         let (took, wall_millis) = (now - started, self.clock.wall_millis());
         let micros = took.as_micros() as u64;
         counters.commits.add(1);
-        counters.commit_micros.add(micros);
+        counters.commit_times.note(took);
         self.counted.committed(wall_millis, took);
         let (unit, epoch) = (self.id, self.counted.epoch.0);
         tracing::debug!(target: COMMITS, %unit, epoch, wall_millis, micros, state_bytes, "committed");
@@ -291,6 +292,15 @@ async fn scan_all(store: &dyn UnitEntries, prefix: &[u8]) -> Result<Vec<(Bytes, 
     }
 }
 
+/// The name under which a unit keeps how far it has taken a log of an input. Which stage an outbox is of the input says, and its
+/// number may be another one in the next plan.
+fn stored_name(log: &LogId) -> String {
+    match log {
+        LogId::Split { .. } => log.to_string(),
+        LogId::Outbox(unit) => format!("outbox/{}", unit.index),
+    }
+}
+
 /// A stored value that this version cannot read.
 pub fn unreadable(what: impl std::fmt::Display) -> RunError {
     RunError::Internal(format!("the unit's store holds something unreadable: {what}"))
@@ -298,5 +308,5 @@ pub fn unreadable(what: impl std::fmt::Display) -> RunError {
 
 /// The counters of a unit's stage.
 pub fn stage_counters(counters: &Counters, id: UnitId) -> &StageCounters {
-    &counters.stages[id.stage.0 as usize]
+    counters.stage(id.stage)
 }

@@ -23,15 +23,10 @@ use super::message::Range;
 use super::outbox::{Entry, Outbox, encode_rows};
 use super::restored::Restored;
 use super::unit::{Ledger, UnitContext, stage_counters, unreadable};
+use crate::budget::OfUnit;
 
-/// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a
-/// stage close their windows at about the same time.
-const EMIT_BYTES: usize = 2 << 20;
 /// How much a row weighs that must be stored: it is here as a row and as a value, which the store copies.
 const STORED_WEIGHT: usize = 2;
-/// What was merged since the last commit makes the next one due at this size: it becomes entries to be stored, all at
-/// once.
-const DELTA_BYTES: usize = 2 << 20;
 /// How often a unit that hears nothing looks whether something is due.
 const TICK: Duration = Duration::from_millis(50);
 /// How often windows are closed, in memory: tables are smaller and faster for it. Without a store that is a commit too.
@@ -62,6 +57,10 @@ pub struct WindowedUnit {
     closed: Vec<Entry>,
     /// Bytes of these rows, weighed.
     closed_bytes: usize,
+    /// Bytes of rows that one commit emits at the most; the rest of a large pane follows in the next ones. All units of a stage
+    /// close their windows at about the same time. What was merged since the last commit makes the next one due at this size, too:
+    /// it becomes entries to be stored, all at once.
+    commit_bytes: usize,
     last_close: Duration,
     /// Dead letters that wait for the next commit.
     dead_letters: Vec<RecordBatch>,
@@ -75,17 +74,18 @@ pub struct WindowedUnit {
 }
 
 impl WindowedUnit {
-    /// Emits again what the outbox of a unit holds, whose windows are restored.
+    /// Emits again what the outbox of a unit holds, whose windows are restored. `memory` is what it may hold beside them.
     pub async fn open(
         context: UnitContext,
         ledger: Ledger,
         windows: Restored,
         emitter: Emitter,
         downstream: Downstream,
+        memory: OfUnit,
     ) -> Result<Self> {
         let (now, next) = (context.clock.monotonic(), ledger.record.outbox_next);
         let due_at_once = now.saturating_sub(context.commit_every);
-        let limit = if ledger.store.is_some() { backlog::STORED_BYTES } else { backlog::MEMORY_BYTES };
+        let limit = if ledger.store.is_some() { backlog::STORED_BYTES } else { memory.outbox_bytes };
         let mut unit = Self {
             context,
             ledger,
@@ -96,6 +96,7 @@ impl WindowedUnit {
             written: next,
             closed: Vec::new(),
             closed_bytes: 0,
+            commit_bytes: memory.commit_bytes,
             last_close: now,
             dead_letters: Vec::new(),
             dirty: false,
@@ -211,7 +212,7 @@ impl WindowedUnit {
         let since = self.context.clock.monotonic() - self.last_commit;
         let every = if self.ledger.store.is_some() { self.context.commit_every } else { CLOSE_EVERY };
         let quiet = self.ledger.has_moved() && since >= PROGRESS_EVERY;
-        let large = self.windows.state.delta_bytes() >= DELTA_BYTES || self.closed_bytes >= EMIT_BYTES;
+        let large = self.windows.state.delta_bytes() >= self.commit_bytes || self.closed_bytes >= self.commit_bytes;
         let full = large || self.backlog.is_full() || self.is_awaited;
         quiet || full || (since >= every && self.has_work())
     }
@@ -312,7 +313,7 @@ impl WindowedUnit {
         self.last_close = now;
         let watermark = self.ledger.watermark();
         self.ledger.record.closing = watermark;
-        while self.closed_bytes < EMIT_BYTES {
+        while self.closed_bytes < self.commit_bytes {
             let closed = self.windows.state.close_early(watermark).map_err(|message| self.failed(message))?;
             let Some(closed) = closed else { break };
             self.append_closed(closed)?;
@@ -331,7 +332,7 @@ impl WindowedUnit {
             self.append(Target::DeadLetters, self.ledger.record.watermark, Some(rows));
         }
         let done = loop {
-            if self.closed_bytes >= EMIT_BYTES {
+            if self.closed_bytes >= self.commit_bytes {
                 break false;
             }
             let Some(closed) = self.windows.state.close(watermark).map_err(|message| self.failed(message))? else {
@@ -367,7 +368,9 @@ impl WindowedUnit {
         Ok(())
     }
 
+    /// Adds an entry. The next stage must not close windows that sessions of this one may still have.
     fn append(&mut self, target: Target, watermark: Watermark, rows: Option<RecordBatch>) {
+        let watermark = self.windows.state.output_watermark(watermark);
         self.closed.push(Entry { seq: self.ledger.record.outbox_next, target, watermark, rows });
         self.ledger.record.outbox_next += 1;
     }

@@ -23,17 +23,19 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Begins. `failed` hears why nobody merges tables any more: then commits stand still before long.
+    /// Begins, in a store that may hold `budget_bytes` of entries not yet flushed. `failed` hears why nobody merges tables any
+    /// more: then commits stand still before long.
     pub fn begin(
         root: &StateRoot,
         path: &Path,
         medium: Medium,
         clock: Arc<StoreClock>,
+        budget_bytes: usize,
         failed: impl FnOnce(&slatedb::Error) + Send + 'static,
     ) -> Self {
         let stop = Arc::new(Notify::new());
         let (ended, has_ended) = watch::channel(false);
-        let keeping = keep(root.clone(), path.clone(), medium, clock, stop.clone());
+        let keeping = keep(root.clone(), path.clone(), medium, clock, budget_bytes, stop.clone());
         tokio::spawn(async move {
             if let Err(error) = keeping.await {
                 failed(&error);
@@ -56,10 +58,11 @@ async fn keep(
     path: Path,
     medium: Medium,
     clock: Arc<StoreClock>,
+    budget_bytes: usize,
     stop: Arc<Notify>,
 ) -> Result<(), slatedb::Error> {
     let compactor = CompactorBuilder::new(path.clone(), root.objects().clone())
-        .with_options(compaction())
+        .with_options(compaction(budget_bytes))
         .with_system_clock(clock.clone())
         .build();
     let merging = async {

@@ -2,72 +2,64 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use thalweg_core::unit::StageId;
+use thalweg_core::ownership::claim::Adopt;
+use thalweg_crds::statements::{Made, Stage, Statement, WHICH};
 
-/// What shapes the state of one stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StageLayout {
-    /// The stage.
-    pub stage: StageId,
-    /// Equal where state can be carried over: a hash of all that shapes it.
-    pub fingerprint: String,
-    /// How many key groups, one unit each. Absent where there is one unit a split.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_groups: Option<u32>,
-    /// The same as the fingerprint, in words for people, by name: `keys` → `(zone)`, `window` → `TUMBLE 5 s`. It
-    /// decides nothing: it names the difference.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub about: BTreeMap<String, String>,
+/// What is noted in a pipeline's state, by whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notes {
+    /// All: who works.
+    #[default]
+    All,
+    /// What sources list, which says where reading begins: who looks out for input in the place of workers.
+    Lists,
+    /// Nothing: who tries a plan while another one runs.
+    Nothing,
 }
 
 /// What the running plan wants of its state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// Stages in the order of their numbers.
-    pub stages: Vec<StageLayout>,
+    /// Its statements. A stage's shape says whether state can be carried over, `about` says the same in words.
+    pub statements: Vec<Statement>,
+    /// When the plan was made, where there is an operator.
+    pub made: Option<Made>,
+    /// What may be noted.
+    pub notes: Notes,
+    /// Whether state of another owner is taken over.
+    pub adopt: Adopt,
     /// Versions of what this build writes, by name: `hash`, `keys`, `windows`.
     pub versions: BTreeMap<String, u32>,
 }
 
-/// Every difference between what stands and what is wanted, one sentence each; empty where state can be carried over.
-pub fn differences(stored: &Expected, wanted: &Expected) -> Vec<String> {
-    let mut found = version_differences(&stored.versions, &wanted.versions);
-    for stage in &wanted.stages {
-        match stored.stages.iter().find(|other| other.stage == stage.stage) {
-            Some(other) => found.extend(stage_differences(other, stage)),
-            None => found.push(format!("stage {} is new", stage.stage)),
-        }
-    }
-    let gone = stored.stages.iter().filter(|stage| !wanted.stages.iter().any(|other| other.stage == stage.stage));
-    found.extend(gone.map(|stage| format!("stage {} is gone", stage.stage)));
-    found
-}
-
-fn version_differences(stored: &BTreeMap<String, u32>, wanted: &BTreeMap<String, u32>) -> Vec<String> {
+/// How versions differ, one sentence each.
+pub fn version_differences(stored: &BTreeMap<String, u32>, wanted: &BTreeMap<String, u32>) -> Vec<String> {
     changes(stored, wanted).map(|(name, was, now)| format!("version of {name} was {was}, now {now}")).collect()
 }
 
-fn stage_differences(stored: &StageLayout, wanted: &StageLayout) -> Vec<String> {
-    let stage = wanted.stage;
-    let mut found = Vec::new();
-    if stored.key_groups != wanted.key_groups {
-        let (was, now) = (groups(stored.key_groups), groups(wanted.key_groups));
-        found.push(format!("stage {stage}: key groups were {was}, now {now}"));
+/// How a statement differs from the one in whose place it is, one sentence each, by the numbers of what stands.
+pub fn differences(stored: &Statement, wanted: &Statement) -> Vec<String> {
+    if stored.fits(wanted) {
+        return vec![format!("`INSERT INTO {}`: {WHICH}", wanted.sink)];
     }
-    if stored.fingerprint != wanted.fingerprint {
-        let named: Vec<_> = changes(&stored.about, &wanted.about)
-            .map(|(name, was, now)| format!("stage {stage}: {name} {} {was}, now {now}", was_or_were(name)))
-            .collect();
-        if named.is_empty() {
-            let (was, now) = (&stored.fingerprint, &wanted.fingerprint);
-            found.push(format!("stage {stage}: what shapes its state was {was}, now {now}"));
-        }
-        found.extend(named);
-    }
+    let pairs = stored.stages.iter().zip(&wanted.stages);
+    let mut found: Vec<String> =
+        pairs.filter(|(was, is)| was.shape != is.shape).flat_map(|(was, is)| stage_differences(was, is)).collect();
+    let common = stored.stages.len().min(wanted.stages.len());
+    found.extend(wanted.stages[common..].iter().map(|stage| format!("stage {} is new", stage.number)));
+    found.extend(stored.stages[common..].iter().map(|stage| format!("stage {} is gone", stage.number)));
     found
+}
+
+fn stage_differences(stored: &Stage, wanted: &Stage) -> Vec<String> {
+    let stage = stored.number;
+    let named: Vec<_> = changes(&stored.about, &wanted.about)
+        .map(|(name, was, now)| format!("stage {stage}: {name} {} {was}, now {now}", was_or_were(name)))
+        .collect();
+    if !named.is_empty() {
+        return named;
+    }
+    vec![format!("stage {stage}: what shapes its state was {}, now {}", stored.shape, wanted.shape)]
 }
 
 /// Entries of either map that differ, with both values.
@@ -83,10 +75,6 @@ fn changes<'a, V: std::fmt::Display + PartialEq>(
     })
 }
 
-fn groups(count: Option<u32>) -> String {
-    count.map_or_else(|| "one a split".to_owned(), |count| count.to_string())
-}
-
 fn was_or_were(name: &str) -> &'static str {
     if name.ends_with('s') { "were" } else { "was" }
 }
@@ -95,52 +83,47 @@ fn was_or_were(name: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    fn layout(fingerprint: &str, key_groups: u32, about: &[(&str, &str)]) -> StageLayout {
-        StageLayout {
-            stage: StageId(1),
-            fingerprint: fingerprint.to_owned(),
-            key_groups: Some(key_groups),
-            about: about.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        }
-    }
+    /// By shape, and by what is to be said of it.
+    type Wanted<'a> = (&'a str, &'a [(&'a str, &'a str)]);
 
-    fn expected(stages: Vec<StageLayout>, hash: u32) -> Expected {
-        Expected { stages, versions: BTreeMap::from([("hash".to_owned(), hash)]) }
+    fn statement(stages: &[Wanted<'_>]) -> Statement {
+        let stage = |(number, (shape, about)): (u32, &Wanted<'_>)| Stage {
+            number,
+            shape: (*shape).to_owned(),
+            about: about.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        };
+        Statement { sink: "out".to_owned(), stages: (1..).zip(stages).map(stage).collect(), ..Statement::default() }
     }
 
     #[test]
-    fn equal_layouts_do_not_differ_whatever_the_words_for_people_say() {
-        let stored = expected(vec![layout("a", 8, &[("keys", "(zone)")])], 1);
-        let wanted = expected(vec![layout("a", 8, &[("keys", "(the zone)")])], 1);
-        assert_eq!(differences(&stored, &wanted), Vec::<String>::new());
+    fn statements_of_one_shape_do_not_differ_whatever_the_words_for_people_say() {
+        let stored = statement(&[("a", &[("keys", "(zone)")])]);
+        let wanted = statement(&[("a", &[("keys", "(the zone)")])]);
+        assert_eq!(differences(&stored, &wanted), [format!("`INSERT INTO out`: {WHICH}")]);
     }
 
     #[test]
     fn every_difference_is_named() {
-        let stored = expected(vec![layout("a", 8, &[("keys", "(zone)"), ("window", "TUMBLE 5 s")])], 1);
-        let wanted = expected(vec![layout("b", 16, &[("keys", "(zone, day)"), ("window", "TUMBLE 5 s")])], 2);
+        let stored = statement(&[("a", &[("key groups", "8"), ("keys", "(zone)"), ("window", "TUMBLE 5 s")])]);
+        let wanted = statement(&[("b", &[("key groups", "16"), ("keys", "(zone, day)"), ("window", "TUMBLE 5 s")])]);
         assert_eq!(
             differences(&stored, &wanted),
-            [
-                "version of hash was 1, now 2",
-                "stage 1: key groups were 8, now 16",
-                "stage 1: keys were (zone), now (zone, day)",
-            ]
+            ["stage 1: key groups were 8, now 16", "stage 1: keys were (zone), now (zone, day)"]
         );
+        let versions = |hash| BTreeMap::from([("hash".to_owned(), hash)]);
+        assert_eq!(version_differences(&versions(1), &versions(2)), ["version of hash was 1, now 2"]);
     }
 
     #[test]
-    fn a_difference_without_words_shows_the_fingerprints() {
-        let stored = expected(vec![layout("a", 8, &[])], 1);
-        let wanted = expected(vec![layout("b", 8, &[])], 1);
+    fn a_difference_without_words_shows_the_shapes() {
+        let (stored, wanted) = (statement(&[("a", &[])]), statement(&[("b", &[])]));
         assert_eq!(differences(&stored, &wanted), ["stage 1: what shapes its state was a, now b"]);
     }
 
     #[test]
     fn stages_that_come_and_go_are_named() {
-        let stored = expected(vec![layout("a", 8, &[])], 1);
-        let mut other = layout("a", 8, &[]);
-        other.stage = StageId(2);
-        assert_eq!(differences(&stored, &expected(vec![other], 1)), ["stage 2 is new", "stage 1 is gone"]);
+        let (one, two) = (statement(&[("a", &[])]), statement(&[("a", &[]), ("b", &[])]));
+        assert_eq!(differences(&one, &two), ["stage 2 is new"]);
+        assert_eq!(differences(&two, &one), ["stage 2 is gone"]);
     }
 }

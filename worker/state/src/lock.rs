@@ -2,7 +2,8 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use thalweg_core::error::{Error, Result};
 
@@ -15,6 +16,7 @@ const LOCK_FILE: &str = "thalweg.lock";
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     file: File,
+    path: PathBuf,
 }
 
 /// Unlocks by word, not by closing: a child that is being forked holds the same open file until it runs its program.
@@ -33,12 +35,13 @@ impl FolderLock {
     /// `User` where another process holds it that does not share it, or the lock's file cannot be made.
     pub(crate) fn take(folder: &Path, sharing: Sharing) -> Result<Self> {
         let what = || format!("state folder `{}`", folder.display());
+        let path = folder.join(LOCK_FILE);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
-            .open(folder.join(LOCK_FILE))
+            .open(&path)
             .map_err(|error| Error::user(what(), error).with_hint("choose a folder that can be written"))?;
         let locked = match sharing {
             Sharing::Alone => file.try_lock(),
@@ -50,7 +53,20 @@ impl FolderLock {
             Err(TryLockError::Error(error)) => return Err(Error::external(format!("locking {}", what()), error)),
         }
         note_holder(&file).map_err(|error| Error::external(format!("locking {}", what()), error))?;
-        Ok(Self { file })
+        Ok(Self { file, path })
+    }
+
+    /// Whether what was locked still is what has its name: neither removed nor replaced. Blocks.
+    ///
+    /// # Errors
+    /// The disk did not answer.
+    pub(crate) fn stands(&self) -> std::io::Result<bool> {
+        let held = self.file.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use slatedb::db_cache::DbCache;
 use thalweg_core::clock::{SharedClock, SystemClock};
+use thalweg_core::endpoint::has_credentials;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::unit::Incarnation;
 use thalweg_objects::BucketAccess;
@@ -80,7 +81,7 @@ struct Shared {
     installation: String,
     clock: SharedClock,
     stores: Stores,
-    _lock: Option<FolderLock>,
+    lock: Option<Arc<FolderLock>>,
 }
 
 /// What units' stores are made of.
@@ -121,7 +122,7 @@ impl StateRoot {
                     Sharing::Alone => Medium::LockedFolder,
                     Sharing::Assigned => Medium::SharedFolder,
                 };
-                (objects, Path::default(), medium, Some(lock))
+                (objects, Path::default(), medium, Some(Arc::new(lock)))
             }
             Location::Bucket { bucket, prefix } => {
                 let objects = options.bucket.open(&format!("state under `s3://{bucket}`"), &bucket)?;
@@ -138,7 +139,7 @@ impl StateRoot {
         let cache = block_cache(options.block_cache_bytes);
         let stores = Stores::Slate { medium, cache, cache_ids: Mutex::default() };
         let clock = Arc::new(SystemClock::new());
-        let shared = Shared { url: url.to_owned(), objects, prefix, installation, clock, stores, _lock: lock };
+        let shared = Shared { url: url.to_owned(), objects, prefix, installation, clock, stores, lock };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -150,7 +151,7 @@ impl StateRoot {
             cache_ids: Mutex::default(),
         };
         let (url, prefix, installation) = (url.to_owned(), Path::default(), installation.to_owned());
-        Self { shared: Arc::new(Shared { url, objects, prefix, installation, clock, stores, _lock: None }) }
+        Self { shared: Arc::new(Shared { url, objects, prefix, installation, clock, stores, lock: None }) }
     }
 
     /// A root that keeps nothing once it is dropped. `first` must differ from run to run (a clock's milliseconds), for
@@ -163,7 +164,7 @@ impl StateRoot {
             installation: "local".to_owned(),
             clock: Arc::new(SystemClock::new()),
             stores: Stores::Memory { first, maps: Mutex::default() },
-            _lock: None,
+            lock: None,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -204,6 +205,35 @@ impl StateRoot {
         }
     }
 
+    /// The least number of an incarnation that somebody wants fresh: whatever was kept here before may be gone, and what it
+    /// has written may not.
+    pub(crate) fn fresh_incarnation(&self) -> Incarnation {
+        match self.shared.stores {
+            Stores::Slate { .. } => Incarnation::fresh(self.shared.clock.wall_millis()),
+            Stores::Memory { first, .. } => first,
+        }
+    }
+
+    /// That a local folder was not taken away, or another put in its place, since it was opened, and that `record` is in it:
+    /// else nobody would find again what is committed.
+    ///
+    /// # Errors
+    /// `DataLoss` where it was.
+    pub(crate) async fn check_stands(&self, record: &Path) -> Result<()> {
+        let Some(lock) = self.shared.lock.clone() else { return Ok(()) };
+        let what = || format!("state folder `{}`", self.shared.url);
+        let stands = tokio::task::spawn_blocking(move || lock.stands()).await;
+        let stands = stands.map_err(|error| Error::internal(what(), error))?;
+        let stands = stands.map_err(|error| Error::external(what(), error))?;
+        if stands && objects::exists(self.shared.objects.as_ref(), record).await? {
+            return Ok(());
+        }
+        let gone =
+            if stands { format!("`{record}` in it was removed") } else { "it was removed or replaced".to_owned() };
+        Err(Error::data_loss(what(), format!("{gone} while this process used it"))
+            .with_hint("put it back and run it again, or start anew with `--fresh`"))
+    }
+
     /// What the SlateDB at a path is opened with; `None` in memory.
     pub(crate) fn slate(&self, path: &Path) -> Option<Slate> {
         let Stores::Slate { medium, cache, cache_ids } = &self.shared.stores else { return None };
@@ -234,6 +264,10 @@ pub fn check_url(url: &str) -> Result<()> {
 
 fn locate(url: &str) -> Result<Location> {
     let expected = "a folder, or s3://bucket/prefix";
+    if has_credentials(url) {
+        let hint = "name Secrets by `state.s3`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+        return Err(Error::user("state URL", format!("it holds credentials; expected {expected}")).with_hint(hint));
+    }
     match url.split_once("://") {
         None if url.is_empty() => Err(Error::user("state URL", format!("it is empty; expected {expected}"))),
         None => Ok(Location::Folder(PathBuf::from(url))),

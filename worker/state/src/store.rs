@@ -16,6 +16,7 @@ use crate::clock::{StoreClock, latest};
 use crate::error::from_slate;
 use crate::housekeeping::Housekeeping;
 use crate::read::{entries, scan};
+use crate::refusals::{Heard, Refusals};
 use crate::root::StateRoot;
 use crate::settings::{COMMIT_DEADLINE, block_cache_policy, unit_settings};
 
@@ -27,26 +28,34 @@ pub struct SlateStore {
     /// Why nothing more may be written. After a commit of unknown outcome, memory may hold entries that a later flush
     /// would make durable behind the caller's back.
     failed: Arc<OnceLock<Error>>,
+    refusals: Arc<Refusals>,
+    /// What says whose the state is. Where it is gone, so is all that was committed before.
+    record: Path,
     runtime: Handle,
     /// Holds the folder's lock for as long as anything may be written.
     root: StateRoot,
 }
 
 impl SlateStore {
-    /// Opens the store at `path` and fences every earlier writer.
-    pub(crate) async fn open(root: &StateRoot, path: Path, budget_bytes: usize) -> Result<Self> {
+    /// Opens the store at `path` and fences every earlier writer. The state stands as long as its `record` does.
+    pub(crate) async fn open(root: &StateRoot, path: Path, record: Path, budget_bytes: usize) -> Result<Self> {
         let what = || format!("opening the store `{path}` in `{}`", root.url());
         let slate = root.slate(&path).ok_or_else(|| Error::internal(what(), "this root keeps state in memory"))?;
         let clock = Arc::new(StoreClock::new(root.clock().clone()));
-        let opening = Db::builder(path.clone(), root.objects().clone())
+        let refusals = Refusals::new(root.url(), slate.medium);
+        let opening = Db::builder(path.clone(), Heard::over(root.objects().clone(), refusals.clone()))
             .with_settings(unit_settings(budget_bytes))
             .with_db_cache(slate.cache, slate.cache_id)
             .with_block_cache_policy(block_cache_policy())
             .with_system_clock(clock.clone())
             .build();
-        let db = timeout(COMMIT_DEADLINE, opening)
-            .await
-            .map_err(|_| Error::external(what(), "no answer within a minute"))?
+        let opened = tokio::select! {
+            biased;
+            opened = timeout(COMMIT_DEADLINE, opening) => opened,
+            refused = refusals.for_good() => return Err(Error { what: what(), ..refused }),
+        };
+        let db = opened
+            .map_err(|_| late(what(), &refusals, "no answer within a minute"))?
             .map_err(|error| from_slate(what(), &error))?;
         // From here on no earlier writer adds anything.
         clock.has_seen(latest(&db.manifest()));
@@ -59,8 +68,9 @@ impl SlateStore {
             let (db, failed, what) = (db.clone(), failed.clone(), format!("merging tables of the store `{path}`"));
             move |error: &slatedb::Error| drop(failed.set(classed(&db, what, error)))
         };
-        let housekeeping = Arc::new(Housekeeping::begin(root, &path, slate.medium, clock, told));
-        Ok(Self { db, path, housekeeping, failed, runtime: Handle::current(), root: root.clone() })
+        let housekeeping = Arc::new(Housekeeping::begin(root, &path, slate.medium, clock, budget_bytes, told));
+        let (runtime, root) = (Handle::current(), root.clone());
+        Ok(Self { db, path, housekeeping, failed, refusals, record, runtime, root })
     }
 
     fn what(&self, doing: &str) -> String {
@@ -72,14 +82,29 @@ impl SlateStore {
     }
 
     async fn write(&self, batch: WriteBatch) -> Result<()> {
+        self.root.check_stands(&self.record).await?;
         let doing = "committing to";
-        self.db.write(batch).await.map_err(|error| self.error(doing, &error))?;
-        let flush = self.db.flush_with_options(FlushOptions { flush_type: FlushType::MemTable });
-        match timeout(COMMIT_DEADLINE, flush).await {
-            Ok(flushed) => flushed.map_err(|error| self.error(doing, &error)),
-            Err(_) => Err(Error::external(self.what(doing), "not durable within a minute")
-                .with_hint("is the disk full, or the bucket out of reach?")),
+        let written = async {
+            self.db.write(batch).await?;
+            self.db.flush_with_options(FlushOptions { flush_type: FlushType::MemTable }).await
+        };
+        let written = tokio::select! {
+            biased;
+            written = timeout(COMMIT_DEADLINE, written) => written,
+            refused = self.refusals.for_good() => return Err(refused),
+        };
+        match written {
+            Ok(written) => written.map_err(|error| self.error(doing, &error)),
+            Err(_) => Err(late(self.what(doing), &self.refusals, "not durable within a minute")),
         }
+    }
+}
+
+/// What took too long, with the last thing that the medium said.
+fn late(what: String, refusals: &Refusals, detail: &str) -> Error {
+    match refusals.last() {
+        Some(said) => Error { detail: format!("{detail}: {}: {}", said.what, said.detail), what, ..said },
+        None => Error::external(what, detail).with_hint("is the disk full, or the bucket out of reach?"),
     }
 }
 

@@ -73,7 +73,7 @@ fn refusal(changes: &[(&str, &str)]) -> String {
 fn a_plan_that_does_not_fit_its_state_names_the_difference_in_words() {
     let said = refusal(&[("'5' SECOND", "'10' SECOND")]);
     assert!(said.contains("stage 0: its window was TUMBLE(5 s), now TUMBLE(10 s)"), "{said}");
-    assert!(said.contains("start with --fresh or a new folder"), "{said}");
+    assert!(said.contains("onIncompatibleChange: Restart; or start all of it anew: --fresh, in a cluster another restart.nonce, which leaves"), "{said}");
 
     let said = refusal(&[("zone, count", "vendor, count"), ("window_end, zone", "window_end, vendor")]);
     assert!(said.contains("stage 0: its keys were zone, now vendor"), "{said}");

@@ -169,7 +169,7 @@ fn a_source_that_cannot_be_read_on_stops_its_own_units_and_is_reported_while_oth
     let _coordinator = coordinator(&place);
     let _worker = worker(&place);
     let fails = || {
-        let failure = &report(&place).unwrap_or_default()["failure"];
+        let failure = &report(&place).unwrap_or_default()["failures"][0];
         (failure["resource"].as_str(), failure["reason"].as_str()) == (Some("StreamSource/broken"), Some("BadRecord"))
     };
     eventually("failure", LIMIT, fails);

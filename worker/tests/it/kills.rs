@@ -10,7 +10,7 @@ use crate::command::{Workplace, text};
 use crate::output::{Rows, count, rows_in};
 
 const ROWS: usize = 300_000;
-/// Kills of each pipeline; twelve pipelines make the fifty and more that we promise.
+/// Kills of each pipeline; fourteen pipelines make the fifty and more that we promise.
 const KILLS: usize = 5;
 /// A run that ended before it could be killed does not count; so many may.
 const MAX_LIVES: usize = 100;
@@ -23,6 +23,15 @@ enum Query {
     Stateless,
     OneStage,
     TwoStages,
+    Sessions,
+}
+
+/// What is read.
+#[derive(Clone, Copy)]
+enum Input {
+    Json,
+    Gzip,
+    Csv,
 }
 
 impl Query {
@@ -43,22 +52,54 @@ impl Query {
                    GROUP BY window_start, window_end, zone, payment) \
                  GROUP BY window_start, window_end, zone"
             }
+            Self::Sessions => {
+                "INSERT INTO out SELECT window_start AS pickup_at, window_end, count(*) AS zones, max(trips) AS trips FROM ( \
+                   SELECT window_start, window_end, zone, count(*) AS trips \
+                   FROM TABLE(SESSION(TABLE trips PARTITION BY zone, DESCRIPTOR(pickup_at), INTERVAL '1' SECOND)) \
+                   GROUP BY window_start, window_end, zone) \
+                 GROUP BY window_start, window_end"
+            }
         }
     }
 }
 
-fn manifests(query: Query, format: &str, partitioned: bool) -> String {
+impl Input {
+    /// The ending of its files, and what a source says of them.
+    fn shape(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Json => ("json", "json: {}"),
+            Self::Gzip => ("json.gz", "json: {}"),
+            Self::Csv => ("csv", "csv: {}"),
+        }
+    }
+
+    fn generate(self, place: &Workplace) {
+        let (rows, format) = (ROWS.to_string(), if matches!(self, Self::Csv) { "csv" } else { "json" });
+        let words = ["generate", "taxi", "--rows", &rows, "--files", "4", "--seed", "3", "--late", "0.01"];
+        // Rows of CSV are written from columns, which are whole.
+        let broken: &[&str] = if format == "json" { &["--broken", "0.001"] } else { &[] };
+        place.succeed(&[&words[..], broken, &["--out", "data", "--format", format]].concat());
+        if matches!(self, Self::Gzip) {
+            let mut gzip = std::process::Command::new("gzip");
+            let packed = gzip.args(["-1", "-r", "data"]).current_dir(place.path(".")).status().expect("gzip");
+            assert!(packed.success());
+        }
+    }
+}
+
+fn manifests(query: Query, input: Input, format: &str, partitioned: bool) -> String {
     // A roll by partition is a file a zone, and each is synced.
     let (partition, roll) =
         if partitioned { (", partitionBy: [zone, date(pickup_at)]", "400ms") } else { ("", "150ms") };
-    let sql = query.sql();
+    let (sql, (ending, input)) = (query.sql(), input.shape());
     format!(
         r#"
 apiVersion: thalweg.dev/v1alpha1
 kind: StreamSource
 metadata: {{ name: trips }}
 spec:
-  files: {{ url: data/*.json, lanes: 3 }}
+  files: {{ url: 'data/*.{ending}', lanes: 3 }}
+  format: {{ {input} }}
   schema:
     - {{ name: trip_id, type: BIGINT }}
     - {{ name: zone, type: INT, from: pickup_location_id }}
@@ -85,13 +126,6 @@ spec:
   state: {{ commitEvery: 100ms }}
 "#
     )
-}
-
-fn generate(place: &Workplace) {
-    let rows = ROWS.to_string();
-    let words =
-        ["generate", "taxi", "--rows", &rows, "--files", "4", "--seed", "3", "--late", "0.01", "--broken", "0.001"];
-    place.succeed(&[&words[..], &["--out", "data"]].concat());
 }
 
 fn undisturbed(place: &Workplace, manifests: &str) -> Rows {
@@ -142,9 +176,13 @@ fn finish(place: &Workplace, words: &[&str]) {
 }
 
 fn check(query: Query, format: &str, partitioned: bool, seed: u64) {
+    check_of(Input::Json, query, format, partitioned, seed);
+}
+
+fn check_of(input: Input, query: Query, format: &str, partitioned: bool, seed: u64) {
     let place = Workplace::new();
-    generate(&place);
-    let manifests = manifests(query, format, partitioned);
+    input.generate(&place);
+    let manifests = manifests(query, input, format, partitioned);
     let expected = undisturbed(&place, &manifests);
     assert!(count(&expected) > 100, "the run without kills wrote {} rows", count(&expected));
     for found in lives(&place, &manifests, seed) {
@@ -228,4 +266,14 @@ fn two_stages_to_parquet_survive_kills() {
 #[test]
 fn two_stages_to_parquet_by_partition_survive_kills() {
     check(Query::TwoStages, "parquet", true, 12);
+}
+
+#[test]
+fn sessions_before_another_stage_survive_kills_and_so_does_gzip() {
+    check_of(Input::Gzip, Query::Sessions, "json", false, 13);
+}
+
+#[test]
+fn windows_over_csv_survive_kills() {
+    check_of(Input::Csv, Query::OneStage, "parquet", false, 14);
 }

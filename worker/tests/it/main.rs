@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "from outside, real processes take real time")]
 
+mod addresses;
 mod bad_input;
 mod command;
 mod documents;
@@ -15,5 +16,7 @@ mod parquet;
 mod resume;
 mod s3;
 mod stalled;
+mod statements;
+mod usage;
 mod watch;
 mod windows;

@@ -53,7 +53,7 @@ enum Window {
 
 impl Window {
     fn table(self) -> String {
-        let ms = |millis: i64| format!("INTERVAL '{}' SECOND", millis / 1_000);
+        let ms = |millis: i64| format!("INTERVAL '{}' SECOND", millis as f64 / 1e3);
         match self {
             Self::Tumble { size } => format!("TABLE(TUMBLE(TABLE rows_in, DESCRIPTOR(t), {}))", ms(size)),
             Self::Hop { size, slide } => {
@@ -168,6 +168,12 @@ fn on_time(window: Window, files: &[Vec<Row>]) -> (Vec<Row>, u64) {
 type Answer = BTreeMap<String, usize>;
 
 fn by_datafusion(window: Window, rows: &[Row]) -> Answer {
+    let aggregates: Vec<_> = AGGREGATES.iter().map(|(name, _, theirs)| format!("{theirs} AS {name}")).collect();
+    ask(window, rows, &format!("SELECT ws, we, k, {} FROM t GROUP BY ws, we, k", aggregates.join(", ")))
+}
+
+/// What a query says of rows with their windows.
+fn ask(window: Window, rows: &[Row], sql: &str) -> Answer {
     let assigned = window.assign(rows);
     let number = |of: fn(&(Row, i64, i64)) -> i64| Arc::new(Int64Array::from_iter_values(assigned.iter().map(of)));
     let columns: [(&str, ArrayRef); 7] = [
@@ -180,14 +186,12 @@ fn by_datafusion(window: Window, rows: &[Row]) -> Answer {
         ("place", number(|(row, ..)| row.place)),
     ];
     let batch = RecordBatch::try_from_iter(columns).expect("columns");
-    let aggregates: Vec<_> = AGGREGATES.iter().map(|(name, _, theirs)| format!("{theirs} AS {name}")).collect();
-    let sql = format!("SELECT ws, we, k, {} FROM t GROUP BY ws, we, k", aggregates.join(", "));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let batches = runtime.block_on(async {
         let context = SessionContext::new();
         let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).expect("a table");
         context.register_table("t", Arc::new(table)).expect("registered");
-        context.sql(&sql).await.expect("planned").collect().await.expect("ran")
+        context.sql(sql).await.expect("planned").collect().await.expect("ran")
     });
     let mut answer = Answer::new();
     for batch in &batches {
@@ -217,8 +221,16 @@ fn rounded(number: f64) -> String {
     format!("{number:.9}")
 }
 
-fn manifests(window: Window) -> String {
+fn statement(window: Window) -> String {
     let aggregates: Vec<_> = AGGREGATES.iter().map(|(name, ours, _)| format!("{ours} AS {name}")).collect();
+    format!(
+        "INSERT INTO out SELECT window_start AS ws, window_end AS we, k, {} FROM {} GROUP BY window_start, window_end, k",
+        aggregates.join(", "),
+        window.table()
+    )
+}
+
+fn manifests(statement: &str) -> String {
     format!(
         r#"
 apiVersion: thalweg.dev/v1alpha1
@@ -245,50 +257,61 @@ spec:
   sources: [{{ name: rows-in }}]
   sinks: [{{ name: out }}]
   sql: |
-    INSERT INTO out
-    SELECT window_start AS ws, window_end AS we, k, {}
-    FROM {}
-    GROUP BY window_start, window_end, k
-"#,
-        aggregates.join(", "),
-        window.table()
+    {statement}
+"#
     )
 }
 
-fn by_thalweg(place: &Workplace, threads: &str) -> (Answer, u64) {
+/// A row of `statement`.
+fn line(row: &Value) -> String {
+    let key = row["k"].as_str().unwrap_or("null").to_owned();
+    let cells = AGGREGATES.iter().map(|(name, ..)| match (&row[name], *name) {
+        (Value::Null, _) => "null".to_owned(),
+        (number, "av") => rounded(number.as_f64().expect("a number")),
+        (number, _) => number.to_string(),
+    });
+    [millis(row, "ws"), millis(row, "we"), key].into_iter().chain(cells).collect::<Vec<_>>().join(" ")
+}
+
+fn millis(row: &Value, name: &str) -> String {
+    let text = row[name].as_str().expect("a time");
+    chrono::DateTime::parse_from_rfc3339(text).expect("a time").timestamp_millis().to_string()
+}
+
+fn by_thalweg(place: &Workplace, threads: &str, line: fn(&Value) -> String) -> (Answer, u64) {
     let text = place.succeed(&["run", "p.yaml", "-o", "json", "--threads", threads]);
     let (mut answer, mut late) = (Answer::new(), None);
-    for line in text.lines() {
-        let row: Value = serde_json::from_str(line).expect("JSON");
+    for printed in text.lines() {
+        let row: Value = serde_json::from_str(printed).expect("JSON");
         if let Some(sources) = row["sources"].as_array() {
             late = sources[0]["late"].as_u64();
             continue;
         }
-        let millis = |name: &str| {
-            let text = row[name].as_str().expect("a time");
-            chrono::DateTime::parse_from_rfc3339(text).expect("a time").timestamp_millis().to_string()
-        };
-        let key = row["k"].as_str().unwrap_or("null").to_owned();
-        let cells = AGGREGATES.iter().map(|(name, ..)| match (&row[name], *name) {
-            (Value::Null, _) => "null".to_owned(),
-            (number, "av") => rounded(number.as_f64().expect("a number")),
-            (number, _) => number.to_string(),
-        });
-        let cells: Vec<_> = [millis("ws"), millis("we"), key].into_iter().chain(cells).collect();
-        *answer.entry(cells.join(" ")).or_default() += 1;
+        *answer.entry(line(&row)).or_default() += 1;
     }
     (answer, late.expect("a summary"))
 }
 
 fn check(window: Window, seed: u64) {
+    check_statement(window, &statement(window), line, by_datafusion, seed);
+}
+
+/// Runs a statement whose rows are printed by `line`, against what the other engine says of the rows that are on time.
+fn check_statement(
+    window: Window,
+    statement: &str,
+    line: fn(&Value) -> String,
+    expected: fn(Window, &[Row]) -> Answer,
+    seed: u64,
+) {
     let (place, files) = (Workplace::new(), rows(seed));
     write(&place, &files);
-    place.write("p.yaml", &manifests(window));
+    place.write("p.yaml", &manifests(statement));
     let (kept, late) = on_time(window, &files);
     assert!(late > 20, "{late} late rows prove nothing");
-    let expected = by_datafusion(window, &kept);
+    let expected = expected(window, &kept);
     for threads in ["1", "8"] {
-        let (found, found_late) = by_thalweg(&place, threads);
+        let (found, found_late) = by_thalweg(&place, threads, line);
         assert_eq!(found_late, late, "late rows with {threads} threads");
         let missing: Vec<_> = expected.iter().filter(|(row, times)| found.get(*row) != Some(times)).take(3).collect();
         let surplus: Vec<_> = found.iter().filter(|(row, times)| expected.get(*row) != Some(times)).take(3).collect();
@@ -314,4 +337,30 @@ fn cumulating_windows_equal_the_batch_answer() {
 #[test]
 fn session_windows_equal_the_batch_answer() {
     check(Window::Session { gap: 1_000 }, 4);
+}
+
+#[test]
+fn sessions_that_another_stage_puts_into_windows_equal_the_batch_answer() {
+    let window = Window::Session { gap: 100 };
+    let sessions = format!(
+        "CREATE TEMPORARY VIEW sessions AS SELECT k, count(*) AS n, max(v) AS hi, window_time AS ended FROM {} \
+         GROUP BY window_start, window_end, window_time, k;",
+        window.table()
+    );
+    let tumbled = "INSERT INTO out SELECT window_start AS ws, window_end AS we, count(*) AS s, sum(n) AS n, max(hi) AS hi \
+         FROM TABLE(TUMBLE(TABLE sessions, DESCRIPTOR(ended), INTERVAL '5' SECOND)) GROUP BY window_start, window_end";
+    let line = |row: &Value| {
+        let cells = ["s", "n", "hi"].map(|name| row[name].to_string());
+        [millis(row, "ws"), millis(row, "we")].into_iter().chain(cells).collect::<Vec<_>>().join(" ")
+    };
+    let expected = |window: Window, rows: &[Row]| {
+        let sessions = "SELECT we AS ended, count(*) AS n, max(v) AS hi FROM t GROUP BY ws, we, k";
+        let start = "(ended - 1) / 5000 * 5000";
+        let sql = format!(
+            "SELECT {start} AS ws, {start} + 5000 AS we, count(*) AS s, sum(n) AS n, max(hi) AS hi FROM ({sessions}) \
+             GROUP BY {start}"
+        );
+        ask(window, rows, &sql)
+    };
+    check_statement(window, &format!("{sessions} {tumbled}"), line, expected, 5);
 }

@@ -140,6 +140,11 @@ fn rows_go_into_a_bucket_and_out_again_with_state_in_it_and_kills_in_between() {
     }
     let up = s3.run(&place, &["up.yaml", "--state", "s3://bucket/state"]).output().expect("runs");
     assert!(up.status.success(), "{}", text(&up.stderr));
+    let again = s3.run(&place, &["up.yaml", "--state", "s3://bucket/other"]).output().expect("runs");
+    let said = text(&again.stderr);
+    assert_eq!(again.status.code(), Some(1), "{said}");
+    let refusal = "StreamSink/out: it holds output of this pipeline, such as `date=";
+    assert!(said.contains(refusal) && said.contains("its state is not in `s3://bucket/other`"), "{said}");
 
     let from = format!("{{ url: 's3://bucket/trips/**/*.json', s3: {settings} }}");
     place.write("down.yaml", &copy("down", &from, "{ url: down }"));

@@ -295,3 +295,33 @@ fn a_file_that_shrinks_ends_the_run_at_once_with_its_name() {
     let errors = text(&output.stderr);
     assert!(errors.contains("shrinks.json") && errors.contains("shrank"), "{errors}");
 }
+
+/// A row at a session's end is of it, so at a watermark there the session is still open: the next stage must not close what ends
+/// there.
+#[test]
+fn a_session_that_ends_where_the_watermark_stood_reaches_the_next_stage() {
+    let session = "FROM TABLE(SESSION(TABLE clicks PARTITION BY id, DESCRIPTOR(at), INTERVAL '10' SECOND)) \
+        GROUP BY window_start, window_end, window_time, id";
+    let grouped = format!(
+        "INSERT INTO out SELECT window_end, min(id) AS id, sum(n) AS clicks \
+         FROM (SELECT window_start, window_end, id, count(*) AS n {}) GROUP BY window_start, window_end",
+        session.replace(" window_time,", "")
+    );
+    let tumbled = format!(
+        "CREATE TEMPORARY VIEW sessions AS SELECT id, count(*) AS n, window_time AS ended {session}; \
+         INSERT INTO out SELECT window_end, min(id) AS id, sum(n) AS clicks \
+         FROM TABLE(TUMBLE(TABLE sessions, DESCRIPTOR(ended), INTERVAL '10' SECOND)) GROUP BY window_start, window_end"
+    );
+    for sql in [grouped, tumbled] {
+        let place = Workplace::new();
+        place.write("watched.yaml", &manifests("column: at, delay: 0s", &sql));
+        // The second one ends at 110 seconds, where the watermark stops.
+        append(&place, "data/a.json", &[line(0, 80_000), line(1, 100_000), line(2, 110_000)].concat());
+        let mut child = place.start(&WORDS);
+        wait_for(&place, &mut child, 1);
+        append(&place, "data/a.json", &line(3, 300_000));
+        wait_for(&place, &mut child, 3);
+        stop(child);
+        assert_eq!(counted(&place), BTreeMap::from([(0, 1), (1, 1), (2, 1)]), "{sql}");
+    }
+}

@@ -96,6 +96,17 @@ impl Buffer {
         Bytes::from_owner(Text { bytes: whole.bytes, length: count, buffers: whole.buffers })
     }
 
+    /// Puts a text in front of what is there.
+    pub(crate) fn put_in_front(&mut self, text: &[u8]) {
+        if text.is_empty() {
+            return;
+        }
+        self.grow(self.filled + text.len());
+        self.bytes.copy_within(..self.filled, text.len());
+        self.bytes[..text.len()].copy_from_slice(text);
+        self.filled += text.len();
+    }
+
     /// Drops the first `count` bytes of the text.
     pub(crate) fn drop_first(&mut self, count: usize) {
         self.bytes.copy_within(count..self.filled, 0);

@@ -10,11 +10,12 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use thalweg_core::decode::{BadClass, BadRecord, Decoded, Decoder, Rows};
 use thalweg_core::source::{Payload, RawChunk};
+use thalweg_core::years::rows_outside;
 
 use crate::formats::column::sql_name;
-use crate::formats::{Column, Metadata};
+use crate::formats::{Column, Metadata, years};
 
-/// Picks, names and types the columns of chunks that have columns already; judges nulls.
+/// Picks, names and types the columns of chunks that have columns already; judges nulls and times.
 #[derive(Clone, Debug)]
 pub struct ColumnsDecoder {
     columns: Vec<Column>,
@@ -66,17 +67,18 @@ impl ColumnsDecoder {
         RecordBatch::try_new_with_options(Arc::clone(&self.loose), columns, &options)
     }
 
-    /// Rows with a null where none may be go to `bad`.
-    fn judged(&self, chunk: &RawChunk, rows: RecordBatch) -> Result<Decoded, ArrowError> {
+    /// Rows with a value that their column cannot have go to `bad`.
+    fn judged(&self, chunk: &RawChunk, read: &RecordBatch, rows: RecordBatch) -> Result<Decoded, ArrowError> {
         let mut bad = chunk.bad.clone();
-        let mut good = BooleanBuffer::new_set(rows.num_rows());
-        for (field, column) in self.schema.fields().iter().zip(rows.columns()) {
-            if let Some(nulls) = column.logical_nulls().filter(|_| !field.is_nullable()) {
-                let seen = &good & &!nulls.inner();
-                bad.extend(seen.set_indices().map(|row| null_record(chunk, row, field)));
-                good = &good & nulls.inner();
+        let mut good = vec![true; rows.num_rows()];
+        for (column, values) in self.columns.iter().zip(rows.columns()) {
+            for (row, message) in unfit(column, read.column_by_name(&column.from), values) {
+                if std::mem::replace(&mut good[row], false) {
+                    bad.push(bad_record(chunk, row, message));
+                }
             }
         }
+        let good = BooleanBuffer::from(good);
         bad.sort_by_key(|record| record.position);
         let all = good.count_set_bits() == rows.num_rows();
         let places = if all { Rows::All } else { Rows::Records(good.set_indices().map(|row| row as u32).collect()) };
@@ -91,9 +93,32 @@ impl ColumnsDecoder {
     }
 }
 
-fn null_record(chunk: &RawChunk, row: usize, field: &Field) -> BadRecord {
+/// The rows whose value a column cannot have, and why: a null where none may be, a time that the column's type does not
+/// hold, or one outside of the years that times may have. `read` is what the file has.
+fn unfit(column: &Column, read: Option<&ArrayRef>, values: &ArrayRef) -> Vec<(usize, String)> {
+    let what = format!("column `{}`", column.name);
+    let found = |found: &str| format!("{what}: expected {}, found {found}", sql_name(&column.data_type));
+    let mut unfit = Vec::new();
+    if let Some(nulls) = values.logical_nulls().filter(|nulls| nulls.null_count() > 0) {
+        let was = read.filter(|_| column.metadata.is_none());
+        let was_null = was.and_then(|read| read.logical_nulls());
+        for row in (0..nulls.len()).filter(|row| nulls.is_null(*row)) {
+            match was {
+                Some(read) if was_null.as_ref().is_none_or(|nulls| nulls.is_valid(row)) => {
+                    unfit.push((row, found(&years::shown(read.as_ref(), row))));
+                }
+                _ if column.may_be_null() => {}
+                _ => unfit.push((row, found("null"))),
+            }
+        }
+    }
+    let outside = rows_outside(values.as_ref()).into_iter();
+    unfit.extend(outside.map(|row| (row, years::problem(&what, values.as_ref(), row))));
+    unfit
+}
+
+fn bad_record(chunk: &RawChunk, row: usize, message: String) -> BadRecord {
     let (position, class) = (chunk.from.advanced_by(row as u64), BadClass::Schema);
-    let message = format!("column `{}`: expected {}, found null", field.name(), sql_name(field.data_type()));
     BadRecord { position, class, message, column: None, raw: Bytes::new(), record_time: None }
 }
 
@@ -104,7 +129,7 @@ impl Decoder for ColumnsDecoder {
 
     fn decode(&self, chunk: &RawChunk) -> Decoded {
         let Payload::Columns(rows) = &chunk.payload else { return self.nothing(chunk.bad.clone()) };
-        let decoded = self.rows(chunk, rows).and_then(|rows| self.judged(chunk, rows));
+        let decoded = self.rows(chunk, rows).and_then(|typed| self.judged(chunk, rows, typed));
         decoded.unwrap_or_else(|error| {
             let (position, class) = (chunk.from, BadClass::Schema);
             let message = format!("{} rows from here on: {error}", rows.num_rows());
@@ -116,7 +141,8 @@ impl Decoder for ColumnsDecoder {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::DataType;
+    use arrow::array::TimestampMicrosecondArray;
+    use arrow::datatypes::{DataType, TimeUnit};
     use thalweg_core::position::Position;
     use thalweg_core::source::Piece;
 
@@ -156,5 +182,28 @@ mod tests {
         assert_eq!(decoded.rows, Rows::Records(vec![0, 2]));
         assert_eq!(decoded.bad[0].position, Position::within(2, 11));
         assert!(decoded.bad[0].message.contains("`number`"), "{}", decoded.bad[0].message);
+    }
+
+    /// What remains of times that a file has, in a column of a type, and what is said of the others.
+    fn times(found: ArrayRef, declared: TimeUnit) -> (usize, Vec<String>) {
+        let rows = RecordBatch::try_from_iter_with_nullable([("at", found, true)]).expect("a batch");
+        let chunk = RawChunk { payload: Payload::Columns(rows), ..chunk(Vec::new()) };
+        let decoded = ColumnsDecoder::new(vec![Column::new("at", DataType::Timestamp(declared, None))]).decode(&chunk);
+        (decoded.batch.num_rows(), decoded.bad.into_iter().map(|bad| bad.message).collect())
+    }
+
+    #[test]
+    fn times_outside_of_their_years_cost_their_rows_only() {
+        let found = Arc::new(TimestampMicrosecondArray::from(vec![Some(0), Some(253_402_300_800_000_000), None]));
+        let expected =
+            "column `at`: expected TIMESTAMP(3) in the years 1 to 9999, found \"+10000-01-01T00:00:00.000Z\"";
+        assert_eq!(times(found, TimeUnit::Millisecond), (2, vec![expected.to_owned()]));
+    }
+
+    #[test]
+    fn a_time_that_its_type_does_not_hold_is_no_null() {
+        let found = Arc::new(TimestampMicrosecondArray::from(vec![Some(0), Some(253_402_300_799_000_000), None]));
+        let expected = "column `at`: expected TIMESTAMP(9), found \"9999-12-31T23:59:59.000000Z\"";
+        assert_eq!(times(found, TimeUnit::Nanosecond), (2, vec![expected.to_owned()]));
     }
 }

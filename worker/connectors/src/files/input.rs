@@ -36,9 +36,15 @@ impl Input {
         let raw = Raw { stored: Arc::clone(stored), at: start };
         let text: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(Counted { inner: raw, taken: Arc::clone(&taken) }),
-            Compression::Gzip => Expanded::boxed(MultiGzDecoder::new(counted(raw, &taken)), &taken),
+            Compression::Gzip => {
+                let mut packed = counted(raw, &taken);
+                check_gzip(packed.fill_buf()?)?;
+                Expanded::boxed(MultiGzDecoder::new(packed), &taken)
+            }
             Compression::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(counted(raw, &taken))?;
+                let mut packed = counted(raw, &taken);
+                check_zstd(packed.fill_buf()?)?;
+                let decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
                 Expanded::boxed(decoder, &taken)
             }
         };
@@ -66,6 +72,31 @@ impl Read for Input {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.text.read(into)
     }
+}
+
+/// Refuses a text that is no gzip: a short one would only seem to be cut off.
+fn check_gzip(text: &[u8]) -> io::Result<()> {
+    if begins_with(text, &[0x1f, 0x8b]) { Ok(()) } else { Err(invalid("invalid gzip header")) }
+}
+
+/// Refuses a text that is no zstd: frames of all versions, and such as are skipped (RFC 8878, 3.1.2).
+fn check_zstd(text: &[u8]) -> io::Result<()> {
+    let fits = match text.split_first() {
+        None => true,
+        Some((0x1e..=0x28, rest)) => begins_with(rest, &[0xb5, 0x2f, 0xfd]),
+        Some((0x50..=0x5f, rest)) => begins_with(rest, &[0x2a, 0x4d, 0x18]),
+        Some(_) => false,
+    };
+    if fits { Ok(()) } else { Err(invalid("invalid zstd header")) }
+}
+
+/// Whether a text begins like this, as far as it goes.
+fn begins_with(text: &[u8], magic: &[u8]) -> bool {
+    text.iter().zip(magic).all(|(found, wanted)| found == wanted)
+}
+
+fn invalid(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// The storage failed, as opposed to a file that is broken.

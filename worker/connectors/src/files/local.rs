@@ -63,9 +63,13 @@ impl Target for LocalFolder {
             created: 0,
         };
         let (root, shown, owner) = (self.root.clone(), self.shown.clone(), writer.clone());
+        let outlived = self.clock.wall_millis().saturating_sub(SEALED_KEPT_MILLIS);
         blocking(move || {
             fs::create_dir_all(&root)?;
-            remove(&root, staged(&root)?.into_iter().filter(|name| is_abandoned(name, &owner)))
+            let is_over = |name: &StagedName| {
+                is_abandoned(name, &owner) || (is_of_earlier(name, &owner) && is_older(&root, name, outlived))
+            };
+            remove(&root, staged(&root)?.into_iter().filter(is_over))
         })
         .await
         .map_err(|error| write_error(&shown, "", &error))?;
@@ -75,6 +79,52 @@ impl Target for LocalFolder {
     fn names_after_seal(&self) -> bool {
         true
     }
+
+    async fn output_of(&self, pipeline: &str, suffix: &str) -> Result<Option<String>> {
+        let (root, pipeline, suffix) = (self.root.clone(), pipeline.to_owned(), suffix.to_owned());
+        let found = blocking(move || output_of(&root, &pipeline, &suffix)).await;
+        found.map_err(|error| write_error(&self.shown, "", &error))
+    }
+}
+
+/// A file that a pipeline has published at the top of a folder; where it writes into folders below, one of these, if a mark
+/// says that the pipeline published any.
+fn output_of(root: &Path, pipeline: &str, suffix: &str) -> io::Result<Option<String>> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let is_kept = |writer: &WriterName| writer.pipeline == pipeline && writer.incarnation.is_kept();
+    let (mut is_marked, mut folder) = (false, None);
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if FileName::parse(&name, suffix).is_some_and(|found| is_kept(&found.writer)) {
+            return Ok(Some(name));
+        }
+        let staged = StagedName::parse(&name);
+        is_marked |= staged.is_some_and(|found| published_seq(&found).is_some() && is_kept(&found.writer));
+        if folder.is_none() && name.contains('=') && entry.file_type()?.is_dir() {
+            folder = Some(name);
+        }
+    }
+    Ok(folder.filter(|_| is_marked))
+}
+
+/// How long what an earlier incarnation has sealed is left alone: workers of the old start go on until one of the new
+/// start is there, and publish what they have committed.
+const SEALED_KEPT_MILLIS: i64 = 3_600_000;
+
+/// Whether an earlier incarnation of the writer has left it.
+fn is_of_earlier(name: &StagedName, writer: &WriterName) -> bool {
+    let same = name.writer.pipeline == writer.pipeline && name.writer.unit == writer.unit;
+    same && name.writer.incarnation < writer.incarnation
+}
+
+/// Whether a file was last written before a moment, in milliseconds since 1970.
+fn is_older(root: &Path, name: &StagedName, millis: i64) -> bool {
+    let written = fs::metadata(root.join(name.to_string())).map(|meta| meta.mtime());
+    written.is_ok_and(|seconds| seconds.saturating_mul(1_000) < millis)
 }
 
 /// Whether an earlier life of the writer, of this incarnation or an earlier one, left this unfinished, or it says
@@ -246,7 +296,10 @@ fn check_only(root: &Path, shown: &str, file: &SealedFile, seq: u64) -> Result<(
 
 fn fenced(shown: &str, name: &str, other: &str) -> Error {
     let what = format!("publishing `{name}` in `{shown}`");
-    Error::new(ErrorKind::Fenced, what, format!("another owner published `{other}`"))
+    let detail = format!("`{other}` is there, of another owner, or of a state that is gone or newer than this one");
+    let hint = "state and output belong together: where one was removed or put back without the other, begin anew with \
+                `--fresh`";
+    Error::new(ErrorKind::Fenced, what, detail).with_hint(hint)
 }
 
 /// Shows one file, without replacing any.

@@ -4,6 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
+use thalweg_core::endpoint::has_credentials;
 use thalweg_core::error::{Error, Result};
 use url::Url;
 
@@ -40,6 +41,10 @@ impl Location {
     /// # Errors
     /// A URL of another scheme, or a glob that is none.
     pub(crate) fn parse(url: &str, base_dir: &Path) -> Result<Self> {
+        if has_credentials(url) {
+            let hint = "name Secrets by `s3.accessKeyFrom` and `s3.secretKeyFrom`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+            return Err(Error::user("`files.url`", "it holds credentials, expected `s3://BUCKET/PATH`").with_hint(hint));
+        }
         let (fixed, rest) = split_pattern(url.trim_end_matches('/'));
         let glob = is_pattern(rest).then(|| matcher(url, rest)).transpose()?;
         let root = if let Some(path) = url.strip_prefix("s3://") {
@@ -58,7 +63,7 @@ impl Location {
     /// # Errors
     /// As [`Location::parse`].
     pub(crate) fn folder(url: &str, base_dir: &Path) -> Result<Self> {
-        if is_pattern(url) {
+        if is_pattern(url) && !has_credentials(url) {
             let what = format!("`files.url` `{url}`");
             return Err(Error::user(what, "a sink writes into one folder, and this is a pattern"));
         }
@@ -228,6 +233,20 @@ mod tests {
             assert!(source.means(&folder, 0, "p.json"), "{sink}");
         }
         assert!(!source.means(&Location::folder("out/data", place.path()).expect("a folder"), 0, "p.json"));
+    }
+
+    #[test]
+    fn credentials_in_a_url_are_refused_and_never_shown() {
+        for url in ["s3://AKIA7:s3cr3t@bucket/in/*.json", "s3://AKIA7@bucket", "https://AKIA7:s3cr3t@host/x"] {
+            for error in [Location::parse(url, Path::new("/")), Location::folder(url, Path::new("/"))] {
+                let error = error.expect_err(url).to_string();
+                assert!(error.contains("it holds credentials"), "{error}");
+                assert!(!error.contains("AKIA7") && !error.contains("s3cr3t"), "{error}");
+            }
+        }
+        for url in ["s3://bucket/in@home/*.json", "in@home/a:b.json"] {
+            Location::parse(url, Path::new("/")).expect(url);
+        }
     }
 
     #[test]

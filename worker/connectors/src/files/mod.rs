@@ -1,8 +1,9 @@
 //! `files`: local paths, globs and S3, in and out.
 //!
-//! In: [`location`] says what is meant, [`listing`] which files that are, once and for all; [`reader`] goes through a
-//! lane of them, and takes [`block`]s of whole records from [`text`] (into [`buffers`], over [`input`]) or [`parquet`]; one
-//! that is [`unfit`] gives a bad record.
+//! In: [`location`] says what is meant, [`listing`] which files that are, once and for all, [`shape`] which settings go with
+//! that list, [`identity`] whether a watched one still is what was read; [`reader`] goes through a lane of them, and takes [`block`]s of whole records from [`text`]
+//! (into [`buffers`], over [`input`]) or [`parquet`] (after a look at its [`footer`]); one that is [`unfit`]
+//! gives a bad record.
 //!
 //! Out: a [`writer`] deals rows to folders ([`partition`]) and encodes them into unseen files, which a [`publish`]
 //! target ([`local`], [`objects`]) shows under [`names`] that say who wrote them.
@@ -12,6 +13,8 @@ mod buffers;
 mod columns;
 pub mod config;
 mod encoding;
+mod footer;
+mod identity;
 mod input;
 mod listing;
 mod local;
@@ -23,6 +26,7 @@ mod partition;
 mod place;
 mod publish;
 mod reader;
+mod shape;
 mod sink;
 mod source;
 mod store;

@@ -26,8 +26,13 @@ const LONGEST_PIPELINE: usize = 110;
 
 impl From<&WriterId> for WriterName {
     fn from(id: &WriterId) -> Self {
-        Self { pipeline: fit(&id.pipeline, LONGEST_PIPELINE), incarnation: id.incarnation, unit: id.unit }
+        Self { pipeline: pipeline_name(&id.pipeline), incarnation: id.incarnation, unit: id.unit }
     }
+}
+
+/// `NAMESPACE.NAME` as names of files carry it.
+pub(crate) fn pipeline_name(pipeline: &str) -> String {
+    fit(pipeline, LONGEST_PIPELINE)
 }
 
 /// The name of one published file, without its folder.
@@ -75,8 +80,36 @@ impl fmt::Display for FileName {
     }
 }
 
+/// The name of one object of output, without its folder: `WRITER-TOKEN-COUNT.SUFFIX`. It is chosen before its seal is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectName {
+    /// Who wrote it.
+    pub(crate) writer: WriterName,
+    /// One life of that writer: three hexadecimal numbers with `x` between them.
+    pub(crate) token: String,
+    /// Which object of that life.
+    pub(crate) count: u64,
+}
+
+impl ObjectName {
+    /// The name with a suffix.
+    pub(crate) fn with_suffix(&self, suffix: &str) -> String {
+        format!("{}-{}-{:06}.{suffix}", writer_name(&self.writer), self.token, self.count)
+    }
+
+    /// Reads a name; `None` for any other object.
+    pub(crate) fn parse(name: &str, suffix: &str) -> Option<Self> {
+        let stem = name.strip_suffix(suffix)?.strip_suffix('.')?;
+        let (stem, count) = stem.rsplit_once('-')?;
+        let (stem, token) = stem.rsplit_once('-')?;
+        let is_token = token.split('x').map(|number| u64::from_str_radix(number, 16).is_ok()).eq([true; 3]);
+        let parsed = Self { writer: parse_writer(stem)?, token: token.to_owned(), count: count.parse().ok()? };
+        (is_token && parsed.with_suffix(suffix) == name).then_some(parsed)
+    }
+}
+
 /// `PIPELINE-INCARNATION-STAGE-INDEX`.
-pub(crate) fn writer_name(writer: &WriterName) -> String {
+fn writer_name(writer: &WriterName) -> String {
     format!("{}-{}-{}", writer.pipeline, writer.incarnation, writer.unit)
 }
 
@@ -186,6 +219,15 @@ mod tests {
         }
 
         #[test]
+        fn an_object_s_name_does_too(
+            writer in writers(), token in "[0-9a-f]{12}x[0-9a-f]{1,8}x[0-9a-f]{1,8}", count in any::<u64>(),
+            suffix in "json|csv|parquet"
+        ) {
+            let name = ObjectName { writer, token, count };
+            prop_assert_eq!(ObjectName::parse(&name.with_suffix(&suffix), &suffix), Some(name));
+        }
+
+        #[test]
         fn names_of_one_unit_sort_by_seal(name in names(), a in 0u64..1_000_000_000_000, b in 0u64..1_000_000_000_000) {
             let at = |seq| FileName { label: Label { seq, position: None }, part: 0, ..name.clone() }.to_string();
             prop_assert_eq!(a.cmp(&b), at(a).cmp(&at(b)));
@@ -213,6 +255,7 @@ mod tests {
     fn other_files_are_no_output() {
         for name in ["trips.json", "a-1-0-0-1.json", "a-1-0-0-000000000001.csv", "-000000000001.json", ".thalweg-x"] {
             assert_eq!(FileName::parse(name, "json"), None, "{name}");
+            assert_eq!(ObjectName::parse(name, "json"), None, "{name}");
             assert_eq!(StagedName::parse(name), None, "{name}");
         }
     }

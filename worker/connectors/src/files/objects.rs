@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use futures::TryStreamExt;
 use object_store::multipart::PartId;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use thalweg_core::clock::SharedClock;
-use thalweg_core::error::{Error, Result};
+use thalweg_core::error::{Cause, Error, Result};
 use thalweg_core::sink::Label;
 
-use super::names::{WriterName, writer_name};
+use super::names::{ObjectName, WriterName};
 use super::publish::{SealedFile, SealedFiles, Stage, StagedFile, Target};
 use super::store::{Objects, object_path};
 
@@ -66,28 +67,52 @@ impl Target for ObjectFolder {
     }
 
     async fn stage(&self, writer: &WriterName) -> Result<Box<dyn Stage>> {
-        let life = format!("{}-{}", writer_name(writer), self.token());
-        Ok(Box::new(ObjectStage { folder: self.clone(), life, created: 0 }))
+        let next = ObjectName { writer: writer.clone(), token: self.token(), count: 0 };
+        Ok(Box::new(ObjectStage { folder: self.clone(), next }))
     }
 
     fn names_after_seal(&self) -> bool {
         false
+    }
+
+    async fn output_of(&self, pipeline: &str, suffix: &str) -> Result<Option<String>> {
+        let under = (!self.prefix.is_empty()).then(|| object_path("", &self.prefix));
+        let mut objects = self.bucket.list(under.as_ref());
+        loop {
+            let next = objects.try_next().await;
+            let meta = match next.map_err(|error| thalweg_objects::error(format!("listing `{}`", self.shown), &error)) {
+                Ok(Some(meta)) => meta,
+                Ok(None) => return Ok(None),
+                // A key that may write and not list is enough for everything else.
+                Err(error) if error.cause == Some(Cause::Denied) => {
+                    tracing::warn!(%error, "whether there is output of an earlier start is not known");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            let name = meta.location.filename().and_then(|name| ObjectName::parse(name, suffix));
+            if name.is_some_and(|name| name.writer.pipeline == pipeline && name.writer.incarnation.is_kept()) {
+                let path = meta.location.as_ref();
+                let below = path.strip_prefix(self.prefix.as_str()).unwrap_or(path);
+                return Ok(Some(below.trim_start_matches('/').to_owned()));
+            }
+        }
     }
 }
 
 /// One life of a writer.
 struct ObjectStage {
     folder: ObjectFolder,
-    life: String,
-    created: u64,
+    /// What the next object is called.
+    next: ObjectName,
 }
 
 #[async_trait]
 impl Stage for ObjectStage {
     async fn create(&mut self, folder: &str, suffix: &str) -> Result<Box<dyn StagedFile>> {
-        let name = format!("{}-{:06}.{suffix}", self.life, self.created);
+        let name = self.next.with_suffix(suffix);
         let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        self.created += 1;
+        self.next.count += 1;
         let (folder, parts) = (self.folder.clone(), Vec::new());
         let upload = Upload { id: String::new(), name, parts, bytes: 0 };
         Ok(Box::new(ObjectFile { folder, upload, buffer: Vec::new(), key: String::new() }))
@@ -194,6 +219,10 @@ impl StagedFile for ObjectFile {
         let key = serde_json::to_string(&self.upload);
         self.key = key.map_err(|error| Error::internal("recording an upload", error))?;
         Ok(())
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     fn key(&self) -> &str {

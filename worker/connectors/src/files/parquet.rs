@@ -1,15 +1,19 @@
 //! Parquet files as blocks of rows, row group after row group. Blocks.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use thalweg_core::decode::{BadClass, BadRecord};
@@ -18,9 +22,8 @@ use thalweg_core::position::Position;
 use thalweg_core::source::Payload;
 
 use super::block::{Block, Blocks};
-use super::input::StorageError;
 use super::store::{Found, Stored, read_error};
-use super::text::BROKEN_OFF;
+use super::text::{BROKEN_OFF, check_unchanged};
 use super::unfit::OpenError;
 use crate::formats::column::sql_name;
 
@@ -34,7 +37,11 @@ pub(crate) struct ParquetBlocks {
     shown: Arc<str>,
     at: Position,
     total_rows: u64,
-    size: u64,
+    file: Chunks,
+    /// As it was when it was opened.
+    found: Found,
+    /// Whether it may be another file by the time its end is reached.
+    is_watched: bool,
     ended: bool,
     tells_unread: bool,
 }
@@ -51,13 +58,14 @@ impl ParquetBlocks {
         columns: &SchemaRef,
         at: Position,
     ) -> Result<Self, OpenError> {
-        let now = stored.now(&found.name).map_err(|error| read_error(shown, 0, &error))?;
-        let file = Chunks { stored, size: now.size };
-        let opened = ParquetRecordBatchReaderBuilder::try_new(file);
-        let builder = opened.map_err(|error| open_error(shown, error))?;
+        let found = stored.now(&found.name).map_err(|error| read_error(shown, 0, &error))?;
+        let file = Chunks::of(stored, found.size);
+        let metadata = metadata(&file).map_err(|error| file.open_error(shown, &error))?;
         for expected in columns.fields() {
-            check_column(shown, builder.schema().field_with_name(expected.name()).ok(), expected)?;
+            check_column(shown, metadata.schema().field_with_name(expected.name()).ok(), expected)?;
+            check_int96(shown, &metadata, expected)?;
         }
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
         let names = columns.fields().iter().map(|field| field.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let groups: Vec<u64> =
@@ -70,9 +78,15 @@ impl ParquetBlocks {
             .with_row_groups((first..groups.len()).collect())
             .with_offset(usize::try_from(from - skipped).unwrap_or(usize::MAX))
             .build()
-            .map_err(|error| open_error(shown, error))?;
+            .map_err(|error| file.open_error(shown, &error))?;
         let (columns, shown, total_rows) = (Arc::clone(columns), Arc::clone(shown), groups.iter().sum());
-        Ok(Self { rows, columns, shown, at, total_rows, size: now.size, ended: false, tells_unread: false })
+        let (is_watched, ended, tells_unread) = (false, false, false);
+        Ok(Self { rows, columns, shown, at, total_rows, file, found, is_watched, ended, tells_unread })
+    }
+
+    /// Whether its folder is watched.
+    pub(crate) fn watched(self, is_watched: bool) -> Self {
+        Self { is_watched, ..self }
     }
 
     /// Whether a rest that cannot be read is told at once.
@@ -85,21 +99,24 @@ impl ParquetBlocks {
     /// # Errors
     /// It is no Parquet file.
     pub(crate) fn columns_of(stored: Stored, found: &Found, shown: &str) -> Result<SchemaRef> {
-        let file = Chunks { stored: Arc::new(stored), size: found.size };
-        let opened = ParquetRecordBatchReaderBuilder::try_new(file);
-        Ok(Arc::clone(opened.map_err(|error| open_error(shown, error).into_error(shown))?.schema()))
+        let file = Chunks::of(Arc::new(stored), found.size);
+        let metadata = metadata(&file).map_err(|error| file.open_error(shown, &error).into_error(shown))?;
+        Ok(Arc::clone(metadata.schema()))
     }
 
     fn block(&mut self, rows: &RecordBatch) -> Result<Block, ArrowError> {
         let columns = self.columns.fields().iter().map(|expected| column(rows, expected));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.columns), columns, &options)?;
+        let fields = self.columns.fields().iter().zip(&columns);
+        let fields = fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
         let from = self.offset();
         let to = from + rows.num_rows() as u64;
         self.at = self.at.advanced_by(rows.num_rows() as u64);
-        let share = u128::from(self.size) * u128::from(to) / u128::from(self.total_rows.max(1));
-        let stored = u64::try_from(share).unwrap_or(self.size);
+        let share = u128::from(self.file.size) * u128::from(to) / u128::from(self.total_rows.max(1));
+        let stored = u64::try_from(share).unwrap_or(self.file.size);
         Ok(Block { from, to, payload: Payload::Columns(rows), bad: Vec::new(), stored })
     }
 
@@ -107,12 +124,13 @@ impl ParquetBlocks {
         u64::try_from(self.at.offset).unwrap_or(BROKEN_OFF)
     }
 
-    /// The rest of the file cannot be read.
+    /// The rest of the file cannot be read: storage failed, the file is another, or it is broken.
     fn break_off(&mut self, error: &ArrowError) -> Result<Block> {
         self.ended = true;
-        if let Some(storage) = arrow_storage_error(error) {
-            return Err(read_error(&self.shown, self.offset(), storage));
+        if let Some(storage) = self.file.take_fault() {
+            return Err(read_error(&self.shown, self.offset(), &storage));
         }
+        self.check_unchanged()?;
         let message = format!(
             "`{}` cannot be read from row {} on: {error}; the rest of the file is not read",
             self.shown,
@@ -123,7 +141,17 @@ impl ParquetBlocks {
         }
         let (class, raw) = (BadClass::Decode, Bytes::new());
         let bad = BadRecord { position: self.at, class, message, column: None, raw, record_time: None };
-        Ok(Block::gap(self.offset(), BROKEN_OFF, vec![bad], self.size))
+        Ok(Block::gap(self.offset(), BROKEN_OFF, vec![bad], self.file.size))
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        check_unchanged(&self.file.stored, &self.found, &self.shown, self.offset())
+    }
+
+    /// A file that is written anew in its place gives rows of both. What is watched is looked at once more by its reader.
+    fn end(&mut self) -> Result<()> {
+        self.ended = true;
+        if self.is_watched { Ok(()) } else { self.check_unchanged() }
     }
 }
 
@@ -134,11 +162,62 @@ impl Blocks for ParquetBlocks {
         }
         let block = self.rows.next().map(|rows| rows.and_then(|rows| self.block(&rows)));
         match block {
-            None => Ok(None),
+            None => self.end().map(|()| None),
             Some(Ok(block)) => Ok(Some(block)),
             Some(Err(error)) => self.break_off(&error).map(Some),
         }
     }
+}
+
+/// What a file says of itself, with its columns as they are read: INT96, the time of Spark and Hive, as microseconds. As
+/// nanoseconds, which Arrow takes it for, 64 bits end in the year 2262, and other times come out as ones within.
+fn metadata(file: &Chunks) -> Result<ArrowReaderMetadata, ParquetError> {
+    let metadata = ArrowReaderMetadata::load(file, ArrowReaderOptions::new())?;
+    let roots = int96(&metadata);
+    if roots.is_empty() {
+        return Ok(metadata);
+    }
+    let fields = metadata.schema().fields().iter().enumerate().map(|(root, field)| {
+        let read = field.as_ref().clone();
+        if roots.contains(&root) { read.with_data_type(micros(field.data_type())) } else { read }
+    });
+    let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata.schema().metadata().clone());
+    ArrowReaderMetadata::try_new(
+        Arc::clone(metadata.metadata()),
+        ArrowReaderOptions::new().with_schema(Arc::new(schema)),
+    )
+}
+
+/// The columns with times of INT96.
+fn int96(metadata: &ArrowReaderMetadata) -> BTreeSet<usize> {
+    let schema = metadata.parquet_schema();
+    let leaves = schema.columns().iter().enumerate().filter(|(_, leaf)| leaf.physical_type() == PhysicalType::INT96);
+    leaves.map(|(leaf, _)| schema.get_column_root_idx(leaf)).collect()
+}
+
+/// A type with microseconds in the place of nanoseconds.
+fn micros(of: &DataType) -> DataType {
+    match of {
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        DataType::List(item) => {
+            let read = micros(item.data_type());
+            DataType::List(Arc::new(item.as_ref().clone().with_data_type(read)))
+        }
+        other => other.clone(),
+    }
+}
+
+/// Nanoseconds of INT96 are not read, and not lost without a word either.
+fn check_int96(shown: &str, metadata: &ArrowReaderMetadata, expected: &Field) -> Result<(), OpenError> {
+    let root = metadata.schema().index_of(expected.name()).ok();
+    let nanoseconds = expected.data_type() != &micros(expected.data_type());
+    if !nanoseconds || root.is_none_or(|root| !int96(metadata).contains(&root)) {
+        return Ok(());
+    }
+    let (name, wanted) = (expected.name(), sql_name(expected.data_type()));
+    Err(OpenError::schema(format!(
+        "`{shown}`, column `{name}`: expected {wanted}, found INT96, of which microseconds are read (declare TIMESTAMP(6))"
+    )))
 }
 
 /// The row group that holds row `from`, and the rows before that group.
@@ -151,17 +230,19 @@ fn start(groups: &[u64], from: u64) -> (usize, u64) {
     (first, skipped)
 }
 
-/// A column as its declared type.
+/// A column as its declared type, but for the precision of times: a time may be beyond what the declared one holds, which
+/// is for the decoder to tell of its row.
 fn column(rows: &RecordBatch, expected: &Field) -> Result<ArrayRef, ArrowError> {
     let found = rows.column_by_name(expected.name());
     let found = found.ok_or_else(|| ArrowError::SchemaError(format!("no column `{}`", expected.name())))?;
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    match found.data_type() {
+    match (found.data_type(), expected.data_type()) {
         // The moment counts, not what clocks showed in the zone that the writer was in.
-        DataType::Timestamp(unit, Some(_)) => {
+        (DataType::Timestamp(unit, Some(_)), DataType::Timestamp(..)) => {
             let utc = cast_with_options(found, &DataType::Timestamp(*unit, Some("UTC".into())), &options)?;
-            cast_with_options(&utc, expected.data_type(), &options)
+            cast_with_options(&utc, &DataType::Timestamp(*unit, None), &options)
         }
+        (DataType::Timestamp(_, None) | DataType::Date32, DataType::Timestamp(..)) => Ok(Arc::clone(found)),
         _ => cast_with_options(found, expected.data_type(), &options),
     }
 }
@@ -207,29 +288,37 @@ fn widens(found: &DataType, expected: &DataType) -> bool {
     }
 }
 
-fn open_error(shown: &str, error: ParquetError) -> OpenError {
-    match &error {
-        ParquetError::External(cause) if let Some(storage) = cause.downcast_ref::<StorageError>() => {
-            read_error(shown, 0, &storage.0).into()
-        }
-        _ => OpenError::decode(format!("`{shown}` cannot be read as Parquet: {error}")),
-    }
-}
-
-/// The storage's error behind one of the reader's.
-fn arrow_storage_error(error: &ArrowError) -> Option<&io::Error> {
-    let ArrowError::ExternalError(cause) = error else { return None };
-    if let Some(storage) = cause.downcast_ref::<StorageError>() {
-        return Some(&storage.0);
-    }
-    let ParquetError::External(cause) = cause.downcast_ref::<ParquetError>()? else { return None };
-    cause.downcast_ref::<StorageError>().map(|storage| &storage.0)
-}
-
 /// A stored file as the Parquet reader wants it.
+#[derive(Clone)]
 struct Chunks {
     stored: Arc<Stored>,
     size: u64,
+    /// What storage said when it failed: of the reader's own errors only words are left on their way through Arrow's.
+    fault: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl Chunks {
+    fn of(stored: Arc<Stored>, size: u64) -> Self {
+        Self { stored, size, fault: Arc::default() }
+    }
+
+    fn take_fault(&self) -> Option<io::Error> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn failed(&self, error: io::Error) -> io::Error {
+        let said = io::Error::new(error.kind(), error.to_string());
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        said
+    }
+
+    /// What an error of the reader's means while a file is opened.
+    fn open_error(&self, shown: &str, error: &ParquetError) -> OpenError {
+        match self.take_fault() {
+            Some(storage) => read_error(shown, 0, &storage).into(),
+            None => OpenError::decode(format!("`{shown}` cannot be read as Parquet: {error}")),
+        }
+    }
 }
 
 impl Length for Chunks {
@@ -242,14 +331,14 @@ impl ChunkReader for Chunks {
     type T = io::BufReader<From>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(io::BufReader::new(From { stored: Arc::clone(&self.stored), at: start }))
+        Ok(io::BufReader::new(From { file: self.clone(), at: start }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let end = start.checked_add(length as u64).filter(|end| *end <= self.size);
         let end = end.ok_or_else(|| ParquetError::EOF(format!("byte {start} and {length} more")))?;
         let bytes = self.stored.range(start, (end - start) as usize);
-        let bytes = bytes.map_err(|error| ParquetError::External(Box::new(StorageError(error))))?;
+        let bytes = bytes.map_err(|error| self.failed(error))?;
         if bytes.len() < length {
             return Err(ParquetError::EOF(format!("byte {start} and {length} more")));
         }
@@ -259,13 +348,13 @@ impl ChunkReader for Chunks {
 
 /// Reads on from a byte.
 struct From {
-    stored: Arc<Stored>,
+    file: Chunks,
     at: u64,
 }
 
 impl Read for From {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.stored.read_at(self.at, into)?;
+        let read = self.file.stored.read_at(self.at, into).map_err(|error| self.file.failed(error))?;
         self.at += read as u64;
         Ok(read)
     }

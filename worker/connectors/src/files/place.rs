@@ -12,6 +12,10 @@ use super::store::{Found, Store};
 /// # Errors
 /// The file cannot be read as far as that.
 pub(crate) fn find(store: &Store, found: &Found, compression: Compression, offset: u64) -> io::Result<u64> {
+    if offset == 0 {
+        // It may not even be text.
+        return Ok(0);
+    }
     let stored = Arc::new(store.open(found)?);
     let mut text = Input::open(&stored, compression, 0)?.take(offset);
     let (mut buffer, mut newlines) = (vec![0; 256 << 10], 0);

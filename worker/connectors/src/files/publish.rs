@@ -18,6 +18,12 @@ pub(crate) trait Target: Send + Sync {
 
     /// Whether a file's name is chosen when it is sealed, so that it can hold a position.
     fn names_after_seal(&self) -> bool;
+
+    /// Something that a pipeline has published with state that was kept; `None` where that cannot be told.
+    async fn output_of(&self, pipeline: &str, suffix: &str) -> Result<Option<String>> {
+        let _ = (pipeline, suffix);
+        Ok(None)
+    }
 }
 
 /// The part of a place that one life of a writer works in.
@@ -45,6 +51,11 @@ pub(crate) trait StagedFile: Send {
 
     /// Ends it, durably.
     async fn complete(&mut self) -> Result<()>;
+
+    /// Bytes that it holds until they are enough to be written.
+    fn held_bytes(&self) -> usize {
+        0
+    }
 
     /// How the stage finds it again.
     fn key(&self) -> &str;

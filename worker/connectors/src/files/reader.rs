@@ -9,14 +9,24 @@ use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, Piece, RawChunk, Read, SplitReader};
 
 use super::block::{Block, Prefetch};
-use super::config::{Compression, Order};
+use super::config::Order;
+use super::identity::{Beginning, Head};
+use super::listing::Listing;
 use super::source::Files;
-use super::store::Found;
+use super::store::{Found, read_error};
 use super::text::BROKEN_OFF;
+use crate::blocking::blocking;
 
 /// So many blocks are read at a time, over all splits of a source: with more, threads run out of work while the next ones are
 /// read.
 const MOST_AHEAD: usize = 2;
+
+/// What to do about a watched file that was replaced.
+const RENEWED: &str = "a watched file may only grow: give what is new a name of its own; start anew with `--fresh` to read what is \
+                       there now, or put the file back";
+
+/// What to do about a watched file that is gone too early.
+const GONE: &str = "put it back, or start all of it anew: --fresh, in a cluster another restart.nonce";
 
 /// How the files of a source are dealt to a split: from the `first` of the list on, every `step`-th.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +58,8 @@ pub(crate) struct FilesReader {
     seen: Option<Found>,
     /// The same before it was read.
     opened: Option<Found>,
+    /// How it began.
+    head: Option<Head>,
 }
 
 impl FilesReader {
@@ -55,7 +67,9 @@ impl FilesReader {
     pub(crate) fn new(files: Arc<Files>, entries: Vec<Found>, dealt: Dealt, from: Position) -> Self {
         let index = usize::try_from(from.entry).unwrap_or(usize::MAX).min(entries.len());
         let before = entries[..index].iter().map(|file| file.size).sum();
-        Self { files, entries, dealt, at: from, open: None, held: None, before, stored: 0, seen: None, opened: None }
+        let head = files.lister.with(|listing| listing.heads.get(&dealt.first).cloned());
+        let (open, held, seen, opened) = (None, None, None, None);
+        Self { files, entries, dealt, at: from, open, held, before, stored: 0, seen, opened, head }
     }
 
     fn entry(&self) -> Option<Found> {
@@ -72,7 +86,7 @@ impl FilesReader {
 
     fn start(&mut self, found: Found) {
         let (files, entry, from) = (Arc::clone(&self.files), self.at.entry, self.offset());
-        let readers = if self.is_watched() { MOST_AHEAD } else { self.files.lister.known().used_lanes() as usize };
+        let readers = if self.is_watched() { MOST_AHEAD } else { self.files.lister.with(Listing::used_lanes) as usize };
         self.open = Some(Prefetch::start(MOST_AHEAD / readers.max(1), move || files.blocks(&found, entry, from)));
     }
 
@@ -97,21 +111,79 @@ impl FilesReader {
     async fn has_grown(&mut self, listed: &Found) -> Result<bool> {
         let shown = self.files.shown(listed);
         let now = self.files.store.stat(&listed.name, &shown).await?;
-        let plain = self.files.compression(listed) == Compression::None;
-        let what = || format!("reading `{shown}` at byte {}", self.offset());
+        let plain = self.files.is_plain(listed);
+        let what = format!("reading `{shown}` at byte {}", self.offset());
         let Some(now) = now else {
-            let is_read = self.seen.is_some() || (plain && self.offset() >= listed.size);
-            let gone = || Error::data_loss(what(), "the file is gone, and was not read to its end");
-            return if is_read { Ok(false) } else { Err(gone()) };
+            self.check_read(listed, &shown).await?;
+            return Ok(false);
         };
         let least = self.seen.as_ref().map_or(0, |seen| seen.size).max(if plain { self.offset() } else { 0 });
         if now.size < least {
             let detail = format!("the file shrank: expected at least {least} bytes, found {}", now.size);
-            return Err(Error::data_loss(what(), detail));
+            return Err(Error::data_loss(what, detail));
         }
         let grown = self.seen.as_ref() != Some(&now);
+        if grown {
+            self.check_same(listed, &now).await?;
+        }
         self.opened = Some(now);
         Ok(grown)
+    }
+
+    /// That a watched file that is gone was read to its end, as far as anybody saw it.
+    async fn check_read(&mut self, listed: &Found, shown: &str) -> Result<()> {
+        let is_plain = self.files.is_plain(listed);
+        if self.seen.is_some() && !is_plain {
+            return Ok(());
+        }
+        let (offset, what) = (self.offset(), format!("reading `{shown}` at byte {}", self.offset()));
+        if !is_plain {
+            let detail = "the file is gone, and whether it was read to its end is not known: its positions do not tell";
+            return Err(Error::data_loss(what, detail).with_hint(GONE));
+        }
+        let size = self.files.last_size(self.dealt.first).await?;
+        if offset < size {
+            let detail = format!("the file is gone, and was not read to its end: it had {size} bytes");
+            return Err(Error::data_loss(what, detail).with_hint(GONE));
+        }
+        if offset > size && self.seen.is_none() {
+            tracing::warn!(
+                "`{shown}` is gone: it was read to byte {offset}, and had {size} bytes when its size was last noted; what \
+                 came after that byte, if anything, is not known"
+            );
+        }
+        self.seen = Some(Found { size, ..listed.clone() });
+        Ok(())
+    }
+
+    /// That a watched file is the one that was read so far.
+    async fn check_same(&mut self, listed: &Found, now: &Found) -> Result<()> {
+        let (files, found) = (Arc::clone(&self.files), now.clone());
+        let looked = blocking(move || files.store.open(&found).and_then(|stored| Beginning::of(&stored))).await;
+        let shown = self.files.shown(listed);
+        let looked = looked.map_err(|error| read_error(&shown, self.offset(), &error))?;
+        let is_same = match (&looked, &self.head) {
+            _ if self.offset() == 0 => true,
+            (Some(_), None) => true,
+            (Some(looked), Some(head)) => head.is_of(looked, self.least_read(listed)),
+            (None, _) => self.seen.as_ref().unwrap_or(listed).version == now.version,
+        };
+        if !is_same {
+            let what = format!("reading `{shown}` at byte {}", self.offset());
+            return Err(
+                Error::data_loss(what, "the file is another than the one that was read so far").with_hint(RENEWED)
+            );
+        }
+        self.head = looked.map(|looked| looked.head());
+        Ok(())
+    }
+
+    /// How many stored bytes of the file were read at least.
+    fn least_read(&self, listed: &Found) -> u64 {
+        if self.files.is_plain(listed) {
+            return self.offset();
+        }
+        self.seen.as_ref().map_or(u64::MAX, |seen| seen.size)
     }
 
     /// The held block up to `until`.

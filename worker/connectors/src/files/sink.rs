@@ -8,13 +8,14 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::Result;
+use thalweg_core::share::Share;
 use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
 
 use super::config::{FilesSinkConfig, FilesSourceConfig};
 use super::encoding::Encoding;
 use super::local::LocalFolder;
 use super::location::Location;
-use super::names::WriterName;
+use super::names::{WriterName, pipeline_name};
 use super::objects::ObjectFolder;
 use super::partition::Partitioner;
 use super::publish::Target;
@@ -34,6 +35,8 @@ pub(crate) struct Output {
     pub(crate) target: Arc<dyn Target>,
     /// Writers that live: they share what may be held in memory.
     pub(crate) writers: AtomicUsize,
+    /// What they may hold together with those of the pipeline's other sinks.
+    pub(crate) memory: Share,
 }
 
 impl FilesSink {
@@ -45,6 +48,14 @@ impl FilesSink {
         let location = Location::folder(&config.url, &config.base_dir)?;
         let store = Store::of(&location, config.s3.as_ref())?;
         Self::into(store, config, encoding, clock)
+    }
+
+    /// The same, within a share of memory; by default it has no limit but its own.
+    pub fn within(mut self, memory: &Share) -> Self {
+        if let Some(output) = Arc::get_mut(&mut self.files) {
+            output.memory = memory.clone();
+        }
+        self
     }
 
     /// That rows of a schema can be written: into which folders, and in which format.
@@ -78,7 +89,8 @@ impl FilesSink {
             Store::Local(root) => Arc::new(LocalFolder::new(root, shown, clock)),
             Store::Objects { bucket, prefix } => Arc::new(ObjectFolder::new(bucket, prefix, shown, clock)),
         };
-        Ok(Self { files: Arc::new(Output { config, encoding, partitioner, target, writers: AtomicUsize::new(0) }) })
+        let (writers, memory) = (AtomicUsize::new(0), Share::default());
+        Ok(Self { files: Arc::new(Output { config, encoding, partitioner, target, writers, memory }) })
     }
 }
 
@@ -91,6 +103,10 @@ impl Sink for FilesSink {
 
     async fn check(&self) -> Result<()> {
         self.files.target.check().await
+    }
+
+    async fn has_output_of(&self, pipeline: &str) -> Result<Option<String>> {
+        self.files.target.output_of(&pipeline_name(pipeline), self.files.encoding.suffix()).await
     }
 
     async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>> {

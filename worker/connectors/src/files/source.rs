@@ -15,11 +15,13 @@ use thalweg_core::source::{Source, Split, SplitReader};
 use super::block::Blocks;
 use super::buffers::Buffers;
 use super::config::{Compression, FilesSourceConfig};
+use super::footer;
 use super::listing::{Lister, Listing, no_file};
 use super::location::Location;
 use super::parquet::ParquetBlocks;
 use super::place;
 use super::reader::{Dealt, FilesReader};
+use super::shape::Shape;
 use super::store::{Found, Store, Stored, read_error};
 use super::text::{TextBlocks, TextOptions, check_unchanged, header};
 use super::unfit::{OpenError, UnfitBlocks};
@@ -60,6 +62,7 @@ pub struct FilesSource {
 /// What a source and its readers share.
 pub(crate) struct Files {
     pub(crate) config: FilesSourceConfig,
+    shape: Shape,
     records: Records,
     location: Location,
     pub(crate) store: Store,
@@ -92,7 +95,8 @@ impl FilesSource {
         lister: Lister,
     ) -> Self {
         let buffers = Arc::new(Buffers::new(config.chunk_bytes));
-        Self { files: Arc::new(Files { config, records, location, store, lister, buffers }) }
+        let shape = Shape::of(&config, matches!(records, Records::Text { .. }));
+        Self { files: Arc::new(Files { config, shape, records, location, store, lister, buffers }) }
     }
 }
 
@@ -108,6 +112,7 @@ pub async fn parquet_columns(config: &FilesSourceConfig) -> Result<SchemaRef> {
     let shown = location.shown(&first.name);
     blocking(move || {
         let stored = store.open(&first).map_err(|error| read_error(&shown, 0, &error))?;
+        footer::check(&stored, &first.name, &shown).map_err(|error| error.into_error(&shown))?;
         ParquetBlocks::columns_of(stored, &first, &shown)
     })
     .await
@@ -117,17 +122,8 @@ pub async fn parquet_columns(config: &FilesSourceConfig) -> Result<SchemaRef> {
 impl Source for FilesSource {
     async fn splits(&self) -> Result<Vec<Split>> {
         let files = &self.files;
-        let (listing, sizes) = files.lister.refreshed(&files.store, &files.location, &files.config).await?;
-        if self.grows() {
-            let size = |file: &Found| Some(sizes.get(&file.name).copied().unwrap_or(file.size));
-            let split = |(index, file)| Split { id: SplitId::new(format!("file-{index}")), size: size(file) };
-            return Ok(listing.files.iter().enumerate().map(split).collect());
-        }
-        let split = |lane| Split {
-            id: SplitId::new(format!("lane-{lane}")),
-            size: Some(listing.lane(lane).iter().map(|file| file.size).sum()),
-        };
-        Ok((0..listing.used_lanes()).map(split).collect())
+        files.lister.refreshed(&files.store, &files.location, &files.config, &files.shape).await?;
+        Ok(files.lister.with(|listing| splits(listing, self.grows())))
     }
 
     fn grows(&self) -> bool {
@@ -136,7 +132,7 @@ impl Source for FilesSource {
 
     /// `FILE:OFFSET`, a byte of the text or a row.
     fn show(&self, split: &SplitId, position: Position) -> String {
-        let known = entries(&self.files.lister.known(), split.as_str(), self.grows());
+        let known = self.files.lister.with(|listing| entries(listing, split.as_str(), self.grows()));
         let entry = usize::try_from(position.entry).ok();
         match entry.and_then(|entry| known?.0.into_iter().nth(entry)) {
             Some(found) => format!("{}:{}", self.files.shown(&found), position.offset),
@@ -156,7 +152,7 @@ impl Source for FilesSource {
         };
         let shown = self.files.shown(&found);
         let offset = u64::try_from(position.offset).unwrap_or(u64::MAX);
-        let text = matches!(self.files.records, Records::Text { .. });
+        let text = self.files.is_text();
         let files = Arc::clone(&self.files);
         let place = blocking(move || place::find(&files.store, &found, files.compression(&found), offset)).await;
         place::describe(&shown, text, place, offset, column)
@@ -164,24 +160,34 @@ impl Source for FilesSource {
 }
 
 impl Files {
+    /// How big a file was when it was last seen, by its number in the list.
+    pub(crate) async fn last_size(&self, number: u32) -> Result<u64> {
+        self.lister.last_size(number, &self.config, &self.shape).await
+    }
+
     /// The files of a split, in order.
     async fn entries(&self, split: &SplitId) -> Result<(Vec<Found>, Dealt)> {
-        let watched = self.config.watch.is_some();
-        let listing = self.lister.known();
-        let known = entries(&listing, split.as_str(), watched);
-        let entries = match known {
-            Some(known) => Some(known),
-            None => {
-                let listing = self.lister.latest().await?;
-                entries(&listing, split.as_str(), watched)
-            }
-        };
-        entries.ok_or_else(|| Error::internal(format!("opening split `{split}`"), "it was never listed"))
+        let known = || self.lister.with(|listing| entries(listing, split.as_str(), self.config.watch.is_some()));
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        self.lister.update(&self.config, &self.shape).await?;
+        known().ok_or_else(|| Error::internal(format!("opening split `{split}`"), "it was never listed"))
     }
 
     /// A file as people know it.
     pub(crate) fn shown(&self, found: &Found) -> Arc<str> {
         self.location.shown(&found.name).into()
+    }
+
+    /// Whether the files are text, whose offsets are bytes.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.records, Records::Text { .. })
+    }
+
+    /// Whether an offset in a file is one of the bytes that are stored.
+    pub(crate) fn is_plain(&self, found: &Found) -> bool {
+        self.is_text() && self.compression(found) == Compression::None
     }
 
     /// How a file is compressed. Parquet has its own ways.
@@ -232,9 +238,15 @@ impl Files {
             }
             Records::Parquet { columns } => {
                 let at = Position::within(entry, from);
-                let opened = ParquetBlocks::open(stored, found, &shown, columns, at);
+                let opened = ParquetBlocks::open(Arc::clone(&stored), found, &shown, columns, at);
+                let is_watched = self.config.watch.is_some();
+                let opened = opened.map_err(|error| footer::explained(error, &stored, &found.name, &shown));
+                if opened.is_err() && !is_watched {
+                    check_unchanged(&stored, found, &shown, from)?;
+                }
                 opened
-                    .map(|blocks| Box::new(blocks.telling(self.config.tells_unread)) as Box<dyn Blocks>)
+                    .map(|blocks| blocks.telling(self.config.tells_unread).watched(is_watched))
+                    .map(|blocks| Box::new(blocks) as Box<dyn Blocks>)
                     .map_err(|error| self.judged(&shown, error))
             }
         }
@@ -282,6 +294,20 @@ impl Blocks for Nothing {
     fn next(&mut self) -> Result<Option<super::block::Block>> {
         Ok(None)
     }
+}
+
+/// The splits of a list: each file, where it may grow, or lanes.
+fn splits(listing: &Listing, grows: bool) -> Vec<Split> {
+    if grows {
+        let id = |index: usize| SplitId::new(format!("file-{index}"));
+        let split = |(index, file): (usize, &Found)| Split { id: id(index), size: Some(listing.last_size(file)) };
+        return listing.files.iter().enumerate().map(split).collect();
+    }
+    let split = |lane| Split {
+        id: SplitId::new(format!("lane-{lane}")),
+        size: Some(listing.lane(lane).iter().map(|file| file.size).sum()),
+    };
+    (0..listing.used_lanes()).map(split).collect()
 }
 
 fn entries(listing: &Listing, split: &str, watched: bool) -> Option<(Vec<Found>, Dealt)> {

@@ -31,6 +31,15 @@ pub(crate) struct Found {
     pub(crate) version: String,
 }
 
+/// What was found at a location.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// The files, by name.
+    pub(crate) files: Vec<Found>,
+    /// What the location means and cannot be read, by name, and what it is.
+    pub(crate) passed_over: Vec<(String, &'static str)>,
+}
+
 /// A store that objects are put into in parts.
 pub(crate) trait Objects: ObjectStore + MultipartStore {}
 impl<T: ObjectStore + MultipartStore> Objects for T {}
@@ -68,15 +77,25 @@ impl Store {
     /// # Errors
     /// A folder that cannot be read.
     pub(crate) async fn list(&self, location: &Location) -> Result<Vec<Found>> {
-        let mut found = match self {
+        self.look(location).await.map(|looked| looked.files)
+    }
+
+    /// Every file that a location means, by name, and what is no file.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub(crate) async fn look(&self, location: &Location) -> Result<Looked> {
+        let mut looked = match self {
             Self::Local(root) => {
                 let (root, location) = (root.clone(), location.clone());
                 blocking(move || walk(&root, &location)).await?
             }
-            Self::Objects { bucket, prefix } => list_objects(bucket.as_ref(), prefix, location).await?,
+            Self::Objects { bucket, prefix } => {
+                Looked { files: list_objects(bucket.as_ref(), prefix, location).await?, ..Looked::default() }
+            }
         };
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+        looked.files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(looked)
     }
 
     /// A file as it is now; `None` if it is gone.
@@ -279,16 +298,24 @@ fn list_error(what: String, error: &io::Error) -> Error {
 }
 
 /// All files that a location means; none where its root does not exist.
-fn walk(root: &Path, location: &Location) -> Result<Vec<Found>> {
+fn walk(root: &Path, location: &Location) -> Result<Looked> {
     let start = if location.glob.is_some() { String::new() } else { location.rest.clone() };
-    let (mut found, mut folders) = (Vec::new(), Vec::new());
+    let (mut looked, mut folders) = (Looked::default(), Vec::new());
     let what = |name: &str| format!("listing `{}`", location.shown(name));
     match fs::metadata(root.join(&start)) {
         Ok(meta) if meta.is_dir() => folders.push((start, 0)),
-        Ok(meta) if meta.is_file() => return Ok(vec![found_local(start, &meta)]),
+        Ok(meta) if meta.is_file() => {
+            looked.files.push(found_local(start, &meta));
+            return Ok(looked);
+        }
         // A pipe cannot be read again from a position, and to open one may take for ever.
-        Ok(_) => return Err(Error::user(what(&start), "expected a file or a folder, found a pipe, socket or device")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Ok(_) => return Err(Error::user(what(&start), format!("expected a file or a folder, found {NO_FILE}"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if is_link(&root.join(&start)) {
+                looked.passed_over.push((start, DANGLING));
+            }
+            return Ok(looked);
+        }
         Err(error) => return Err(list_error(what(&start), &error)),
     }
     while let Some((folder, depth)) = folders.pop() {
@@ -296,16 +323,31 @@ fn walk(root: &Path, location: &Location) -> Result<Vec<Found>> {
         for entry in entries {
             let entry = entry.map_err(|error| list_error(what(&folder), &error))?;
             let Some(name) = below(&folder, &entry.file_name()) else { continue };
-            // What is gone by now, or a link to nowhere, is no file.
             match fs::metadata(entry.path()) {
-                Ok(meta) if meta.is_dir() && descends(location, depth) => folders.push((name, depth + 1)),
-                Ok(meta) if meta.is_file() && location.matches(&name) => found.push(found_local(name, &meta)),
+                Ok(meta) if meta.is_dir() => {
+                    if descends(location, depth) {
+                        folders.push((name, depth + 1));
+                    }
+                }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(list_error(what(&name), &error)),
-                _ => {}
+                _ if !location.matches(&name) => {}
+                Ok(meta) if meta.is_file() => looked.files.push(found_local(name, &meta)),
+                Ok(_) => looked.passed_over.push((name, NO_FILE)),
+                Err(_) if is_link(&entry.path()) => looked.passed_over.push((name, DANGLING)),
+                // What is gone by now is no file.
+                Err(_) => {}
             }
         }
     }
-    Ok(found)
+    Ok(looked)
+}
+
+/// What may have a file's name.
+const NO_FILE: &str = "a pipe, socket or device";
+const DANGLING: &str = "a link to what does not exist";
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink())
 }
 
 /// How deep folders are followed where the pattern sets no limit: a symbolic link may lead back.

@@ -113,7 +113,7 @@ impl TextBlocks {
         if self.fill()? > 0 {
             self.cut();
         } else if let Some(fault) = self.fault.take() {
-            return Ok(self.break_off(&fault));
+            return self.break_off(&fault);
         } else {
             return self.finish();
         }
@@ -125,14 +125,37 @@ impl TextBlocks {
         if !self.skip_on() {
             return;
         }
-        let complete = self.options.framing.complete_prefix(self.buffer.text());
-        if complete > 0 {
-            let records = self.buffer.split_to(complete);
-            self.give(records);
+        loop {
+            let complete = self.options.framing.complete_prefix(self.buffer.text());
+            let torn = if complete > 0 {
+                let records = self.buffer.split_to(complete);
+                self.give(records)
+            } else if self.buffer.text().len() > self.options.max_record_bytes {
+                let Some(line) = self.torn_line(self.buffer.text()) else { return self.start_skipping() };
+                Some((self.buffer.split_to(self.buffer.text().len()), line))
+            } else {
+                return;
+            };
+            if let Some((mut text, line)) = torn {
+                self.give_long(text.split_to(line), "a quote that is not closed within as many");
+                // Where records end behind that line is another question now.
+                self.buffer.put_in_front(&text);
+            }
         }
-        if self.buffer.text().len() > self.options.max_record_bytes {
-            self.start_skipping();
-        }
+    }
+
+    /// The first line of a record that is too long, where only that seems to be damaged.
+    fn torn_line(&self, text: &[u8]) -> Option<usize> {
+        self.options.framing.torn_line(&text[..text.len().min(self.options.max_record_bytes)])
+    }
+
+    /// Takes a text for a bad record.
+    fn give_long(&mut self, text: Bytes, found: &str) {
+        let raw = Bytes::copy_from_slice(&text[..text.len().min(KEPT_BYTES)]);
+        let from = self.offset;
+        self.offset += text.len() as u64;
+        let bad = self.too_long(from, found, raw);
+        self.ready.push_back(Block::gap(from, self.offset, vec![bad], self.taken()));
     }
 
     fn start_skipping(&mut self) {
@@ -160,14 +183,14 @@ impl TextBlocks {
 
     fn give_skipped(&mut self) {
         if let Some(Skipped { head, from, .. }) = self.skipping.take() {
-            let bad = self.too_long(from, self.offset - from, head);
+            let bad = self.too_long(from, &format!("a record of {}", self.offset - from), head);
             self.ready.push_back(Block::gap(from, self.offset, vec![bad], self.taken()));
         }
     }
 
-    fn too_long(&self, from: u64, length: u64, raw: Bytes) -> BadRecord {
+    fn too_long(&self, from: u64, found: &str, raw: Bytes) -> BadRecord {
         let limit = self.options.max_record_bytes;
-        self.bad(from, format!("expected at most {limit} bytes (`maxRecordBytes`), found a record of {length}"), raw)
+        self.bad(from, format!("expected at most {limit} bytes (`maxRecordBytes`), found {found}"), raw)
     }
 
     fn bad(&self, from: u64, message: String, raw: Bytes) -> BadRecord {
@@ -175,26 +198,27 @@ impl TextBlocks {
         BadRecord { position, class: BadClass::Decode, message, column: None, raw, record_time: None }
     }
 
-    /// Gives records that start at the buffer's offset; long ones are taken out.
-    fn give(&mut self, mut records: Bytes) {
-        while records.len() > self.options.max_record_bytes {
+    /// Gives records that start at the buffer's offset; long ones are taken out. One whose first line is torn, and its length, come
+    /// back with all behind it.
+    fn give(&mut self, mut records: Bytes) -> Option<(Bytes, usize)> {
+        loop {
             let (good, long) = self.first_long(&records);
             self.give_text(records.split_to(good));
             if long == 0 {
-                return;
+                return None;
             }
-            let mut raw = records.split_to(long);
-            let from = self.offset;
-            self.offset += long as u64;
-            raw.truncate(KEPT_BYTES);
-            let bad = self.too_long(from, long as u64, Bytes::copy_from_slice(&raw));
-            self.ready.push_back(Block::gap(from, self.offset, vec![bad], self.taken()));
+            if let Some(line) = self.torn_line(&records) {
+                return Some((records, line));
+            }
+            self.give_long(records.split_to(long), &format!("a record of {long}"));
         }
-        self.give_text(records);
     }
 
     /// The length of the records before the first that is too long, and of that one, if there is one.
     fn first_long(&self, records: &[u8]) -> (usize, usize) {
+        if records.len() <= self.options.max_record_bytes {
+            return (records.len(), 0);
+        }
         let mut at = 0;
         while at < records.len() {
             let rest = &records[at..];
@@ -229,15 +253,19 @@ impl TextBlocks {
         check_unchanged(&self.stored, &self.listed, &self.options.shown, self.offset)?;
         self.give_skipped();
         let last = self.buffer.split_to(self.buffer.text().len());
-        self.give(last);
+        self.give_text(last);
         Ok(!self.ready.is_empty())
     }
 
-    /// The rest cannot be read. A file that may still be growing is not broken for that it ends too early.
-    fn break_off(&mut self, fault: &io::Error) -> bool {
+    /// The rest cannot be read. A file that may still be growing is not broken for that it ends too early, and one that was
+    /// changed under its reader is another.
+    fn break_off(&mut self, fault: &io::Error) -> Result<bool> {
         self.input = None;
         if self.options.grows && fault.kind() == io::ErrorKind::UnexpectedEof {
-            return false;
+            return Ok(false);
+        }
+        if !self.options.grows {
+            check_unchanged(&self.stored, &self.listed, &self.options.shown, self.offset)?;
         }
         let skipped = self.skipping.take();
         let from = skipped.as_ref().map_or(self.offset, |skipped| skipped.from);
@@ -256,7 +284,7 @@ impl TextBlocks {
         }
         let bad = self.bad(from, message, kept);
         self.ready.push_back(Block::gap(from, BROKEN_OFF, vec![bad], self.listed.size));
-        true
+        Ok(true)
     }
 }
 

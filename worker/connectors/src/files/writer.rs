@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use thalweg_core::decode::BadRecord;
 use thalweg_core::error::Result;
+use thalweg_core::share::Holder;
 use thalweg_core::sink::{Label, Rejected, Sealed, SinkWriter};
 
 use super::names::{FileName, WriterName};
@@ -19,14 +20,22 @@ use crate::formats::{Encoder, JsonEncoder};
 
 /// The most files that are written side by side; beyond it the one that waited longest is finished.
 const MAX_OPEN: usize = 128;
+/// More finished files are not gathered for one seal, whose record names each.
+const MAX_FINISHED: usize = 4_096;
 /// Bytes that wait to be written, over all files.
 const MAX_BUFFERED: usize = 4 << 20;
+/// How much of a writer's part of the memory waits to be written, beside what encoders keep back: one of so many.
+const BUFFERED_OF_PART: usize = 4;
+/// Fewer bytes of a file are not written by themselves.
+const MIN_FLUSH: usize = MAX_BUFFERED / MAX_OPEN;
 /// What is buffered of one file from the start.
 const MIN_BUFFER: usize = 64 << 10;
 /// Bytes that encoders keep back, over all files of all writers of a sink.
 const MAX_HELD: usize = 96 << 20;
 /// What one writer may hold of it at least.
 const MIN_HELD: usize = 4 << 20;
+/// The same, where memory has a limit.
+const LEAST_HELD: usize = 1 << 20;
 
 /// The writer of one unit.
 pub(crate) struct FilesWriter {
@@ -41,6 +50,8 @@ pub(crate) struct FilesWriter {
     uses: u64,
     /// Of the last write.
     rejected: Vec<Rejected>,
+    /// Its part of the memory of all sinks.
+    memory: Holder,
 }
 
 /// A file that takes rows.
@@ -65,7 +76,8 @@ impl FilesWriter {
     pub(crate) fn new(output: Arc<Output>, id: WriterName, stage: Box<dyn Stage>) -> Self {
         output.writers.fetch_add(1, Ordering::Relaxed);
         let (open, finished, parts) = (BTreeMap::new(), Vec::new(), HashMap::new());
-        Self { output, id, stage, open, finished, parts, uses: 0, rejected: Vec::new() }
+        let memory = output.memory.holder(LEAST_HELD);
+        Self { output, id, stage, open, finished, parts, uses: 0, rejected: Vec::new(), memory }
     }
 
     async fn write_to(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
@@ -73,7 +85,8 @@ impl FilesWriter {
             self.make_room().await?;
             self.start(folder, rows).await?;
         }
-        let threshold = MAX_BUFFERED / self.open.len().max(4);
+        let buffered = self.memory.part(BUFFERED_OF_PART * MAX_BUFFERED) / BUFFERED_OF_PART;
+        let threshold = (buffered / self.open.len().max(4)).max(MIN_FLUSH);
         self.uses += 1;
         let Some(file) = self.open.get_mut(folder) else { return Ok(()) };
         file.last_use = self.uses;
@@ -120,7 +133,7 @@ impl FilesWriter {
     /// Finishes files as long as they hold too much.
     async fn hold_less(&mut self) -> Result<()> {
         while self.open.len() > 1 && self.held_bytes() > self.share() {
-            let by_held = |(_, file): &(&String, &OpenFile)| file.encoder.buffered_bytes();
+            let by_held = |(_, file): &(&String, &OpenFile)| file.held_bytes();
             let largest = self.open.iter().max_by_key(by_held).map(|(folder, _)| folder.clone());
             self.finish(largest).await?;
         }
@@ -129,11 +142,12 @@ impl FilesWriter {
 
     /// What this writer may hold.
     fn share(&self) -> usize {
-        (MAX_HELD / self.output.writers.load(Ordering::Relaxed).max(1)).max(MIN_HELD)
+        let of_sink = (MAX_HELD / self.output.writers.load(Ordering::Relaxed).max(1)).max(MIN_HELD);
+        self.memory.part(of_sink)
     }
 
     fn held_bytes(&self) -> usize {
-        self.open.values().map(|file| file.encoder.buffered_bytes()).sum()
+        self.open.values().map(OpenFile::held_bytes).sum()
     }
 
     async fn finish(&mut self, folder: Option<String>) -> Result<()> {
@@ -163,6 +177,11 @@ impl OpenFile {
         // A row group comes at once, and is not what the next bytes need.
         let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(MIN_BUFFER));
         self.staged.append(bytes).await
+    }
+
+    /// What its encoder keeps back, and what waits to be a part of an upload.
+    fn held_bytes(&self) -> usize {
+        self.encoder.buffered_bytes() + self.staged.held_bytes()
     }
 
     fn size(&self) -> u64 {
@@ -203,7 +222,8 @@ impl SinkWriter for FilesWriter {
     fn wants_seal(&self, age: Duration) -> bool {
         let config = &self.output.config;
         let is_old = age >= config.roll_every && (!self.open.is_empty() || !self.finished.is_empty());
-        is_old || self.open.values().any(|file| file.size() >= config.roll_bytes)
+        let are_many = self.finished.len() >= MAX_FINISHED;
+        is_old || are_many || self.open.values().any(|file| file.size() >= config.roll_bytes)
     }
 
     async fn seal(&mut self, label: &Label) -> Result<Option<Sealed>> {

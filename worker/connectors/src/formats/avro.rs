@@ -17,12 +17,14 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaSt
 use thalweg_core::decode::{BadClass, Decoded, Decoder, Rows};
 use thalweg_core::error::{Error, Result};
 use thalweg_core::source::{Payload, RawChunk, Records};
+use thalweg_core::years::rows_outside;
 
 use super::assembler::{Place, bad_record, position_of};
 use super::column::{Column, Metadata, schema_of, sql_name};
 use super::fault::{Fault, Faults};
 use super::json::tombstone;
 use super::metadata;
+use super::years;
 
 /// What the decoder of Arrow wants before each record: a mark, and the number of the schema. Records of brokers have
 /// none, so they get this one.
@@ -158,8 +160,8 @@ impl AvroDecoder {
         }
     }
 
-    /// The rows that are good: every value fits its column, no null stands where none may be, and keys and headers are text
-    /// where they must.
+    /// The rows that are good: every value fits its column, no null stands where none may be, times are of the years that
+    /// they may have, and keys and headers are text where they must.
     fn judge(
         &self,
         records: &Records,
@@ -175,7 +177,13 @@ impl AvroDecoder {
             faults.about(&column.describe());
             if let Some(metadata) = column.metadata {
                 metadata::judge(metadata, &column.data_type, records, &places, &mut faults);
-            } else if let Some(nulls) = values.logical_nulls() {
+                continue;
+            }
+            for row in rows_outside(values.as_ref()) {
+                let message = years::problem(faults.context(), values.as_ref(), row);
+                faults.report(row, Fault { class: BadClass::Schema, column: None, message });
+            }
+            if let Some(nulls) = values.logical_nulls() {
                 let written = rows.column_by_name(&column.from);
                 let was_null = written.and_then(|written| written.logical_nulls());
                 for row in (0..numbers.len()).filter(|row| nulls.is_null(*row)) {

@@ -1,6 +1,6 @@
 //! Where the records of a text end. Pure.
 
-use memchr::{memchr, memchr2, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
 /// How records are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub enum Framing {
         quote: u8,
     },
 }
+
+/// So many lines have to follow before one is held for torn.
+const TORN_LINES: usize = 2;
 
 /// Where a scan through a record stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +62,25 @@ impl Framing {
     }
 }
 
+impl Framing {
+    /// The length of the first line of what begins one record of more lines than all of these, if rather a quote of it is not
+    /// closed: no quote follows, and of the lines that do, several, each has as many delimiters, and some.
+    pub(crate) fn torn_line(self, bytes: &[u8]) -> Option<usize> {
+        let Self::Csv { delimiter, quote } = self else { return None };
+        let (first, rest) = bytes.split_at(memchr(b'\n', bytes)? + 1);
+        let lines = &rest[..memrchr(b'\n', rest)?];
+        let count = |line: &[u8]| memchr_iter(delimiter, line).count();
+        let (fields, mut found) = (count(first), 0);
+        let mut are_like_it = || {
+            lines.split(|byte| *byte == b'\n').all(|line| {
+                found += 1;
+                count(line) == fields
+            })
+        };
+        (fields > 0 && memchr(quote, rest).is_none() && are_like_it() && found >= TORN_LINES).then_some(first.len())
+    }
+}
+
 fn csv_record_end(bytes: &[u8], delimiter: u8, quote: u8, within: &mut Within) -> Option<usize> {
     let mut at = 0;
     while at < bytes.len() {
@@ -98,6 +120,16 @@ mod tests {
         assert_eq!(CSV.complete_prefix(b"a,\"x\ny\"\nb,\"z\n"), 8);
         assert_eq!(CSV.complete_prefix(b"a,\"x\"\"\n\"\nb"), 9);
         assert_eq!(Framing::Lines.complete_prefix(b"{\"a\":\"\n"), 7);
+    }
+
+    #[test]
+    fn a_line_is_torn_where_the_next_one_is_a_record_like_it() {
+        assert_eq!(CSV.torn_line(b"7,\"a\n8,b\n9,c\n0"), Some(5));
+        assert_eq!(CSV.torn_line(b"7,\"a\n8,b\nc\n9,c\n"), None, "a field of several lines");
+        assert_eq!(CSV.torn_line(b"7,\"a\n8,b\n9,\"c\n"), None, "it is closed");
+        assert_eq!(CSV.torn_line(b"\"a\nb\nc\n"), None, "a single field");
+        assert_eq!(CSV.torn_line(b"7,\"a\n8,b\n9,c"), None, "one line may be chance");
+        assert_eq!(Framing::Lines.torn_line(b"7,\"a\n8,b\n"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use thalweg_core::decode::BadClass;
 use thalweg_core::source::Records;
+use thalweg_core::years;
 
 use super::assembler::Place;
 use super::column::Metadata;
@@ -16,7 +17,8 @@ use super::fault::{Fault, Faults, shorten};
 
 type Headers = [(String, Option<Bytes>)];
 
-/// Reports the rows whose key or headers are no text where the column is one.
+/// Reports the rows whose key or headers are no text where the column is one, or whose time is outside of the years that
+/// times may have.
 pub(super) fn judge(
     metadata: Metadata,
     data_type: &DataType,
@@ -24,6 +26,9 @@ pub(super) fn judge(
     places: &[Place],
     faults: &mut Faults,
 ) {
+    if metadata == Metadata::Timestamp {
+        return judge_times(&records.timestamps, places, faults);
+    }
     let broken = |record: usize| match metadata {
         Metadata::Key if *data_type == DataType::Utf8 => {
             records.keys.get(record).and_then(Option::as_ref).filter(|key| !is_text(key))
@@ -38,6 +43,15 @@ pub(super) fn judge(
         if let Some(bytes) = broken(place.number) {
             let message = format!("{}: expected UTF-8, found {:?}", faults.context(), shorten(bytes));
             faults.report(row, Fault { class: BadClass::Decode, column: None, message });
+        }
+    }
+}
+
+fn judge_times(times: &[i64], places: &[Place], faults: &mut Faults) {
+    for (row, place) in places.iter().enumerate() {
+        if let Some(time) = times.get(place.number).filter(|time| !years::MILLIS.contains(time)) {
+            let message = format!("{}: expected TIMESTAMP(3) in the years 1 to 9999, found {time}", faults.context());
+            faults.report(row, Fault { class: BadClass::Schema, column: None, message });
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod encode;
 pub mod framing;
 pub mod json;
 pub mod time;
+pub mod years;
 
 mod assembler;
 mod cell;

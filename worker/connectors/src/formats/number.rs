@@ -10,6 +10,8 @@ pub(crate) struct Number {
     exponent: i32,
     /// Whether digits beyond the 38th were dropped.
     is_cut: bool,
+    /// Whether the first of them was 5 or more.
+    is_half: bool,
 }
 
 /// The most digits that a mantissa holds, as many as the widest DECIMAL.
@@ -27,7 +29,7 @@ impl Number {
             (b'+', rest) if is_text => (false, rest),
             _ => (false, bytes),
         };
-        let mut number = Self { negative, mantissa: 0, exponent: 0, is_cut: false };
+        let mut number = Self { negative, mantissa: 0, exponent: 0, is_cut: false, is_half: false };
         let mut digits = 0;
         let rest = number.take_digits(bytes, &mut digits, 0);
         let whole = bytes.len() - rest.len();
@@ -59,6 +61,10 @@ impl Number {
                 *digits += u32::from(self.mantissa != 0);
                 self.exponent += shift;
             } else {
+                if *digits == DIGITS {
+                    self.is_half = digit >= 5;
+                    *digits += 1;
+                }
                 self.exponent += shift + 1;
                 self.is_cut |= digit != 0;
             }
@@ -101,7 +107,9 @@ impl Number {
         let shift = self.exponent.saturating_add(i32::from(scale));
         let magnitude = match self.mantissa {
             0 => 0,
-            m if shift >= 0 => m.checked_mul(power(shift)?)?,
+            // What was dropped counts where the last digit that is left is the last one asked for.
+            m if shift == 0 => m + u128::from(self.is_half),
+            m if shift > 0 => m.checked_mul(power(shift)?)?,
             m => match power(-shift) {
                 Some(divisor) => m / divisor + u128::from(m % divisor >= divisor.div_ceil(2)),
                 None => 0,
@@ -303,5 +311,18 @@ mod tests {
         let widest = "9".repeat(38);
         let number = Number::parse(scalar(&widest)).unwrap();
         assert_eq!(number.to_decimal(38, 0), Some(10_i128.pow(38) - 1));
+        assert_eq!(Number::parse(scalar(&format!("{widest}.5"))).unwrap().to_decimal(38, 0), None);
+        // Digits that a mantissa does not hold are rounded as well.
+        let ones: i128 = "1".repeat(38).parse().unwrap();
+        for (fraction, rounded) in [("4", 0), ("49", 0), ("5", 1), ("9", 1), ("05", 0), ("50000001", 1)] {
+            let written = format!("{ones}.{fraction}");
+            assert_eq!(Number::parse(scalar(&written)).unwrap().to_decimal(38, 0), Some(ones + rounded), "{written}");
+            let negative = format!("-{written}");
+            assert_eq!(Number::parse(scalar(&negative)).unwrap().to_decimal(38, 0), Some(-ones - rounded));
+            // The point further to the left.
+            let small = format!("{}.{}{fraction}", &written[..30], &written[30..38]);
+            assert_eq!(Number::parse(scalar(&small)).unwrap().to_decimal(38, 8), Some(ones + rounded), "{small}");
+            assert_eq!(Number::parse(scalar(&format!("{written}e-2"))).unwrap().to_decimal(38, 0), Some(ones / 100));
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use krafka::auth::{AuthConfig, TlsConfig};
+use thalweg_core::address::Reachable;
 use thalweg_core::error::{Error, Result};
 use thalweg_crds::connector::{self, CreateTopic, KafkaCompression, StartPosition};
 use thalweg_crds::pipeline::Delivery as Promise;
@@ -13,11 +14,14 @@ use thalweg_crds::secret::{Sasl, Tls, ValueFrom};
 
 use super::client::Wanted;
 use super::login::Login;
-use crate::registry::Values;
+use crate::registry::{Values, reachable};
 
 /// Certificates that the system trusts, where Linux distributions keep them.
 const SYSTEM_ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// The field that names addresses which brokers may have although they are refused.
+const EXCEPTIONS: &str = "kafka.allowPrivateAddresses";
 
 /// How a cluster is reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +34,8 @@ pub struct Connection {
     pub security: Option<Security>,
     /// How readers fetch.
     pub fetching: Fetching,
+    /// Which addresses brokers may have.
+    pub reachable: Reachable,
 }
 
 impl Connection {
@@ -175,7 +181,7 @@ impl SourceConfig {
     /// Reads secrets and settings.
     ///
     /// # Errors
-    /// *User*: a secret that is not there, a time that is none, a property that is not known.
+    /// *User*: a secret that is not there, a time or a range of addresses that is none, a property that is not known.
     pub fn resolve(
         kafka: &connector::KafkaSource,
         most_bytes: usize,
@@ -187,6 +193,7 @@ impl SourceConfig {
             client_id: "thalweg".to_owned(),
             security: Security::resolve(kafka.tls.as_ref(), kafka.sasl.as_ref(), values)?,
             fetching: Fetching::default(),
+            reachable: reachable(EXCEPTIONS, &kafka.allow_private_addresses)?,
         };
         for (name, value) in &kafka.properties {
             match name.as_str() {
@@ -232,6 +239,10 @@ pub struct SinkConfig {
     pub topic: Arc<str>,
     /// Columns of the key.
     pub key: Vec<String>,
+    /// Columns that are headers, and not in the value.
+    pub headers: Vec<String>,
+    /// Whether a row with nothing for the value is a tombstone.
+    pub tombstones: bool,
     /// How batches are compressed.
     pub compression: KafkaCompression,
     /// What is made where there is no such topic.
@@ -256,9 +267,12 @@ impl SinkConfig {
                 client_id: "thalweg".to_owned(),
                 security: Security::resolve(kafka.tls.as_ref(), kafka.sasl.as_ref(), values)?,
                 fetching: Fetching::default(),
+                reachable: reachable(EXCEPTIONS, &kafka.allow_private_addresses)?,
             },
             topic: kafka.topic.as_str().into(),
             key: kafka.key.clone(),
+            headers: kafka.headers.clone(),
+            tombstones: kafka.tombstones,
             compression: kafka.compression,
             create: kafka.create_topic.clone(),
             linger: Duration::from_millis(10),
@@ -317,6 +331,17 @@ mod tests {
             error.expect_err("refused").to_string(),
             "`kafka.properties`: `group.id`: is not among those that may be set: client.id, client.rack, \
              max.partition.fetch.bytes, fetch.max.wait.ms"
+        );
+    }
+
+    #[test]
+    fn a_range_of_addresses_that_is_none_is_refused_with_its_place() {
+        let error = source(serde_json::json!({
+            "brokers": ["kafka:9092"], "topic": "t", "allowPrivateAddresses": ["10.0.0.0/8", "kafka"],
+        }));
+        assert_eq!(
+            error.expect_err("refused").to_string(),
+            "`kafka.allowPrivateAddresses[1]`: `kafka` is no range of addresses; expected CIDR, such as 10.1.0.0/16, or an address"
         );
     }
 

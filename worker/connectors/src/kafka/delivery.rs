@@ -1,6 +1,6 @@
 //! How far each unit has come, kept in the cluster that it writes to: the progress topic of a pipeline.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,16 +10,18 @@ use thalweg_core::append_log::AppendLog;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Cause, Error, Result};
 use thalweg_core::ownership::Owner as UnitOwner;
+use thalweg_core::ownership::claim::Adopt;
 use thalweg_core::ownership::restart::Restart;
-use thalweg_core::unit::{Incarnation, UnitId};
+use thalweg_core::share::{Holder, Share};
+use thalweg_core::unit::{Incarnation, StageId, UnitId};
 use thalweg_crds::connector::KafkaCompression;
+use thalweg_crds::statements::{Made, Statement};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::client::{Bounds, ClientError, Cluster, NewTopic, Producing, Reach, Wanted};
+use super::client::{Bounds, ClientError, Cluster, NewTopic, Producing, Reach, Topic, Wanted};
 use super::config::{Connection, SinkConfig};
-use super::home::{Home, TopicList};
+use super::home::{Claimed, Home, TopicList};
 use super::patience::{MISSING, Patience, persist, told};
-pub use super::progress::Layout;
 use super::progress::{Owner, Progress};
 use super::transaction::UnitTransaction;
 
@@ -33,6 +35,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 const NEAR_END: u64 = 256;
 /// The longest name of a topic.
 const LONGEST_NAME: usize = 249;
+/// Memory with which a unit goes on, however little there is: a transaction then holds about a megabyte of rows.
+const LEAST_BYTES: usize = 2 << 20;
 
 /// What is to be delivered, and for whom.
 #[derive(Clone, Debug)]
@@ -41,18 +45,32 @@ pub struct About {
     pub pipeline: String,
     /// The installation's id.
     pub installation: String,
+    /// Whether a topic of another owner is taken over.
+    pub adopt: Adopt,
     /// The start from scratch that state belongs to. Without: there is no state but here, and this topic says which.
     pub incarnation: Option<Incarnation>,
-    /// Which units write.
-    pub layout: Layout,
-    /// What each stage computes.
-    pub fingerprints: Vec<String>,
+    /// The statements of the plan, shaped by what positions belong to.
+    pub statements: Vec<Statement>,
+    /// Where state is elsewhere: by the number that a stage has in the plan, the one by which it is kept.
+    pub numbers: Option<BTreeMap<StageId, StageId>>,
+    /// When the plan was made, where there is an operator.
+    pub made: Option<Made>,
+    /// Whether nothing is to be noted: who asks only looks.
+    pub only_looks: bool,
+    /// The stages that write to the cluster, by their numbers in the plan; once the topic is open, by those that they are kept by.
+    pub writers: BTreeSet<StageId>,
+    /// How many key groups they have together: so many units there are in any case.
+    pub keyed: u32,
+    /// Where nothing but the topic keeps how far the pipeline has come: its id, if somebody remembers that there was one.
+    pub known: Option<String>,
     /// Start from scratch.
     pub fresh: bool,
     /// The start from scratch that the plan belongs to, where somebody asked for one.
     pub restart: Option<Restart>,
     /// How often units commit.
     pub commit_every: Duration,
+    /// What rows may take that are on their way.
+    pub memory: Share,
 }
 
 /// The progress topic of a pipeline, opened.
@@ -61,7 +79,15 @@ pub struct Delivery {
     pub(super) about: About,
     pub(super) topic: Arc<str>,
     pub(super) clock: SharedClock,
+    /// The topic's id.
+    id: u128,
+    /// Whose progress it is.
+    owner: Owner,
+    /// The installation that ids of units' transactions name.
+    ids: String,
     incarnation: Incarnation,
+    /// By the number that a stage has in the plan, the one that its units bear here.
+    kept: BTreeMap<StageId, StageId>,
     partitions: AtomicU32,
     /// Bytes of a batch that every topic takes which is written.
     batch_bytes: AtomicUsize,
@@ -70,13 +96,17 @@ pub struct Delivery {
 }
 
 /// A unit's transaction, acquired with the first of its writers.
-#[derive(Default)]
-pub(super) struct SharedTransaction(OnceCell<Mutex<UnitTransaction>>);
+pub(super) struct SharedTransaction {
+    acquired: OnceCell<Mutex<UnitTransaction>>,
+    /// What its rows take since the last delivery.
+    pub(super) memory: Holder,
+}
 
 impl SharedTransaction {
     /// The transaction, for one writer at a time.
     pub(super) async fn lock(&self) -> Result<MutexGuard<'_, UnitTransaction>> {
-        let acquired = self.0.get().ok_or_else(|| Error::internal("writing to kafka", "the unit was not acquired"))?;
+        let acquired =
+            self.acquired.get().ok_or_else(|| Error::internal("writing to kafka", "the unit was not acquired"))?;
         Ok(acquired.lock().await)
     }
 }
@@ -102,25 +132,40 @@ impl Delivery {
                 Error::user(format!("progress topic `{topic}`"), detail).with_hint("shorten the pipeline's name")
             );
         }
-        let partitions = ensure(&*cluster, &topic, &about, made, &clock).await?;
+        let found = ensure(&*cluster, &topic, &about, made, &clock).await?;
         let home = Home::open(&cluster, &topic, &about, &clock).await?;
-        let incarnation = home.claim(&about).await?;
+        let Claimed { owner, ids, incarnation, kept, writers } = home.claim(&about).await?;
+        let about = About { writers, ..about };
         Ok(Arc::new(Self {
             cluster,
             about,
             topic,
             clock,
+            id: found.id,
+            owner,
+            ids,
             incarnation,
-            partitions: AtomicU32::new(partitions),
+            kept,
+            partitions: AtomicU32::new(found.partitions),
             batch_bytes: AtomicUsize::new(usize::MAX),
             home: Arc::new(home),
             units: Mutex::default(),
         }))
     }
 
+    /// The topic's id: one that is made again has another one.
+    pub fn id(&self) -> String {
+        shown_id(self.id)
+    }
+
     /// The start from scratch that progress belongs to.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// By the number that a stage has in the plan, the one that its units bear here.
+    pub fn kept(&self) -> &BTreeMap<StageId, StageId> {
+        &self.kept
     }
 
     /// Writes no longer batches from now on: a unit's records of all topics go through one producer.
@@ -142,13 +187,32 @@ impl Delivery {
 
     /// Makes room for units.
     pub async fn prepare(&self, units: &[UnitId]) -> Result<()> {
-        let most = units.iter().filter_map(|unit| self.about.layout.partition(*unit)).max();
-        let Some(wanted) = most.map(|most| most + 1) else { return Ok(()) };
+        let writing = units.iter().filter(|unit| self.about.writers.contains(&unit.stage));
+        let Some(most) = self.home.allot(&writing.copied().collect::<Vec<_>>()).await? else { return Ok(()) };
+        self.grow(most + 1).await
+    }
+
+    /// Makes the topic have so many partitions at the least.
+    async fn grow(&self, wanted: u32) -> Result<()> {
         if wanted <= self.partitions.load(Ordering::Relaxed) {
             return Ok(());
         }
         let doing = format!("adding partitions to `{}`", self.topic);
-        persist(&self.clock, START_LIMIT, &doing, || self.cluster.grow_topic(&self.topic, wanted)).await?;
+        // Another worker may do the same.
+        let has_grown = || async {
+            let found = self.cluster.topic(&self.topic).await?;
+            Ok::<_, ClientError>(found.is_some_and(|found| found.partitions >= wanted))
+        };
+        persist(&self.clock, START_LIMIT, &doing, || async {
+            if has_grown().await? {
+                return Ok(());
+            }
+            match self.cluster.grow_topic(&self.topic, wanted).await {
+                Err(error) if !matches!(error, ClientError::Away(_)) && has_grown().await? => Ok(()),
+                grown => grown,
+            }
+        })
+        .await?;
         // Brokers learn of new partitions one after another.
         let there = || async {
             match self.cluster.bounds(&self.topic, wanted - 1).await {
@@ -159,6 +223,23 @@ impl Delivery {
         persist(&self.clock, START_LIMIT, &doing, there).await?;
         self.partitions.store(wanted, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The partition of a unit, which another worker may have made room for.
+    pub(super) async fn partition(&self, unit: UnitId) -> Result<u32> {
+        if let Some(partition) = self.home.partition(unit).await? {
+            // Whoever allotted it may have died before there was room.
+            self.grow(partition + 1).await?;
+            return Ok(partition);
+        }
+        self.prepare(&[unit]).await?;
+        let none = || Error::internal(format!("unit {unit} in `{}`", self.topic), "it is no unit of this pipeline");
+        self.home.partition(unit).await?.ok_or_else(none)
+    }
+
+    /// Whether units of a stage write by the plan that was noted last.
+    pub(super) async fn is_written_by(&self, stage: StageId) -> Result<bool> {
+        self.home.is_written_by(stage).await
     }
 
     /// The transaction of a unit, which its writers share.
@@ -175,24 +256,34 @@ impl Delivery {
             let mut units = self.units.lock().await;
             let open = units.get(&unit).and_then(Weak::upgrade);
             open.unwrap_or_else(|| {
-                let shared = Arc::new(SharedTransaction::default());
+                let memory = self.about.memory.holder(LEAST_BYTES);
+                let shared = Arc::new(SharedTransaction { acquired: OnceCell::new(), memory });
                 units.insert(unit, Arc::downgrade(&shared));
                 shared
             })
         };
+        if self.about.memory.falls_short(LEAST_BYTES) {
+            let (pipeline, writers) = (&self.about.pipeline, self.about.memory.holders());
+            tracing::warn!(
+                pipeline,
+                writers,
+                "there is too little memory for so many writers of one worker: it may take more than its limit; raise the limit, or \
+                 have more workers"
+            );
+        }
         let acquire = || async { UnitTransaction::acquire(self, unit, owner, config).await.map(Mutex::new) };
-        shared.0.get_or_try_init(acquire).await?;
+        shared.acquired.get_or_try_init(acquire).await?;
         Ok(shared)
     }
 
     /// The id of a unit's transactions.
     pub(super) fn transactional_id(&self, unit: UnitId) -> String {
-        transactional_id(&self.about, &unit.to_string())
+        transactional_id(&self.ids, &self.about.pipeline, unit)
     }
 
     /// Whose progress it is.
     pub(super) fn owner(&self) -> Owner {
-        owner(&self.about)
+        self.owner.clone()
     }
 
     /// The last progress of a unit.
@@ -204,10 +295,22 @@ impl Delivery {
         let mut found = None;
         for entry in tail(&*self.cluster, &self.topic, partition, &self.clock, key.as_bytes(), until).await? {
             let progress = Progress::decode(&entry)?;
-            check_owner(&self.topic, &progress.owner, &self.owner())?;
+            if !progress.owner.is_before(&self.owner) {
+                return Err(in_use(&self.topic, &progress.owner, &self.owner));
+            }
             found = Some(progress);
         }
         Ok(found)
+    }
+
+    /// Refuses a topic that has taken the place of the one that was opened: a unit would find no progress there, and begin anew.
+    pub(super) async fn check_same(&self) -> Result<()> {
+        let doing = format!("reading topic `{}`", self.topic);
+        let found = persist(&self.clock, START_LIMIT, &doing, || self.cluster.topic(&self.topic)).await?;
+        match found {
+            Some(found) if found.id != self.id => Err(deleted(&self.topic)),
+            _ => Ok(()),
+        }
     }
 
     /// An error that names what is missing, where that is why a write failed.
@@ -237,40 +340,52 @@ impl Delivery {
 /// The progress topic is gone.
 fn deleted(topic: &str) -> Error {
     let detail = "it was deleted, and with it how far this pipeline has come";
-    Error::data_loss(format!("progress topic `{topic}`"), detail)
-        .with_hint("to begin again, which writes rows that are there already, start with --fresh")
+    Error::data_loss(format!("progress topic `{topic}`"), detail).with_hint(
+        "to begin again, which writes rows that are there already, start with --fresh; in a cluster set another \
+             restart.nonce",
+    )
+}
+
+fn shown_id(id: u128) -> String {
+    format!("{id:032x}")
 }
 
 fn no_topic(topic: &str) -> Error {
-    Error::user(format!("topic `{topic}`"), "it was deleted while it was written to").with_hint("make it again")
+    Error::user(format!("topic `{topic}`"), "it was deleted while it was written to")
+        .because(Cause::NotFound)
+        .with_hint("make it again")
 }
 
 pub(super) fn owner(about: &About) -> Owner {
-    Owner { installation: about.installation.clone(), pipeline: about.pipeline.clone() }
+    Owner { installation: about.installation.clone(), pipeline: about.pipeline.clone(), hands: 0 }
 }
 
-pub(super) fn transactional_id(about: &About, of: &str) -> String {
-    format!("thalweg-{}-{}-{of}", about.installation, about.pipeline)
+/// The id of a unit's transactions. The installation is the one that made the topic: whoever takes it over fences by the same
+/// ids those who had it.
+pub(super) fn transactional_id(installation: &str, pipeline: &str, unit: UnitId) -> String {
+    format!("thalweg-{installation}-{pipeline}-{unit}")
 }
 
-pub(super) fn check_owner(topic: &str, found: &Owner, ours: &Owner) -> Result<()> {
-    if found == ours {
-        return Ok(());
-    }
+/// That a topic is another owner's.
+pub(super) fn in_use(topic: &str, found: &Owner, ours: &Owner) -> Error {
     let what = format!("progress topic `{topic}`");
     let detail = format!("StateInUse: it belongs to `{}` of installation {}", found.pipeline, found.installation);
-    let hint = format!("this is installation {}; give the pipeline another name", ours.installation);
-    Err(Error::user(what, detail).because(Cause::StateInUse).with_hint(hint))
+    let hint = format!(
+        "this is installation {}; give the pipeline another name, or take it over with `state.adopt: true` if that one is gone for \
+         good",
+        ours.installation
+    );
+    Error::user(what, detail).because(Cause::StateInUse).with_hint(hint)
 }
 
-/// Makes the topic where there is none and never was one; its number of partitions.
+/// The topic, which is made where there is none and never was one.
 async fn ensure(
     cluster: &dyn Cluster,
     topic: &str,
     about: &About,
     made: Option<Arc<dyn AppendLog>>,
     clock: &SharedClock,
-) -> Result<u32> {
+) -> Result<Topic> {
     let doing = format!("reading topic `{topic}`");
     let remembered = match &made {
         Some(made) => made.read(0).await?.into_iter().last(),
@@ -278,13 +393,12 @@ async fn ensure(
     };
     let mut found = persist(clock, START_LIMIT, &doing, || cluster.topic(topic)).await?;
     if found.is_none() {
-        if remembered.is_some() && !about.fresh {
+        if (remembered.is_some() || about.known.is_some()) && !about.fresh {
             return Err(deleted(topic));
         }
-        let keyed: u32 = about.layout.keyed.iter().map(|(_, groups)| groups).sum();
         let wanted = NewTopic {
             name: topic.to_owned(),
-            partitions: 1 + keyed,
+            partitions: 1 + about.keyed,
             replication: None,
             settings: vec![
                 ("cleanup.policy", "compact".to_owned()),
@@ -297,7 +411,11 @@ async fn ensure(
         found = Some(visible(cluster, topic, clock).await?);
     }
     let Some(found) = found else { return Err(deleted(topic)) };
-    let id = Bytes::from(format!("{:032x}", found.id));
+    let id = shown_id(found.id);
+    if about.known.as_ref().is_some_and(|known| *known != id) && !about.fresh {
+        return Err(deleted(topic));
+    }
+    let id = Bytes::from(id);
     match (made, remembered) {
         (Some(_), Some(remembered)) if remembered == id => {}
         (Some(_), Some(_)) if !about.fresh => return Err(deleted(topic)),
@@ -307,11 +425,11 @@ async fn ensure(
         }
         (None, _) => {}
     }
-    Ok(found.partitions)
+    Ok(found)
 }
 
 /// A topic that was just made, as soon as every partition of it can be asked.
-pub(super) async fn visible(cluster: &dyn Cluster, topic: &str, clock: &SharedClock) -> Result<super::client::Topic> {
+pub(super) async fn visible(cluster: &dyn Cluster, topic: &str, clock: &SharedClock) -> Result<Topic> {
     let doing = format!("waiting for topic `{topic}`");
     persist(clock, START_LIMIT, &doing, || async {
         let not_yet = || ClientError::Away("it was made and is not there yet".to_owned());
@@ -427,4 +545,51 @@ pub(super) fn patience(delivery: &Delivery) -> Patience {
     /// A broker that is restarted, or a new leader, takes seconds; an outage of minutes is told by an error.
     const LIMIT: Duration = Duration::from_secs(300);
     Patience::new(&delivery.clock, LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::clock::SystemClock;
+
+    use super::*;
+    use crate::kafka::played::{Played, about, connection};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_unit_has_room_even_if_whoever_allotted_it_died_before_there_was_any() {
+        let (cluster, clock) = (Played::default(), Arc::new(SystemClock::new()));
+        let delivery = Delivery::open(connection(), about(), None, clock, &cluster).await.expect("opened");
+        let unit = UnitId { stage: StageId(0), index: 0 };
+        delivery.home.allot(&[unit]).await.expect("allotted");
+        assert_eq!(delivery.partition(unit).await.expect("it has one"), 1);
+        assert_eq!(*cluster.grown(), [2]);
+        assert_eq!(delivery.partition(unit).await.expect("it has one"), 1);
+        assert_eq!(*cluster.grown(), [2], "once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_was_deleted_is_neither_made_again_nor_replaced_until_somebody_starts_anew() {
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let cluster = Played::default();
+        let open = |about: About| Delivery::open(connection(), about, None, clock.clone(), &cluster);
+        let refused = |opened: Result<Arc<Delivery>>| {
+            let error = opened.err().expect("there was one");
+            assert_eq!(error.kind, thalweg_core::error::ErrorKind::DataLoss, "{error}");
+        };
+        let first = open(about()).await.expect("made");
+        let known = About { known: Some(first.id()), ..about() };
+        open(known.clone()).await.expect("it is the one that is known");
+        cluster.forget_topic();
+        for _ in 0..2 {
+            refused(open(known.clone()).await);
+        }
+        assert_eq!(cluster.made_again(), 0, "nobody has made it");
+        // Somebody does: a plan that is only tried, or a broker that makes topics by itself.
+        open(about()).await.expect("made again");
+        refused(open(known.clone()).await);
+        let error = first.check_same().await.expect_err("a unit would find nothing there");
+        assert_eq!(error.kind, thalweg_core::error::ErrorKind::DataLoss, "{error}");
+        let second = open(About { fresh: true, ..known.clone() }).await.expect("started anew");
+        assert_ne!(Some(second.id()), known.known);
+        second.check_same().await.expect("it is there");
+    }
 }

@@ -1,12 +1,13 @@
 //! Which rows a topic takes. Judged by the row alone and before compression, so that no row's fate depends on those that
 //! are written with it.
 
-use bytes::Bytes;
 use thalweg_core::decode::BadRecord;
 use thalweg_core::sink::Rejected;
 use thalweg_crds::connector::KafkaCompression;
 
-/// What the topic's `max.message.bytes` leaves for a key and a value.
+use super::client::Outgoing;
+
+/// What the topic's `max.message.bytes` leaves for a key, a value and headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fit {
     /// The setting.
@@ -14,9 +15,11 @@ pub(super) struct Fit {
     compression: KafkaCompression,
 }
 
-/// What a batch of one record has beside key and value, at the most: its header, lengths, differences of offset and time
+/// What a batch of one record has beside key, value and headers, at the most: its header, lengths, differences of offset and time
 /// (record batch v2 of Kafka's protocol).
 const AROUND: usize = 96;
+/// What a header has beside its name and value: their lengths.
+const OF_HEADER: usize = 10;
 /// What compression adds where nothing can be compressed: a frame, and a length for each block.
 const FRAME: usize = 128;
 const OF_BLOCKS: usize = 128;
@@ -27,7 +30,7 @@ impl Fit {
         Self { limit, compression }
     }
 
-    /// Bytes of a key and a value together that are always taken.
+    /// Bytes of a key, a value and headers together that are always taken.
     fn room(&self) -> usize {
         let room = self.limit.saturating_sub(AROUND);
         match self.compression {
@@ -42,29 +45,64 @@ impl Fit {
     }
 
     /// What is wrong with a row that is too long.
-    pub(super) fn judge(&self, row: usize, key: Option<&Bytes>, value: &Bytes) -> Option<Rejected> {
-        let (bytes, room) = (value.len() + key.map_or(0, Bytes::len), self.room());
-        (bytes > room).then(|| Rejected {
-            row,
-            raw: value.slice(..value.len().min(BadRecord::MAX_RAW)),
-            message: format!(
-                "expected at most {room} bytes of key and value (the topic's `max.message.bytes` is {}), found {bytes}",
-                self.limit
-            ),
-        })
+    pub(super) fn judge(&self, row: usize, record: &Outgoing) -> Option<Rejected> {
+        let (bytes, room) = (record.bytes() + record.headers.len() * OF_HEADER, self.room());
+        if bytes <= room {
+            return None;
+        }
+        let what = if record.headers.is_empty() { "key and value" } else { "key, value and headers" };
+        let raw = record.value.as_ref().map(|value| value.slice(..value.len().min(BadRecord::MAX_RAW)));
+        let message = format!(
+            "expected at most {room} bytes of {what} (the topic's `max.message.bytes` is {}), found {bytes}",
+            self.limit
+        );
+        Some(Rejected { row, raw: raw.unwrap_or_default(), message })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::kafka::client::Headers;
+
+    /// A record with a key of four bytes.
+    fn record(bytes: usize) -> Outgoing {
+        Outgoing {
+            topic: "t".into(),
+            partition: None,
+            key: Some(Bytes::from(vec![b'k'; 4])),
+            value: Some(Bytes::from(vec![b'v'; bytes])),
+            headers: Vec::new(),
+        }
+    }
+
+    fn headers(bytes: usize) -> Headers {
+        vec![("name".into(), Some(Bytes::from(vec![b'h'; bytes]))), ("none".into(), None)]
+    }
+
+    #[test]
+    fn headers_count_with_their_names_and_lengths_and_a_tombstone_has_them_alone() {
+        let fit = Fit::new(1_000, KafkaCompression::None);
+        // The names take 8, the lengths 20.
+        let with = |value: Option<Bytes>, header| Outgoing { value, headers: headers(header), ..record(0) };
+        let value = || Some(Bytes::from_static(b"{}"));
+        assert_eq!(fit.judge(0, &with(value(), 870)), None);
+        let rejected = fit.judge(0, &with(value(), 871)).expect("too long");
+        assert_eq!(
+            rejected.message,
+            "expected at most 904 bytes of key, value and headers (the topic's `max.message.bytes` is 1000), found 905"
+        );
+        assert_eq!(fit.judge(0, &with(None, 872)), None);
+        assert_eq!(fit.judge(0, &with(None, 873)).expect("too long").raw, "");
+    }
 
     #[test]
     fn a_row_is_measured_with_its_key_and_what_kafka_puts_around_it() {
         let fit = Fit::new(1_000, KafkaCompression::None);
-        let (key, value) = (Bytes::from(vec![b'k'; 4]), |bytes| Bytes::from(vec![b'v'; bytes]));
-        assert_eq!(fit.judge(0, Some(&key), &value(900)), None);
-        let rejected = fit.judge(7, Some(&key), &value(901)).expect("too long");
+        assert_eq!(fit.judge(0, &record(900)), None);
+        let rejected = fit.judge(7, &record(901)).expect("too long");
         assert_eq!((rejected.row, rejected.raw.len()), (7, 901));
         assert_eq!(
             rejected.message,

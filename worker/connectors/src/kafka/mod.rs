@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`config`], `login` | what a resource says, with its secrets read |
 //! | [`client`] | what we ask of a client library, and the one that answers |
-//! | `source`, `starts`, `reader`, `watchdog` | partitions as splits: found, started, read, watched |
+//! | `source`, `starts`, `reader`, `watchdog`, `outage` | partitions as splits: found, started, read, watched, missed |
 //! | `sink`, `writer`, `encode`, `fit` | rows as records, and those that are too long |
 //! | `transaction` | one unit's rows, sent again where a broker gives them up |
 //! | [`delivery`], `progress`, `home` | how far each unit has come, kept in the cluster that it writes to |
@@ -17,6 +17,7 @@ mod encode;
 mod fit;
 mod home;
 mod login;
+mod outage;
 mod patience;
 #[cfg(test)]
 mod played;
@@ -31,5 +32,6 @@ mod writer;
 
 pub use config::{SinkConfig, SourceConfig};
 pub use delivery::{About, Delivery};
+pub(crate) use encode::check_rows;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

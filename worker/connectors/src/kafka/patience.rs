@@ -77,11 +77,29 @@ pub(super) fn told(doing: &str, error: &ClientError) -> Error {
         ClientError::TooLarge(_) => {
             (ErrorKind::User, Some("raise `max.message.bytes` of the topic, or write shorter rows"))
         }
+        ClientError::Forbidden(refused) => return refused.about(doing),
         ClientError::Denied(_) | ClientError::Refused(_) => {
             (ErrorKind::User, Some("check `tls` and `sasl`, the values they refer to, and what this user may do"))
         }
     };
     let told = Error::new(kind, doing, error);
-    let told = if matches!(error, ClientError::Denied(_)) { told.because(Cause::Denied) } else { told };
+    let told = match error {
+        ClientError::Denied(_) => told.because(Cause::Denied),
+        ClientError::NoTopic => told.because(Cause::NotFound),
+        _ => told,
+    };
     hint.into_iter().fold(told, Error::with_hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_or_refused_has_a_cause_with_a_name() {
+        let cause = |error: ClientError| told("reading topic `t`", &error).cause;
+        assert_eq!(cause(ClientError::NoTopic), Some(Cause::NotFound));
+        assert_eq!(cause(ClientError::Denied("no".to_owned())), Some(Cause::Denied));
+        assert_eq!(cause(ClientError::Away("no".to_owned())), None);
+    }
 }

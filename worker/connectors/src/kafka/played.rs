@@ -1,16 +1,26 @@
 //! A cluster that answers as a test wants it: one empty topic, of partitions that brokers learn of one after another.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use thalweg_core::address::Reachable;
+use thalweg_core::clock::Clock;
+use thalweg_core::ownership::claim::Adopt;
+use thalweg_core::share::Share;
+use thalweg_core::unit::StageId;
+use thalweg_crds::connector::KafkaCompression;
+use thalweg_crds::pipeline::Delivery as Promise;
+use tokio::time::Instant;
 
 use super::client::{
     Bounds, ClientError, Cluster, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing, Reach, Result,
     Topic, Transactions, Wanted,
 };
-use super::config::{Connection, Fetching};
+use super::config::{Connection, Fetching, SinkConfig};
+use super::delivery::About;
 
 /// What it answers; the last answer about partitions stands, and without others everything is done.
 #[derive(Clone, Default)]
@@ -18,18 +28,125 @@ pub(super) struct Played(Arc<Answers>);
 
 #[derive(Default)]
 struct Answers {
+    is_away: AtomicBool,
+    polls: Mutex<VecDeque<Polled>>,
     partitions: Mutex<VecDeque<Result<u32>>>,
     producers: Mutex<VecDeque<Result<()>>>,
     commits: Mutex<VecDeque<Result<()>>>,
+    ids: Mutex<Vec<String>>,
+    grown: Mutex<Vec<u32>>,
+    bounds: Mutex<Option<Bounds>>,
+    /// Whether the topic was deleted, and how often it was made again.
+    is_gone: AtomicBool,
+    made_again: AtomicU32,
+}
+
+/// The time of the test's runtime, which runs ahead where everybody waits.
+pub(super) struct Paused(Instant);
+
+impl Paused {
+    pub(super) fn new() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for Paused {
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn wall_millis(&self) -> i64 {
+        0
+    }
 }
 
 pub(super) fn connection() -> Connection {
     let (client_id, fetching) = ("test".to_owned(), Fetching::default());
-    Connection { brokers: vec!["played:9092".to_owned()], client_id, security: None, fetching }
+    Connection {
+        brokers: vec!["played:9092".to_owned()],
+        client_id,
+        security: None,
+        fetching,
+        reachable: Reachable::default(),
+    }
+}
+
+/// A sink of its topic.
+pub(super) fn sink_config() -> SinkConfig {
+    SinkConfig {
+        connection: connection(),
+        topic: "out".into(),
+        key: Vec::new(),
+        headers: Vec::new(),
+        tombstones: false,
+        compression: KafkaCompression::None,
+        create: None,
+        linger: Duration::ZERO,
+        batch_bytes: 1_000,
+        promise: Promise::ExactlyOnce,
+    }
+}
+
+/// One stage that writes, without state.
+pub(super) fn about() -> About {
+    About {
+        pipeline: "default.p".to_owned(),
+        installation: "installation".to_owned(),
+        adopt: Adopt::No,
+        incarnation: None,
+        statements: Vec::new(),
+        numbers: None,
+        made: None,
+        only_looks: false,
+        writers: [StageId(0)].into(),
+        keyed: 0,
+        known: None,
+        fresh: false,
+        restart: None,
+        commit_every: Duration::from_secs(1),
+        memory: Share::default(),
+    }
 }
 
 impl Played {
-    /// How many partitions the topic has, each time that it is asked.
+    /// To how many partitions the topic was made to grow.
+    pub(super) fn grown(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.0.grown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What each partition holds from now on, by its offsets.
+    pub(super) fn holds(&self, bounds: Bounds) {
+        *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounds);
+    }
+
+    /// The topic is deleted.
+    pub(super) fn forget_topic(&self) {
+        self.0.is_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// How often the topic was made again.
+    pub(super) fn made_again(&self) -> u32 {
+        self.0.made_again.load(Ordering::Relaxed)
+    }
+
+    /// Nobody answers any more, or somebody does again.
+    pub(super) fn goes_away(&self, is_away: bool) {
+        self.0.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    fn answers(&self) -> Result<()> {
+        match self.0.is_away.load(Ordering::Relaxed) {
+            true => Err(ClientError::Away("connection refused".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// What readers get before they stand at the end.
+    pub(super) fn polls(&self) -> MutexGuard<'_, VecDeque<Polled>> {
+        self.0.polls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many partitions the topic has, each time that it is asked; where it has none there is no such topic.
     pub(super) fn partitions(&self) -> MutexGuard<'_, VecDeque<Result<u32>>> {
         self.0.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -37,6 +154,11 @@ impl Played {
     /// What comes of making a producer of transactions.
     pub(super) fn producers(&self) -> MutexGuard<'_, VecDeque<Result<()>>> {
         self.0.producers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ids of the producers of transactions that were made.
+    pub(super) fn ids(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What comes of a commit.
@@ -55,17 +177,26 @@ impl Reach for Played {
 #[async_trait]
 impl Cluster for Played {
     async fn topic(&self, _name: &str) -> Result<Option<Topic>> {
+        self.answers()?;
+        if self.0.is_gone.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let mut answers = self.partitions();
         let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
         let partitions = answer.unwrap_or(Ok(1))?;
-        Ok(Some(Topic { id: 7, partitions, may_read: true, may_write: true }))
+        let id = 7 + u128::from(self.made_again());
+        Ok((partitions > 0).then_some(Topic { id, partitions, may_read: true, may_write: true }))
     }
 
     async fn create_topic(&self, _topic: &NewTopic) -> Result<bool> {
+        if self.0.is_gone.swap(false, Ordering::Relaxed) {
+            self.0.made_again.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(true)
     }
 
-    async fn grow_topic(&self, _name: &str, _partitions: u32) -> Result<()> {
+    async fn grow_topic(&self, _name: &str, partitions: u32) -> Result<()> {
+        self.grown().push(partitions);
         Ok(())
     }
 
@@ -74,7 +205,9 @@ impl Cluster for Played {
     }
 
     async fn bounds(&self, _topic: &str, _partition: u32) -> Result<Bounds> {
-        Ok(Bounds { start: 0, stable_end: 0, end: 0 })
+        self.answers()?;
+        let bounds = *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(bounds.unwrap_or(Bounds { start: 0, stable_end: 0, end: 0 }))
     }
 
     async fn offset_at(&self, _topic: &str, _partition: u32, _millis: i64) -> Result<Option<u64>> {
@@ -86,25 +219,39 @@ impl Cluster for Played {
     }
 
     async fn reader(&self, _topic: &str, _partition: u32, from: u64, _: Wanted) -> Result<Box<dyn PartitionReader>> {
-        Ok(Box::new(AtEnd(from)))
+        self.answers()?;
+        Ok(Box::new(Reader { cluster: self.clone(), next: from }))
     }
 
     async fn producer(&self, _producing: &Producing) -> Result<Box<dyn Producer>> {
         Err(ClientError::Refused("it plays none".to_owned()))
     }
 
-    async fn transactions(&self, _id: &str, _producing: &Producing) -> Result<Box<dyn Transactions>> {
+    async fn transactions(&self, id: &str, _producing: &Producing) -> Result<Box<dyn Transactions>> {
         self.producers().pop_front().unwrap_or(Ok(()))?;
+        self.ids().push(id.to_owned());
         Ok(Box::new(Writer(self.clone())))
     }
 }
 
-struct AtEnd(u64);
+struct Reader {
+    cluster: Played,
+    next: u64,
+}
 
 #[async_trait]
-impl PartitionReader for AtEnd {
-    async fn poll(&mut self, _wait: Duration) -> Result<Polled> {
-        Ok(Polled { next: self.0, at_end: true, ..Polled::default() })
+impl PartitionReader for Reader {
+    /// Of an outage it says nothing, as libraries do.
+    async fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        if self.cluster.answers().is_err() {
+            tokio::time::sleep(wait).await;
+            return Ok(Polled { next: self.next, ..Polled::default() });
+        }
+        if let Some(polled) = self.cluster.polls().pop_front() {
+            self.next = polled.next;
+            return Ok(polled);
+        }
+        Ok(Polled { next: self.next, at_end: true, ..Polled::default() })
     }
 }
 

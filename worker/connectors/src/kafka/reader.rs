@@ -10,6 +10,7 @@ use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, Piece, RawChunk, Read, Records, SplitReader};
 
 use super::client::{ClientError, PartitionReader, Polled, Result as ClientResult};
+use super::outage::Waiting;
 use super::patience::told;
 use super::source::{Shared, entry_of};
 use super::watchdog::{Said, Verdict, judge};
@@ -32,17 +33,45 @@ pub(super) struct KafkaReader {
     /// What was read and not handed on: it lies behind a cut.
     held: Option<Polled>,
     next: u64,
+    /// Whether nobody has read the log before, so that it is to be said where it begins.
+    begins: bool,
     read: u64,
     silent_since: Option<Duration>,
+    waiting: Waiting,
     /// How often in a row a batch could not be read.
     corrupt: u32,
 }
 
 impl KafkaReader {
     /// A reader from an offset on that the log holds.
-    pub(super) fn new(shared: Arc<Shared>, topic_id: u128, partition: u32, next: u64, piece: Piece) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        topic_id: u128,
+        partition: u32,
+        next: u64,
+        piece: Piece,
+        waiting: Waiting,
+    ) -> Self {
         let (reader, held, silent_since) = (None, None, None);
-        Self { shared, topic_id, partition, piece, reader, held, next, read: 0, silent_since, corrupt: 0 }
+        Self {
+            shared,
+            topic_id,
+            partition,
+            piece,
+            reader,
+            held,
+            next,
+            begins: false,
+            read: 0,
+            silent_since,
+            waiting,
+            corrupt: 0,
+        }
+    }
+
+    /// The same for whoever has no position in the log: the first chunk has no record, and gives them one.
+    pub(super) fn beginning(self) -> Self {
+        Self { begins: true, ..self }
     }
 
     async fn poll(&mut self) -> ClientResult<Polled> {
@@ -68,7 +97,7 @@ impl KafkaReader {
         }
         let from = std::mem::replace(&mut self.next, to);
         self.read += polled.records.offsets.len() as u64;
-        self.silent_since = None;
+        self.hears();
         self.corrupt = 0;
         let at = |offset| Position::within(entry_of(self.topic_id), offset);
         let bad = too_long(&mut polled.records, self.shared.config.most_bytes, at);
@@ -79,6 +108,12 @@ impl KafkaReader {
             payload: Payload::Records(Box::new(polled.records)),
             bad,
         }
+    }
+
+    /// Somebody answers.
+    fn hears(&mut self) {
+        self.silent_since = None;
+        self.waiting.answered();
     }
 
     /// A batch that cannot be read is asked for again: the network may have done it, or another broker leads meanwhile.
@@ -110,12 +145,14 @@ impl KafkaReader {
             Ok(said) => said,
             Err(error @ ClientError::Away(_)) => {
                 self.shared.is_away(&error);
+                self.waiting.unanswered(since, &error);
                 tokio::time::sleep(WAIT).await;
                 return Ok(());
             }
             Err(error) => return Err(told(&format!("reading topic `{}`", self.shared.config.topic), &error)),
         };
         self.shared.is_back();
+        self.waiting.answered();
         match judge(said, self.topic_id, self.next) {
             Verdict::Wait => Ok(()),
             Verdict::Stalled => {
@@ -151,6 +188,10 @@ impl KafkaReader {
 impl SplitReader for KafkaReader {
     async fn read(&mut self, until: Option<Position>) -> Result<Read> {
         let until = until.map(|until| u64::try_from(until.offset).unwrap_or(u64::MAX));
+        if std::mem::take(&mut self.begins) {
+            let polled = Polled { next: self.next, ..Polled::default() };
+            return Ok(Read::Chunk(self.chunk(polled, None)));
+        }
         loop {
             if until.is_some_and(|until| until <= self.next) {
                 let polled = Polled { next: self.next, ..Polled::default() };
@@ -163,13 +204,13 @@ impl SplitReader for KafkaReader {
             match polled {
                 Ok(polled) if polled.next > self.next => return Ok(Read::Chunk(self.chunk(polled, until))),
                 Ok(polled) if polled.at_end => {
-                    self.silent_since = None;
+                    self.hears();
                     self.shared.is_back();
                     return Ok(Read::CaughtUp);
                 }
                 Ok(_) => self.look(None).await?,
                 Err(ClientError::Corrupt(detail)) => self.is_corrupt(detail).await?,
-                Err(error @ (ClientError::Denied(_) | ClientError::Refused(_))) => {
+                Err(error @ (ClientError::Denied(_) | ClientError::Refused(_) | ClientError::Forbidden(_))) => {
                     let what = format!("reading topic `{}`, partition {}", self.shared.config.topic, self.partition);
                     return Err(told(&what, &error));
                 }
@@ -193,6 +234,8 @@ fn split_off(records: &mut Records, cut: usize) -> Records {
         values: rest(&mut records.values, cut),
         offsets: rest(&mut records.offsets, cut),
         timestamps: rest(&mut records.timestamps, cut),
+        // The others' are not kept where nobody reads them.
+        first_timestamp: records.first_timestamp,
         keys: rest(&mut records.keys, cut),
         headers: rest(&mut records.headers, cut),
     }
@@ -253,8 +296,9 @@ mod tests {
 
     #[test]
     fn what_lies_behind_a_cut_is_kept_apart() {
-        let mut all = records(&[1, 3, 7]);
+        let mut all = Records { first_timestamp: Some(5), ..records(&[1, 3, 7]) };
         let rest = split_off(&mut all, 2);
+        assert_eq!((all.first_timestamp, rest.first_timestamp), (Some(5), Some(5)), "it is no older");
         assert_eq!((all.offsets, rest.offsets), (vec![1, 3], vec![7]));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use thalweg_core::error::{Error, Result};
+use thalweg_core::error::{Cause, Error, Result};
 use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
 use thalweg_core::unit::UnitId;
 use tokio::sync::OnceCell;
@@ -79,6 +79,7 @@ impl Sink for KafkaSink {
         let found = persist(&self.delivery.clock, MISSING_LIMIT, &format!("writing to topic `{name}`"), look).await;
         let found = found.map_err(|error| match error.detail.starts_with("there is no topic") {
             true => Error::user(error.what, error.detail)
+                .because(Cause::NotFound)
                 .with_hint("create it, correct `kafka.topic`, or say `kafka.createTopic: { partitions: N }`"),
             false => error,
         })?;
@@ -103,5 +104,29 @@ impl Sink for KafkaSink {
 
     async fn finish(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use thalweg_core::error::ErrorKind;
+
+    use super::*;
+    use crate::kafka::played::{Paused, Played, about, connection, sink_config};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_is_missing_or_was_deleted_has_a_reason_of_its_own() {
+        let (cluster, clock) = (Played::default(), Arc::new(Paused::new()));
+        let delivery = Delivery::open(connection(), about(), None, clock, &cluster).await.expect("opened");
+        let sink = KafkaSink::new(sink_config(), Arc::clone(&delivery));
+        sink.check().await.expect("it is there");
+        // The progress topic is looked for first, and so often a topic has to be missing.
+        *cluster.partitions() = VecDeque::from([Ok(1), Ok(0)]);
+        let deleted = delivery.missing("out").await.expect("it is gone");
+        assert_eq!((deleted.kind, deleted.cause), (ErrorKind::User, Some(Cause::NotFound)), "{deleted}");
+        let missing = sink.check().await.expect_err("there is none");
+        assert_eq!((missing.kind, missing.cause), (ErrorKind::User, Some(Cause::NotFound)), "{missing}");
     }
 }

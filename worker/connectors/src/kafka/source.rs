@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
-use thalweg_core::error::{Error, Result};
+use thalweg_core::error::{Cause, Error, Result};
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
 use thalweg_core::source::{LogBounds, Piece, Source, Split, SplitReader};
@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
+use super::outage::Outages;
 use super::patience::{MISSING, Patience, persist, told};
 use super::reader::KafkaReader;
 use super::starts::{Found, Starts, Which};
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     reach: Arc<dyn Reach>,
     cluster: Mutex<Option<Arc<dyn Cluster>>>,
     is_away: AtomicBool,
+    outages: Arc<Outages>,
 }
 
 /// What is known of the topic.
@@ -53,7 +55,8 @@ struct Known {
 impl KafkaSource {
     /// A source that keeps in `list` where partitions start.
     pub fn new(config: SourceConfig, list: Arc<dyn AppendLog>, clock: SharedClock, reach: Arc<dyn Reach>) -> Self {
-        let shared = Shared { config, clock, reach, cluster: Mutex::new(None), is_away: AtomicBool::new(false) };
+        let (cluster, is_away, outages) = (Mutex::default(), AtomicBool::new(false), Arc::default());
+        let shared = Shared { config, clock, reach, cluster, is_away, outages };
         let (known, shown, is_shown) = (Mutex::default(), Mutex::default(), AtomicBool::new(true));
         Self { shared: Arc::new(shared), list, known, shown, is_shown }
     }
@@ -68,7 +71,9 @@ impl KafkaSource {
         })
         .await
         .map_err(|error| match error.detail.starts_with("there is no topic") {
-            true => Error::user(error.what, error.detail).with_hint("create it, or correct `kafka.topic`"),
+            true => Error::user(error.what, error.detail)
+                .because(Cause::NotFound)
+                .with_hint("create it, or correct `kafka.topic`"),
             false => error,
         })
         .and_then(|topic| self.readable(topic))
@@ -258,21 +263,34 @@ impl Source for KafkaSource {
         let (topic, start) = self.opened(partition).await?;
         let Shared { config, clock, .. } = &*self.shared;
         let doing = format!("opening `{}`, partition {partition}", config.topic);
-        let bounds = persist(clock, Duration::MAX / 4, &doing, || cluster.bounds(&config.topic, partition)).await?;
-        let entry = entry_of(topic.id);
-        let next = if from == Position::START {
-            // Nothing was read yet: what has gone since the start was decided was never promised.
-            start.max(bounds.start)
-        } else {
-            u64::try_from(from.offset).unwrap_or(u64::MAX)
-        };
-        if from != Position::START && from.entry != entry {
+        let (waiting, since) = (self.shared.outages.waiting(partition), clock.monotonic());
+        let bounds = persist(clock, Duration::MAX / 4, &doing, || async {
+            let bounds = cluster.bounds(&config.topic, partition).await;
+            if let Err(error @ ClientError::Away(_)) = &bounds {
+                waiting.unanswered(since, error);
+            }
+            bounds
+        })
+        .await?;
+        waiting.answered();
+        // Who begins takes what there is, which may be a statement that has come long after the start was decided; it is told at
+        // once where that is, and from then on nothing may go before it is read.
+        let begins = from == Position::START;
+        if begins && start < bounds.start {
+            let (place, oldest) = (self.shared.place(partition), bounds.start);
+            tracing::warn!(
+                "{place}: read from offset {oldest} on, not {start}: retention has deleted what nobody had begun to read"
+            );
+        }
+        let next = if begins { start.max(bounds.start) } else { u64::try_from(from.offset).unwrap_or(u64::MAX) };
+        if !begins && from.entry != entry_of(topic.id) {
             return Err(self.shared.another());
         }
         self.shared.check(partition, next, bounds)?;
         let name = config.topic.clone();
         let piece = Piece { name, ordinal: partition, watermark_scope: 0, is_last_scope: true };
-        Ok(Box::new(KafkaReader::new(Arc::clone(&self.shared), topic.id, partition, next, piece)))
+        let reader = KafkaReader::new(Arc::clone(&self.shared), topic.id, partition, next, piece, waiting);
+        Ok(Box::new(if begins { reader.beginning() } else { reader }))
     }
 
     async fn bounds(&self, split: &SplitId) -> Result<Option<LogBounds>> {
@@ -283,6 +301,14 @@ impl Source for KafkaSource {
         let bounds = bounds.map_err(|error| told(&format!("finding the end of `{name}`"), &error))?;
         let at = |offset| Position::within(entry_of(topic.id), offset);
         Ok(Some(LogBounds { start: at(start.max(bounds.start)), end: at(bounds.stable_end) }))
+    }
+
+    fn outage(&self, split: &SplitId) -> Option<Error> {
+        let Shared { config, clock, outages, .. } = &*self.shared;
+        let said = outages.told(partition_of(split).ok()?, clock.monotonic())?;
+        let away = ClientError::Away(format!("{} does not answer ({said})", config.connection.shown()));
+        // The same words for all partitions.
+        Some(told(&format!("reading topic `{}`", config.topic), &away))
     }
 
     async fn describe(&self, split: &SplitId, position: Position, column: Option<usize>) -> String {
@@ -377,17 +403,21 @@ fn partition_of(split: &SplitId) -> Result<u32> {
 mod tests {
     use std::collections::VecDeque;
 
+    use bytes::Bytes;
     use thalweg_core::append_log::MemoryLog;
-    use thalweg_core::clock::SystemClock;
+    use thalweg_core::error::ErrorKind;
+    use thalweg_core::source::{Payload, RawChunk, Read, Records};
 
     use super::*;
-    use crate::kafka::played::{Played, connection};
+    use crate::kafka::client::Polled;
+    use crate::kafka::outage::TOLD_AFTER;
+    use crate::kafka::played::{Paused, Played, connection};
 
     fn source(cluster: &Played, list: &Arc<MemoryLog>) -> KafkaSource {
         let (start_at, wanted) = (StartAt::Earliest, Default::default());
         let (connection, topic, most_bytes, group) = (connection(), "t".into(), 1_000, None);
         let config = SourceConfig { connection, topic, start_at, most_bytes, wanted, group };
-        KafkaSource::new(config, list.clone(), Arc::new(SystemClock::new()), Arc::new(cluster.clone()))
+        KafkaSource::new(config, list.clone(), Arc::new(Paused::new()), Arc::new(cluster.clone()))
     }
 
     /// A worker that reads hears of a new partition by the assignment; the broker that it asks may not have heard of it, or
@@ -416,5 +446,119 @@ mod tests {
         assert_eq!(lists.splits().await.expect("listed").len(), 2);
         reads.open(&SplitId::new("1"), Position::START).await.expect("opened");
         assert_eq!(list.read(0).await.expect("read").len(), 2, "it has decided nothing itself");
+    }
+
+    /// What the first chunk says of a log that nobody has begun to read.
+    async fn beginning(reads: &KafkaSource) -> (Box<dyn SplitReader>, Position) {
+        let mut reader = reads.open(&SplitId::new("0"), Position::START).await.expect("opened");
+        let Read::Chunk(first) = reader.read(None).await.expect("read") else { panic!("it says where it begins") };
+        assert!(matches!(first.payload, Payload::Records(records) if records.offsets.is_empty()));
+        (reader, first.to)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_after_somebody_has_begun_to_read_is_lost_though_nothing_was_read_yet() {
+        let (cluster, list) = (Played::default(), Arc::new(MemoryLog::new()));
+        let reads = source(&cluster, &list);
+        reads.splits().await.expect("listed");
+        let (mut reader, begun) = beginning(&reads).await;
+        assert_eq!(begun, Position::within(entry_of(7), 0));
+        assert!(matches!(reader.read(None).await.expect("read"), Read::CaughtUp), "it is said once");
+        // Ten records have come while nobody read, and four of them have gone.
+        cluster.holds(Bounds { start: 4, stable_end: 10, end: 10 });
+        let error = reads.open(&SplitId::new("0"), begun).await.err().expect("they are missing");
+        assert_eq!((error.kind, error.detail.contains("offset 0 is wanted")), (ErrorKind::DataLoss, true), "{error}");
+        // A statement that is new begins with what there is, and nothing of that may go.
+        let (_, later) = beginning(&reads).await;
+        assert_eq!(later, Position::within(entry_of(7), 4));
+        cluster.holds(Bounds { start: 5, stable_end: 10, end: 10 });
+        let error = reads.open(&SplitId::new("0"), later).await.err().expect("one is missing");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+    }
+
+    /// Waits until a source tells that nobody answers.
+    async fn told_of(source: &KafkaSource, split: &SplitId) -> Error {
+        loop {
+            if let Some(error) = source.outage(split) {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_goes_away_is_told_by_whoever_waits_for_it_and_until_it_is_back() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let (source, split) = (source(&cluster, &list), SplitId::new("0"));
+        source.splits().await.expect("listed");
+        let mut reader = source.open(&split, Position::START).await.expect("opened");
+        assert!(matches!(reader.read(None).await, Ok(Read::Chunk(_))), "it says where it begins");
+        assert!(matches!(reader.read(None).await, Ok(Read::CaughtUp)));
+        assert!(source.outage(&split).is_none());
+        cluster.goes_away(true);
+        let begun = source.shared.clock.monotonic();
+        let error = tokio::select! {
+            read = reader.read(None) => panic!("it has ended: {read:?}"),
+            error = told_of(&source, &split) => error,
+        };
+        let after = source.shared.clock.monotonic() - begun;
+        assert!((TOLD_AFTER..2 * TOLD_AFTER).contains(&after), "{after:?}");
+        assert_eq!((error.kind, error.cause), (ErrorKind::External, None), "{error}");
+        assert_eq!(error.what, "reading topic `t`");
+        assert_eq!(error.detail, "Kafka at played:9092 does not answer (connection refused)");
+        assert!(source.outage(&SplitId::new("1")).is_none(), "of a partition that nobody reads nothing is known");
+        cluster.goes_away(false);
+        assert!(matches!(reader.read(None).await, Ok(Read::CaughtUp)));
+        assert!(source.outage(&split).is_none(), "somebody answers");
+        // Whoever opens a partition meanwhile waits as well.
+        drop(reader);
+        cluster.goes_away(true);
+        tokio::select! {
+            opened = source.open(&split, Position::START) => panic!("opened: {}", opened.is_ok()),
+            error = told_of(&source, &split) => assert_eq!(error.kind, ErrorKind::External),
+        }
+        assert!(source.outage(&split).is_none(), "nobody wants it any more");
+        cluster.goes_away(false);
+        source.open(&split, Position::START).await.expect("opened");
+        assert!(source.outage(&split).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_chunk_has_the_time_of_its_first_record_whether_or_not_a_column_reads_it() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let polled = |offsets: std::ops::Range<u64>, first| {
+            let (next, values) = (offsets.end, offsets.clone().map(|_| Some(Bytes::from_static(b"{}"))).collect());
+            let records = Records { values, offsets: offsets.collect(), first_timestamp: first, ..Records::default() };
+            Polled { records, next, at_end: false }
+        };
+        cluster.polls().extend([polled(0..4, Some(1_000)), polled(4..5, Some(2_000)), polled(5..6, None)]);
+        let (source, split) = (source(&cluster, &list), SplitId::new("0"));
+        source.splits().await.expect("listed");
+        let mut reader = source.open(&split, Position::START).await.expect("opened");
+        assert!(matches!(reader.read(None).await, Ok(Read::Chunk(_))), "it says where it begins");
+        let mut found = Vec::new();
+        for until in [Some(Position::within(entry_of(7), 2)), None, None, None] {
+            let Ok(Read::Chunk(RawChunk { to, payload, .. })) = reader.read(until).await else { panic!("a chunk") };
+            let Payload::Records(records) = payload else { panic!("records") };
+            assert!(records.timestamps.is_empty(), "nobody reads them");
+            found.push((to.offset, records.first_timestamp));
+        }
+        assert_eq!(found, [(2, Some(1_000)), (4, Some(1_000)), (5, Some(2_000)), (6, None)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_is_missing_has_a_reason_of_its_own_and_one_that_was_deleted_is_data_loss() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        *cluster.partitions() = VecDeque::from([Ok(0)]);
+        let never = source(&cluster, &list).splits().await.expect_err("there is none");
+        assert_eq!((never.kind, never.cause), (ErrorKind::User, Some(Cause::NotFound)), "{never}");
+        *cluster.partitions() = VecDeque::from([Ok(1), Ok(0)]);
+        let source = source(&cluster, &list);
+        source.splits().await.expect("listed");
+        for _ in 1..MISSING {
+            source.splits().await.expect("metadata may lack it");
+        }
+        let deleted = source.splits().await.expect_err("it is gone");
+        assert_eq!((deleted.kind, deleted.cause), (ErrorKind::DataLoss, None), "{deleted}");
     }
 }

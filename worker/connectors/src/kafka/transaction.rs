@@ -61,6 +61,7 @@ pub(super) fn next(error: &ClientError) -> Next {
         | ClientError::TooLarge(_)
         | ClientError::Denied(_)
         | ClientError::Refused(_)
+        | ClientError::Forbidden(_)
         | ClientError::Corrupt(_)
         | ClientError::OutOfRange => Next::Stop,
     }
@@ -90,9 +91,7 @@ impl UnitTransaction {
         config: &SinkConfig,
     ) -> Result<Self> {
         let doing = format!("acquiring unit {unit} in `{}`", delivery.topic);
-        let Some(partition) = delivery.about.layout.partition(unit) else {
-            return Err(Error::internal(doing, "it is no unit of this pipeline"));
-        };
+        let partition = delivery.partition(unit).await?;
         // Whoever comes too late must not end the transactions of the one who has the unit.
         let stored = delivery.last(unit, partition, Until::Committed).await?;
         epoch(owner, stored.as_ref(), delivery.incarnation(), &doing)?;
@@ -100,6 +99,11 @@ impl UnitTransaction {
         let id = delivery.transactional_id(unit);
         let open = || delivery.cluster.transactions(&id, &how);
         let producer = persist(&delivery.clock, ACQUIRE_LIMIT, &doing, open).await?;
+        // Whoever notes that a statement is gone ends its transactions afterwards: one that begins before is ended, and one that
+        // begins later finds the note.
+        if !delivery.is_written_by(unit.stage).await? {
+            return Err(Error::new(ErrorKind::Fenced, doing, "its statement is gone from the plan that runs"));
+        }
         let acknowledged = match config.promise {
             Promise::ExactlyOnce => None,
             Promise::AtLeastOnce => {
@@ -108,6 +112,9 @@ impl UnitTransaction {
             }
         };
         let stored = delivery.last(unit, partition, Until::End).await?;
+        if stored.is_none() {
+            delivery.check_same().await?;
+        }
         let epoch = epoch(owner, stored.as_ref(), delivery.incarnation(), &doing)?;
         let last = stored.filter(|stored| stored.incarnation == delivery.incarnation()).and_then(|stored| stored.label);
         let mut acquired = Self {
@@ -183,8 +190,8 @@ impl UnitTransaction {
 
     async fn send_acknowledged(&mut self) -> ClientResult<()> {
         let mut rows = self.delivery.cluster.producer(&self.how).await?;
-        for record in self.sent.clone() {
-            rows.send(record).await?;
+        for record in &self.sent {
+            rows.send(record.clone()).await?;
         }
         self.acknowledged = Some(rows);
         Ok(())
@@ -203,7 +210,8 @@ impl UnitTransaction {
             topic: Arc::clone(&self.delivery.topic),
             partition: Some(self.partition),
             key: Some(Bytes::from(self.unit.to_string())),
-            value: progress.encode()?,
+            value: Some(progress.encode()?),
+            headers: Vec::new(),
         };
         let mut patience = patience(&self.delivery);
         let mut done = match self.broken.take() {
@@ -243,8 +251,8 @@ impl UnitTransaction {
 
     async fn send_all(&mut self, progress: Outgoing) -> ClientResult<()> {
         if self.acknowledged.is_none() {
-            for record in self.sent.clone() {
-                self.producer.send(record).await?;
+            for record in &self.sent {
+                self.producer.send(record.clone()).await?;
             }
         }
         self.commit(progress).await

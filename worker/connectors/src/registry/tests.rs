@@ -11,6 +11,7 @@ use thalweg_core::append_log::MemoryLog;
 use thalweg_core::clock::SystemClock;
 use thalweg_core::ownership::Owner;
 use thalweg_core::position::Position;
+use thalweg_core::share::Share;
 use thalweg_core::sink::{Label, WriterId};
 use thalweg_core::source::Read;
 use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
@@ -109,8 +110,13 @@ fn resolved_sink(folder: &Path, spec: serde_json::Value) -> ResolvedSink {
 
 async fn write(folder: &Path, spec: serde_json::Value, rows: &RecordBatch) {
     let resolved = resolved_sink(folder, spec);
-    let opened =
-        sink(SinkRequest { sink: &resolved, delivery: None, values: &NoValues, clock: Arc::new(SystemClock::new()) });
+    let opened = sink(SinkRequest {
+        sink: &resolved,
+        delivery: None,
+        memory: &Share::default(),
+        values: &NoValues,
+        clock: Arc::new(SystemClock::new()),
+    });
     let opened = opened.expect("a sink");
     opened.check().await.expect("writable");
     let unit = UnitId { stage: StageId(0), index: 0 };
@@ -189,6 +195,7 @@ async fn what_is_not_supported_is_named() {
     let refused = sink(SinkRequest {
         sink: &resolved_sink(folder.path(), millis),
         delivery: None,
+        memory: &Share::default(),
         values: &NoValues,
         clock: Arc::new(SystemClock::new()),
     });
@@ -197,6 +204,7 @@ async fn what_is_not_supported_is_named() {
     let refused = sink(SinkRequest {
         sink: &resolved_sink(folder.path(), avro),
         delivery: None,
+        memory: &Share::default(),
         values: &NoValues,
         clock: Arc::new(SystemClock::new()),
     });

@@ -11,6 +11,7 @@ use thalweg_crds::connector::{SinkConnector, SourceConnector};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
 
+use crate::kafka;
 use crate::kafka::client::Library;
 
 use super::{
@@ -70,7 +71,10 @@ pub fn try_sink(resolved: &ResolvedSink, rows: &SchemaRef) -> Result<()> {
             let clock = Arc::new(SystemClock::new());
             files_sink(files, resolved, &Unread, clock)?.check_rows(rows)
         }
-        Some(SinkConnector::Kafka(_)) => format::kafka_encoding(&format),
+        Some(SinkConnector::Kafka(kafka)) => {
+            format::kafka_encoding(&format)?;
+            kafka::check_rows(kafka, rows)
+        }
         Some(SinkConnector::Stdout(_) | SinkConnector::Blackhole(_)) | None => Ok(()),
     }
 }

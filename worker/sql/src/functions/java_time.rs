@@ -32,6 +32,9 @@ enum Item {
     Field(char, usize),
 }
 
+/// How often a letter may stand in a row, as in Java.
+const MOST_LETTERS: usize = 19;
+
 /// A pattern, read once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(Vec<Item>);
@@ -48,6 +51,9 @@ impl Pattern {
                 let mut count = 1;
                 while rest.next_if_eq(&first).is_some() {
                     count += 1;
+                }
+                if count > MOST_LETTERS {
+                    return exec_err!("{count} times `{first}` in a pattern, expected {MOST_LETTERS} at most");
                 }
                 if !"yuMdHhmsSaED".contains(first) {
                     return exec_err!(
@@ -169,17 +175,20 @@ impl Parts {
             'E' | 'D' => return None,
             _ => {}
         }
+        // A year of two digits has no other number of them, as in Java.
+        let is_short_year = matches!(letter, 'y' | 'u') && count == 2;
+        let is_exact = letter == 'S' || is_short_year;
         // Fields that touch have exactly as many digits as letters.
-        let most = if adjacent || letter == 'S' { count } else { count.max(if letter == 'y' { 4 } else { 2 }) };
+        let most = if adjacent || is_exact { count } else { count.max(if letter == 'y' { 4 } else { 2 }) };
         let digits = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
-        if digits == 0 || (letter == 'S' && digits != count) {
+        if digits == 0 || (is_exact && digits != count) {
             return None;
         }
         let (number, rest) = text.split_at_checked(digits)?;
         let value: u32 = number.parse().ok()?;
         match letter {
-            'y' | 'u' if count == 2 => self.year = 2000 + value as i32,
-            'y' | 'u' => self.year = value as i32,
+            'y' | 'u' if is_short_year => self.year = 2000 + i32::try_from(value).ok()?,
+            'y' | 'u' => self.year = i32::try_from(value).ok()?,
             'M' => self.month = value,
             'd' => self.day = value,
             'H' | 'h' => self.hour = value,
@@ -233,5 +242,22 @@ mod tests {
             assert_eq!(pattern.read(wrong), None, "{wrong}");
         }
         assert!(Pattern::parse("yyyy-QQ").is_err());
+        let long = "y".repeat(70_000);
+        assert!(Pattern::parse(&long).is_err());
+        assert!(Pattern::parse(&long[..MOST_LETTERS]).is_ok());
+        // More than an `i32` holds.
+        let wide = Pattern::parse("yyyyyyyyyy-MM-dd").expect("a pattern");
+        assert_eq!(wide.read("4294967295-01-01"), None);
+    }
+
+    #[test]
+    fn a_year_of_two_letters_has_two_digits() {
+        for pattern in ["yy-MM-dd", "uu-MM-dd"] {
+            let pattern = Pattern::parse(pattern).expect("a pattern");
+            assert_eq!(pattern.read("18-01-01"), Some(1_514_764_800_000));
+            for wrong in ["2018-01-01", "018-01-01", "8-01-01"] {
+                assert_eq!(pattern.read(wrong), None, "{wrong}");
+            }
+        }
     }
 }

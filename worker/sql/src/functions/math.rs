@@ -81,7 +81,7 @@ fn abs(args: &[ArrayRef]) -> Result<ArrayRef> {
             let result: Int64Array = arity::try_unary(args[0].as_primitive::<Int64Type>(), checked)?;
             Ok(Arc::new(result))
         }
-        DataType::Decimal128(..) => decimal(&args[0], |value, _| value.abs()),
+        DataType::Decimal128(..) => decimal(&args[0], |value, _| value.wrapping_abs()),
         _ => unary(&args[0], f64::abs),
     }
 }
@@ -91,7 +91,7 @@ fn sign(args: &[ArrayRef]) -> Result<ArrayRef> {
         DataType::Int64 => {
             Ok(Arc::new(arity::unary::<_, _, Int64Type>(args[0].as_primitive::<Int64Type>(), i64::signum)))
         }
-        DataType::Decimal128(..) => decimal(&args[0], |value, one| value.signum() * one),
+        DataType::Decimal128(..) => decimal(&args[0], |value, one| value.signum().wrapping_mul(one)),
         _ => unary(&args[0], |x| if x == 0.0 || x.is_nan() { x } else { x.signum() }),
     }
 }
@@ -172,7 +172,7 @@ fn to_digits(args: &[ArrayRef], mode: Mode) -> Result<ArrayRef> {
         Some(digits) => digits.as_primitive::<Int64Type>().iter().collect(),
         None => vec![Some(0); array.len()],
     };
-    if let Some(wrong) = digits.iter().flatten().find(|digits| digits.abs() > 38) {
+    if let Some(wrong) = digits.iter().flatten().find(|digits| digits.unsigned_abs() > 38) {
         return exec_err!("{wrong} digits after the point are not within -38 to 38");
     }
     match array.data_type() {
@@ -214,6 +214,21 @@ fn to_digits(args: &[ArrayRef], mode: Mode) -> Result<ArrayRef> {
                 Some(mode.decimal(value, digits))
             });
             Ok(Arc::new(rows.collect::<Float64Array>()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_digits_that_no_number_has_is_refused() {
+        let value: ArrayRef = Arc::new(Float64Array::from(vec![2.5]));
+        for wrong in [i64::MIN, -39, 39, i64::MAX] {
+            let digits: ArrayRef = Arc::new(Int64Array::from(vec![wrong]));
+            let refused = to_digits(&[Arc::clone(&value), digits], Mode::HalfUp).expect_err("no such digits");
+            assert!(refused.to_string().contains(&format!("{wrong} digits after the point")), "{refused}");
         }
     }
 }

@@ -6,6 +6,8 @@
 mod casts;
 mod codes;
 mod decimal;
+#[cfg(test)]
+mod extremes;
 mod geo;
 mod java_time;
 mod json;

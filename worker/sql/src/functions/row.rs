@@ -121,6 +121,19 @@ pub(super) fn pure(
     ScalarUDF::from(Pure { name, kinds, required, is_variadic: false, returns, run, signature })
 }
 
+#[cfg(test)]
+impl Pure {
+    /// What its arguments may be, how many there must be, and how many there may be.
+    pub(super) const fn kinds(&self) -> (&'static [Kind], usize, usize) {
+        (self.kinds, self.required, self.kinds.len() + if self.is_variadic { 2 } else { 0 })
+    }
+
+    /// Its result for arrays of these kinds.
+    pub(super) fn of(&self, args: &[ArrayRef]) -> Result<ArrayRef> {
+        (self.run)(args)
+    }
+}
+
 impl PartialEq for Pure {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -203,5 +216,44 @@ impl<V> Last<V> {
             Some(value) => Ok(value),
             None => datafusion::common::internal_err!("a value was just made"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::{Field, Int64Type, Schema};
+    use arrow::record_batch::RecordBatch;
+    use datafusion::common::DFSchema;
+    use datafusion::prelude::SessionContext;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::transform::{Step, Transform};
+
+    #[test]
+    fn a_panic_costs_the_rows_that_it_happens_on_and_is_told_with_its_expression() {
+        let brittle = pure("brittle", &[Kind::Int], 1, Returns::Always(|| DataType::Int64), |args| {
+            let numbers = args[0].as_primitive::<Int64Type>();
+            assert!(!numbers.values().contains(&3), "no threes");
+            Ok(Arc::clone(&args[0]))
+        });
+        let context = SessionContext::new();
+        context.register_udf(brittle);
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let logical = DFSchema::try_from(Arc::clone(&schema)).expect("a schema");
+        let call = context.parse_sql_expr("brittle(n)", &logical).expect("SQL");
+        let call = context.create_physical_expr(call, &logical).expect("an expression");
+        let step = Step::Project { exprs: vec![call], schema: Arc::clone(&schema) };
+        let transform = Transform::new(Arc::clone(&schema), Arc::clone(&schema), vec![step]);
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 3, 2, 3, 4, 5]));
+        let rows = RecordBatch::try_new(schema, vec![numbers]).expect("a batch");
+        let done = transform.apply(&rows);
+        assert_eq!(done.batch.column(0).as_primitive::<Int64Type>().values(), &[1, 2, 4, 5]);
+        let message = "internal error: no threes, in `brittle(n)`".to_owned();
+        assert_eq!(done.failed, [(1, message.clone()), (3, message.clone())]);
+        let told = transform.failures(&rows, &done.failed);
+        assert_eq!(told.iter().map(|row| &row.message).collect::<Vec<_>>(), [&message, &message]);
+        assert_eq!(told[0].row, r#"{"n":3}"#);
     }
 }

@@ -111,7 +111,7 @@ fn overlay(args: &[ArrayRef]) -> Result<ArrayRef> {
             return Ok(Some(Cow::Borrowed(text)));
         }
         let before = first(text, count(start - 1));
-        let after = if length > 0 { skip(text, count(start - 1 + length)) } else { "" };
+        let after = if length > 0 { skip(text, count((start - 1).saturating_add(length))) } else { "" };
         Ok(Some(Cow::Owned(format!("{before}{other}{after}"))))
     });
     collected(rows)
@@ -120,4 +120,27 @@ fn overlay(args: &[ArrayRef]) -> Result<ArrayRef> {
 fn compile(pattern: &str) -> Result<Regex> {
     Regex::new(pattern)
         .map_err(|error| exec_datafusion_err!("`{pattern}` is no regular expression: {}", crate::planner::why(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_laid_over_another_up_to_its_end() {
+        let of = |from: i64, length: i64| {
+            let texts = ["äbcdef", "X"].map(|text| Arc::new(StringArray::from(vec![text])) as ArrayRef);
+            let numbers = [from, length].map(|number| Arc::new(Int64Array::from(vec![number])) as ArrayRef);
+            let laid = overlay(&[texts, numbers].concat()).expect("a text");
+            laid.as_string::<i32>().value(0).to_owned()
+        };
+        assert_eq!(of(2, 2), "äXdef");
+        assert_eq!(of(2, i64::MAX), "äX");
+        assert_eq!(of(2, i64::MIN), "äX");
+        for outside in [0, 7, i64::MIN, i64::MAX] {
+            assert_eq!(of(outside, i64::MAX), "äbcdef", "{outside}");
+        }
+    }
 }

@@ -60,6 +60,12 @@ impl Context {
         }
         free
     }
+
+    /// The help where there is no table of a name.
+    pub(super) fn absent(&self, table: &str) -> Option<String> {
+        let known = || suggestion(table, self.tables.keys().map(String::as_str));
+        (!self.tables.contains_key(table)).then(known)
+    }
 }
 
 /// A source.
@@ -93,12 +99,9 @@ impl ContextProvider for Context {
         if name.schema().is_some() {
             return plan_err!("`{name}`: a pipeline has no catalogs or databases; write `{table}`");
         }
-        match self.tables.get(table) {
-            Some(found) => Ok(Arc::clone(found)),
-            None => {
-                let known = suggestion(table, self.tables.keys().map(String::as_str));
-                plan_err!("there is no source or view `{table}`; {known}")
-            }
+        match (self.tables.get(table), self.absent(table)) {
+            (Some(found), _) => Ok(Arc::clone(found)),
+            (None, help) => plan_err!("there is no source or view `{table}`; {}", help.unwrap_or_default()),
         }
     }
 
@@ -159,7 +162,6 @@ impl ContextProvider for Context {
 const TYPES: &[&str] = &[
     "BIGINT",
     "BOOLEAN",
-    "BYTES",
     "CHAR",
     "DATE",
     "DECIMAL",

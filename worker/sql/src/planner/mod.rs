@@ -40,7 +40,8 @@ const MAX_NODES: usize = 2_000;
 /// Plans the SQL of a pipeline over the tables that it may name.
 ///
 /// # Errors
-/// Every problem that was found: those of each statement, as far as one does not hide another.
+/// Every problem that was found: those of each statement, as far as one does not hide another. Where it is not known what some
+/// names are there is no plan: these are the problems that do not depend on them, and may be none.
 pub fn plan(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlProblem>> {
     let (sql, catalog) = (sql.to_owned(), catalog.clone());
     let (sender, planned) = mpsc::sync_channel(1);
@@ -70,7 +71,7 @@ fn plan_here(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlPro
         context: Context::new(catalog),
         builder: Builder::new(catalog),
         inserts: vec![],
-        failed_views: BTreeSet::new(),
+        failed: catalog.unknown.names.clone(),
     };
     for statement in statements {
         problems.extend(script.statement(statement).err().unwrap_or_default());
@@ -78,7 +79,7 @@ fn plan_here(sql: &str, catalog: &Catalog) -> Result<PlannedPipeline, Vec<SqlPro
     if problems.is_empty() && script.inserts.is_empty() {
         problems.push(Place::default().refuse("the SQL writes nowhere", "write INSERT INTO sink SELECT … FROM source"));
     }
-    if problems.is_empty() {
+    if problems.is_empty() && catalog.is_whole() {
         let planned = script.builder.finish();
         match mixed_sink(&planned, &script.inserts) {
             None => return Ok(planned),
@@ -116,7 +117,8 @@ struct Script<'a> {
     builder: Builder<'a>,
     /// Where the sink of each `INSERT` is named.
     inserts: Vec<Place>,
-    failed_views: BTreeSet<String>,
+    /// Tables of which nothing is known: views with problems of their own, and what the catalog does not know.
+    failed: BTreeSet<String>,
 }
 
 impl Script<'_> {
@@ -131,14 +133,15 @@ impl Script<'_> {
             StatementKind::View => None,
         };
         if !problems.is_empty() {
+            problems.extend(self.absent_tables(&marks, &problems));
             if statement.kind == StatementKind::View {
                 // Statements that use the view shall not complain that there is none.
-                self.failed_views.insert(statement.name.value);
+                self.failed.insert(statement.name.value);
             }
             return Err(problems);
         }
         self.context.set_windows(windows);
-        let (plan, names) = match self.named(&statement) {
+        let (plan, names) = match self.named(&statement, &marks) {
             Ok(named) => named,
             Err(problem) => {
                 let problem = meant_text(self.located(&written, problem, &marks), &marks);
@@ -156,19 +159,44 @@ impl Script<'_> {
         built.map_err(|problem| vec![self.located(&written, problem, &marks)])
     }
 
+    /// The tables that a statement with other problems names and that are not there: it is not planned, which would tell.
+    fn absent_tables(&self, marks: &Marks, told: &[SqlProblem]) -> Vec<SqlProblem> {
+        let is_told = |place: Place| told.iter().any(|problem| problem.is_at(place));
+        let is_named = |name: &String| {
+            let is_failed = self.failed.contains(name) || self.catalog.is_unknown(name);
+            marks.with.contains(name) || is_failed || name.starts_with(text::WINDOW_PREFIX)
+        };
+        let named = marks.tables.iter().filter(|(name, place)| !is_named(name) && !is_told(*place));
+        let absent = named.filter_map(|(name, place)| Some((name, place, self.context.absent(name)?)));
+        let problem = |(name, place, help): (&String, &Place, String)| {
+            place.or(marks.statement).refuse(format!("there is no source or view `{name}`"), help)
+        };
+        absent.map(problem).collect()
+    }
+
     fn sink(&self, name: &Ident) -> Result<SinkTable, SqlProblem> {
         let sinks = &self.catalog.sinks;
-        sinks.iter().find(|sink| sink.name == name.value).cloned().ok_or_else(|| {
+        let unknown = || SinkTable { name: name.value.clone(), required_columns: vec![] };
+        let found = sinks.iter().find(|sink| sink.name == name.value).cloned();
+        found.or_else(|| self.catalog.is_unknown(&name.value).then(unknown)).ok_or_else(|| {
             let help = suggestion(&name.value, sinks.iter().map(|sink| sink.name.as_str()));
             Place::from(name.span).refuse(format!("there is no sink `{}`", name.value), help)
         })
     }
 
     /// The statement's query as a plan, and the names of its columns.
-    fn named(&self, statement: &Statement) -> Result<(LogicalPlan, Vec<String>), SqlProblem> {
+    fn named(&self, statement: &Statement, marks: &Marks) -> Result<(LogicalPlan, Vec<String>), SqlProblem> {
         let plan = self.logical(statement)?;
-        let names = output_names(statement, plan.schema())?;
-        Ok((plan, names))
+        match output_names(statement, plan.schema()) {
+            Ok(names) => Ok((plan, names)),
+            // What cannot run whatever its columns are called is told first.
+            Err(problem) if statement.kind == StatementKind::Insert => {
+                let names: Vec<String> = (0..plan.schema().fields().len()).map(|at| format!("column {at}")).collect();
+                insert(&mut Builder::new(self.catalog), plan, &statement.name.value, &names, marks)?;
+                Err(problem)
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     /// The statement's query with every name resolved and every type known.
@@ -184,13 +212,14 @@ impl Script<'_> {
         rules::analyze(planned, self.context.options()).map_err(|error| from_planner(&error, Place::default()))
     }
 
-    /// A problem with a statement, unless it only says that a view is missing which has problems of its own.
+    /// A problem with a statement, unless it only says that a table is missing of which nothing is known.
     fn unless_hidden(&mut self, statement: &Statement, problem: SqlProblem) -> Vec<SqlProblem> {
-        let missing = |view: &String| problem.message.starts_with(&format!("there is no source or view `{view}`"));
-        let is_hidden = self.failed_views.iter().any(missing);
+        let is_failed = |named: &str| self.failed.iter().any(|table| named.starts_with(&format!("{table}`")));
+        let missing = problem.message.strip_prefix("there is no source or view `");
+        let is_hidden = missing.is_some_and(|named| self.catalog.unknown.others || is_failed(named));
         // Only now: a view that reads itself has no other problem to tell.
         if statement.kind == StatementKind::View {
-            self.failed_views.insert(statement.name.value.clone());
+            self.failed.insert(statement.name.value.clone());
         }
         if is_hidden { vec![] } else { vec![problem] }
     }
@@ -219,7 +248,7 @@ impl Script<'_> {
             return None;
         }
         self.context.set_windows(windows);
-        let built = self.named(&statement).and_then(|(plan, names)| {
+        let built = self.named(&statement, &marks).and_then(|(plan, names)| {
             insert(&mut Builder::new(self.catalog), plan, &statement.name.value, &names, &marks)
         });
         built.err()

@@ -6,13 +6,20 @@ use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, Function, FunctionArguments, GroupByExpr, Interval, Join, JoinConstraint, JoinOperator, ObjectName,
     Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visitor,
 };
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
 use crate::functions;
 use crate::problem::{Place, SqlProblem};
 
 /// What the parser knows nothing of, found in the text itself.
 pub(crate) fn of_tokens(tokens: &[TokenWithSpan]) -> Option<SqlProblem> {
+    if let Some(problem) = tokens.iter().find_map(hint) {
+        return Some(problem);
+    }
+    let is_nameless = |token: &Token| matches!(token, Token::Word(word) if word.value.is_empty());
+    if let Some(nameless) = tokens.iter().find(|token| is_nameless(&token.token)) {
+        return Some(Place::from(nameless.span).problem("a name has a character at least"));
+    }
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let is = |token: &TokenWithSpan, names: &[&str]| matches!(&token.token, Token::Word(word) if names.iter().any(|name| word.value.eq_ignore_ascii_case(name)));
     let mut pairs = words.clone().zip(words.skip(1));
@@ -36,6 +43,19 @@ pub(crate) fn of_tokens(tokens: &[TokenWithSpan]) -> Option<SqlProblem> {
     Some(Place::from(on.span).refuse(found, help))
 }
 
+/// `/*+ NAME(…) */`, which asks for something: no comment to pass over.
+fn hint(token: &TokenWithSpan) -> Option<SqlProblem> {
+    let Token::Whitespace(Whitespace::MultiLineComment(comment)) = &token.token else { return None };
+    let asked = comment.strip_prefix('+')?.trim();
+    let name =
+        asked.split(|character: char| !character.is_alphanumeric() && character != '_').next().unwrap_or_default();
+    let (name, help) = match name.to_uppercase() {
+        name if name == "OPTIONS" => (name, "set what it asks for on the StreamSource or StreamSink, and leave it out"),
+        name => (name, "leave it out, or make it a comment: /* … */"),
+    };
+    Some(Place::from(token.span).refuse(format!("the hint /*+ {name} */ is not supported"), help))
+}
+
 /// Places of a statement that the plan itself does not know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
@@ -51,6 +71,8 @@ pub(crate) struct Marks {
     pub(crate) join: Place,
     /// Every table that is named.
     pub(crate) tables: Vec<(String, Place)>,
+    /// What `WITH` names.
+    pub(crate) with: Vec<String>,
     /// What stands in double quotes as the name of a column.
     pub(crate) quoted: Vec<String>,
     /// Every function that is called, in lower case.
@@ -151,7 +173,8 @@ impl Refusals {
         use JoinOperator as J;
         let (name, help) = match &join.join_operator {
             J::Join(on) | J::Inner(on) | J::Left(on) | J::LeftOuter(on) => match on {
-                JoinConstraint::On(_) | JoinConstraint::Using(_) => return,
+                JoinConstraint::On(_) => return,
+                JoinConstraint::Using(_) => ("JOIN … USING", "write JOIN … ON a.key = b.key"),
                 JoinConstraint::Natural => ("NATURAL JOIN", "write JOIN … ON a.key = b.key"),
                 JoinConstraint::None => ("a join without ON", "write JOIN … ON a.key = b.key"),
             },
@@ -207,6 +230,8 @@ impl Visitor for Refusals {
         if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
             self.refuse(with.with_token.0.span, "WITH RECURSIVE is not supported", "write WITH");
         }
+        let named = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.marks.with.extend(named.map(|named| named.alias.name.value.clone()));
         if let Some(order) = &query.order_by {
             let help = "leave it out: a stream has no end to sort at";
             self.refuse(order.span(), "ORDER BY is not supported", help);

@@ -62,7 +62,8 @@ struct Extract<'a> {
 impl Extract<'_> {
     fn is_lookup(&self, name: &ObjectName) -> bool {
         let name = name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.as_str());
-        self.catalog.sources.iter().any(|source| source.lookup && Some(source.name.as_str()) == name)
+        let is_known = self.catalog.sources.iter().any(|source| source.lookup && Some(source.name.as_str()) == name);
+        is_known || name.is_some_and(|name| self.catalog.is_unknown(name))
     }
 }
 

@@ -1,6 +1,8 @@
 //! A text cut into statements, each known by what it does.
 
-use datafusion::sql::sqlparser::ast::{CreateView, Ident, Insert, ObjectName, Query, Statement as Parsed, TableObject};
+use datafusion::sql::sqlparser::ast::{
+    CreateView, Ident, Insert, ObjectName, Query, SetExpr, Statement as Parsed, TableObject,
+};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -129,6 +131,10 @@ impl Script<'_> {
         match parsed {
             Parsed::Insert(insert) => from_insert(insert, place),
             Parsed::CreateView(view) => from_view(view, place),
+            Parsed::Query(query) if matches!(*query.body, SetExpr::Insert(_)) => {
+                let help = "write INSERT INTO sink WITH name AS (SELECT …) SELECT …";
+                Err(place.refuse("WITH stands before INSERT INTO", help))
+            }
             Parsed::Query(_) => {
                 Err(place
                     .refuse("a query without a sink: its rows would go nowhere", "write INSERT INTO sink SELECT …"))

@@ -13,6 +13,10 @@ pub(crate) const WINDOW_PREFIX: &str = "$window_";
 /// Into how many windows one row may fall.
 const MAX_WINDOWS_PER_ROW: i64 = 10_000;
 
+/// How long a window, a gap or an offset may be, in milliseconds: as long as the years that times may have. So no sum of
+/// some of them and a time overflows.
+const LONGEST_MS: i64 = 10_000 * 366 * 86_400_000;
+
 /// One call of a window table function.
 #[derive(Clone, Debug)]
 pub(crate) struct WindowCall {
@@ -181,13 +185,17 @@ impl<'a> Arguments<'a> {
     }
 
     fn millis(&self, value: &Expr) -> Result<i64, SqlProblem> {
-        interval_millis(value).ok_or_else(|| {
-            let at = Place::from(value.span()).or(self.place);
-            at.refuse(
+        let at = || Place::from(value.span()).or(self.place);
+        let millis = interval_millis(value).ok_or_else(|| {
+            at().refuse(
                 format!("expected a fixed interval, found `{value}`"),
                 "write INTERVAL '10' SECOND; the units are SECOND, MINUTE, HOUR, DAY and WEEK",
             )
-        })
+        })?;
+        if millis.unsigned_abs() > LONGEST_MS.unsigned_abs() {
+            return Err(at().refuse(format!("`{value}` is longer than 10000 years"), usage(self.function)));
+        }
+        Ok(millis)
     }
 }
 

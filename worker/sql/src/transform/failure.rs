@@ -1,10 +1,14 @@
 //! A row on which an expression of the query fails, told to its author.
 
+use std::sync::Arc;
+
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMillisecondType;
 use arrow::record_batch::RecordBatch;
+use datafusion::physical_expr::PhysicalExpr;
 
 use super::Transform;
+use super::guard::{PANIC, guarded_again};
 use super::step::{Rows, Step, mask};
 use crate::explain::Sql;
 
@@ -26,7 +30,8 @@ impl Transform {
     }
 
     fn failure(&self, row: &RecordBatch, message: &str) -> FailedRow {
-        let message = match self.failing(row) {
+        let expression = if message.starts_with(PANIC) { None } else { self.failing(row) };
+        let message = match expression {
             Some(expression) => format!("`{expression}`: {message}"),
             None => message.to_owned(),
         };
@@ -34,11 +39,11 @@ impl Transform {
     }
 
     /// The expression that fails on a row.
-    fn failing(&self, row: &RecordBatch) -> Option<String> {
+    pub(super) fn failing(&self, row: &RecordBatch) -> Option<String> {
         let mut rows = Rows { batch: row.clone(), origin: None };
         for step in &self.steps {
             let at = rows.batch.clone();
-            match step.run(rows) {
+            match guarded_again(|| step.run(rows)) {
                 Ok(next) => rows = next,
                 Err(_) => return step.failing(&at),
             }
@@ -50,9 +55,12 @@ impl Transform {
 impl Step {
     fn failing(&self, rows: &RecordBatch) -> Option<String> {
         match self {
-            Self::Filter { predicate, .. } => mask(predicate, rows).is_err().then(|| Sql(predicate).to_string()),
+            Self::Filter { predicate, .. } => {
+                guarded_again(|| mask(predicate, rows)).is_err().then(|| Sql(predicate).to_string())
+            }
             Self::Project { exprs, .. } => {
-                exprs.iter().find(|expr| expr.evaluate(rows).is_err()).map(|expr| Sql(expr).to_string())
+                let fails = |expr: &&Arc<dyn PhysicalExpr>| guarded_again(|| expr.evaluate(rows)).is_err();
+                exprs.iter().find(fails).map(|expr| Sql(expr).to_string())
             }
             Self::Assign(_) | Self::Join(_) => None,
         }

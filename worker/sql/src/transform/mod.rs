@@ -2,6 +2,7 @@
 
 mod assign;
 mod failure;
+mod guard;
 mod join;
 mod step;
 
@@ -15,6 +16,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
 
 pub use failure::FailedRow;
+use guard::{PANIC, guarded, guarded_again};
 pub(crate) use join::LookupJoin;
 use step::Rows;
 pub(crate) use step::Step;
@@ -87,12 +89,12 @@ impl Transform {
         Ok(Arc::new(Self { steps: steps.collect::<Result<_, String>>()?, ..self.clone() }))
     }
 
-    /// Applies it to a batch. An expression that fails on some rows costs those rows only.
+    /// Applies it to a batch. An expression that fails on some rows, or panics there, costs those rows only.
     pub fn apply(&self, batch: &RecordBatch) -> Transformed {
         if self.steps.is_empty() {
             return Transformed { batch: batch.clone(), rows: None, failed: vec![] };
         }
-        match self.run(batch) {
+        match guarded(|| self.run(batch)) {
             Ok(Rows { batch, origin }) => Transformed { batch, rows: origin, failed: vec![] },
             Err(error) => self.apply_in_pieces(batch, error),
         }
@@ -133,13 +135,13 @@ impl Transform {
     fn halve(&self, batch: &RecordBatch, offset: u32, error: DataFusionError, pieces: &mut Pieces) {
         let rows = batch.num_rows();
         if rows <= 1 {
-            pieces.failed.push((offset, crate::problem::plain(&error)));
+            pieces.failed.push((offset, self.message(batch, &error)));
             return;
         }
         for (from, length) in [(0, rows / 2), (rows / 2, rows - rows / 2)] {
             let half = batch.slice(from, length);
             let at = offset + from as u32;
-            match self.run(&half) {
+            match guarded_again(|| self.run(&half)) {
                 Ok(Rows { batch, origin }) => {
                     let count = batch.num_rows() as u32;
                     let origin = origin.unwrap_or_else(|| (0..count).collect::<Vec<_>>().into());
@@ -147,6 +149,16 @@ impl Transform {
                 }
                 Err(error) => self.halve(&half, at, error, pieces),
             }
+        }
+    }
+
+    /// What an error says of a row; of a panic, also which expression it was in.
+    fn message(&self, row: &RecordBatch, error: &DataFusionError) -> String {
+        let message = crate::problem::plain(error);
+        let expression = if message.starts_with(PANIC) { self.failing(row) } else { None };
+        match expression {
+            Some(expression) => format!("{message}, in `{expression}`"),
+            None => message,
         }
     }
 }

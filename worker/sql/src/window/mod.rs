@@ -349,6 +349,12 @@ impl WindowState {
         self.windows()?.close_early_raw(watermark).map_err(|error| error.to_string())
     }
 
+    /// The watermark of what was given out, once [`WindowState::close`] has given all that `watermark` closes: windows that
+    /// come later end behind it. A session closes only when the watermark is past its end, so one may still end at it.
+    pub fn output_watermark(&self, watermark: Watermark) -> Watermark {
+        self.windows.as_ref().map_or(Watermark::UNKNOWN, |windows| windows.output_watermark(watermark))
+    }
+
     /// Panes that no open window needs any more, since the last call: their entries can go, with the commit that holds
     /// the output which [`WindowState::close`] gave before.
     pub fn take_dropped(&mut self) -> Vec<Vec<u8>> {

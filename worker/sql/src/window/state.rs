@@ -313,6 +313,14 @@ impl UnitWindows {
         }
     }
 
+    /// See [`super::WindowState::output_watermark`].
+    pub(crate) fn output_watermark(&self, watermark: Watermark) -> Watermark {
+        match self.main {
+            Main::Sessions(_) if watermark != Watermark::END => Watermark(watermark.0.saturating_sub(1)),
+            _ => watermark,
+        }
+    }
+
     /// Evaluates a chunk, but for what was given out before a restart.
     fn emit(&mut self, chunk: &RecordBatch) -> Result<Option<Closed>> {
         let mut chunk = chunk.clone();

@@ -1,5 +1,6 @@
 //! Plans as `thalweg explain` shows them.
 
+use thalweg_sql::fingerprint::whole;
 use thalweg_sql::{explain, plan};
 
 use crate::support::catalog;
@@ -148,4 +149,43 @@ fn fingerprints_change_with_what_shapes_state_and_with_nothing_else() {
     assert_ne!(base, tumble("10", "count(*) AS n", "GROUP BY window_start, window_end"));
     let filtered = |price: u32| fingerprint(&format!("INSERT INTO out SELECT auction FROM bid WHERE price > {price}"));
     assert_eq!(filtered(1), filtered(2));
+}
+
+/// The hashes of all that statements do.
+fn wholes(sql: &str) -> Vec<String> {
+    let planned = plan(sql, &catalog()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    planned.statements().map(|(_, stages)| whole(stages)).collect()
+}
+
+#[test]
+fn a_statement_is_the_same_however_it_is_written_and_wherever_it_stands() {
+    const PEAK: &str = "INSERT INTO out SELECT window_start, max(num) AS num FROM (
+        SELECT auction, count(*) AS num, window_start, window_end
+        FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '2' SECOND))
+        GROUP BY auction, window_start, window_end) GROUP BY window_start, window_end";
+    const COPY: &str = "INSERT INTO other SELECT auction FROM bid WHERE price = 1";
+    let (first, second) = (wholes(&format!("{COPY}; {PEAK}")), wholes(&format!("{PEAK};\n -- again\n{COPY}")));
+    assert_eq!([&first[0], &first[1]], [&second[1], &second[0]]);
+    // What has been kept is told by them: where they become others, the version in front has to.
+    insta::assert_snapshot!(first.join("\n"));
+}
+
+#[test]
+fn whatever_a_statement_does_makes_it_another_one() {
+    let of = |sql: &str| wholes(sql).remove(0);
+    let filter = |filter: &str| of(&format!("INSERT INTO out SELECT auction FROM bid WHERE {filter}"));
+    assert_ne!(filter("price = 1"), filter("price = 2"));
+    assert_ne!(filter("channel = '1'"), filter("channel = 'x'"));
+    assert_ne!(
+        of("INSERT INTO out SELECT price + 1 AS p FROM bid"),
+        of("INSERT INTO out SELECT price + 2 AS p FROM bid")
+    );
+    let having = |having: &str| {
+        of(&format!(
+            "INSERT INTO out SELECT auction, count(*) AS bids
+             FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '2' SECOND))
+             GROUP BY auction, window_start, window_end HAVING {having}"
+        ))
+    };
+    assert_ne!(having("count(*) > 1"), having("count(*) > 2"));
 }

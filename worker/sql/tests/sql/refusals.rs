@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use thalweg_sql::catalog::{Catalog, Unknown};
 use thalweg_sql::{SqlProblem, plan};
 
 use crate::support::{batch, bids, catalog, project};
@@ -192,6 +193,16 @@ const REFUSED: &[&str] = &[
     "INSERT INTO out SELECT auction FROM bid HAVING auction > 1",
     "INSERT INTO out (x, x) SELECT auction, price FROM bid",
     "INSERT INTO out SELECT JSON_QUERY(extra, '$.a' WITH ARRAY WRAPPER) AS x FROM bid",
+    "WITH v AS (SELECT auction FROM bid) INSERT INTO out SELECT auction FROM v",
+    "INSERT INTO out SELECT CAST(channel AS BYTES) AS x FROM bid",
+    "INSERT INTO out SELECT b.auction FROM bid AS b JOIN zones AS z USING (LocationID)",
+    "INSERT INTO out SELECT auction AS `` FROM bid",
+    "INSERT INTO out SELECT FOO(auction) AS x FROM bids",
+    "INSERT INTO out WITH a AS (SELECT auction FROM bid) SELECT FOO(auction) AS x FROM a",
+    "INSERT INTO out SELECT * FROM bid AS a JOIN bid AS b ON a.auction = b.auction",
+    // A hint asks for something: it is no comment.
+    "INSERT INTO out SELECT auction\nFROM bid /*+ OPTIONS('scan.startup.mode' = 'latest-offset') */",
+    "INSERT INTO out SELECT /*+ BROADCAST(z) */ b.auction FROM bid AS b JOIN zones AS z ON b.auction = z.LocationID",
 ];
 
 #[test]
@@ -215,6 +226,43 @@ fn each_is_refused_at_its_place_with_what_to_write_instead() {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(shown);
     });
+}
+
+/// What is told of a text over the catalog and `lost` and `gone`, of which nothing is known.
+fn told_without(others: bool, sql: &str) -> Vec<String> {
+    let names = ["lost", "gone"].map(str::to_owned).into();
+    let catalog = Catalog { unknown: Unknown { names, others }, ..catalog() };
+    let problems = plan(sql, &catalog).expect_err("there is no plan of what is not known whole");
+    problems.into_iter().map(|problem| problem.message).collect()
+}
+
+#[test]
+fn what_is_wrong_whatever_unknown_tables_are_is_told_and_nothing_else() {
+    let window = "TABLE(TUMBLE(TABLE lost, DESCRIPTOR(at), INTERVAL '1' MINUTE))";
+    for sql in [
+        "INSERT INTO out SELECT auction FROM bid",
+        "INSERT INTO gone SELECT auction FROM bid",
+        "INSERT INTO out SELECT nothing FROM lost",
+        "INSERT INTO out SELECT b.auction FROM bid AS b JOIN lost AS l ON b.auction = l.x",
+        "INSERT INTO out SELECT b.auction FROM bid AS b JOIN lost FOR SYSTEM_TIME AS OF b.dateTime AS l ON b.auction = l.x",
+        "INSERT INTO out WITH a AS (SELECT x FROM lost) SELECT nothing FROM a",
+        "CREATE VIEW v AS SELECT x FROM lost; CREATE VIEW w AS SELECT x FROM v; INSERT INTO out SELECT nothing FROM w",
+        &format!("INSERT INTO out SELECT window_start, COUNT(*) AS n FROM {window} GROUP BY window_start, window_end"),
+    ] {
+        assert_eq!(told_without(false, sql), Vec::<String>::new(), "{sql}");
+    }
+    for (sql, start) in [
+        ("INSERT INTO out SELECT x FROM lost; INSERT INTO gone SELECT nothing FROM bid", "column `nothing` not found"),
+        ("INSERT INTO out SELECT x FROM lost ORDER BY x", "ORDER BY"),
+        ("INSERT INTO out SELECT x FROM los", "there is no source or view `los`"),
+        ("INSERT INTO nowhere SELECT x FROM lost", "there is no sink `nowhere`"),
+        ("SELECT x FROM lost", ""),
+    ] {
+        let told = told_without(false, sql);
+        assert!(told.len() == 1 && told[0].starts_with(start), "{sql}: {told:?}");
+    }
+    assert_eq!(told_without(true, "INSERT INTO nowhere SELECT x FROM los"), Vec::<String>::new());
+    assert_eq!(told_without(true, "INSERT INTO out SELECT nothing FROM bid").len(), 1);
 }
 
 #[test]
@@ -262,6 +310,25 @@ fn views_that_double_are_refused() {
     let problems = plan(&format!("{sql} INSERT INTO out SELECT * FROM v39"), &catalog()).err().unwrap_or_default();
     assert_eq!(problems.len(), 1, "{problems:#?}");
     assert!(problems[0].message.contains("nodes"), "{problems:#?}");
+}
+
+#[test]
+fn windows_so_long_that_their_ends_would_be_no_times_are_refused() {
+    let planned = |call: &str| {
+        let sql = format!("INSERT INTO out SELECT auction, window_end FROM TABLE({call})");
+        plan(&sql, &catalog()).map(drop)
+    };
+    let tumble = |size: &str| format!("TUMBLE(TABLE bid, DESCRIPTOR(dateTime), {size})");
+    assert_eq!(planned(&tumble("INTERVAL '3660000' DAY")), Ok(()));
+    for wrong in [
+        tumble("INTERVAL '106751991167' DAY"),
+        tumble("INTERVAL '3660001' DAY"),
+        tumble("INTERVAL '1' SECOND, INTERVAL '-3660001' DAY"),
+        "HOP(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '3660001' DAY, INTERVAL '3660001' DAY)".to_owned(),
+    ] {
+        let problems = planned(&wrong).expect_err("too long");
+        assert!(problems[0].message.ends_with("is longer than 10000 years"), "{wrong}: {problems:#?}");
+    }
 }
 
 #[test]

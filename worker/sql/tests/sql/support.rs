@@ -7,7 +7,7 @@ use arrow::array::UInt32Array;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::json::{LineDelimitedWriter, ReaderBuilder};
 use arrow::record_batch::RecordBatch;
-use thalweg_sql::catalog::{Catalog, SinkTable, SourceTable, WatermarkSpec};
+use thalweg_sql::catalog::{Catalog, SinkTable, SourceTable, Unknown, WatermarkSpec};
 
 pub fn time() -> DataType {
     DataType::Timestamp(TimeUnit::Millisecond, None)
@@ -84,6 +84,7 @@ pub fn catalog() -> Catalog {
             source("orders", orders(), None),
         ],
         sinks: vec![sink("out", &[]), sink("other", &[]), sink("keyed", &["zone", "window_start"])],
+        unknown: Unknown::default(),
     }
 }
 

@@ -27,6 +27,8 @@ struct Committed {
     next: u64,
     taken: usize,
     watermark: Watermark,
+    /// What the next stage was told: all that ends at or before it was given out.
+    told: Watermark,
     cursor: Option<Vec<u8>>,
     output: Vec<RecordBatch>,
 }
@@ -59,6 +61,7 @@ impl Unit {
             next: 0,
             taken: 0,
             watermark: Watermark::UNKNOWN,
+            told: Watermark::UNKNOWN,
             cursor: None,
             output: vec![],
         };
@@ -115,8 +118,12 @@ impl Unit {
             self.committed.next += entries.len() as u64;
         }
         let watermark = self.watermark();
+        let mut is_done = false;
         for _ in 0..room {
-            let Some(closed) = self.state.close_raw(watermark).expect("closes") else { break };
+            let Some(closed) = self.state.close_raw(watermark).expect("closes") else {
+                is_done = true;
+                break;
+            };
             self.give_out(closed);
         }
         for closed in self.closed.drain(..) {
@@ -127,6 +134,9 @@ impl Unit {
         self.committed.entries.retain(|(_, entry)| !dropped.contains(&entry.pane));
         self.committed.taken = self.taken;
         self.committed.watermark = watermark;
+        if is_done {
+            self.committed.told = self.state.output_watermark(watermark);
+        }
     }
 
     /// Between commits: a kill takes it back.
@@ -141,6 +151,9 @@ impl Unit {
         assert!(closed.batch.num_rows() <= self.chunk);
         let last = self.closed.last().map(|closed| &closed.cursor).or(self.committed.cursor.as_ref());
         assert!(last < Some(&closed.cursor), "cursors grow");
+        let told = self.committed.told;
+        let ends = window_ends(&closed.batch);
+        assert!(ends.iter().all(|end| *end > told.0), "the next stage was told that all up to {told} was given out");
         self.closed.push(closed);
     }
 

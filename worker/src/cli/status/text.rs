@@ -24,7 +24,7 @@ pub fn text(view: &View, clears: bool) -> String {
         let _ = writeln!(out, "{}={} {}: {}", said.kind, said.status, said.reason, said.message);
     }
     for worker in &view.workers {
-        if let Some(failure) = &worker.failure {
+        for failure in &worker.failures {
             let _ = writeln!(out, "{}: {failure}", worker.slot.as_deref().unwrap_or("a worker"));
         }
     }
@@ -156,7 +156,7 @@ mod tests {
             sinks: Vec::new(),
             splits: 1,
             units: 1,
-            failure: None,
+            failures: Vec::new(),
         };
         let split = |split: &str, reader: Option<&str>| Split {
             source: "trips".to_owned(),

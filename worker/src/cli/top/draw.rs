@@ -74,7 +74,7 @@ fn head(view: &View, now: Timestamp) -> Vec<String> {
     lines.extend(moves(&view.units));
     let said = view.conditions.iter();
     lines.extend(said.map(|said| format!("{}={} {}: {}", said.kind, said.status, said.reason, said.message)));
-    let failures = view.workers.iter().filter_map(|worker| Some((worker, worker.failure.as_ref()?)));
+    let failures = view.workers.iter().flat_map(|worker| worker.failures.iter().map(move |failure| (worker, failure)));
     lines.extend(failures.map(|(worker, failure)| format!("{}: {failure}", named(worker))));
     let errors = view.units.iter().filter_map(|unit| Some((unit, unit.error.as_ref()?)));
     lines.extend(errors.map(|(unit, error)| format!("unit {}: {error}", unit.unit)));
@@ -296,7 +296,7 @@ mod tests {
             splits: 2,
             units: 1,
             sinks: vec![Sink { sink: "out".to_owned(), rate_per_second: Some(2_380.0) }],
-            failure: None,
+            failures: Vec::new(),
         }
     }
 
@@ -412,7 +412,7 @@ trips/37   1,200   37   0.0s
     #[test]
     fn what_others_said_does_not_reach_the_terminal_as_a_command() {
         let mut view = view();
-        view.workers[0].failure = Some("BadRecord \u{1b}[2J\nx".to_owned());
+        view.workers[0].failures = vec!["BadRecord \u{1b}[2J\nx".to_owned()];
         assert!(text(&view, Size::BOUNDLESS).lines().any(|line| line == "fares-0: BadRecord  [2J x"));
     }
 

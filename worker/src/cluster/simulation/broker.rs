@@ -48,7 +48,7 @@ struct Log {
 
 struct Entry {
     key: Option<Bytes>,
-    value: Bytes,
+    value: Option<Bytes>,
     millis: i64,
     is: Is,
 }
@@ -101,7 +101,7 @@ impl Broker {
     /// Appends a record that is committed, at once.
     pub fn append(&self, topic: &str, partition: usize, key: &str, value: &str) {
         let millis = i64::try_from(self.world.now().as_millis()).unwrap_or(i64::MAX);
-        let (key, value) = (Some(Bytes::from(key.to_owned())), Bytes::from(value.to_owned()));
+        let (key, value) = (Some(Bytes::from(key.to_owned())), Some(Bytes::from(value.to_owned())));
         if let Some(log) = self.state().topics.get_mut(topic) {
             log.partitions[partition].push(Entry { key, value, millis, is: Is::Committed });
         }
@@ -109,9 +109,10 @@ impl Broker {
 
     /// Every committed record of a topic, by partition.
     pub fn committed(&self, topic: &str) -> Vec<Vec<Shown>> {
-        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-        let shown =
-            |entry: &Entry| Shown { key: entry.key.as_ref().map(text).unwrap_or_default(), value: text(&entry.value) };
+        let text = |bytes: &Option<Bytes>| {
+            bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+        };
+        let shown = |entry: &Entry| Shown { key: text(&entry.key), value: text(&entry.value) };
         let state = self.state();
         let Some(log) = state.topics.get(topic) else { return Vec::new() };
         let of_partition =
@@ -163,7 +164,7 @@ impl State {
             for entry in entries.iter_mut().filter(|entry| matches!(&entry.is, Is::Open(of) if **of == *id)) {
                 entry.is = if shows { Is::Committed } else { Is::Aborted };
             }
-            entries.push(Entry { key: None, value: Bytes::new(), millis: 0, is: Is::Marker });
+            entries.push(Entry { key: None, value: None, millis: 0, is: Is::Marker });
         }
     }
 }
@@ -309,10 +310,11 @@ impl Reader {
         let mut records = Records { partition, ..Records::default() };
         for (offset, entry) in entries.iter().enumerate().take(to).skip(from) {
             if entry.is == Is::Committed {
-                records.values.push(Some(entry.value.clone()));
+                records.values.push(entry.value.clone());
                 records.keys.push(entry.key.clone());
                 records.offsets.push(offset as u64);
                 records.timestamps.push(entry.millis);
+                records.first_timestamp = records.first_timestamp.or(Some(entry.millis));
             }
         }
         self.next = to as u64;

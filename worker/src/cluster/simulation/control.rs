@@ -14,6 +14,7 @@ use rand::Rng;
 use thalweg_crds::assignment::AssignmentSpec;
 use thalweg_crds::ids::{RunId, Slot};
 use thalweg_crds::report::Report;
+use thalweg_operator_plan::check::Stage;
 use thalweg_operator_plan::held::moves;
 use thalweg_operator_plan::objects::{Owner, slot_lease};
 use thalweg_operator_plan::observed::Observed;
@@ -148,13 +149,27 @@ pub struct Operator {
     server: Arc<Server>,
     world: Arc<World>,
     pipeline: ValidatedPipeline,
+    /// The pipeline before it was another one.
+    before: Option<ValidatedPipeline>,
     watch: Watch,
     reports: BTreeMap<RunId, Report>,
 }
 
 impl Operator {
     pub fn new(server: Arc<Server>, world: Arc<World>, pipeline: ValidatedPipeline) -> Self {
-        Self { server, world, pipeline, watch: Watch::default(), reports: BTreeMap::new() }
+        Self { server, world, pipeline, before: None, watch: Watch::default(), reports: BTreeMap::new() }
+    }
+
+    /// The pipeline is another one from now on.
+    pub fn change(&mut self, next: ValidatedPipeline) {
+        self.before = Some(std::mem::replace(&mut self.pipeline, next));
+    }
+
+    /// The stages of the plan that runs.
+    fn stages(&self, assignment: Option<&AssignmentSpec>) -> Vec<Stage> {
+        let known = [Some(&self.pipeline), self.before.as_ref()].into_iter().flatten();
+        let mut running = known.filter(|known| assignment.is_some_and(|it| it.plan == known.plan.hash));
+        running.next().map(|running| running.stages.clone()).unwrap_or_default()
     }
 
     /// It begins anew, and knows nothing.
@@ -172,7 +187,7 @@ impl Operator {
         let (slots, pods) = observed_slots(&mut self.watch, &leases, now);
         self.reports.retain(|run, _| slots.iter().any(|slot| slot.holder.as_ref() == Some(run)));
         let known = self.server.assignment();
-        let (assignment, stages) = (known.clone(), self.pipeline.stages.clone());
+        let (assignment, stages) = (known.clone(), self.stages(known.as_ref()));
         let observed =
             Observed { assignment, stages, slots, pods, reports: self.reports.clone(), ..Default::default() };
         let planned = plan(&self.pipeline, &observed);
@@ -221,7 +236,7 @@ impl Operator {
         });
         let to: &Slot = &spec.workers[worker].slot;
         let which = if all { Which::All } else { Which::One(spec.units[unit].unit) };
-        if let Ok(desired) = moved(&spec, &self.pipeline.stages, which, to)
+        if let Ok(desired) = moved(&spec, &self.stages(Some(&spec)), which, to)
             && desired != spec
         {
             self.world.note(format!("operator: {which:?} goes to {}", to.0));

@@ -119,6 +119,7 @@ impl Process {
             pod_ip: at.ip(),
             plan: plan.to_owned(),
             state: None,
+            installation: None,
             mounted: Mounted::together(None),
             starts: None,
             http_port: 0,

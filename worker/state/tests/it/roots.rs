@@ -69,6 +69,16 @@ async fn a_url_of_another_kind_is_refused_with_what_is_expected() {
 }
 
 #[tokio::test]
+async fn credentials_in_a_url_are_refused_and_never_shown() {
+    let error = refusal("s3://AKIA7:s3cr3t@bucket/state").await.to_string();
+    assert!(
+        error.starts_with("state URL: it holds credentials; expected a folder, or s3://bucket/prefix ("),
+        "{error}"
+    );
+    assert!(!error.contains("AKIA7") && !error.contains("s3cr3t"), "{error}");
+}
+
+#[tokio::test]
 async fn an_operator_names_the_installation() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = RootOptions { installation: Some("made-by-the-operator".to_owned()), ..RootOptions::default() };

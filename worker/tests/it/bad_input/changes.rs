@@ -93,3 +93,28 @@ fn what_came_went_or_changed_after_the_end_is_told_and_nothing_is_read_again() {
     }
     assert_eq!(rows_of(&place, "out").len(), 30);
 }
+
+#[test]
+fn a_bounded_source_that_is_watched_later_is_refused_and_reads_nothing_again() {
+    let place = Workplace::new();
+    ["a", "b"].iter().for_each(|name| drop(place.write(&format!("data/{name}.json"), &many(0..10))));
+    let with = |files: &str| Pipeline { files: format!("url: data/*{files}"), ..Pipeline::new("Fail") }.write(&place);
+    with("");
+    run(&place).completed();
+
+    with(", watch: 100ms");
+    let mut child = place.command(STATE).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    eventually("end", LIMIT, || child.try_wait().expect("a child").is_some());
+    let ran = Ran::of(&place, &child.wait_with_output().expect("reaped"));
+    let error = "StreamSource/taxi-trips: `files.url` `data/*`: positions that are kept mean nothing any more: `files.watch` was \
+                 absent, is set (put it back, or start all of it anew: --fresh, in a cluster another restart.nonce)";
+    assert_eq!(ran.error(), error);
+    assert_eq!(rows_of(&place, "out").len(), 20, "nothing was read again");
+
+    with(", lanes: 1");
+    let ran = run(&place);
+    ran.completed();
+    let told = "`files.lanes` is 1; files stay dealt to 8 lanes, as an earlier run dealt them, until all of it is started anew";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    assert_eq!(rows_of(&place, "out").len(), 20);
+}

@@ -152,3 +152,33 @@ fn sums_and_averages_beyond_their_type_are_no_rows_and_never_wrap() {
         assert_eq!(ran.rows, rows.collect::<Vec<_>>(), "{select}");
     }
 }
+
+#[test]
+fn a_time_that_no_text_names_is_for_the_sink_to_refuse() {
+    let place = place();
+    let run = |sink: &str, on_error: &str| {
+        let sql = "INSERT INTO out SELECT id, CASE WHEN id = 2 THEN TO_TIMESTAMP_LTZ(id * 1000000000000000000, 3) ELSE at END \
+                   AS moved FROM trips";
+        let out = format!("{sink}, onError: {on_error}");
+        Pipeline { out, sql: sql.to_owned(), ..Pipeline::new("Fail") }
+    };
+    let message =
+        "column `moved`: expected TIMESTAMP(3) in the years 1 to 9999, found \"+63379447-01-06T03:33:20.000Z\"";
+    let raw = r#"{"id":2,"moved":"+63379447-01-06T03:33:20.000Z"}"#;
+    for sink in ["files: { url: out }", "files: { url: out, partitionBy: ['date(moved)'] }"] {
+        let failed = run(sink, "Fail").run(&place);
+        let error = failed.error();
+        assert!(error.starts_with(&format!("StreamSink/out: {message}\n  found: {raw}\n")), "{error}");
+        let kept = run(sink, "DeadLetter").run(&place);
+        kept.completed();
+        assert_eq!((kept.rows.len(), kept.dead.len()), (2, 1));
+        let letter = &kept.dead[0];
+        assert_eq!(
+            (&letter["class"], &letter["message"], &letter["raw"]),
+            (&json!("Rejected"), &json!(message), &json!(raw))
+        );
+    }
+    run("stdout: { style: Table }", "Drop").write(&place);
+    let shown = place.succeed(&["run", "p.yaml"]);
+    assert_eq!(shown.lines().count(), 4, "a heading and two rows: {shown}");
+}

@@ -188,6 +188,20 @@ fn no_file_that_matches_is_an_error_unless_that_is_allowed() {
 }
 
 #[test]
+fn a_sign_that_begins_a_pattern_is_named_where_no_file_matches() {
+    let place = Workplace::new();
+    place.write("in[1].json", &format!("{FIRST}\n{LAST}\n"));
+    let of = |url: &str| Pipeline { files: format!("url: \"{url}\""), ..Pipeline::new("Fail") };
+    let ran = of("in[1].json").run(&place);
+    let hint = "(correct the path (`[` begins a pattern: where it is part of the name, write `[[]`), or set \
+                `files.allowEmpty: true`)";
+    assert!(ran.error().ends_with(hint), "{}", ran.error());
+    let ran = of("in[[]1].json").run(&place);
+    ran.completed();
+    assert_eq!(ran.rows, good());
+}
+
+#[test]
 fn a_pipe_is_no_file() {
     let place = Workplace::new();
     place.write("data/a.json", "");
@@ -197,4 +211,14 @@ fn a_pipe_is_no_file() {
     let expected =
         "StreamSource/taxi-trips: listing `data/pipe`: expected a file or a folder, found a pipe, socket or device";
     assert_eq!(ran.error(), expected);
+
+    std::os::unix::fs::symlink("nowhere", place.path("data/link")).expect("a link");
+    let ran = Pipeline::new("Fail").run(&place);
+    ran.completed();
+    for told in [
+        "`data/pipe` is passed over: it is a pipe, socket or device",
+        "`data/link` is passed over: it is a link to what does not exist",
+    ] {
+        assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.stderr);
+    }
 }

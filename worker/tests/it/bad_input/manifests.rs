@@ -42,6 +42,41 @@ p.yaml:13:12: StreamSource/taxi-trips spec.onError: expected Fail, Drop or DeadL
 }
 
 #[test]
+fn what_is_amiss_in_a_manifest_does_not_hide_what_is_in_sql() {
+    let (copy, id) = ("INSERT INTO out SELECT id, zone, at, note FROM trips", "INSERT INTO out SELECT idd FROM trips");
+    let unknown = "column `idd` not found";
+    let unknown_field = ("onError: Fail", "onErorr: Fail");
+    let unread = ("zone, type: INT", "zone, type: INTS");
+    let nowhere = ("sinks: [{ name: out", "sinks: [{ name: oud");
+    for (edit, sql, told) in [
+        (unknown_field, copy, None),
+        (unknown_field, id, Some(unknown)),
+        (("deadLetter: { sink: bad }", "deadLetter: { sinc: bad }"), id, Some(unknown)),
+        (("url: out }", "url: out, partitionBys: [zone] }"), id, Some(unknown)),
+        (("url: out }", "urls: out }"), id, Some(unknown)),
+        (nowhere, id, Some(unknown)),
+        (unread, id, None),
+        (unread, "INSERT INTO out SELECT id FROM trips ORDER BY id", Some("ORDER BY is not supported")),
+        (unread, "INSERT INTO out SELECT id FROM trip", Some("there is no source or view `trip`")),
+        (unread, "INSERT INTO out SELEC id FROM trips", Some("")),
+    ] {
+        let place = place(&[edit, (copy, sql)]);
+        let output = place.run(&["check", "p.yaml", "-o", "json"]);
+        assert_eq!(output.status.code(), Some(2), "{edit:?}");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let problems = answer["problems"].as_array().expect("problems");
+        let (of_sql, others): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem["path"] == "spec.sql");
+        assert!(!others.is_empty(), "{edit:?}");
+        let of_sql: Vec<_> = of_sql.iter().filter_map(|problem| problem["message"].as_str()).collect();
+        let is_told = match told {
+            Some(start) => of_sql.len() == 1 && of_sql[0].starts_with(start),
+            None => of_sql.is_empty(),
+        };
+        assert!(is_told, "{edit:?} {sql}: {of_sql:?}, expected {told:?}");
+    }
+}
+
+#[test]
 fn every_problem_is_told_for_scripts_on_standard_output() {
     let place = place(EDITS);
     for command in ["run", "check"] {
@@ -106,4 +141,28 @@ fn what_is_no_manifest_is_told_with_its_file() {
         assert_eq!(output.status.code(), Some(code), "{words:?}: {stderr}");
         assert!(stderr.starts_with(start), "{words:?}: {stderr}");
     }
+}
+
+#[test]
+fn manifests_that_are_lines_are_answered_line_by_line_whatever_is_wrong_in_one() {
+    let wrong = Pipeline::new("Fail").text().replacen("sources: [{ name: taxi-trips", "sources: [{ name: taxi-trip", 1);
+    let texts = [Pipeline::new("Fail").text(), wrong, Pipeline::new("Drop").text()];
+    // The same names in each: lines know nothing of each other.
+    let lines = texts.iter().map(|text| format!("{}\n", json!(text))).collect::<Vec<_>>().concat();
+    let place = Workplace::new();
+    place.write("plans", &lines);
+    let output = place.run(&["check", "--offline", "-o", "json", "--lines", "plans"]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    let said = text(&output.stdout);
+    let answers: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let found = |at: usize, what: &str| answers[at][what].as_array().map(Vec::len);
+    assert_eq!(answers.len(), 3, "{said}");
+    assert_eq!([0, 1, 2].map(|at| found(at, "problems")), [Some(0), Some(1), Some(0)], "{said}");
+    assert_eq!([0, 1, 2].map(|at| found(at, "pipelines")), [Some(1), None, Some(1)], "{said}");
+    assert_eq!(answers[1]["problems"][0]["path"], "spec.sources[0].name");
+
+    place.write("plans", &format!("{}\nno JSON\n", json!(texts[0])));
+    let output = place.run(&["check", "--offline", "-o", "json", "--lines", "plans"]);
+    let said = text(&output.stdout);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
 }

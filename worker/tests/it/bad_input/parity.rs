@@ -117,6 +117,47 @@ fn types_that_a_format_or_a_folder_cannot_have() {
 }
 
 #[test]
+fn columns_that_no_record_can_be_made_of() {
+    let to = |kafka: &str| Pipeline {
+        out: format!("kafka: {{ brokers: ['kafka:9092'], topic: out, {kafka} }}"),
+        bad: "kafka: { brokers: ['kafka:9092'], topic: bad }".to_owned(),
+        ..Pipeline::new("Fail")
+    };
+    let missing = refused(&to("headers: [trace]").text());
+    assert!(missing.contains("the sink `out` needs a column `trace`, which the query does not give"), "{missing}");
+    for (kafka, select, problem) in [
+        (
+            "headers: [ids]",
+            "id, ARRAY[id] AS ids",
+            "StreamSink/out spec.kafka.headers: `ids`: expected a plain value, found ARRAY<BIGINT>\n  help: select what it \
+             holds, such as `map['key'] AS name`",
+        ),
+        (
+            "key: [id], headers: [note], tombstones: true",
+            "id, note",
+            "StreamSink/out spec.kafka.tombstones: every row would be one, for all columns are of the key or headers",
+        ),
+        (
+            "tombstones: true",
+            "id, note",
+            "StreamSink/out spec.kafka: tombstones need a key, which says what is deleted",
+        ),
+        (
+            "key: [id], headers: [id]",
+            "id, note",
+            "StreamSink/out spec.kafka: a column of the key is no header as well: leave it out of one of them",
+        ),
+    ] {
+        let said = selecting(to(kafka), select);
+        assert!(said.starts_with("p.yaml:19:") && said.ends_with(problem), "{said}");
+    }
+    // Dead letters have columns of their own.
+    let bad = "kafka: { brokers: ['kafka:9092'], topic: bad, headers: [zone] }".to_owned();
+    let letters = refused(&Pipeline { bad, ..to("key: [id]") }.text());
+    assert!(letters.contains("StreamSink/bad spec.kafka.headers: `zone` is no column of the rows"), "{letters}");
+}
+
+#[test]
 fn a_text_without_statements_and_manifests_without_a_pipeline() {
     let empty = refused(&Pipeline { sql: String::new(), ..Pipeline::new("Fail") }.text());
     assert_eq!(

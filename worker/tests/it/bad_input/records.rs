@@ -1,6 +1,6 @@
 //! One record that is no row: by `onError`, with its place.
 
-use super::{Bad, costs_itself_only};
+use super::{Bad, Pipeline, costs_itself_only};
 use crate::command::Workplace;
 
 /// A record whose bytes are text.
@@ -59,6 +59,21 @@ fn an_impossible_timestamp() {
         let message = format!("column `at`: expected TIMESTAMP(3), found \"{time}\"");
         check(&raw, "Schema", ", line 2, column 14", &message, None);
     }
+}
+
+#[test]
+fn a_number_that_names_no_time_of_the_years_1_to_9999() {
+    let place = Workplace::new();
+    place.write("data/a.json", "{\"id\":1,\"at\":1704067200000}\n{\"id\":2,\"at\":9223372036854775807}\n");
+    let format = "json: { timestampFormat: EpochMillis }";
+    let message = "column `at`: expected TIMESTAMP(3), found 9223372036854775807";
+    let failed = Pipeline { format, ..Pipeline::windowed("Fail") }.run(&place);
+    let error = failed.error();
+    assert!(error.starts_with(&format!("data/a.json, line 2, column 14: {message}\n")), "{error}");
+    let dropped = Pipeline { format, ..Pipeline::windowed("Drop") }.run(&place);
+    dropped.completed();
+    assert_eq!(dropped.rows, [r#"{"window_start":"2024-01-01T00:00:00.000Z","n":1}"#]);
+    assert_eq!(dropped.bad(), &serde_json::json!({ "Schema": 1 }), "no row is lost uncounted");
 }
 
 #[test]

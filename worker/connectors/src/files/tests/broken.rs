@@ -43,6 +43,27 @@ async fn a_quoted_field_that_is_too_long_ends_with_its_record() {
 }
 
 #[tokio::test]
+async fn a_quote_too_many_costs_its_line_and_not_the_rest_of_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows: Vec<_> = (0..3_000).map(|n| format!("{n},a")).collect();
+    let text = |range: std::ops::Range<usize>| rows[range].iter().map(|row| format!("{row}\n")).collect::<String>();
+    write(
+        folder.path(),
+        "a.csv",
+        format!("{}x,\"a\n{}y,\"a\n{}", text(0..10), text(10..2_900), text(2_900..3_000)).as_bytes(),
+    );
+    for chunk_bytes in [1, 100, 1 << 20] {
+        let settings = FilesSourceConfig { max_record_bytes: 2000, chunk_bytes, ..config(folder.path(), "a.csv") };
+        let records = Records::Text { framing: Framing::Csv { delimiter: b',', quote: b'"' }, header: None };
+        let taken = drain_all(&source(settings, records)).await.expect("rows").remove(0);
+        let bad: Vec<_> = taken.bad.iter().map(|bad| bad.raw.clone()).collect();
+        // The last one is not too long with what follows: its decoder tells it.
+        let found: Vec<_> = taken.texts().into_iter().filter(|line| *line != "y,\"a").collect();
+        assert!(found == rows && bad == ["x,\"a\n"], "{bad:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_cut_off_file_gives_its_rows_one_bad_record_and_the_next_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let many = numbered(0..5000);
@@ -65,6 +86,18 @@ async fn a_cut_off_file_gives_its_rows_one_bad_record_and_the_next_file() {
         let broken_off = taken.chunks.iter().find(|chunk| !chunk.bad.is_empty()).expect("a chunk");
         let rest = drain_from(&source, "lane-0", broken_off.to).await.expect("rows");
         assert_eq!((rest.texts(), rest.bad.len()), (vec!["next"], 0));
+    }
+}
+
+#[tokio::test]
+async fn a_short_file_that_is_no_archive_is_not_called_cut_off() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = gzip(b"one\n");
+    for (bytes, expected) in [(&b"{}\n"[..], "invalid gzip header"), (&whole[..1], "cut off"), (&whole[..9], "cut off")]
+    {
+        write(folder.path(), "a.json.gz", bytes);
+        let taken = drain_all(&source(config(folder.path(), "a.json.gz"), lines())).await.expect("rows").remove(0);
+        assert!(taken.bad.len() == 1 && taken.bad[0].message.contains(expected), "{:?}", taken.bad);
     }
 }
 
@@ -103,6 +136,43 @@ async fn a_file_that_shrinks_or_changes_under_the_reader_is_data_loss() {
         assert!(error.kind == ErrorKind::DataLoss && error.to_string().contains("a.json"), "{error}");
         let error = drain_from(&source, "lane-0", Position::START).await.expect_err("changed");
         assert_eq!(error.kind, ErrorKind::DataLoss);
+    }
+}
+
+#[tokio::test]
+async fn an_archive_or_a_table_that_shrinks_or_changes_under_the_reader_is_data_loss_and_no_bad_record() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // What does not compress: the reader is in the middle when the file changes.
+    let text: Vec<u8> =
+        (0..400_000u64).flat_map(|n| format!("{:x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).into_bytes()).collect();
+    let (table, other) = (parquet_bytes(0..200_000), parquet_bytes((0..200_000).map(|n| n ^ 1)));
+    assert_eq!(table.len(), other.len());
+    let cases = [
+        ("a.json.gz", lines(), gzip(&text), None),
+        ("a.json.zst", lines(), zstd(&text), None),
+        ("a.parquet", numbers_of_parquet(), table.clone(), None),
+        ("b.parquet", numbers_of_parquet(), table, Some(other)),
+    ];
+    for (name, records, whole, change) in cases {
+        write(folder.path(), name, &whole);
+        let settings = FilesSourceConfig { chunk_bytes: 100, ..config(folder.path(), name) };
+        let source = source(settings, records);
+        source.splits().await.expect("splits");
+        let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
+        assert!(matches!(reader.read(None).await.expect("a read"), Read::Chunk(_)));
+        // A file that is written anew has another time.
+        let before = std::fs::metadata(folder.path().join(name)).expect("a file").modified().expect("a time");
+        write(folder.path(), name, change.as_deref().unwrap_or(&whole[..whole.len() / 2]));
+        let file = std::fs::File::options().append(true).open(folder.path().join(name)).expect("a file");
+        file.set_modified(before + std::time::Duration::from_secs(1)).expect("a time");
+        let error = loop {
+            match reader.read(None).await {
+                Ok(Read::Chunk(chunk)) => assert_eq!(chunk.bad, [], "{name}"),
+                Ok(read) => panic!("{name}: {read:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.kind == ErrorKind::DataLoss && error.to_string().contains("changed"), "{error}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use object_store::memory::InMemory;
@@ -18,7 +19,7 @@ use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 use super::super::listing::Lister;
 use super::super::location::Location;
 use super::super::store::Store;
-use super::super::{Encoding, FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig};
+use super::super::{Encoding, FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, Records};
 use super::kit::*;
 
 async fn put(bucket: &InMemory, path: &str, bytes: &[u8]) {
@@ -26,11 +27,15 @@ async fn put(bucket: &InMemory, path: &str, bytes: &[u8]) {
 }
 
 fn over(bucket: &Arc<InMemory>, url: &str, chunk_bytes: usize) -> FilesSource {
+    holding(lines(), bucket, url, chunk_bytes)
+}
+
+fn holding(records: Records, bucket: &Arc<InMemory>, url: &str, chunk_bytes: usize) -> FilesSource {
     let store = Store::Objects { bucket: Arc::clone(bucket) as _, prefix: "in".to_owned() };
     let location = Location::parse(url, Path::new("/")).expect("a location");
     let settings = FilesSourceConfig { lanes: 1, chunk_bytes, ..FilesSourceConfig::new(url, "/") };
     let lister = Lister::new(Arc::new(MemoryLog::new()), TestClock::new());
-    FilesSource::over(store, location, settings, lines(), lister)
+    FilesSource::over(store, location, settings, records, lister)
 }
 
 #[tokio::test]
@@ -68,10 +73,48 @@ async fn an_object_that_is_replaced_or_goes_is_data_loss() {
     assert_eq!(gone.kind, ErrorKind::DataLoss);
 }
 
+#[tokio::test]
+async fn storage_that_fails_in_the_middle_of_a_table_costs_no_row() {
+    let bucket = Arc::new(InMemory::new());
+    put(&bucket, "in/a.parquet", &parquet_bytes(0..200_000)).await;
+    let source = holding(numbers_of_parquet(), &bucket, "s3://bucket/in/a.parquet", 100);
+    source.splits().await.expect("splits");
+    let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
+    assert!(matches!(reader.read(None).await.expect("a read"), Read::Chunk(_)));
+    bucket.delete(&"in/a.parquet".into()).await.expect("deleted");
+    let error = loop {
+        match reader.read(None).await {
+            Ok(Read::Chunk(chunk)) => assert_eq!(chunk.bad, []),
+            Ok(read) => panic!("{read:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+    let gone = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader").read(None).await;
+    assert_eq!(gone.expect_err("gone").kind, ErrorKind::DataLoss);
+}
+
 fn rows(zones: &[&str]) -> RecordBatch {
     let numbers: ArrayRef = Arc::new((0..zones.len() as i64).collect::<Int64Array>());
     let zones: ArrayRef = Arc::new(StringArray::from_iter_values(zones));
     RecordBatch::try_from_iter([("zone", zones), ("n", numbers)]).expect("a batch")
+}
+
+#[tokio::test]
+async fn a_seal_is_due_before_it_would_name_files_without_end() {
+    let store = Store::Objects { bucket: Arc::new(InMemory::new()), prefix: "out".to_owned() };
+    let partition_by = vec!["zone".to_owned()];
+    let settings = FilesSinkConfig { partition_by, ..FilesSinkConfig::new("s3://bucket/out", "/") };
+    let sink = FilesSink::into(store, settings, Encoding::Json, TestClock::new()).expect("a sink");
+    let unit = UnitId { stage: StageId(0), index: 0 };
+    let owner = Owner::own(RunId("run".to_owned()));
+    let id = WriterId { pipeline: "default.trips".to_owned(), incarnation: Incarnation(0), unit, owner };
+    let mut writer = sink.writer(&id).await.expect("a writer");
+    for first in (0..6_000).step_by(1_000) {
+        let zones: Vec<_> = (first..first + 1_000).map(|zone| zone.to_string()).collect();
+        writer.write(&rows(&zones.iter().map(String::as_str).collect::<Vec<_>>())).await.expect("written");
+        assert_eq!(writer.wants_seal(Duration::ZERO), first >= 4_000, "{first}");
+    }
 }
 
 async fn objects(bucket: &InMemory) -> Vec<(String, String)> {
@@ -84,6 +127,39 @@ async fn objects(bucket: &InMemory) -> Vec<(String, String)> {
         objects.push((meta.location.to_string(), String::from_utf8(bytes.to_vec()).expect("text")));
     }
     objects
+}
+
+#[tokio::test]
+async fn output_of_a_state_that_was_kept_is_known_again_and_that_of_others_is_not() {
+    for (prefix, partition_by) in [("out", None), ("out", Some("zone")), ("", None)] {
+        let bucket = Arc::new(InMemory::new());
+        let store = Store::Objects { bucket: Arc::clone(&bucket) as _, prefix: prefix.to_owned() };
+        let partition_by = partition_by.into_iter().map(str::to_owned).collect();
+        let settings = FilesSinkConfig { partition_by, ..FilesSinkConfig::new("s3://bucket/out", "/") };
+        let sink = FilesSink::into(store, settings, Encoding::Json, TestClock::new()).expect("a sink");
+        let has_output = async |pipeline: &str| sink.has_output_of(pipeline).await.expect("looks");
+        put(&bucket, "output/default.trips-7-0-0-000000000001x1x1-000000.json", b"beside it").await;
+        put(&bucket, "out/default.trips-7-0-0-000000000001x1x1-000000.csv", b"of another format").await;
+        put(&bucket, "out/trips.json", b"of somebody else").await;
+        let expected = prefix.is_empty().then(|| "output/default.trips-7-0-0-000000000001x1x1-000000.json".to_owned());
+        assert_eq!(has_output("default.trips").await, expected);
+        bucket.delete(&"output/default.trips-7-0-0-000000000001x1x1-000000.json".into()).await.expect("deleted");
+        let unit = UnitId { stage: StageId(0), index: 0 };
+        // Runs that keep nothing begin anew each time.
+        for (incarnation, is_known) in [(1_700_000_000_000, false), (7, true)] {
+            let owner = Owner::own(RunId("run".to_owned()));
+            let incarnation = Incarnation(incarnation);
+            let id = WriterId { pipeline: "default.trips".to_owned(), incarnation, unit, owner };
+            let mut writer = sink.writer(&id).await.expect("a writer");
+            writer.write(&rows(&["a"])).await.expect("written");
+            let sealed = writer.seal(&Label { seq: 0, position: None }).await.expect("sealed").expect("something");
+            assert_eq!(has_output("default.trips").await, None, "it was not published yet");
+            writer.publish(&sealed).await.expect("published");
+            let found = has_output("default.trips").await;
+            assert_eq!(found.is_some(), is_known, "{incarnation:?}: {found:?}");
+            assert_eq!(has_output("default.trip").await, None);
+        }
+    }
 }
 
 #[tokio::test]

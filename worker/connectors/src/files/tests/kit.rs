@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use thalweg_core::append_log::MemoryLog;
 use thalweg_core::clock::Clock;
 use thalweg_core::decode::BadRecord;
@@ -65,6 +68,22 @@ pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
 
 pub(crate) fn zstd(text: &[u8]) -> Vec<u8> {
     zstd::encode_all(text, 1).expect("memory")
+}
+
+/// A Parquet file of these numbers, `n`, and a `text` of each, in row groups of 700.
+pub(crate) fn parquet_bytes(numbers: impl Iterator<Item = i64> + Clone) -> Vec<u8> {
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(numbers.clone().map(|n| format!("t{n}"))));
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+    let batch = RecordBatch::try_from_iter([("text", texts), ("n", numbers)]).expect("a batch");
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(700)).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).expect("a writer");
+    writer.write(&batch).expect("written");
+    writer.into_inner().expect("closed")
+}
+
+/// The column `n` of such files.
+pub(crate) fn numbers_of_parquet() -> Records {
+    parquet(Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)])))
 }
 
 pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) {

@@ -4,11 +4,10 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
-use parquet::file::properties::WriterProperties;
 use thalweg_core::append_log::{AppendLog, MemoryLog};
 use thalweg_core::decode::{BadClass, BadRecord};
 use thalweg_core::error::ErrorKind;
@@ -232,14 +231,7 @@ async fn a_header_is_handed_over_and_counts_in_positions() {
 }
 
 fn parquet_file(folder: &std::path::Path, name: &str, rows: i64) {
-    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
-    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(|n| format!("t{n}"))));
-    let batch = RecordBatch::try_from_iter([("text", texts), ("n", numbers)]).expect("a batch");
-    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(700)).build();
-    let file = fs::File::create(folder.join(name)).expect("a file");
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
-    writer.write(&batch).expect("written");
-    writer.close().expect("closed");
+    write(folder, name, &parquet_bytes(0..rows));
 }
 
 #[tokio::test]

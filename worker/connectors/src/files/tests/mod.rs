@@ -4,5 +4,6 @@ mod broken;
 mod buckets;
 mod kit;
 mod lanes;
+mod listed;
 mod sinks;
 mod watched;

@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ownership::Owner;
 use thalweg_core::position::Position;
+use thalweg_core::share::Share;
 use thalweg_core::sink::{Capability, Label, Sealed, Sink, SinkWriter, WriterId};
 use thalweg_core::unit::{Incarnation, RunId, StageId, UnitId};
 
@@ -271,4 +272,80 @@ async fn what_an_earlier_incarnation_left_unfinished_goes() {
     sink.writer(&next).await.expect("a writer");
     let left: Vec<_> = all_files(folder.path()).into_keys().collect();
     assert!(left.len() == 1 && left[0].starts_with(".thalweg-sealed-"), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_an_earlier_incarnation_sealed_goes_once_nobody_can_publish_it_any_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = TestClock::new();
+    let sink = FilesSink::new(FilesSinkConfig::new("out", folder.path()), Encoding::Json, clock.clone()).expect("it");
+    let mut old = sink.writer(&unit(0)).await.expect("a writer");
+    seal(old.as_mut(), &[1], &stored(0)).await;
+    let left = unfinished(folder.path());
+    let file = fs::File::options().write(true).open(folder.path().join("out").join(&left[0])).expect("a file");
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(600)).expect("dated");
+    let left_after = async |minutes: u64, incarnation: u64| {
+        clock.advance(Duration::from_secs(minutes * 60));
+        let id = WriterId { incarnation: Incarnation(incarnation), ..unit(0) };
+        sink.writer(&id).await.expect("a writer");
+        unfinished(folder.path()).len()
+    };
+    assert_eq!(left_after(60, 2).await, 1, "it is 50 minutes old");
+    assert_eq!(left_after(60, 1).await, 1, "what its own incarnation has sealed stays");
+    assert_eq!(left_after(0, 2).await, 0);
+}
+
+#[tokio::test]
+async fn output_of_a_state_that_was_kept_is_known_again_and_that_of_others_is_not() {
+    for partition_by in [&[] as &[&str], &["zone"]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sink = sink(folder.path(), partition_by);
+        let has_output = async |pipeline: &str| sink.has_output_of(pipeline).await.expect("looks");
+        assert_eq!(has_output("default.trips").await, None, "there is no folder yet");
+        // Runs that keep nothing begin anew each time.
+        for (incarnation, is_known) in [(1_700_000_000_000, false), (7, true)] {
+            let id = WriterId { incarnation: Incarnation(incarnation), ..unit(0) };
+            let mut writer = sink.writer(&id).await.expect("a writer");
+            let sealed = seal(writer.as_mut(), &[1], &stored(0)).await;
+            assert_eq!(has_output("default.trips").await, None, "it was not published yet");
+            writer.publish(&sealed).await.expect("published");
+            let found = has_output("default.trips").await;
+            assert_eq!(found.is_some(), is_known, "{incarnation} {partition_by:?}: {found:?}");
+            assert_eq!(has_output("default.trip").await, None);
+        }
+        let visible: Vec<_> = visible(folder.path()).into_keys().collect();
+        visible.iter().for_each(|name| fs::remove_file(folder.path().join("out").join(name)).expect("taken away"));
+        let _ = fs::remove_dir(folder.path().join("out/zone=odd"));
+        assert_eq!(has_output("default.trips").await, None, "marks alone are no output");
+    }
+}
+
+/// Rows for 64 folders, of texts that do not compress well.
+fn wide(round: u64) -> RecordBatch {
+    let numbers = || (0..64 * 3_000u64).map(move |n| n + round * 1_000_000);
+    let zones: ArrayRef = Arc::new(StringArray::from_iter_values(numbers().map(|n| (n % 64).to_string())));
+    let mixed = |n: u64| (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let texts = numbers().map(|n| format!("{:016x}{:016x}", mixed(n), mixed(mixed(n))));
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+    RecordBatch::try_from_iter([("zone", zones), ("text", texts)]).expect("a batch")
+}
+
+#[tokio::test]
+async fn files_are_finished_early_where_all_writers_together_have_little_memory() {
+    let mut counts = Vec::new();
+    for memory in [None, Some(1 << 20)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let partition_by = vec!["zone".to_owned()];
+        let settings = FilesSinkConfig { partition_by, ..FilesSinkConfig::new("out", folder.path()) };
+        let sink = FilesSink::new(settings, Encoding::Parquet, TestClock::new()).expect("a sink");
+        let sink = sink.within(&Share::new(memory));
+        let mut writer = sink.writer(&unit(0)).await.expect("a writer");
+        for round in 0..2 {
+            writer.write(&wide(round)).await.expect("written");
+        }
+        let sealed = writer.seal(&stored(0)).await.expect("sealed").expect("something");
+        counts.push(sealed.0["files"].as_array().expect("files").len());
+    }
+    assert_eq!(counts[0], 64, "one a folder");
+    assert!(counts[1] > 64, "{counts:?}");
 }

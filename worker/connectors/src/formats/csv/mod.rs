@@ -19,7 +19,7 @@ use thalweg_core::decode::{BadClass, Decoded, Decoder};
 use thalweg_core::error::{Error, Result};
 use thalweg_core::source::{Payload, RawChunk};
 
-use self::split::{Marks, Unquoted, split};
+use self::split::{Marks, Unquoted, first_line, split};
 use super::assembler::{Assembler, Place};
 use super::cell::{Kind, Token};
 use super::column::{Column, sql_name};
@@ -212,6 +212,8 @@ impl CsvDecoder {
         let mut faults = Faults::default();
         let mut places = Vec::with_capacity(BLOCK_ROWS);
         let mut from = if is_start && text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        // The end of a damaged record whose lines are taken one by one.
+        let mut damaged = 0;
         while from < text.len() {
             let block = &text[from..];
             let mut at = 0;
@@ -222,9 +224,17 @@ impl CsvDecoder {
                     continue;
                 }
                 faults.push_row(at);
-                let (judged, end) = self.record(block, at, layout, places.len(), &mut grid);
+                let bound = if from + at < damaged { damaged - from } else { block.len() };
+                let row = places.len();
+                let (mut judged, mut end) = self.record(&block[..bound], at, layout, row, &mut grid);
+                if judged.as_ref().is_err_and(|fault| fault.class == BadClass::Decode)
+                    && let Some(line) = first_line(&block[at..end], self.options.marks(), layout.columns.len())
+                {
+                    damaged = from + end;
+                    (judged, end) = self.record(&block[..at + line], at, layout, row, &mut grid);
+                }
                 if let Err(fault) = judged {
-                    faults.report(places.len(), fault);
+                    faults.report(row, fault);
                 }
                 places.push(Place { number: from + at, len: end - at });
                 at = end + 1;

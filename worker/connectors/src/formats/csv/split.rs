@@ -23,7 +23,7 @@ pub(super) enum Unquoted {
 
 /// Finds the fields of the record at `from`. `each` gets the number of a field and its place; the answer is how many
 /// there are and the byte after the record. Where a quote is not closed, the record counts as one line: all that follows
-/// would be lost otherwise.
+/// would be lost otherwise; see also [`first_line`].
 pub(super) fn split(
     text: &[u8],
     from: usize,
@@ -56,6 +56,16 @@ fn end_of_record(text: &[u8], from: usize, marks: Marks) -> usize {
     let delimiter = marks.delimiter;
     let framing = marks.quote.map_or(Framing::Lines, |quote| Framing::Csv { delimiter, quote });
     framing.record_end(&text[from..], &mut Within::default()).map_or(text.len(), |length| from + length - 1)
+}
+
+/// Where the first line of a damaged record ends, if what follows are records of so many fields: one quote too many makes one
+/// record of all lines up to the next quote, and all of them would be lost. What follows is known by its first line; of one field
+/// nothing can be known.
+pub(super) fn first_line(record: &[u8], marks: Marks, fields: usize) -> Option<usize> {
+    let end = memchr::memchr(b'\n', record)?;
+    let next = &record[end + 1..];
+    let next = &next[..end_of_line(next, 0)];
+    (fields > 1 && split(next, 0, marks, |_, _| ()) == (Ok(fields), next.len())).then_some(end)
 }
 
 /// The first newline from a byte on, or the end.

@@ -107,6 +107,15 @@ impl<'a> Value<'a> {
     }
 }
 
+/// One value of an array as JSON; nothing for a type that text does not have.
+pub(crate) fn text_of_value(array: &dyn Array, row: usize) -> Vec<u8> {
+    let mut text = Vec::new();
+    if let Ok(value) = Value::new(array) {
+        value.write(row, &mut text);
+    }
+    text
+}
+
 /// How values of an array are written.
 fn writer(array: &dyn Array) -> Result<Write<'_>> {
     fn numbers<T: ArrowPrimitiveType<Native: lexical_core::ToLexical>>(array: &dyn Array) -> Write<'_> {

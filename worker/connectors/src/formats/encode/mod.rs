@@ -12,6 +12,7 @@ use thalweg_core::error::Result;
 
 pub use self::csv::{CsvEncoder, CsvStyle};
 pub use self::json::JsonEncoder;
+pub(crate) use self::json::text_of_value;
 pub use self::parquet::ParquetEncoder;
 
 /// Writes one file, or one run of records.

@@ -35,6 +35,7 @@ fn chunk(values: Vec<Option<Vec<u8>>>) -> RawChunk {
         partition: 3,
         offsets: (100..100 + count).collect(),
         timestamps: vec![7; values.len()],
+        first_timestamp: Some(7),
         keys: vec![Some(Bytes::from_static(b"k")); values.len()],
         headers: vec![Vec::new(); values.len()],
         values: values.into_iter().map(|value| value.map(Bytes::from)).collect(),
@@ -103,6 +104,39 @@ fn order() -> Vec<u8> {
         buyer,
     ];
     fields.concat()
+}
+
+#[test]
+fn times_outside_of_the_years_1_to_9999_cost_their_record_only() {
+    let schema = r#"{ "type": "record", "name": "R", "fields": [
+        { "name": "at", "type": { "type": "long", "logicalType": "timestamp-millis" } },
+        { "name": "micros", "type": { "type": "long", "logicalType": "timestamp-micros" } },
+        { "name": "day", "type": { "type": "int", "logicalType": "date" } } ] }"#;
+    let columns = vec![
+        Column::new("at", millis()).watermark(),
+        Column::new("micros", millis()),
+        Column::new("day", DataType::Date32).from_field("day"),
+    ];
+    let decoder = AvroDecoder::new(columns, schema).expect("a decoder");
+    let record = |at, micros, day| Some([long(at), long(micros), long(day)].concat());
+    let values = vec![
+        record(253_402_300_799_999, -62_135_596_800_000_000, 2_932_896),
+        record(i64::MAX, 0, 0),
+        record(0, 253_402_300_800_000_000, 0),
+        record(0, 0, 2_932_897),
+    ];
+    let decoded = decode(&decoder, values);
+    assert_eq!(decoded.batch.num_rows(), 1);
+    assert_eq!(bad(&decoded), [(101, BadClass::Schema), (102, BadClass::Schema), (103, BadClass::Schema)]);
+    let messages: Vec<_> = decoded.bad.iter().map(|bad| bad.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "column `at`: expected TIMESTAMP(3) in the years 1 to 9999, found \"+292278994-08-17T07:12:55.807Z\"",
+            "column `micros`: expected TIMESTAMP(3) in the years 1 to 9999, found \"+10000-01-01T00:00:00.000Z\"",
+            "column `day`: expected DATE in the years 1 to 9999, found \"+10000-01-01\"",
+        ]
+    );
 }
 
 fn millis() -> DataType {

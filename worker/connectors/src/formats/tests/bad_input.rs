@@ -282,6 +282,51 @@ fn timestamps_come_in_other_formats_too() {
 }
 
 #[test]
+fn no_format_names_a_time_outside_of_the_years_1_to_9999() {
+    let pattern = TimestampFormat::Pattern(Pattern::new("yyyy-MM-dd HH:mm:ssX").unwrap());
+    for (timestamps, within, beyond) in [
+        (TimestampFormat::EpochMillis, "253402300799999", "253402300800000"),
+        (TimestampFormat::EpochMillis, "-62135596800000", "-62135596800001"),
+        (TimestampFormat::EpochMillis, "\"0\"", "\"9223372036854775807\""),
+        (TimestampFormat::EpochMillis, "0", "-9223372036854775808"),
+        (TimestampFormat::EpochSeconds, "253402300799.999", "253402300800"),
+        (TimestampFormat::EpochSeconds, "-62135596800", "-6.3e10"),
+        (TimestampFormat::Iso8601, "\"9999-12-31T23:59:59Z\"", "\"9999-12-31T23:59:59-01:00\""),
+        (TimestampFormat::Iso8601, "\"0001-01-01T00:00:00Z\"", "\"0001-01-01T00:00:00+01:00\""),
+        (pattern, "\"9999-12-31 23:59:59Z\"", "\"9999-12-31 23:59:59-01\""),
+    ] {
+        let columns = vec![Column::new("t", DataType::Timestamp(TimeUnit::Millisecond, None))];
+        let options = JsonOptions { timestamps: timestamps.clone(), ..JsonOptions::default() };
+        let decoder = JsonDecoder::new(columns, options).unwrap();
+        let decoded = decode(&decoder, format!("{{\"t\":{within}}}\n{{\"t\":{beyond}}}\n").as_bytes());
+        assert_eq!((decoded.batch.num_rows(), decoded.bad.len()), (1, 1), "{timestamps:?}: {within}, {beyond}");
+        let bad = &decoded.bad[0];
+        let message = format!("column `t`: expected TIMESTAMP(3), found {beyond}");
+        assert_eq!((bad.class, bad.column, &bad.message), (BadClass::Schema, Some(5), &message), "{timestamps:?}");
+    }
+}
+
+#[test]
+fn a_broker_names_no_time_outside_of_the_years_1_to_9999() {
+    let column = Column::new("t", DataType::Timestamp(TimeUnit::Millisecond, None)).with_metadata(Metadata::Timestamp);
+    let decoder = JsonDecoder::new(vec![column.watermark()], JsonOptions::default()).unwrap();
+    let records = Records {
+        partition: 0,
+        offsets: vec![1, 2],
+        timestamps: vec![0, 253_402_300_800_000],
+        first_timestamp: Some(0),
+        keys: vec![None; 2],
+        headers: vec![Vec::new(); 2],
+        values: vec![Some(Bytes::from_static(b"{}")); 2],
+    };
+    let chunk = thalweg_core::source::RawChunk { payload: Payload::Records(Box::new(records)), ..chunk_at(1, b"") };
+    let decoded = decoder.decode(&chunk);
+    assert_eq!((decoded.batch.num_rows(), decoded.bad.len()), (1, 1));
+    let expected = "column `t`: expected TIMESTAMP(3) in the years 1 to 9999, found 253402300800000";
+    assert_eq!((decoded.bad[0].class, decoded.bad[0].message.as_str()), (BadClass::Schema, expected));
+}
+
+#[test]
 fn a_text_of_ten_megabytes_is_a_value() {
     let long = "é\\n".repeat(3 << 20);
     let decoded = decode(&decoder(), record(&format!("\"name\":\"{long}\"")).as_bytes());

@@ -64,6 +64,22 @@ fn bad_records_are_named_and_cost_no_other() {
 }
 
 #[test]
+fn a_quote_too_many_costs_its_own_line_and_none_up_to_the_next_quote() {
+    let ids = |decoded: &Decoded| decoded.batch.column(0).as_primitive::<Int32Type>().values().to_vec();
+    let raw = |decoded: &Decoded| decoded.bad.iter().map(|bad| bad.raw.clone()).collect::<Vec<_>>();
+    let decoded = read("1,a,b\n2,\"a,b\n3,a,b\r\n\n4,\"a b\",c\n5,a,\"b\"\"c\"\n");
+    assert_eq!((ids(&decoded), raw(&decoded)), (vec![1, 3, 4, 5], vec!["2,\"a,b".into()]));
+    let told = (decoded.bad[0].column, decoded.bad[0].message.as_str());
+    assert_eq!(told, (Some(2), "broken CSV: a quote is not closed"));
+    // Two of them: each costs its own line.
+    let decoded = read("1,\"a,b\n2,a,b\n3,\"a,b\n4,a,b\n5,\"a\",b\n6,a,b\n");
+    assert_eq!((ids(&decoded), raw(&decoded)), (vec![2, 4, 5, 6], vec!["1,\"a,b".into(), "3,\"a,b".into()]));
+    // A field of several lines that is damaged is no row by its lines.
+    let decoded = read("1,\"a\nb\"x,c\n2,a,b\n");
+    assert_eq!((ids(&decoded), raw(&decoded)), (vec![2], vec!["1,\"a\nb\"x,c".into()]));
+}
+
+#[test]
 fn other_marks_and_names_are_options() {
     let names = ["id", "zone"].map(str::to_owned).to_vec();
     let options = CsvOptions {

@@ -8,6 +8,8 @@ pub(crate) use calendar::civil_from_days;
 pub(crate) use iso::{date, time_of_day};
 pub use pattern::{Pattern, PatternError};
 
+use thalweg_core::years;
+
 use super::cell::{Kind, Token};
 use super::number::{Number, short_integer};
 
@@ -48,17 +50,19 @@ impl TimestampReader {
         Self { format, last_date: (*b"1970-01-01", 0) }
     }
 
-    /// The moment that a value names; `None` if it does not, or names one that does not exist.
+    /// The moment that a value names; `None` if it does not, or names one that does not exist or is outside of the years
+    /// that times may have.
     #[inline]
     pub fn read(&mut self, token: Token<'_>) -> Option<Moment> {
-        match &self.format {
+        let moment = match &self.format {
             TimestampFormat::Iso8601 if token.kind == Kind::Text => iso::datetime(token.bytes(), &mut self.last_date),
             TimestampFormat::Iso8601 => None,
             TimestampFormat::EpochMillis => epoch(token, 3),
             TimestampFormat::EpochSeconds => epoch(token, 0),
             TimestampFormat::Pattern(pattern) if token.kind == Kind::Text => pattern.parse(token.bytes()),
             TimestampFormat::Pattern(_) => None,
-        }
+        };
+        moment.filter(|moment| years::SECONDS.contains(&moment.seconds))
     }
 }
 

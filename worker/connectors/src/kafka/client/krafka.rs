@@ -5,11 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use krafka::admin::{
     AclOperation, AdminClient, AlterConsumerGroupOffsetsOptions, ConfigResource, CreatePartitionsOptions,
-    CreateTopicsOptions, DescribeConfigsOptions, DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec, TopicPartition,
+    CreateTopicsOptions, DescribeClusterOptions, DescribeConfigsOptions, DescribeTopicsOptions, ListOffsetsOptions,
+    OffsetSpec, TopicPartition,
 };
 use krafka::error::ErrorCode;
 use krafka::{Kafka, KrafkaError};
 
+use super::addresses::{self, Advertised};
 use super::krafka_error::from;
 use super::krafka_producer::{KrafkaProducer, KrafkaTransactions};
 use super::krafka_reader::KrafkaReader;
@@ -23,6 +25,7 @@ use crate::kafka::config::Connection;
 pub struct KrafkaCluster {
     kafka: Kafka,
     connection: Connection,
+    advertised: Advertised,
 }
 
 /// Clusters that are reached through krafka.
@@ -40,14 +43,21 @@ impl KrafkaCluster {
     /// Reaches some broker, and logs in.
     ///
     /// # Errors
-    /// `Away` where nobody answers, `Denied` where the log-in or a certificate is refused.
+    /// As [`Reach::reach`].
     pub async fn connect(connection: Connection) -> Result<Self> {
         let kafka = connect(&connection).await?;
-        Ok(Self { kafka, connection })
+        Ok(Self { kafka, connection, advertised: Advertised::default() })
     }
 
     fn admin(&self) -> AdminClient {
         self.kafka.admin().metrics_push(false).default_api_timeout(ANSWER)
+    }
+
+    /// The brokers, as they are told to everybody.
+    async fn brokers(&self) -> Result<Vec<String>> {
+        let found =
+            self.admin().describe_cluster(DescribeClusterOptions::default()).await.map_err(|error| from(&error))?;
+        Ok(found.brokers.iter().map(|broker| addresses::address(&broker.host, broker.port)).collect())
     }
 
     async fn offset(&self, topic: &str, partition: u32, spec: OffsetSpec, stable: bool) -> Result<Option<u64>> {
@@ -65,6 +75,7 @@ impl KrafkaCluster {
 }
 
 async fn connect(connection: &Connection) -> Result<Kafka> {
+    addresses::judge(connection, &connection.brokers).await?;
     let mut builder = Kafka::builder(connection.brokers.join(",")).client_id(&connection.client_id);
     if let Some(security) = &connection.security {
         builder = builder.security(security.to_krafka());
@@ -75,6 +86,7 @@ async fn connect(connection: &Connection) -> Result<Kafka> {
 #[async_trait]
 impl Cluster for KrafkaCluster {
     async fn topic(&self, name: &str) -> Result<Option<Topic>> {
+        self.advertised.judge(&self.connection, self.brokers()).await?;
         let options = DescribeTopicsOptions::default();
         let mut found = self.admin().describe_topics([name], options).await.map_err(|error| from(&error))?;
         match found.remove(name) {

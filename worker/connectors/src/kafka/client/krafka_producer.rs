@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use krafka::producer::{DeliveryHandle, ProducerBuilder, TransactionState, TransactionalProducer};
 use krafka::{Compression, Kafka, KrafkaError, Record};
 use thalweg_crds::connector::KafkaCompression;
@@ -35,10 +36,13 @@ fn builder(kafka: &Kafka, producing: &Producing) -> ProducerBuilder {
         .metrics_push(false)
 }
 
-fn record(record: Outgoing) -> Record {
-    let made = Record::new(&*record.topic, record.value);
-    let made = record.partition.into_iter().fold(made, |made, partition| made.partition(number(partition)));
-    record.key.into_iter().fold(made, |made, key| made.key(key))
+fn record(outgoing: Outgoing) -> Record {
+    let mut made = Record::new(&*outgoing.topic, Bytes::new());
+    made.partition = outgoing.partition.map(number);
+    made.key = outgoing.key;
+    made.value = outgoing.value;
+    made.headers = outgoing.headers.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+    made
 }
 
 /// An idempotent producer.

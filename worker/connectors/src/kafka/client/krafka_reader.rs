@@ -64,7 +64,9 @@ impl KrafkaReader {
     }
 
     fn columns(&self, polled: Vec<ConsumerRecord>) -> Records {
-        let mut records = Records { partition: self.partition, ..Records::default() };
+        // Records of old producers have none.
+        let first_timestamp = polled.first().map(|record| record.timestamp).filter(|millis| *millis >= 0);
+        let mut records = Records { partition: self.partition, first_timestamp, ..Records::default() };
         records.values.reserve(polled.len());
         records.offsets.reserve(polled.len());
         for record in polled {

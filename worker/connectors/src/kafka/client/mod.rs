@@ -2,6 +2,7 @@
 //! for the traps of the one that does (`docs/design/0009-kafka-client.md`). krafka does, or, with the feature `rdkafka`,
 //! librdkafka.
 
+mod addresses;
 mod krafka;
 mod krafka_error;
 mod krafka_producer;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use thalweg_core::address::Refused;
 use thalweg_core::source::Records;
 
 pub use self::krafka::Krafka;
@@ -29,7 +31,8 @@ use super::config::Connection;
 const MOST_BYTES: &str = "max.message.bytes";
 /// How long one question about topics may take, attempts included.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Bytes that wait to be sent, a producer; no record is longer.
+/// Bytes that wait to be sent, a producer, at the most; no record is longer. A unit's producer has no more than what the unit has
+/// sent since its last delivery, which the unit's part of the memory bounds.
 const BUFFERED_BYTES: usize = 32 << 20;
 /// A record that is not acknowledged within this time fails.
 const DELIVERY: Duration = Duration::from_secs(45);
@@ -77,12 +80,15 @@ pub enum ClientError {
     /// The broker, or the client, refuses it as it is: settings that do not fit.
     #[error("{0}")]
     Refused(String),
+    /// A broker is at an address that connectors do not reach.
+    #[error(transparent)]
+    Forbidden(#[from] Refused),
 }
 
 impl ClientError {
     /// Whether no other attempt, of this producer or of another one, can end otherwise.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Fenced(_) | Self::TooLarge(_) | Self::Denied(_) | Self::Refused(_))
+        matches!(self, Self::Fenced(_) | Self::TooLarge(_) | Self::Denied(_) | Self::Refused(_) | Self::Forbidden(_))
     }
 }
 
@@ -126,7 +132,7 @@ pub struct Bounds {
     pub end: u64,
 }
 
-/// What readers fill in beside values and offsets.
+/// What readers fill in beside values, offsets and the time of the first record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Timestamps.
@@ -157,8 +163,22 @@ pub struct Outgoing {
     pub partition: Option<u32>,
     /// The key.
     pub key: Option<Bytes>,
-    /// The value.
-    pub value: Bytes,
+    /// The value; none is a tombstone.
+    pub value: Option<Bytes>,
+    /// Names and values, in their order.
+    pub headers: Headers,
+}
+
+/// Headers of a record that is written.
+pub type Headers = Vec<(Arc<str>, Option<Bytes>)>;
+
+impl Outgoing {
+    /// Bytes of the key, the value and the headers.
+    pub fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
+        length(&self.key) + length(&self.value) + headers.sum::<usize>()
+    }
 }
 
 /// How records are written.
@@ -180,7 +200,8 @@ pub trait Reach: Send + Sync {
     /// Reaches some broker, and logs in.
     ///
     /// # Errors
-    /// `Away` where nobody answers, `Denied` where the log-in or a certificate is refused.
+    /// `Away` where nobody answers, `Denied` where the log-in or a certificate is refused, `Forbidden` where a broker is at an
+    /// address that is not reached.
     async fn reach(&self, connection: &Connection) -> Result<Arc<dyn Cluster>>;
 }
 

@@ -36,6 +36,7 @@ use self::error::{from, from_code};
 use self::producer::{RdkafkaProducer, RdkafkaTransactions};
 use self::reader::RdkafkaReader;
 use self::served::{Served, apart};
+use super::addresses::{self, Advertised};
 use super::{
     ANSWER, BUFFERED_BYTES, Bounds, ClientError, Cluster, MOST_BYTES, NewTopic, PartitionReader, Producer, Producing,
     Reach, Result, Topic, Transactions, Wanted, number,
@@ -55,6 +56,7 @@ pub struct Rdkafka;
 #[async_trait]
 impl Reach for Rdkafka {
     async fn reach(&self, connection: &Connection) -> Result<Arc<dyn Cluster>> {
+        addresses::judge(connection, &connection.brokers).await?;
         let connection = connection.clone();
         apart(move || RdkafkaCluster::connect(connection)).await?.map(|cluster| Arc::new(cluster) as Arc<dyn Cluster>)
     }
@@ -70,6 +72,7 @@ struct RdkafkaCluster {
     uncommitted: Asking,
     /// Who writes to a consumer group belongs to it.
     groups: Mutex<HashMap<String, Arc<Asking>>>,
+    advertised: Advertised,
 }
 
 impl RdkafkaCluster {
@@ -82,7 +85,14 @@ impl RdkafkaCluster {
         };
         let (committed, uncommitted) = (isolated("read_committed")?, isolated("read_uncommitted")?);
         log_in(&committed)?;
-        Ok(Self { committed, uncommitted, groups: Mutex::default(), config, connection })
+        Ok(Self {
+            committed,
+            uncommitted,
+            groups: Mutex::default(),
+            config,
+            connection,
+            advertised: Advertised::default(),
+        })
     }
 
     /// Asks about the cluster's topics and settings. Who asks so is made for the question: it is seldom asked, and the
@@ -101,6 +111,16 @@ impl RdkafkaCluster {
             }
             let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
             ask(&admin, &options).map_err(|error| from(&error))
+        })
+        .await?
+    }
+
+    /// The brokers, as they are told to everybody who asks about a topic.
+    async fn brokers(&self, topic: &str) -> Result<Vec<String>> {
+        let (asking, topic) = (self.committed.handle(), topic.to_owned());
+        apart(move || {
+            let found = asking.fetch_metadata(Some(topic.as_str()), ANSWER).map_err(|error| from(&error))?;
+            Ok(found.brokers().iter().map(|broker| addresses::address(broker.host(), broker.port())).collect())
         })
         .await?
     }
@@ -172,6 +192,7 @@ fn bounds(asking: &BaseConsumer<Ear>, topic: &str, partition: u32) -> Result<(u6
 #[async_trait]
 impl Cluster for RdkafkaCluster {
     async fn topic(&self, name: &str) -> Result<Option<Topic>> {
+        self.advertised.judge(&self.connection, self.brokers(name)).await?;
         let (asking, name) = (self.committed.handle(), name.to_owned());
         apart(move || native::describe(asking.client(), &name, ANSWER)).await?
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use thalweg_crds::connector::KafkaCompression;
 use tokio::time::Instant;
 
 use super::super::{
-    BUFFERED_BYTES, ClientError, DELIVERY, Outgoing, Producer, Producing, Result, Transactions, number,
+    BUFFERED_BYTES, ClientError, DELIVERY, Headers, Outgoing, Producer, Producing, Result, Transactions, number,
 };
 use super::ear::Ear;
 use super::error::{from, from_code};
@@ -50,17 +51,28 @@ fn handle(config: &ClientConfig, connection: &Connection) -> Result<Handle> {
     Served::new(made, |producer, wait| producer.poll(wait))
 }
 
+fn owned(headers: &Headers) -> OwnedHeaders {
+    let none = OwnedHeaders::new_with_capacity(headers.len());
+    headers.iter().fold(none, |made, (name, value)| made.insert(Header { key: &**name, value: value.as_deref() }))
+}
+
 /// Puts a record on its way, as soon as there is room for it.
 async fn put(producer: &Handle, outgoing: &Outgoing) -> Result<(), KafkaError> {
     loop {
         // From before the attempt on, so that none is missed.
         let room = producer.context().delivered();
-        let mut record = BaseRecord::<[u8], [u8]>::to(&outgoing.topic).payload(&outgoing.value[..]);
+        let mut record = BaseRecord::<[u8], [u8]>::to(&outgoing.topic);
+        if let Some(value) = &outgoing.value {
+            record = record.payload(&value[..]);
+        }
         if let Some(key) = &outgoing.key {
             record = record.key(&key[..]);
         }
         if let Some(partition) = outgoing.partition {
             record = record.partition(number(partition));
+        }
+        if !outgoing.headers.is_empty() {
+            record = record.headers(owned(&outgoing.headers));
         }
         match producer.send(record).map_err(|(error, _)| error) {
             Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => room.await,

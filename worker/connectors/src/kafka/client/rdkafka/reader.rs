@@ -208,6 +208,9 @@ impl Thread {
 
     /// Copies a record; the offset behind it.
     fn keep(&self, records: &mut Records, message: &BorrowedMessage<'_>) -> u64 {
+        if records.offsets.is_empty() {
+            records.first_timestamp = message.timestamp().to_millis();
+        }
         records.values.push(message.payload().map(Bytes::copy_from_slice));
         records.offsets.push(message.offset().cast_unsigned());
         if self.wanted.timestamps {
