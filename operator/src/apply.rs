@@ -30,6 +30,9 @@ use crate::error::{Error, Result, is_status};
 use crate::kept::{Kept, drop_kind};
 use crate::observe::{self, Subject};
 
+/// What is noted of an assignment whose labels are ours.
+const MARKED: &str = "marked";
+
 /// An object of ours: in a namespace, readable and writable.
 pub trait Object:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -201,10 +204,10 @@ impl Applier<'_> {
         made: impl FnOnce() -> Option<StreamAssignment>,
     ) -> Result<()> {
         if published == Some(desired) {
-            return Ok(());
+            return self.mark_assignment(made).await;
         }
         let name = self.subject.names.pipeline();
-        let Some(known) = observe::assignment(self.subject, self.context) else {
+        let Some(known) = observe::assignment(self.subject, self.context)? else {
             return match made() {
                 Some(made) => self.create(made).await,
                 None => Ok(()),
@@ -225,6 +228,24 @@ impl Applier<'_> {
         let (namespace, name) = (&self.subject.namespace, &self.subject.owner.name);
         self.context.metrics.each.moved(namespace, name, moves(&known.spec, desired));
         Ok(())
+    }
+
+    /// Gives an assignment that is as it should be the labels back that somebody took away.
+    async fn mark_assignment(&mut self, made: impl FnOnce() -> Option<StreamAssignment>) -> Result<()> {
+        let (subject, world) = (self.subject, &self.context.world);
+        let known: Option<Arc<Kept<StreamAssignment>>> =
+            subject.known(self.context, &world.assignments, subject.names.pipeline());
+        // Each version is looked into once.
+        let Some(known) = known.filter(|known| !known.is_verified(MARKED)) else { return Ok(()) };
+        let labels = &known.json()["metadata"]["labels"];
+        if labels[MANAGED_BY] == MANAGER && labels[PIPELINE] == subject.names.label() {
+            known.verify(MARKED);
+            return Ok(());
+        }
+        match (made(), observe::assignment(subject, self.context)?) {
+            (Some(made), Some(found)) => self.mark(&made, &found).await,
+            _ => Ok(()),
+        }
     }
 
     /// Removes ConfigMaps of plans that nobody runs.

@@ -32,7 +32,7 @@ use crate::reconcile::reconcile;
 use crate::reports::{Pace, Poller, Reports};
 use crate::rollouts::Rollouts;
 use crate::scaling::Scalers;
-use crate::status::StatusTimes;
+use crate::status::{StatusTimes, tell_unreadable};
 use crate::tally::Tally;
 use crate::verdicts::{self, Verdicts};
 use crate::watch::{PipelineRef, Triggers};
@@ -115,13 +115,17 @@ impl Started {
     pub async fn run(mut self) {
         // All of them, whatever the replica before has done of it; and each once, whatever has happened to it so far.
         while self.triggers.next().now_or_never().flatten().is_some() {}
+        self.parts.rollouts.resume(&self.world.deployments);
         let pipelines = self.world.pipelines.clone();
         for pipeline in pipelines.state() {
             // The receiver is here.
             let _ = self.sender.unbounded_send(ObjectRef::from_obj(&*pipeline));
         }
-        let concurrency = self.parts.concurrency;
+        let (concurrency, metrics) = (self.parts.concurrency, Arc::clone(&self.parts.metrics));
         let (context, poller, triggers) = self.divided();
+        let triggers = triggers.inspect(move |pipeline| {
+            metrics.queue.add(pipeline.namespace.as_deref().unwrap_or_default(), &pipeline.name, DEBOUNCE);
+        });
         let looks = Controller::for_shared_stream(stream::pending(), pipelines)
             .with_config(Config::default().concurrency(concurrency).debounce(DEBOUNCE))
             .reconcile_on(triggers)
@@ -161,12 +165,16 @@ impl Started {
     }
 }
 
-/// Once after a start, and until it has gone well.
+/// After a start, and whenever it failed for a pipeline that is gone; until it has gone well.
 async fn tell_unused(context: &Context) {
     const KEY: &str = "sources and sinks that nobody names";
-    while let Err(error) = verdicts::tell_unused(context).await {
-        warn!(%error, "telling {KEY}");
-        tokio::time::sleep(context.backoff.failed(KEY)).await;
+    loop {
+        while let Err(error) = verdicts::tell_unused(context).await {
+            warn!(%error, "telling {KEY}");
+            tokio::time::sleep(context.backoff.failed(KEY)).await;
+        }
+        context.backoff.went_well(KEY);
+        context.verdicts.owed().await;
     }
 }
 
@@ -174,6 +182,7 @@ async fn tell_unused(context: &Context) {
 async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
     let Some(gone) = gone else { return };
     let namespace = gone.namespace.unwrap_or_default();
+    context.metrics.queue.take(&namespace, &gone.name);
     context.tally.note(&namespace, &gone.name, None, &context.metrics);
     context.scalers.forget(&namespace, &gone.name);
     context.metrics.each.forget(&namespace, &gone.name);
@@ -184,23 +193,39 @@ async fn forget(gone: Option<ObjectRef<DynamicObject>>, context: Arc<Context>) {
     context.backoff.forget(&format!("{namespace}/{}", gone.name));
     if let Err(error) = verdicts::forget(&namespace, &gone.name, &context).await {
         warn!(namespace, pipeline = gone.name, %error, "telling its sources and sinks");
+        context.verdicts.owe();
     }
 }
 
 /// A look with its time and its result.
 async fn look(pipeline: Arc<Kept<StreamPipeline>>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
+    let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
+    context.metrics.queue.take(&namespace, &name);
     let result = reconcile(&pipeline, &context).await;
-    let name = match &result {
+    let told = match &result {
         Ok((_, 0)) => "Unchanged",
         Ok(_) => "Changed",
         Err(error) => error.name(),
     };
-    context.metrics.reconciled(name, started.elapsed());
-    let (action, writes) = result?;
+    context.metrics.reconciled(told, started.elapsed());
+    if let Err(Error::Unreadable(amiss)) = &result {
+        tell_unreadable(&pipeline, &context, amiss).await;
+        verdicts::says_nothing(&pipeline, &context).await?;
+    }
+    let (again, writes) = result?;
     context.backoff.went_well(&key(&pipeline));
-    debug!(namespace = pipeline.namespace(), pipeline = pipeline.name_any(), writes, "looked at");
-    Ok(action)
+    debug!(namespace, pipeline = name, writes, "looked at");
+    Ok(match again {
+        Some(after) => due(&context, &namespace, &name, after),
+        None => Action::await_change(),
+    })
+}
+
+/// A look that is due in so much time.
+fn due(context: &Context, namespace: &str, name: &str, after: Duration) -> Action {
+    context.metrics.queue.add(namespace, name, after);
+    Action::requeue(after)
 }
 
 fn retry(pipeline: Arc<Kept<StreamPipeline>>, error: &Error, context: Arc<Context>) -> Action {
@@ -214,7 +239,7 @@ fn retry(pipeline: Arc<Kept<StreamPipeline>>, error: &Error, context: Arc<Contex
             warn!(namespace, pipeline = name, %error, reason = error.name(), "looking again")
         }
     }
-    Action::requeue(delay)
+    due(&context, &namespace, &name, delay)
 }
 
 fn key(pipeline: &Kept<StreamPipeline>) -> String {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use thalweg_operator_plan::problem::{Problem, summary};
+
 /// Why a pipeline was not brought to where it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -47,6 +49,18 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// An object without which nothing can be decided is of another version.
+    #[error("{0}")]
+    Unreadable(String),
+    /// What says which installation this is says nothing.
+    #[error(
+        "ConfigMap {name} holds no `id` of this installation: put it back as it was, or delete it and be another installation, to \
+         which nothing that is kept belongs"
+    )]
+    NoInstallation {
+        /// Its name.
+        name: String,
+    },
     /// Another operator leads.
     #[error("this operator no longer leads")]
     NotLeader,
@@ -84,11 +98,18 @@ impl Error {
         }
     }
 
+    /// An object cannot be read.
+    pub fn unreadable(problems: &[Problem]) -> Self {
+        Self::Unreadable(summary(problems).1)
+    }
+
     /// Who has to act.
     pub fn class(&self) -> Class {
         match self {
             Self::Api { .. } | Self::Overtaken { .. } | Self::NotLeader => Class::External,
-            Self::NameTaken { .. } | Self::Refused { .. } => Class::User,
+            Self::NameTaken { .. } | Self::Refused { .. } | Self::Unreadable(_) | Self::NoInstallation { .. } => {
+                Class::User
+            }
             Self::Check { .. } | Self::Internal(_) => Class::Internal,
         }
     }
@@ -111,6 +132,8 @@ impl Error {
             Self::NameTaken { .. } => "NameTaken",
             Self::Refused { .. } => "Refused",
             Self::Overtaken { .. } => "Conflict",
+            Self::Unreadable(_) => "Unreadable",
+            Self::NoInstallation { .. } => "NoInstallation",
             Self::NotLeader => "NotLeader",
             Self::Internal(_) => "Internal",
         }

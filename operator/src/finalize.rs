@@ -7,7 +7,6 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
@@ -80,23 +79,23 @@ async fn set_finalizer(subject: &Subject, context: &Context, wanted: bool) -> Re
     }
 }
 
-/// One look at a pipeline that is being deleted.
+/// One look at a pipeline that is being deleted: when the next one is due, and how much was written.
 ///
 /// # Errors
 /// A request failed: the next look begins anew.
-pub async fn leave(subject: &Subject, context: &Context) -> Result<(Action, u32)> {
+pub async fn leave(subject: &Subject, context: &Context) -> Result<(Option<Duration>, u32)> {
     if !has_finalizer(subject) {
-        return Ok((Action::await_change(), 0));
+        return Ok((None, 0));
     }
     let deployment = deployment(subject, context).await?;
     let leaving = leaving(subject, context, deployment.as_ref()).await?;
     let next = removal::next(&leaving);
     debug!(namespace = subject.namespace, pipeline = subject.owner.name, ?leaving, ?next, "leaving");
     match next {
-        Next::Wait => Ok((Action::requeue(AGAIN), 0)),
+        Next::Wait => Ok((Some(AGAIN), 0)),
         Next::StopWorkers => {
             stop(subject, context).await?;
-            Ok((Action::requeue(AGAIN), 1))
+            Ok((Some(AGAIN), 1))
         }
         Next::StartJob => start(subject, context, deployment.as_ref()).await,
         Next::LetGo(outcome) => let_go(subject, context, &outcome).await,
@@ -173,7 +172,7 @@ async fn stop(subject: &Subject, context: &Context) -> Result<()> {
 }
 
 /// Makes the Job. A namespace that is being deleted takes none, nor does one with a policy against it: then the state is kept.
-async fn start(subject: &Subject, context: &Context, workers: Option<&Deployment>) -> Result<(Action, u32)> {
+async fn start(subject: &Subject, context: &Context, workers: Option<&Deployment>) -> Result<(Option<Duration>, u32)> {
     let job = workers.and_then(|workers| removal_job(&subject.namespace, &subject.names, &subject.owner, workers));
     let Some(job) = job else {
         let why = "its Deployment has no pod, and nothing says how the state is reached".to_owned();
@@ -185,8 +184,11 @@ async fn start(subject: &Subject, context: &Context, workers: Option<&Deployment
     match jobs.create(&posted, &job).await {
         Ok(_) => context.metrics.wrote("Job", "create"),
         Err(error) if is_status(&error, 409) => {
-            let why = format!("a Job {name} of somebody else stands there");
-            if self::job(subject, context).await?.is_none() {
+            let found = jobs.get_opt(&name).await.map_err(Error::api(format!("reading Job {name}")))?;
+            // A quota that was counted at the same time is a conflict, too, and passes.
+            let Some(found) = found else { return Err(Error::write("Job", &name, error)) };
+            if !subject.owns(&found) {
+                let why = format!("a Job {name} of somebody else stands there");
                 return let_go(subject, context, &Outcome::Left(why)).await;
             }
         }
@@ -197,10 +199,10 @@ async fn start(subject: &Subject, context: &Context, workers: Option<&Deployment
             error => return Err(error),
         },
     }
-    Ok((Action::requeue(AGAIN), 1))
+    Ok((Some(AGAIN), 1))
 }
 
-async fn let_go(subject: &Subject, context: &Context, outcome: &Outcome) -> Result<(Action, u32)> {
+async fn let_go(subject: &Subject, context: &Context, outcome: &Outcome) -> Result<(Option<Duration>, u32)> {
     let url = subject.pipeline.spec.state().url.unwrap_or_default();
     let event = match outcome {
         Outcome::Kept => None,
@@ -223,7 +225,7 @@ async fn let_go(subject: &Subject, context: &Context, outcome: &Outcome) -> Resu
         publish(subject, context, &event).await;
     }
     set_finalizer(subject, context, false).await?;
-    Ok((Action::await_change(), 1))
+    Ok((None, 1))
 }
 
 /// Where a kind is, for a leader only.

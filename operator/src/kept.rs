@@ -1,15 +1,14 @@
-//! Objects in the cache: as compressed JSON, a thirtieth of what their Rust types take. With thousands of pipelines these are
-//! nearly all that is cached, and after a start nobody looks into most of them.
+//! Objects in the cache: as compressed JSON, a hundredth of what their Rust types take. With thousands of pipelines these are
+//! nearly all that is cached, after a start nobody looks into most of them, and those of a kind are much alike.
 
+use std::any::TypeId;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
-use std::io::{Read, Write};
 use std::marker::PhantomData;
-use std::sync::OnceLock;
+use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock};
 
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
@@ -28,9 +27,17 @@ pub struct Kept<K> {
 }
 
 impl<K: DeserializeOwned> Kept<K> {
-    /// The object; `None` if it is not one of its kind, which the API server does not store.
+    /// The object; `None` if it is not one of its kind: the API server stores such a one by a definition of another version.
     pub fn object(&self) -> Option<K> {
-        serde_json::from_slice(&self.json.unpacked()).ok()
+        self.read().ok()
+    }
+
+    /// The object.
+    ///
+    /// # Errors
+    /// It is not one of its kind.
+    pub fn read(&self) -> serde_json::Result<K> {
+        serde_json::from_slice(&self.json.unpacked())
     }
 
     /// The object as JSON, without its version and kind.
@@ -69,7 +76,7 @@ impl<K> Serialize for Kept<K> {
     }
 }
 
-impl<'de, K> Deserialize<'de> for Kept<K> {
+impl<'de, K: 'static> Deserialize<'de> for Kept<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
         drop_kind(&mut value);
@@ -78,27 +85,53 @@ impl<'de, K> Deserialize<'de> for Kept<K> {
             metadata.shift_remove("managedFields");
         }
         let metadata = ObjectMeta::deserialize(&value["metadata"]).map_err(D::Error::custom)?;
-        let json = Packed::new(value.to_string().as_bytes());
+        let json = value.to_string().into_bytes();
+        let json = Packed::new(&json, model::<K>(&json));
         Ok(Self { metadata: slim(metadata), json, verified: OnceLock::new(), kind: PhantomData })
     }
 }
 
-/// Bytes, compressed.
+/// How much of a model is of use: deflate looks back no further (RFC 1951, 2).
+const WINDOW_BYTES: usize = 32 * 1024;
+
+/// What the objects of a kind are packed by: the first one that there was.
+fn model<K: 'static>(json: &[u8]) -> Arc<[u8]> {
+    static MODELS: LazyLock<RwLock<HashMap<TypeId, Arc<[u8]>>>> = LazyLock::new(RwLock::default);
+    let kind = TypeId::of::<K>();
+    let known = MODELS.read().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned();
+    known.unwrap_or_else(|| {
+        let mut models = MODELS.write().unwrap_or_else(PoisonError::into_inner);
+        let first = || Arc::from(&json[..json.len().min(WINDOW_BYTES)]);
+        Arc::clone(models.entry(kind).or_insert_with(first))
+    })
+}
+
+/// Bytes, as what they have not in common with a model, compressed.
 #[derive(Clone)]
-struct Packed(Box<[u8]>);
+struct Packed {
+    bytes: Box<[u8]>,
+    /// Of the bytes that were packed.
+    length: usize,
+    model: Arc<[u8]>,
+}
 
 impl Packed {
-    fn new(bytes: &[u8]) -> Self {
-        let mut encoder = DeflateEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
-        // Writing to memory does not fail.
-        let packed = encoder.write_all(bytes).and_then(|()| encoder.finish());
-        Self(packed.unwrap_or_default().into())
+    fn new(bytes: &[u8], model: Arc<[u8]>) -> Self {
+        let mut deflate = Compress::new(Compression::fast(), false);
+        // A byte takes nine bits at the most (RFC 1951, 3.2.6).
+        let mut packed = Vec::with_capacity(bytes.len() + bytes.len() / 8 + 64);
+        let ready = deflate.set_dictionary(&model).map(|_| ());
+        let status = ready.and_then(|()| deflate.compress_vec(bytes, &mut packed, FlushCompress::Finish));
+        debug_assert!(matches!(status, Ok(Status::StreamEnd)), "there was room: {status:?}");
+        Self { bytes: packed.into(), length: bytes.len(), model }
     }
 
     fn unpacked(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.0.len() * 4);
-        let read = DeflateDecoder::new(&*self.0).read_to_end(&mut bytes);
-        debug_assert!(read.is_ok(), "what was packed here is unpacked");
+        let mut inflate = Decompress::new(false);
+        let mut bytes = Vec::with_capacity(self.length);
+        let ready = inflate.set_dictionary(&self.model).map(|_| ());
+        let status = ready.and_then(|()| inflate.decompress_vec(&self.bytes, &mut bytes, FlushDecompress::Finish));
+        debug_assert!(matches!(status, Ok(Status::StreamEnd)), "what was packed here is unpacked: {status:?}");
         bytes
     }
 }
@@ -163,6 +196,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn bytes_are_kept_whole_and_what_they_have_in_common_with_a_model_once() {
+        let ordinary = json!({"data": {"query": "INSERT INTO out SELECT a, b FROM t", "number": 1}}).to_string();
+        let model: Arc<[u8]> = Arc::from(ordinary.as_bytes());
+        let other = ordinary.replace("\"number\":1", "\"number\":2");
+        let noise: Vec<u8> = (0..2_000_000u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+        for bytes in [other.as_bytes(), b"", "größer".as_bytes(), &noise] {
+            assert_eq!(Packed::new(bytes, Arc::clone(&model)).unpacked(), bytes);
+            assert_eq!(Packed::new(bytes, Arc::default()).unpacked(), bytes);
+        }
+        let packed = Packed::new(other.as_bytes(), model);
+        assert!(packed.bytes.len() < other.len() / 4, "{} of {}", packed.bytes.len(), other.len());
+    }
 
     #[test]
     fn an_object_is_kept_whole_but_for_who_wrote_it_and_its_kind() {

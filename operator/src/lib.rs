@@ -13,18 +13,21 @@
 //! | reports of workers, silent Leases | [`reports`], [`silence`] |
 //! | SQL in a child process with limits | [`checks`] |
 //! | what is remembered for the number of workers | [`scaling`] |
+//! | definitions of the cluster that are of an older version | [`definitions`] |
 //! | leader election, and what a replica does until it leads | [`leader`], [`replica`] |
 //! | the page that shows pipelines live | [`page`] |
-//! | every metric | [`metrics`] |
+//! | every metric, and what counts requests and looks that wait | [`metrics`], [`requests`], [`queue`] |
 
 pub mod apply;
 pub mod backoff;
 pub mod checks;
 pub mod context;
 pub mod controller;
+pub mod definitions;
 pub mod each;
 pub mod error;
 pub mod finalize;
+pub mod installation;
 pub mod kept;
 pub mod leader;
 pub mod limits;
@@ -33,9 +36,11 @@ pub mod observe;
 pub mod overlay;
 pub mod page;
 pub mod pods;
+pub mod queue;
 pub mod reconcile;
 pub mod replica;
 pub mod reports;
+pub mod requests;
 pub mod rollouts;
 pub mod scaling;
 pub mod server;

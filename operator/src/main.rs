@@ -12,10 +12,13 @@ use rand::{Rng, SeedableRng};
 use thalweg_mtls::identity::Identity;
 use thalweg_operator::checks::Checks;
 use thalweg_operator::controller::Parts;
+use thalweg_operator::definitions;
+use thalweg_operator::installation;
 use thalweg_operator::leader::{Elector, Leadership};
 use thalweg_operator::metrics::Metrics;
 use thalweg_operator::page;
 use thalweg_operator::replica;
+use thalweg_operator::requests;
 use thalweg_operator::rollouts::Rollouts;
 use thalweg_operator::server::{Shown, serve};
 use thalweg_operator::settings::Settings;
@@ -50,13 +53,22 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     let metrics = Arc::new(Metrics::new()?);
     metrics.started.set(k8s_openapi::jiff::Timestamp::now().as_second() as f64);
     let shown = Arc::new(Shown { metrics: Arc::clone(&metrics), ready: AtomicBool::new(false) });
-    let client = Client::try_default().await?;
+    let client = requests::client(&metrics).await?;
     let leases = Api::namespaced(client.clone(), &settings.namespace);
     let (elector, leadership) = Elector::new(leases, settings.pod_name.clone(), metrics.leader_changes.clone());
     let (mut ended, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let page = Arc::<page::Shown>::default();
     let identity = Identity::read(&settings.report_key)?;
-    let parts = parts(&settings, client, leadership, &metrics, &page, &identity);
+    let config_maps = Api::namespaced(client.clone(), &settings.namespace);
+    let installation = tokio::select! {
+        id = installation::id(&config_maps) => id?,
+        _ = ended.recv() => return Ok(()),
+        _ = interrupted.recv() => return Ok(()),
+    };
+    let (asked, namespace, pod) = (client.clone(), settings.namespace.clone(), settings.pod_name.clone());
+    // Beside all else: nothing waits for it.
+    tokio::spawn(async move { definitions::tell(asked, &namespace, &pod).await });
+    let parts = parts(&settings, &installation, client, leadership, &metrics, &page, &identity);
     let api = page::api(settings.reports_listen, Arc::clone(&page));
     let ended = async {
         tokio::select! {
@@ -81,6 +93,7 @@ async fn serve_page(listen: Option<std::net::SocketAddr>, shown: Arc<page::Shown
 /// A controller for each namespace that is looked after.
 fn parts(
     settings: &Settings,
+    installation: &str,
     client: Client,
     leadership: Leadership,
     metrics: &Arc<Metrics>,
@@ -98,8 +111,10 @@ fn parts(
         settings: objects::Settings {
             worker_image: settings.worker_image.clone(),
             image_pull_policy: settings.image_pull_policy.clone(),
+            installation: installation.to_owned(),
             operator_namespace: settings.namespace.clone(),
             operator_keys: settings.operator_keys(identity),
+            metrics_from: settings.metrics_from.0.clone(),
         },
         identity: identity.clone(),
         checks: Arc::clone(&checks),

@@ -9,11 +9,15 @@ use prometheus::{
 };
 
 use crate::each::Each;
+use crate::queue::Queue;
+use crate::requests::WATCH;
 
 /// From an untouched pipeline (tenths of a millisecond) to one whose objects are all made (half a second).
 const RECONCILE_BUCKETS: [f64; 9] = [0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// From a first plan in a warm page cache (tens of milliseconds) to the limit.
 const CHECK_BUCKETS: [f64; 7] = [0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// From an object that the API server has at hand to one that it answers no more.
+const REQUEST_BUCKETS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 
 /// What kind of figure a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,12 @@ const RECONCILE_SECONDS: Metric = Metric {
     labels: &[],
     help: "How long a look at a pipeline takes.",
 };
+const QUEUE: Metric = Metric {
+    name: "thalweg_operator_queue_length",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Pipelines that are due to be looked at, and wait for it.",
+};
 const CHECK_SECONDS: Metric = Metric {
     name: "thalweg_operator_check_seconds",
     kind: Kind::Histogram,
@@ -62,6 +72,18 @@ const WRITES: Metric = Metric {
     kind: Kind::Counter,
     labels: &["kind", "verb"],
     help: "Writes to the API server, but events and the leader's Lease.",
+};
+const REQUESTS: Metric = Metric {
+    name: "thalweg_operator_api_requests_total",
+    kind: Kind::Counter,
+    labels: &["verb", "code"],
+    help: "Requests to the API server, by the code of the answer, none where there was none. A watch counts once.",
+};
+const REQUEST_SECONDS: Metric = Metric {
+    name: "thalweg_operator_api_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["verb"],
+    help: "How long requests to the API server take until the answer begins; watches are left out.",
 };
 const REPORTS: Metric = Metric {
     name: "thalweg_operator_reports_total",
@@ -150,11 +172,14 @@ const STARTED: Metric = Metric {
 };
 
 /// Every metric, in the order of the reference.
-pub const ALL: [Metric; 18] = [
+pub const ALL: [Metric; 21] = [
     RECONCILES,
     RECONCILE_SECONDS,
+    QUEUE,
     CHECK_SECONDS,
     WRITES,
+    REQUESTS,
+    REQUEST_SECONDS,
     REPORTS,
     LEADER,
     LEADER_CHANGES,
@@ -178,10 +203,16 @@ pub struct Metrics {
     pub reconciles: IntCounterVec,
     /// How long they take.
     pub reconcile_seconds: Histogram,
+    /// Looks that wait.
+    pub queue: Queue,
     /// How long checks take.
     pub check_seconds: HistogramVec,
     /// Writes, by kind and verb.
     pub writes: IntCounterVec,
+    /// Requests to the API server, by verb and code.
+    pub requests: IntCounterVec,
+    /// How long they take, by verb.
+    pub request_seconds: HistogramVec,
     /// Reports, by result.
     pub reports: IntCounterVec,
     /// Whether this replica leads.
@@ -209,11 +240,15 @@ impl Metrics {
         let registry = Registry::new();
         let latency = HistogramOpts::from(opts(RECONCILE_SECONDS)).buckets(RECONCILE_BUCKETS.to_vec());
         let checks = HistogramOpts::from(opts(CHECK_SECONDS)).buckets(CHECK_BUCKETS.to_vec());
+        let requests = HistogramOpts::from(opts(REQUEST_SECONDS)).buckets(REQUEST_BUCKETS.to_vec());
         Ok(Self {
             reconciles: registered(&registry, IntCounterVec::new(opts(RECONCILES), RECONCILES.labels)?)?,
             reconcile_seconds: registered(&registry, Histogram::with_opts(latency)?)?,
+            queue: registered(&registry, Queue::new(IntGauge::with_opts(opts(QUEUE))?))?,
             check_seconds: registered(&registry, HistogramVec::new(checks, CHECK_SECONDS.labels)?)?,
             writes: registered(&registry, IntCounterVec::new(opts(WRITES), WRITES.labels)?)?,
+            requests: registered(&registry, IntCounterVec::new(opts(REQUESTS), REQUESTS.labels)?)?,
+            request_seconds: registered(&registry, HistogramVec::new(requests, REQUEST_SECONDS.labels)?)?,
             reports: registered(&registry, IntCounterVec::new(opts(REPORTS), REPORTS.labels)?)?,
             leader: registered(&registry, IntGauge::with_opts(opts(LEADER))?)?,
             leader_changes: registered(&registry, IntGauge::with_opts(opts(LEADER_CHANGES))?)?,
@@ -229,6 +264,14 @@ impl Metrics {
     /// One write.
     pub fn wrote(&self, kind: &str, verb: &str) {
         self.writes.with_label_values(&[kind, verb]).inc();
+    }
+
+    /// One request to the API server, answered with this code after so much time.
+    pub fn requested(&self, verb: &str, code: &str, took: Duration) {
+        self.requests.with_label_values(&[verb, code]).inc();
+        if verb != WATCH {
+            self.request_seconds.with_label_values(&[verb]).observe(took.as_secs_f64());
+        }
     }
 
     /// One look at a pipeline.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -14,13 +15,15 @@ use thalweg_crds::StreamPipeline;
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::restart::Restarted;
-use thalweg_operator_plan::check::{Stage, noted_stages};
+use thalweg_operator_plan::check::{Stage, noted_changes, noted_stages};
 use thalweg_operator_plan::names::{self, Names};
 use thalweg_operator_plan::objects::Owner;
 use thalweg_operator_plan::observed::{Lookout, Observed, SUSPICION_LIMIT, SlotLease};
+use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::references::{sink_names, source_names, sql_map_name};
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::restart;
+use thalweg_operator_plan::unreadable;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -45,13 +48,13 @@ impl Subject {
     /// Who is looked at.
     ///
     /// # Errors
-    /// The API server gave a pipeline without a namespace or a UID, or one that the schema does not allow.
+    /// The API server gave a pipeline without a namespace or a UID, or one of another version.
     pub fn new(pipeline: &Kept<StreamPipeline>) -> Result<Self> {
         let missing = |what: &str| Error::Internal(format!("a StreamPipeline without {what}"));
         let namespace = pipeline.namespace().ok_or_else(|| missing("a namespace"))?;
         let name = pipeline.name_any();
         let uid = pipeline.uid().ok_or_else(|| missing("a UID"))?;
-        let pipeline = pipeline.object().ok_or_else(|| missing("what its schema requires"))?;
+        let pipeline = read(pipeline).map_err(|amiss| Error::unreadable(&amiss))?;
         Ok(Self { namespace, names: Names::new(&name), owner: Owner { name, uid }, pipeline })
     }
 
@@ -81,38 +84,51 @@ impl Subject {
     }
 }
 
-/// The resources of a pipeline, as they are stored.
-///
-/// # Errors
-/// A ConfigMap with SQL cannot be read.
-pub async fn written(subject: &Subject, context: &Context) -> Result<Written> {
+/// The resources of a pipeline, as they are stored, and whether its ConfigMap with SQL could be read, where it has one: if not,
+/// what runs is looked after all the same.
+pub async fn written(subject: &Subject, context: &Context) -> (Written, Result<()>) {
     let spec = &subject.pipeline.spec;
     let namespace = &subject.namespace;
-    let (mut sources, mut sinks, mut leaving) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+    let (mut sources, mut sinks) = (BTreeMap::new(), BTreeMap::new());
+    let (mut leaving, mut unreadable) = (BTreeSet::new(), BTreeMap::new());
     for name in source_names(spec) {
         let Some(source) = context.world.sources.get(&ObjectRef::new(name).within(namespace)) else { continue };
-        match is_leaving(&*source) {
-            true => drop(leaving.insert((Used::Source.kind(), name.to_owned()))),
-            false => sources.extend(source.object().map(|source| (name.to_owned(), source.spec))),
+        let key = (Used::Source.kind(), name.to_owned());
+        if is_leaving(&*source) {
+            leaving.insert(key);
+            continue;
+        }
+        match read(&source) {
+            Ok(source) => drop(sources.insert(name.to_owned(), source.spec)),
+            Err(amiss) => drop(unreadable.insert(key, amiss)),
         }
     }
     for name in sink_names(spec) {
         let Some(sink) = context.world.sinks.get(&ObjectRef::new(name).within(namespace)) else { continue };
-        match is_leaving(&*sink) {
-            true => drop(leaving.insert((Used::Sink.kind(), name.to_owned()))),
-            false => sinks.extend(sink.object().map(|sink| (name.to_owned(), sink.spec))),
+        let key = (Used::Sink.kind(), name.to_owned());
+        if is_leaving(&*sink) {
+            leaving.insert(key);
+            continue;
+        }
+        match read(&sink) {
+            Ok(sink) => drop(sinks.insert(name.to_owned(), sink.spec)),
+            Err(amiss) => drop(unreadable.insert(key, amiss)),
         }
     }
-    Ok(Written {
-        namespace: namespace.clone(),
-        name: subject.owner.name.clone(),
-        spec: spec.clone(),
-        sources,
-        sinks,
-        leaving,
-        config_maps: sql_map(subject, context).await?,
-        restarted: None,
-    })
+    let (config_maps, result) = match sql_map(subject, context).await {
+        Ok(config_maps) => (config_maps, Ok(())),
+        Err(error) => (BTreeMap::new(), Err(error)),
+    };
+    let (namespace, name, spec) = (namespace.clone(), subject.owner.name.clone(), spec.clone());
+    (Written { namespace, name, spec, sources, sinks, leaving, unreadable, config_maps, restarted: None }, result)
+}
+
+/// An object, or what is amiss with it.
+fn read<K>(kept: &Kept<K>) -> std::result::Result<K, Vec<Problem>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned,
+{
+    kept.read().map_err(|error| unreadable::problems(&K::kind(&()), &kept.name_any(), &kept.json(), &error.to_string()))
 }
 
 fn is_leaving(resource: &impl Resource) -> bool {
@@ -130,9 +146,9 @@ async fn sql_map(subject: &Subject, context: &Context) -> Result<BTreeMap<String
 /// What the cluster and the workers said.
 ///
 /// # Errors
-/// A Lease that is about to be given up cannot be read.
+/// A Lease that is about to be given up cannot be read, or the assignment is of another version.
 pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> {
-    let assignment = assignment(subject, context).map(|assignment| assignment.spec);
+    let assignment = assignment(subject, context)?.map(|assignment| assignment.spec);
     let mut slots = Vec::new();
     for lease in leases(subject, context) {
         slots.push(slot(subject, context, &lease).await?);
@@ -176,8 +192,13 @@ pub async fn observed(subject: &Subject, context: &Context) -> Result<Observed> 
 }
 
 /// The newest of its assignment that is known.
-pub fn assignment(subject: &Subject, context: &Context) -> Option<StreamAssignment> {
-    subject.known(context, &context.world.assignments, subject.names.pipeline())?.object()
+///
+/// # Errors
+/// It is of another version. That is no reason to take it for absent: the epochs in it have to grow on.
+pub fn assignment(subject: &Subject, context: &Context) -> Result<Option<StreamAssignment>> {
+    let known: Option<Arc<Kept<StreamAssignment>>> =
+        subject.known(context, &context.world.assignments, subject.names.pipeline());
+    known.map(|known| read(&known).map_err(|amiss| Error::unreadable(&amiss))).transpose()
 }
 
 /// The stages of a plan that may not be the one that is wanted; none where its ConfigMap is gone.
@@ -199,6 +220,16 @@ pub fn restarted(subject: &Subject, context: &Context, observed: &Observed) -> O
     let others = others.iter().filter_map(|map| noted(map));
     let asked = subject.pipeline.spec.restart.as_ref();
     restart::running(plan.as_deref().and_then(noted), others, assignment, asked, subject.made())
+}
+
+/// How often the statements of a pipeline had become others, by what was noted with its plans. Where the assignment says it,
+/// nobody asks.
+pub fn changes(subject: &Subject, context: &Context, observed: &Observed) -> u64 {
+    if observed.assignment.as_ref().is_some_and(|assignment| assignment.numbers.is_some()) {
+        return 0;
+    }
+    let plans = context.world.plans.state_filter(|map| subject.has(map));
+    plans.iter().filter_map(|map| Some(noted_changes(&map.object()?))).max().unwrap_or_default()
 }
 
 /// The slot Leases of a pipeline, in the order of their numbers. One that somebody has deleted, or taken the labels from, hides

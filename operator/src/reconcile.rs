@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use thalweg_crds::StreamPipeline;
 use thalweg_crds::condition::Reason;
 use thalweg_crds::pipeline::OnIncompatibleChange;
+use thalweg_crds::restart::Restarted;
 use thalweg_operator_plan::carried;
 use thalweg_operator_plan::check::{Stage, stages_of};
 use thalweg_operator_plan::objects;
@@ -22,9 +22,10 @@ use thalweg_operator_plan::resources::{PlanText, Written};
 use thalweg_operator_plan::restart;
 use thalweg_operator_plan::rivals;
 use thalweg_operator_plan::scaling::{DECIDE_EACH, Scaling};
+use thalweg_operator_plan::statements::numbered;
 use thalweg_operator_plan::status::{Facts, selector_text, status};
-use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, validate};
-use tracing::error;
+use thalweg_operator_plan::validate::{ValidatedPipeline, draft, known, replanned, validate};
+use tracing::{error, warn};
 
 use crate::apply::Applier;
 use crate::context::Context;
@@ -43,23 +44,33 @@ type Validated = std::result::Result<ValidatedPipeline, Vec<Problem>>;
 /// How long a pod may take to start before its state is told.
 const STARTING: Duration = Duration::from_millis(3_500);
 
-/// How soon a pipeline asks again whether it may replace its pods.
+/// How soon a pipeline asks again whether it may replace its pods, or for SQL that could not be read.
 const TURN: Duration = Duration::from_secs(5);
 
-/// Looks at a pipeline, and brings it a step nearer to where it should be.
+/// Looks at a pipeline, and brings it a step nearer to where it should be: when it is to be looked at again if nothing happens until
+/// then, and how much was written.
 ///
 /// # Errors
 /// The API server or the check of SQL failed: the next look begins anew.
-pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<(Action, u32)> {
+pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<(Option<Duration>, u32)> {
     let subject = newest(pipeline, context)?;
     if subject.pipeline.metadata.deletion_timestamp.is_some() {
         context.metrics.each.leaves(&subject.namespace, &subject.owner.name);
+        verdicts::leaves(&subject, context);
         return finalize::leave(&subject, context).await;
     }
     let marked = finalize::mark(&subject, context).await?;
-    let mut written = observe::written(&subject, context).await?;
+    let (mut written, read) = observe::written(&subject, context).await;
     let observed = observe::observed(&subject, context).await?;
-    let (mut validated, because) = brought_about(&subject, &mut written, &observed, context).await?;
+    let unread = read.is_err();
+    let (mut validated, because) = match read {
+        Ok(()) => brought_about(&subject, &mut written, &observed, context).await?,
+        // What runs goes on, and is looked after.
+        Err(error) => {
+            warn!(namespace = subject.namespace, pipeline = subject.owner.name, %error, "reading SQL");
+            (Err(vec![problem(&subject, &error)]), Vec::new())
+        }
+    };
     let (plan, scaling) = planned(&subject, &validated, &observed, context);
     context.reports.ask_at(&ObjectRef::new(&subject.owner.name).within(&subject.namespace), pace(plan.step));
     let mut applier = Applier { subject: &subject, context, writes: 0, waits: false };
@@ -71,8 +82,9 @@ pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) 
         applied => applied.map(|()| false)?,
     };
     let (writes, waits) = (applier.writes, applier.waits);
-    if let Some(count) = restart::begun(observed.assignment.as_ref(), plan.assignment.as_ref()).filter(|_| !refused) {
-        written_status::tell_start(&subject, context, count, &because).await;
+    let (before, after) = (observed.assignment.as_ref(), plan.assignment.as_ref());
+    if let Some(begun) = restart::begun(before, after, !because.is_empty()).filter(|_| !refused) {
+        written_status::tell_start(&subject, context, begun, &because).await;
     }
     if let Some(scaling) = scaling.as_ref().filter(|_| validated.is_ok()) {
         crate::scaling::tell(&subject, context, scaling, &plan, &observed).await;
@@ -81,15 +93,13 @@ pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) 
     // What stands in the way is nothing of ours: no event tells that it is gone.
     let passes = |problem: &Problem| matches!(problem.reason, Reason::SinkInUse | Reason::CheckFailed);
     let may_pass = validated.as_ref().is_err_and(|problems| problems.iter().any(passes));
-    let action = match refused || may_pass {
-        true => Action::requeue(FIGURES),
-        false if waits => Action::requeue(TURN),
-        false => match again(&plan, &observed, &written, scaling.as_ref()) {
-            Some(due) => Action::requeue(due),
-            None => Action::await_change(),
-        },
+    let due = match refused || may_pass {
+        _ if unread => Some(TURN),
+        true => Some(FIGURES),
+        false if waits => Some(TURN),
+        false => again(&plan, &observed, &written, scaling.as_ref()),
     };
-    Ok((action, marked + writes + told))
+    Ok((due, marked + writes + told))
 }
 
 /// What is to be brought about, and with how many workers where the spec is right.
@@ -121,8 +131,8 @@ fn newest(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<Sub
     Subject::new(newest.as_ref().unwrap_or(pipeline))
 }
 
-/// The pipeline that is to run: under the start from scratch that is asked for, or under one that a change takes, with what
-/// takes it.
+/// The pipeline that is to run: under the start from scratch that is asked for, or with statements or all of it started anew
+/// that a change takes, with what takes it.
 async fn brought_about(
     subject: &Subject,
     written: &mut Written,
@@ -133,15 +143,20 @@ async fn brought_about(
     let (asked, made) = (written.spec.restart.clone(), subject.made());
     written.restarted = restart::next(running.as_ref(), asked.as_ref(), made);
     let found = validated(subject, written, observed, context).await?;
+    let (assignment, noted) = (observed.assignment.as_ref(), observe::changes(subject, context, observed));
+    let found = found.map(|valid| numbered(written, valid, assignment, noted, made));
     let Some(refused) = refused(subject, written, observed, found.as_ref().ok(), context) else {
         return Ok((found, Vec::new()));
     };
     let is_incompatible = refused.iter().all(|problem| problem.reason == Reason::IncompatibleChange);
     match written.spec.on_incompatible_change {
-        OnIncompatibleChange::Restart if is_incompatible => {
-            written.restarted = Some(restart::anew(running.as_ref(), asked.as_ref(), made));
-            Ok((validated(subject, written, observed, context).await?, refused))
+        OnIncompatibleChange::Restart if is_incompatible && carried::concerns_all(&refused) => {
+            let numbers = written.restarted.take().and_then(|restarted| restarted.numbers);
+            written.restarted = Some(Restarted { numbers, ..restart::anew(running.as_ref(), asked.as_ref(), made) });
+            Ok((found.map(|valid| replanned(written, valid)), refused))
         }
+        // Those that have changed have numbers of their own.
+        OnIncompatibleChange::Restart if is_incompatible => Ok((found, refused)),
         _ => Ok((Err(refused), Vec::new())),
     }
 }
@@ -150,7 +165,7 @@ async fn validated(subject: &Subject, written: &Written, observed: &Observed, co
     let fixed = observed.assignment.as_ref().and_then(|assignment| assignment.key_groups);
     let key_groups = fixed.and_then(|groups| u32::try_from(groups).ok()).unwrap_or_else(|| written.spec.key_groups());
     let plan = PlanText::new(written, key_groups);
-    if let Some(stages) = found_valid(subject, &plan, context) {
+    if let Some(stages) = found_valid(subject, &plan, observed, context) {
         return Ok(Ok(known(written, plan, key_groups, stages)));
     }
     let draft = match draft(written, Some(key_groups)) {
@@ -186,8 +201,9 @@ fn refused(
         return Some(shared);
     }
     let assignment = observed.assignment.as_ref().filter(|assignment| assignment.plan != valid.plan.hash)?;
-    let running = subject.known(context, &context.world.plans, &subject.names.plan(&assignment.plan))?.object()?;
-    carried::refusal(&running, assignment, valid, written)
+    let running = subject.known(context, &context.world.plans, &subject.names.plan(&assignment.plan));
+    let running = running.and_then(|running| running.object());
+    carried::refusal(running.as_ref(), assignment, valid, written)
 }
 
 /// By sink with a key: the pipeline that writes it too and was there before this one.
@@ -207,13 +223,18 @@ fn first(subject: &Subject, written: &Written, context: &Context) -> BTreeMap<St
 }
 
 /// The stages of a plan that was found valid: by this process, or by one of this version, which has noted them with the
-/// plan. The text of a plan holds all that it refers to, so nothing is looked at twice.
-fn found_valid(subject: &Subject, plan: &PlanText, context: &Context) -> Option<Vec<Stage>> {
+/// plan, or with the same one under other numbers, which runs. The text of a plan holds all that it refers to, so nothing is
+/// looked at twice.
+fn found_valid(subject: &Subject, plan: &PlanText, observed: &Observed, context: &Context) -> Option<Vec<Stage>> {
     if let Some(stages) = context.checks.valid(&plan.hash) {
         return Some(stages);
     }
-    let noted = subject.known(context, &context.world.plans, &subject.names.plan(&plan.hash))?.object()?;
-    let stages = stages_of(&noted, plan)?;
+    let running = observed.assignment.as_ref().map(|assignment| &assignment.plan);
+    let noted = |hash: &String| {
+        let noted = subject.known(context, &context.world.plans, &subject.names.plan(hash))?;
+        stages_of(&noted.object()?, plan)
+    };
+    let stages = [Some(&plan.hash), running].into_iter().flatten().find_map(noted)?;
     context.checks.found_valid(&plan.hash, stages.clone());
     Some(stages)
 }
@@ -236,11 +257,11 @@ async fn apply(
     }
     // Published first: a slot that was freed and claimed anew is another life of its worker.
     applier.free(&plan.freed).await?;
-    let Some(valid) = valid else { return applier.keep(plan).await };
     // By what was seen before anything is changed: a roll-out that begins now has not ended.
     if observed.deployment.as_ref().is_some_and(|seen| seen.is_settled() && seen.replicas == plan.replicas) {
         applier.context.rollouts.leave(&applier.subject.namespace, &owner.name);
     }
+    let Some(valid) = valid else { return applier.keep(plan).await };
     applier.objects(&objects::build(valid, plan, &owner, &applier.context.settings)).await?;
     let settled = observed.deployment.as_ref().is_some_and(|d| d.current && d.total == d.updated);
     if settled && plan.step == Step::Run {
@@ -283,7 +304,7 @@ fn again(plan: &Plan, observed: &Observed, written: &Written, scaling: Option<&S
         scaling.is_some_and(|scaling| scaling.places.is_some()) && !matches!(plan.step, Step::Pause | Step::Complete);
     let deciding = decides.then_some(DECIDE_EACH);
     let has_figures = matches!(plan.step, Step::Run | Step::Move | Step::RollOut);
-    // A ConfigMap with SQL is not watched: it may be anybody's.
+    // Its ConfigMap is watched, and that watch says nothing while it is refused or has broken off.
     let reads_map = written.spec.sql_from.is_some();
     let telling = (has_figures || reads_map).then_some(FIGURES);
     [observed.awaits_words(), starting, deciding, telling].into_iter().flatten().min()
@@ -298,6 +319,8 @@ fn problem(subject: &Subject, error: &Error) -> Problem {
         Error::Check { .. } => {
             (Reason::CheckFailed, Some("the version before goes on; it is tried again each half minute"))
         }
+        Error::Api { .. } => (Reason::CheckFailed, Some("the version before goes on; it is tried again each 5 s")),
+        Error::Unreadable(_) => (Reason::Unreadable, None),
         _ => (Reason::NameTaken, None),
     };
     Problem {

@@ -32,6 +32,9 @@ const CALM: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(
 const HURRIED: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(400));
 /// How often it is looked whether a Lease has fallen silent.
 const SILENT: Duration = Duration::from_millis(500);
+/// Who has not answered for so long, three questions, is asked among those that do not answer, and so is who never did after
+/// this time.
+const UNANSWERED: Duration = Duration::from_secs(6);
 /// Workers that are asked at once.
 const AT_ONCE: usize = 64;
 /// Longest report: 256 units of some hundred bytes, and splits.
@@ -69,6 +72,12 @@ impl Reports {
     /// For how long a worker has been known.
     pub fn known_for(&self, run_id: &RunId) -> Duration {
         self.known().entry(run_id.clone()).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Whether a worker answers, or has had no time yet to.
+    fn answers(&self, run_id: &RunId) -> bool {
+        let since = self.lock().get(run_id).map(|(_, at)| at.elapsed());
+        since.unwrap_or_else(|| self.known_for(run_id)) < UNANSWERED
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Instant>> {
@@ -168,21 +177,23 @@ impl Poller {
         tokio::join!(self.calm(), self.asker.hurry(), self.watch_silence());
     }
 
-    /// Asks every worker each two seconds, for as long as it is awaited: what a replica that waits for its turn does.
+    /// Asks every worker each two seconds, for as long as it is awaited: what a replica that waits for its turn does. Those that do
+    /// not answer take all the time that an answer may take, many of them many times that, and the others wait for none of it.
     pub async fn calm(&self) {
-        let mut ticks = ticks(CALM.0);
-        loop {
-            ticks.tick().await;
-            self.round().await;
-        }
+        let lookouts = async {
+            let mut ticks = ticks(CALM.0);
+            loop {
+                ticks.tick().await;
+                self.asker.client.close_unused(UNUSED);
+                self.asker.ask_lookouts().await;
+            }
+        };
+        tokio::join!(self.asker.rounds(true), self.asker.rounds(false), lookouts);
     }
 
     /// Asks every worker once.
     pub async fn round(&self) {
-        let held = self.asker.held();
-        self.asker.client.close_unused(UNUSED);
-        self.asker.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
-        tokio::join!(self.asker.ask_all(held, CALM.1), self.asker.ask_lookouts());
+        tokio::join!(self.asker.ask_all(self.asker.held(), CALM.1), self.asker.ask_lookouts());
     }
 
     /// Names the pipelines of Leases that have just been unchanged for too long: no event comes of that.
@@ -223,6 +234,18 @@ struct Asker {
 }
 
 impl Asker {
+    /// Asks those that answer, or those that do not.
+    async fn rounds(&self, answering: bool) {
+        let mut ticks = ticks(CALM.0);
+        loop {
+            ticks.tick().await;
+            let held = self.held();
+            self.reports.retain(&held.iter().filter_map(|lease| holder(lease)).collect());
+            let is_asked = |lease: &Arc<Lease>| holder(lease).is_some_and(|it| self.reports.answers(&it) == answering);
+            self.ask_all(held.into_iter().filter(is_asked).collect(), CALM.1).await;
+        }
+    }
+
     /// Asks workers of which something is awaited.
     async fn hurry(&self) {
         let mut ticks = ticks(HURRIED.0);
@@ -343,6 +366,19 @@ mod tests {
     use thalweg_crds::report::{SinkReport, SplitReport, UnitReport, WorkerState};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_new_or_has_just_answered_is_not_asked_among_those_that_do_not_answer() {
+        let reports = Reports::default();
+        let run_id = RunId("a/0".to_owned());
+        assert!(reports.answers(&run_id), "it has had no time to");
+        tokio::time::advance(UNANSWERED).await;
+        assert!(!reports.answers(&run_id));
+        reports.keep(Report { run_id: run_id.clone(), ..Report::default() });
+        assert!(reports.answers(&run_id));
+        tokio::time::advance(UNANSWERED).await;
+        assert!(!reports.answers(&run_id));
+    }
 
     #[test]
     fn figures_alone_mean_nothing_new() {

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Parser;
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
+use serde_json::Value;
 use thalweg_mtls::identity::{Fingerprint, Identity};
 
 /// Turns StreamPipelines into running workers.
@@ -54,9 +57,39 @@ pub struct Settings {
     /// How many pipelines replace their pods at once when the installation has changed, as by an upgrade of the chart
     #[arg(long, env = "THALWEG_MAX_CONCURRENT_ROLLOUTS", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub max_concurrent_rollouts: u16,
+    /// Who may read the metrics of workers: peers of a NetworkPolicy, as JSON. The node of a worker may in any case
+    #[arg(long, env = "THALWEG_METRICS_FROM", value_name = "PEERS", default_value = r#"[{"namespaceSelector":{}}]"#)]
+    pub metrics_from: Peers,
     /// What to log, as `tracing` filters are written
     #[arg(long, env = "THALWEG_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
+}
+
+/// Some peers of a NetworkPolicy, one at least.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peers(pub Vec<NetworkPolicyPeer>);
+
+impl FromStr for Peers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let peers: Vec<NetworkPolicyPeer> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        // Of a field that nobody knows nothing would be left, and a selector of nothing selects all.
+        let (given, kept): (Result<Value, _>, _) = (serde_json::from_str(text), serde_json::to_value(&peers));
+        if given.ok() != kept.ok() {
+            return Err(
+                "it has a field that no peer of a NetworkPolicy has: a selector has matchLabels, matchExpressions"
+                    .to_owned(),
+            );
+        }
+        // To Kubernetes no peer is everybody, and one that names nobody is refused there, with each pipeline.
+        if peers.is_empty() || peers.contains(&NetworkPolicyPeer::default()) {
+            return Err(
+                "a peer has a namespaceSelector, a podSelector or an ipBlock, and one is to be there".to_owned()
+            );
+        }
+        Ok(Self(peers))
+    }
 }
 
 impl Settings {
@@ -108,6 +141,22 @@ mod tests {
         assert_eq!(both.len(), 2);
         assert_eq!(next(&old).operator_keys(&new), both);
         assert_eq!(next(&old).operator_keys(&old).len(), 1);
+    }
+
+    #[test]
+    fn metrics_are_for_the_pods_of_the_cluster_or_for_whom_it_says_and_never_for_everybody_by_mistake() {
+        let every_pod = parsed(&[]).metrics_from.0;
+        assert_eq!(every_pod.len(), 1);
+        assert!(every_pod[0].namespace_selector.is_some() && every_pod[0].pod_selector.is_none());
+        let peers = r#"[{"ipBlock":{"cidr":"10.0.0.0/8"}},{"podSelector":{"matchLabels":{"app":"prometheus"}}}]"#;
+        let said = parsed(&["--metrics-from", peers]).metrics_from.0;
+        assert_eq!(said.len(), 2);
+        assert_eq!(said[0].ip_block.as_ref().map(|block| block.cidr.as_str()), Some("10.0.0.0/8"));
+        for refused in
+            ["[]", "[{}]", r#"[{"podselector":{}}]"#, r#"[{"namespaceSelector":{"team":"a"}}]"#, "prometheus"]
+        {
+            assert!(refused.parse::<Peers>().is_err(), "{refused}");
+        }
     }
 
     #[test]

@@ -15,12 +15,14 @@ use thalweg_crds::pipeline::{PipelineStatus, Restart};
 use thalweg_crds::{API_VERSION, StreamPipeline};
 use thalweg_operator_plan::names::MANAGER;
 use thalweg_operator_plan::problem::Problem;
+use thalweg_operator_plan::restart::Begun;
 use thalweg_operator_plan::status::differs_in_more_than_figures;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::kept::Kept;
 use crate::observe::Subject;
 use crate::watch::PipelineRef;
 
@@ -107,26 +109,43 @@ async fn tell(subject: &Subject, context: &Context, previous: &PipelineStatus, n
 
 /// Tells one event of a pipeline, as a leader only: whether somebody hears it changes nothing.
 pub async fn publish(subject: &Subject, context: &Context, event: &Event) {
+    publish_about(&subject.pipeline, context, event).await;
+}
+
+async fn publish_about(pipeline: &impl Resource<DynamicType = ()>, context: &Context, event: &Event) {
     if !context.leadership.holds() {
         return;
     }
-    if let Err(error) = context.events.publish(event, &subject.pipeline.object_ref(&())).await {
-        debug!(pipeline = subject.pipeline.name_any(), %error, "telling an event");
+    if let Err(error) = context.events.publish(event, &pipeline.object_ref(&())).await {
+        debug!(pipeline = pipeline.name_any(), %error, "telling an event");
     }
 }
 
-/// Tells that the pipeline starts from scratch, for the `count`th time, and why: `because` of what no state fits, else since its
-/// user asks for it.
-pub async fn tell_start(subject: &Subject, context: &Context, count: u64, because: &[Problem]) {
-    publish(subject, context, &start(count, subject.pipeline.spec.restart.as_ref(), because)).await;
+/// Tells that nobody looks after a pipeline: it, or its assignment, is of another version. Its status may be, too, so none is
+/// written.
+pub async fn tell_unreadable(pipeline: &Kept<StreamPipeline>, context: &Context, amiss: &str) {
+    let note = format!("nobody looks after it: {amiss}");
+    let note = note.chars().take(NOTE_LIMIT / 4).collect();
+    let (reason, action) = (Reason::Unreadable.to_string(), "Read".to_owned());
+    let event = Event { type_: EventType::Warning, reason, note: Some(note), action, secondary: None };
+    publish_about(pipeline, context, &event).await;
 }
 
-fn start(count: u64, asked: Option<&Restart>, because: &[Problem]) -> Event {
+/// Tells what of the pipeline starts from scratch, and why: `because` of what no state fits, else since its user asks for it.
+pub async fn tell_start(subject: &Subject, context: &Context, begun: Begun, because: &[Problem]) {
+    publish(subject, context, &start(begun, subject.pipeline.spec.restart.as_ref(), because)).await;
+}
+
+fn start(begun: Begun, asked: Option<&Restart>, because: &[Problem]) -> Event {
     let why = match asked.filter(|_| because.is_empty()) {
         Some(asked) => format!("restart.nonce is `{}`", asked.nonce),
         None => because.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; "),
     };
-    let note = format!("start {count} from scratch, all statements anew; the state before is kept: {why}");
+    let what = match begun {
+        Begun::All(count) => format!("start {count} from scratch, all statements anew"),
+        Begun::Changed => "what has changed starts from scratch, the other statements go on".to_owned(),
+    };
+    let note = format!("{what}; the state before is kept: {why}");
     let note = note.chars().take(NOTE_LIMIT / 4).collect();
     let (reason, action) = ("StartedFromScratch".to_owned(), "Restart".to_owned());
     Event { type_: EventType::Normal, reason, note: Some(note), action, secondary: None }
@@ -232,12 +251,16 @@ mod tests {
             message: "stage 0 over trips is gone".to_owned(),
             help: None,
         };
-        let note = |because: &[Problem]| start(2, Some(&asked), because).note.unwrap();
+        let note = |because: &[Problem]| start(Begun::All(2), Some(&asked), because).note.unwrap();
         assert_eq!(
             note(&[]),
             "start 2 from scratch, all statements anew; the state before is kept: restart.nonce is `after the repair`"
         );
-        assert!(note(&[changed]).ends_with("is kept: stage 0 over trips is gone"));
+        assert!(note(std::slice::from_ref(&changed)).ends_with("is kept: stage 0 over trips is gone"));
+        assert_eq!(
+            start(Begun::Changed, Some(&asked), &[changed]).note.unwrap(),
+            "what has changed starts from scratch, the other statements go on; the state before is kept: stage 0 over trips is gone"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which pipelines name which sources and sinks, kept as pipelines come and go: with thousands of them nobody looks through
+//! Which pipelines name which sources, sinks and ConfigMaps with SQL, kept as pipelines come and go: with thousands of them nobody looks through
 //! all for each event.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -18,6 +18,8 @@ pub enum Used {
     Source,
     /// A StreamSink.
     Sink,
+    /// A ConfigMap with SQL.
+    ConfigMap,
 }
 
 impl Used {
@@ -26,16 +28,17 @@ impl Used {
         match self {
             Self::Source => "StreamSource",
             Self::Sink => "StreamSink",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 }
 
-/// A source or a sink: what it is, its namespace, its name.
+/// What is named: what it is, its namespace, its name.
 pub type UsedKey = (Used, String, String);
 /// A pipeline by namespace and name.
 type PipelineKey = (String, String);
 
-/// Which pipelines name which sources and sinks.
+/// Which pipelines name which sources, sinks and ConfigMaps with SQL.
 #[derive(Default)]
 pub struct Usage(Mutex<Index>);
 
@@ -68,9 +71,14 @@ impl Usage {
         }
     }
 
-    /// Names of the pipelines that name a source or a sink.
+    /// Names of the pipelines that name it.
     pub fn users(&self, used: &UsedKey) -> BTreeSet<String> {
         self.lock().users.get(used).cloned().unwrap_or_default()
+    }
+
+    /// All that pipelines name of a kind.
+    pub fn all(&self, kind: Used) -> Vec<UsedKey> {
+        self.lock().users.keys().filter(|used| used.0 == kind).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -105,8 +113,16 @@ pub fn used(pipeline: &StreamPipeline) -> Vec<UsedKey> {
     sources.chain(sinks).map(|(used, name)| (used, namespace.clone(), name.to_owned())).collect()
 }
 
-fn named(pipeline: &Kept<StreamPipeline>) -> Vec<UsedKey> {
-    pipeline.object().map(|pipeline| used(&pipeline)).unwrap_or_default()
+/// All that a pipeline names, also if this version cannot read it: it may run all the same, and names stand in the same places.
+pub fn named(pipeline: &Kept<StreamPipeline>) -> Vec<UsedKey> {
+    let (json, namespace) = (pipeline.json(), pipeline.namespace().unwrap_or_default());
+    let spec = &json["spec"];
+    let each = |field: &str| spec[field].as_array().into_iter().flatten().map(|one| &one["name"]);
+    let sources = each("sources").map(|name| (Used::Source, name));
+    let sinks = each("sinks").chain([&spec["deadLetter"]["sink"]]).map(|name| (Used::Sink, name));
+    let sql_map = (Used::ConfigMap, &spec["sqlFrom"]["configMapKeyRef"]["name"]);
+    let all = sources.chain(sinks).chain([sql_map]);
+    all.filter_map(|(used, name)| Some((used, namespace.clone(), name.as_str()?.to_owned()))).collect()
 }
 
 fn key(pipeline: &Kept<StreamPipeline>) -> PipelineKey {
@@ -122,6 +138,39 @@ mod tests {
     fn pipeline(name: &str, source: &str) -> Kept<StreamPipeline> {
         let spec = json!({"sources": [{"name": source}], "sinks": [{"name": "out"}], "sql": "x"});
         serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn a_config_map_with_sql_has_users_and_is_no_resource_that_is_told_what_pipelines_say() {
+        let from = json!({"configMapKeyRef": {"name": "queries", "key": "fares.sql"}});
+        let spec = json!({"sources": [{"name": "x"}], "sinks": [{"name": "out"}], "sqlFrom": from});
+        let pipeline: Kept<StreamPipeline> =
+            serde_json::from_value(json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec})).unwrap();
+        let usage = Usage::default();
+        usage.note(&Ok(Event::Apply(pipeline.clone())));
+        let map = (Used::ConfigMap, "n".to_owned(), "queries".to_owned());
+        assert_eq!(usage.all(Used::ConfigMap), std::slice::from_ref(&map));
+        assert_eq!(usage.users(&map).into_iter().collect::<Vec<_>>(), ["a"]);
+        assert!(!used(&pipeline.object().unwrap()).contains(&map));
+        usage.note(&Ok(Event::Delete(pipeline)));
+        assert!(usage.all(Used::ConfigMap).is_empty());
+    }
+
+    #[test]
+    fn a_pipeline_names_the_same_whether_or_not_it_can_be_read() {
+        let mut spec = json!({
+            "sources": [{"name": "x"}], "sinks": [{"name": "out"}], "deadLetter": {"sink": "bad"}, "sql": "x",
+        });
+        let kept = |spec: &serde_json::Value| -> Kept<StreamPipeline> {
+            serde_json::from_value(json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec})).unwrap()
+        };
+        let readable = kept(&spec);
+        let names: BTreeSet<_> = named(&readable).into_iter().collect();
+        assert_eq!(names, used(&readable.object().unwrap()).into_iter().collect::<BTreeSet<_>>());
+        spec["paused"] = "of another version".into();
+        let unreadable = kept(&spec);
+        assert!(unreadable.object().is_none());
+        assert_eq!(named(&unreadable).into_iter().collect::<BTreeSet<_>>(), names);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Writes the status of sources and sinks: what the pipelines that name them say.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -11,31 +11,56 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use thalweg_crds::{API_VERSION, StreamSink, StreamSource};
+use thalweg_crds::{API_VERSION, StreamPipeline, StreamSink, StreamSource};
 use thalweg_operator_plan::names::MANAGER;
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::status::Facts;
 use thalweg_operator_plan::verdict::{self, Verdict};
+use tokio::sync::Notify;
 
 use crate::context::Context;
 use crate::error::{Error, Result, is_status};
 use crate::kept::Kept;
 use crate::observe::Subject;
-use crate::usage::{Usage, Used, UsedKey, used};
+use crate::usage::{Usage, Used, UsedKey, named, used};
 
 /// What each pipeline says about each source and sink that it names.
 #[derive(Default)]
-pub struct Verdicts(Mutex<HashMap<UsedKey, BTreeMap<String, Verdict>>>);
+pub struct Verdicts {
+    said: Mutex<Said>,
+    /// Some may not know that nobody names them any more.
+    untold: Notify,
+}
+
+type Said = HashMap<UsedKey, BTreeMap<String, Verdict>>;
 
 impl Verdicts {
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self, used: &UsedKey, pipeline: &str, verdict: Verdict) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(used.clone()).or_default().insert(pipeline.to_owned(), verdict);
+        self.said().entry(used.clone()).or_default().insert(pipeline.to_owned(), verdict);
+    }
+
+    /// Notes what a pipeline says of which nothing is noted.
+    fn note_first(&self, used: &UsedKey, pipeline: &str, verdict: Verdict) {
+        self.said().entry(used.clone()).or_default().entry(pipeline.to_owned()).or_insert(verdict);
+    }
+
+    /// What a pipeline that is gone has said could not be taken back: [`tell_unused`] is to be called again.
+    pub fn owe(&self) {
+        self.untold.notify_one();
+    }
+
+    /// Waits until [`tell_unused`] is to be called again.
+    pub async fn owed(&self) {
+        self.untold.notified().await;
     }
 
     /// What all together say; `None` while one of those that name it was not looked at yet, as after a start.
     fn of(&self, used: &UsedKey, users: impl IntoIterator<Item = String>) -> Option<Verdict> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.said();
         let known = all.get(used)?;
         let said: Option<BTreeMap<_, _>> =
             users.into_iter().map(|user| known.get(&user).cloned().map(|verdict| (user, verdict))).collect();
@@ -45,7 +70,7 @@ impl Verdicts {
     }
 
     fn said_by(&self, namespace: &str, pipeline: &str) -> Vec<UsedKey> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.said();
         all.iter()
             .filter(|(key, said)| key.1 == namespace && said.contains_key(pipeline))
             .map(|(key, _)| key.clone())
@@ -65,6 +90,26 @@ pub async fn tell(subject: &Subject, context: &Context, facts: &Facts<'_>, writt
         writes += write(&key, context, Some(written)).await?;
     }
     Ok(writes)
+}
+
+/// A pipeline cannot be read: it says nothing of its sources and sinks, and what others say of them is told all the same.
+///
+/// # Errors
+/// A write failed.
+pub async fn says_nothing(pipeline: &Kept<StreamPipeline>, context: &Context) -> Result<()> {
+    for key in named(pipeline) {
+        context.verdicts.note_first(&key, &pipeline.name_any(), verdict::untried());
+        write(&key, context, None).await?;
+    }
+    Ok(())
+}
+
+/// A pipeline leaves. What it has said stands until it is gone; where this process has heard nothing of it, as after a start, it
+/// says nothing, and is remembered as one whose sources and sinks are to be told.
+pub fn leaves(subject: &Subject, context: &Context) {
+    for key in used(&subject.pipeline) {
+        context.verdicts.note_first(&key, &subject.owner.name, verdict::untried());
+    }
 }
 
 /// A pipeline is gone: what it said is no longer so.
@@ -120,15 +165,17 @@ async fn write_said(key: &UsedKey, context: &Context, said: &Verdict, read: Opti
             let before = |source: &StreamSource| {
                 known(source).then(|| source.status.clone().map(|status| status.conditions).unwrap_or_default())
             };
-            write_in(&context.world.sources, key, said, before, context).await
+            write_in(&context.world.sources, key, said, (before, read), context).await
         }
         Used::Sink => {
             let known = |sink: &StreamSink| read.is_none_or(|read| read.sinks.get(&key.2) == Some(&sink.spec));
             let before = |sink: &StreamSink| {
                 known(sink).then(|| sink.status.clone().map(|status| status.conditions).unwrap_or_default())
             };
-            write_in(&context.world.sinks, key, said, before, context).await
+            write_in(&context.world.sinks, key, said, (before, read), context).await
         }
+        // It has no status of ours.
+        Used::ConfigMap => Ok(0),
     }
 }
 
@@ -136,7 +183,7 @@ async fn write_in<K>(
     store: &Store<Kept<K>>,
     (used, namespace, name): &UsedKey,
     said: &Verdict,
-    before: impl Fn(&K) -> Option<Vec<Condition>>,
+    (before, read): (impl Fn(&K) -> Option<Vec<Condition>>, Option<&Written>),
     context: &Context,
 ) -> Result<u32>
 where
@@ -144,7 +191,15 @@ where
 {
     let cached = store.get(&ObjectRef::new(name).within(namespace));
     let Some(object) = context.overlay.newest(namespace, name, cached) else { return Ok(0) };
-    let Some(previous) = object.object().and_then(|object| before(&object)) else { return Ok(0) };
+    let previous = match object.object() {
+        Some(object) => before(&object),
+        // Its conditions are those of every version.
+        None => read.is_none_or(|read| read.unreadable.contains_key(&(used.kind(), name.clone()))).then(|| {
+            let conditions = object.json().pointer("/status/conditions").cloned();
+            serde_json::from_value(conditions.unwrap_or_default()).unwrap_or_default()
+        }),
+    };
+    let Some(previous) = previous else { return Ok(0) };
     let generation = object.meta().generation;
     let next = verdict::conditions(said, generation, &previous, Time(Timestamp::now()));
     if next == previous {
@@ -162,8 +217,8 @@ where
     });
     match api.patch_status(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
         Ok(written) => context.overlay.wrote(&written),
-        // It was deleted, or made anew: an event says so.
-        Err(error) if is_status(&error, 404) || is_status(&error, 409) => return Ok(0),
+        // It was deleted: an event says so. Of one that was made anew the cache will know when this is tried again.
+        Err(error) if is_status(&error, 404) => return Ok(0),
         Err(error) => return Err(Error::api(format!("writing the status of {} {name}", used.kind()))(error)),
     }
     context.metrics.wrote(used.kind(), "status");

@@ -113,6 +113,31 @@ impl Watches {
         });
         store
     }
+
+    /// Watches a kind of which nothing is kept. `affected` names pipelines by each event.
+    pub fn notice<K>(
+        &mut self,
+        api: Api<K>,
+        config: watcher::Config,
+        affected: impl Fn(&Event<K>) -> Vec<PipelineRef> + Send + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let events = watch_kind(api, config).default_backoff();
+        let triggers = self.triggers.clone();
+        self.tasks.spawn(async move {
+            let mut events = Box::pin(events);
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => affected(&event).into_iter().for_each(|pipeline| {
+                        // Without a receiver the process is about to end.
+                        let _ = triggers.unbounded_send(pipeline);
+                    }),
+                    Err(error) => warn!(kind = %K::kind(&()), %error, "watching"),
+                }
+            }
+        });
+    }
 }
 
 /// Keeps one cache.

@@ -1,4 +1,5 @@
-//! What is cached of a cluster, or of one namespace of it: one watch a kind.
+//! What is cached of a cluster, or of one namespace of it: one watch a kind, and one of other people's ConfigMaps, of which nothing
+//! is cached.
 
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::Api;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
 use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::{StreamPipeline, StreamSink, StreamSource};
@@ -22,7 +24,7 @@ use crate::kept::Kept;
 use crate::overlay::Overlay;
 use crate::pods::trim;
 use crate::silence::Silence;
-use crate::usage::{Usage, Used};
+use crate::usage::{Usage, Used, UsedKey, named};
 use crate::watch::{Change, PipelineRef, Triggers, Watches, owned, owner};
 
 /// Caches of every kind.
@@ -55,7 +57,7 @@ pub struct World {
     pub network_policies: Store<Kept<NetworkPolicy>>,
     /// Budgets of workers.
     pub disruption_budgets: Store<Kept<PodDisruptionBudget>>,
-    /// Which pipelines name which sources and sinks.
+    /// Which pipelines name which sources, sinks and ConfigMaps with SQL.
     pub usage: Arc<Usage>,
     /// How long Leases have been unchanged.
     pub silence: Arc<Silence>,
@@ -74,9 +76,10 @@ impl World {
             scope.api(),
             watcher::Config::default(),
             move |event| noted.note(event),
-            |change: Change<'_, Kept<StreamPipeline>>| Some(ObjectRef::from_obj(change.object())),
+            itself_and_heirs(&usage),
         );
         watches.pipelines(&pipelines);
+        watches.notice(scope.api(), of_others(), of_readers(&usage));
         let noted = Arc::clone(&silence);
         Self {
             sources: watches.start(
@@ -156,9 +159,74 @@ impl Scope<'_> {
     }
 }
 
+/// A pipeline, and those that write a sink that it writes no longer: they may have waited for that.
+fn itself_and_heirs(
+    usage: &Arc<Usage>,
+) -> impl Fn(Change<'_, Kept<StreamPipeline>>) -> Vec<PipelineRef> + Send + use<> {
+    let usage = Arc::clone(usage);
+    move |change| {
+        let namespace = change.object().namespace().unwrap_or_default();
+        let heirs = sinks_left(&change).into_iter().flat_map(|sink| usage.users(&sink));
+        let heirs = heirs.map(|heir| ObjectRef::new(&heir).within(&namespace));
+        std::iter::once(ObjectRef::from_obj(change.object())).chain(heirs).collect()
+    }
+}
+
+/// The sinks that a pipeline writes no longer, or not for long.
+fn sinks_left(change: &Change<'_, Kept<StreamPipeline>>) -> Vec<UsedKey> {
+    if change.is_the_same(version) {
+        return Vec::new();
+    }
+    match change {
+        Change::Was(pipeline) => sinks(pipeline),
+        Change::Is(pipeline, Some(before)) => {
+            let leaves = pipeline.meta().deletion_timestamp.is_some();
+            let kept = if leaves { Vec::new() } else { sinks(pipeline) };
+            sinks(before).into_iter().filter(|sink| !kept.contains(sink)).collect()
+        }
+        Change::Is(_, None) => Vec::new(),
+    }
+}
+
+fn sinks(pipeline: &Kept<StreamPipeline>) -> Vec<UsedKey> {
+    named(pipeline).into_iter().filter(|named| named.0 == Used::Sink).collect()
+}
+
+/// What of an object changes with its spec, and not with its status.
+fn version(object: &impl Resource) -> (Option<String>, Option<i64>, bool) {
+    let meta = object.meta();
+    (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some())
+}
+
 /// Objects that the operator made.
 fn ours() -> watcher::Config {
     watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"))
+}
+
+/// Objects that others made.
+fn of_others() -> watcher::Config {
+    watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}"))
+}
+
+/// Pipelines whose SQL is in a ConfigMap, where it has changed or may have: of any ConfigMap no more is asked for than who it is,
+/// and nothing is kept. They read it when they are looked at.
+fn of_readers(usage: &Arc<Usage>) -> impl Fn(&Event<PartialObjectMeta<ConfigMap>>) -> Vec<PipelineRef> + Send + use<> {
+    let usage = Arc::clone(usage);
+    move |event| {
+        let maps = match event {
+            Event::Apply(map) | Event::Delete(map) => {
+                vec![(Used::ConfigMap, map.namespace().unwrap_or_default(), map.name_any())]
+            }
+            // What was deleted unseen is in no list, and what is in it may have changed unseen.
+            Event::InitDone => usage.all(Used::ConfigMap),
+            Event::Init | Event::InitApply(_) => Vec::new(),
+        };
+        let readers = |map: UsedKey| {
+            let users = usage.users(&map);
+            users.into_iter().map(move |user| ObjectRef::new(&user).within(&map.1)).collect::<Vec<_>>()
+        };
+        maps.into_iter().flat_map(readers).collect()
+    }
 }
 
 /// Pipelines that name a source or a sink, if its spec has changed: what the operator writes into its status is no news.
@@ -167,10 +235,6 @@ fn of_users<K: Resource<DynamicType = ()>>(
     usage: &Arc<Usage>,
 ) -> impl Fn(Change<'_, K>) -> Vec<PipelineRef> + Send + use<K> {
     let usage = Arc::clone(usage);
-    let version = |object: &K| {
-        let meta = object.meta();
-        (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some())
-    };
     move |change| {
         if change.is_the_same(version) {
             return Vec::new();
@@ -205,5 +269,33 @@ fn labelled(pipelines: &Store<Kept<StreamPipeline>>) -> impl Fn(Change<'_, Pod>)
         };
         let found = pipelines.state_filter(|pipeline| pipeline.namespace() == pod.namespace() && has_label(pipeline));
         found.iter().map(|pipeline| ObjectRef::from_obj(&**pipeline)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pipeline(generation: i64, sinks: &[&str], deletion: Value) -> Kept<StreamPipeline> {
+        let sinks: Vec<Value> = sinks.iter().map(|name| json!({"name": name})).collect();
+        let meta = json!({"name": "a", "namespace": "n", "generation": generation, "deletionTimestamp": deletion});
+        let spec = json!({"sources": [{"name": "trips"}], "sinks": sinks, "sql": "x"});
+        serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn a_sink_is_left_by_an_edit_a_deletion_and_the_wish_for_one_and_by_no_status() {
+        let left = |change: Change<'_, Kept<StreamPipeline>>| {
+            sinks_left(&change).into_iter().map(|(_, _, name)| name).collect::<Vec<_>>().join(" ")
+        };
+        let both = pipeline(1, &["b", "c"], Value::Null);
+        assert_eq!(left(Change::Is(&both, None)), "");
+        assert_eq!(left(Change::Is(&pipeline(1, &["b"], Value::Null), Some(&both))), "", "it is of one spec");
+        assert_eq!(left(Change::Is(&pipeline(2, &["b", "d"], Value::Null), Some(&both))), "c");
+        let leaves = pipeline(2, &["b", "c"], "2026-01-01T00:00:00Z".into());
+        assert_eq!(left(Change::Is(&leaves, Some(&both))), "b c");
+        assert_eq!(left(Change::Was(&both)), "b c");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Units stay where they are (a move is a pause), unless their owner is gone or leaving, or loads differ by more than the
 //! band. Epochs only grow: each change of owner adds one, and a unit whose state holds a higher epoch is published
-//! above it. Laws: `operator/plan/tests/assignment.rs`.
+//! above it. Whoever may be dead keeps what it has and is given nothing. Laws: `operator/plan/tests/assignment.rs`, and
+//! `laws.rs` of whole histories.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,8 @@ pub struct Worker {
 pub enum Role {
     /// Units.
     Serving,
+    /// Nothing more than it has: it does not answer, and is not known to be dead.
+    Silent,
     /// Nothing: it hands over what it has.
     Leaving,
 }
@@ -178,7 +181,8 @@ impl<'a> Table<'a> {
     fn obey(&mut self, limit: MoveLimit) {
         for index in 0..self.units.len() {
             let Some(target) = self.named_for(index) else { continue };
-            let Some(owner) = self.next[index].owner.clone().filter(|owner| *owner != target) else { continue };
+            let is_elsewhere = |owner: &Slot| *owner != target && self.loads.contains_key(owner);
+            let Some(owner) = self.next[index].owner.clone().filter(is_elsewhere) else { continue };
             if self.moving >= limit.0 {
                 return;
             }

@@ -5,8 +5,8 @@
 //!         ──▶       while more is called for, λ of the last 5 s counts, too   │
 //!         ──▶ capacity: μ(n), learnt from done / busy                        ├─▶ need n*: the least n whose packing keeps
 //!         ──▶ memory: ends, rhythm, swing, the last step                     ┘   each worker at or below ρ·μ(n)
-//! ρ       0.75, up to 0.97 where the load is seen not to grow, while a worker starts, by more than that and the lag that is
-//!         waited for leave room for
+//! ρ       0.75, the share that a worker is to be busy; up to 0.97 where the load is not seen to grow: what it would grow by
+//!         while a worker starts fits into the rest, or into the lag that is waited for
 //! up      if lag time > targetLag / 3 or a worker is busy > 90 %, to n*
 //! down    to the most n* of a window learnt from the load's own rhythm
 //! ```

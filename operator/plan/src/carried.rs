@@ -1,4 +1,5 @@
-//! Whether what a plan has kept so far means the same under the next one: state by stage, positions by source.
+//! Whether what a plan has kept so far means the same under the next one: state by statement, positions by source. What has
+//! come or gone is no conflict: only what stands in the place of another is.
 //!
 //! Workers refuse state that does not fit, but they would only do so once the old ones have handed over.
 
@@ -6,20 +7,28 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
-use thalweg_crds::assignment::AssignmentSpec;
+use thalweg_crds::assignment::{AssignmentSpec, StageNumbers};
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::Epoch;
-use thalweg_crds::restart::RESTART;
+use thalweg_crds::statements::{Fate, Numbered, WHICH};
 
-use crate::check::{Stage, StageKind, noted_stages};
+use crate::check::{Stage, StageKind};
 use crate::objects::RESOURCES;
 use crate::problem::Problem;
 use crate::resources::Written;
+use crate::restart;
+use crate::statements::{Given, published, statements};
 use crate::validate::ValidatedPipeline;
 
-/// All that keeps a pipeline from going on under a new plan; `running` is the ConfigMap of the plan that it runs.
+/// The field of what is wrong with statements.
+const SQL: &str = "spec.sql";
+/// The field of what is wrong with sources.
+const SOURCES: &str = "spec.sources";
+
+/// All that keeps a pipeline from going on under a new plan; `running` is the ConfigMap of the plan that it runs. Where that is
+/// gone nobody knows what its sources were, but the assignment says what its statements are.
 pub fn refusal(
-    running: &ConfigMap,
+    running: Option<&ConfigMap>,
     assignment: &AssignmentSpec,
     next: &ValidatedPipeline,
     written: &Written,
@@ -29,49 +38,79 @@ pub fn refusal(
         return None;
     }
     // A start from scratch takes nothing over.
-    if running.data.as_ref()?.get(RESTART) != next.plan.restart.as_ref() {
+    let is_another_start = match running {
+        Some(running) => restart::start(restart::noted(running).as_ref()) != restart::start(written.restarted.as_ref()),
+        None => restart::counted(assignment) != next.restarts,
+    };
+    if is_another_start {
         return None;
     }
-    let before = Plan::of(running.data.as_ref()?.get(RESOURCES)?);
     let after = Plan::of(&next.plan.resources);
+    let text = running.and_then(|running| running.data.as_ref()?.get(RESOURCES));
+    let before =
+        text.map_or_else(|| Plan { state_url: after.state_url.clone(), ..Plan::default() }, |text| Plan::of(text));
     // Elsewhere nothing is kept yet.
     if before.state_url != after.state_url {
         return None;
     }
-    let stages = noted_stages(running)?;
-    let is_kept = |id| next.stages.iter().any(|stage| stage.id == id);
-    let has_state = after.state_url.is_some();
-    let gone = stages.iter().filter(|stage| has_state && !is_kept(stage.id));
-    let gone = gone.map(|stage| format!("{} is gone", name(stage)));
-    let changed = next.stages.iter().filter_map(|stage| change(stage, &stages, has_state));
+    let changed = assignment.numbers.as_ref().map(|numbers| changed(numbers, &next.stages, after.state_url.is_some()));
+    let changed = changed.unwrap_or_default();
     let moved =
         after.sources.iter().filter(|(name, source)| before.sources.get(*name).is_some_and(|old| old != *source));
     let moved = moved.map(|(name, _)| {
         format!("source {name} reads something else, and positions in the one before mean nothing there")
     });
-    let found = [("spec.sql", gone.chain(changed).collect::<Vec<_>>()), ("spec.sources", moved.collect())];
+    let found = [(SQL, changed), (SOURCES, moved.collect())];
     let found = found.iter().filter(|(_, found)| !found.is_empty());
     let problems: Vec<_> = found.map(|(path, found)| problem(written, path, found.join("; "))).collect();
     (!problems.is_empty()).then_some(problems)
 }
 
-/// How a stage differs from the one of its number.
-fn change(stage: &Stage, before: &[Stage], has_state: bool) -> Option<String> {
-    let Some(old) = before.iter().find(|old| old.id == stage.id) else {
-        return has_state.then(|| format!("{} is new", name(stage)));
-    };
-    // Units of stateless stages are numbered by input.
-    let means_the_same = old.kind == stage.kind && old.sources == stage.sources;
-    let fits = if has_state { old.fingerprint == stage.fingerprint } else { means_the_same };
-    (!(fits && means_the_same)).then(|| format!("{} is not what it was: {}", name(stage), what_shapes(stage.kind)))
+/// What keeps a plan from going on after what is published: statements that are others now.
+pub fn changed_statements(running: &StageNumbers, next: &ValidatedPipeline, written: &Written) -> Option<Problem> {
+    let changed = changed(running, &next.stages, next.state_url.is_some());
+    (!changed.is_empty()).then(|| problem(written, SQL, changed.join("; ")))
+}
+
+/// Whether every statement has to start anew, since a source is another one; otherwise those do alone that have changed.
+pub fn concerns_all(problems: &[Problem]) -> bool {
+    problems.iter().any(|problem| problem.path == SOURCES)
+}
+
+/// How statements differ from those in whose place they are.
+fn changed(before: &StageNumbers, next: &[Stage], has_state: bool) -> Vec<String> {
+    let were = Numbered::of(statements(before, has_state));
+    let are = statements(&published(next, &Given::default()), has_state);
+    let pairs = were.fates(&are).into_iter().zip(&are).filter_map(|(fate, is)| match fate {
+        Fate::Changed(index) => Some((&were.statements[index], is)),
+        Fate::GoesOn(_) | Fate::New => None,
+    });
+    let stage =
+        |stages: &[Stage], number: u32| stages.iter().find(|stage| i64::from(stage.id) == i64::from(number)).cloned();
+    let told = pairs.map(|(was, is)| {
+        let length = was.stages.len().max(is.stages.len());
+        let differences = (0..length).filter_map(|index| match (was.stages.get(index), is.stages.get(index)) {
+            (Some(was), Some(is)) if was.shape == is.shape => None,
+            (Some(was), Some(is)) => {
+                let is = stage(next, is.number)?;
+                Some(format!("stage {} over {} is not what it was: {}", was.number, inputs(&is), what_shapes(is.kind)))
+            }
+            (Some(was), None) => Some(format!("stage {} is gone", was.number)),
+            (None, Some(is)) => Some(format!("{} is new", name(&stage(next, is.number)?))),
+            (None, None) => None,
+        });
+        let told = if was.fits(is) { WHICH.to_owned() } else { differences.collect::<Vec<_>>().join(", ") };
+        format!("INSERT INTO {}: {told}", is.sink)
+    });
+    told.collect()
+}
+
+fn inputs(stage: &Stage) -> String {
+    if stage.sources.is_empty() { "other stages".to_owned() } else { stage.sources.join(", ") }
 }
 
 fn name(stage: &Stage) -> String {
-    format!(
-        "stage {} over {}",
-        stage.id,
-        if stage.sources.is_empty() { "other stages".to_owned() } else { stage.sources.join(", ") }
-    )
+    format!("stage {} over {}", stage.id, inputs(stage))
 }
 
 fn what_shapes(kind: StageKind) -> &'static str {
@@ -89,14 +128,15 @@ fn problem(written: &Written, path: &str, message: String) -> Problem {
         place: None,
         message,
         help: Some(
-            "the version before goes on; undo the change, or let the pipeline start anew: onIncompatibleChange: Restart, \
-             another state.url, or another name"
+            "the version before goes on; undo the change, or let what has changed start anew: onIncompatibleChange: Restart, \
+             another state.url, or another name of the pipeline"
                 .to_owned(),
         ),
     }
 }
 
 /// As much of a plan's text as says what is kept where.
+#[derive(Default)]
 struct Plan {
     state_url: Option<String>,
     /// What each source reads, by its name in SQL.

@@ -23,10 +23,16 @@ pub enum Checked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stage {
-    /// Its number, from 0.
+    /// Its number: that of its place in the plan, from 0, until [`crate::statements`] gives it the one that it keeps.
     pub id: i32,
     /// What its units are.
     pub kind: StageKind,
+    /// Which statement it belongs to, from 0. Stages of one statement stand behind each other.
+    pub statement: usize,
+    /// The sink that its statement feeds, by its name in SQL.
+    pub sink: String,
+    /// Equal for statements that do the same.
+    pub text: String,
     /// The names in SQL of the sources that it reads: one for each input, in their order, since units of a stateless stage
     /// are numbered by input. Such a stage reads nothing but sources.
     #[serde(default)]
@@ -99,6 +105,9 @@ pub fn parse(answer: &[u8]) -> Result<Checked, String> {
 #[derive(Serialize, Deserialize)]
 struct Noted<'a> {
     version: &'a str,
+    /// How often the pipeline's statements had become others by then ([`thalweg_crds::assignment::StageNumbers::changes`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changes: Option<u64>,
     stages: Vec<Stage>,
 }
 
@@ -106,8 +115,14 @@ struct Noted<'a> {
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The note of some stages.
-pub(crate) fn note(stages: &[Stage]) -> String {
-    serde_json::to_string(&Noted { version: VERSION, stages: stages.to_vec() }).unwrap_or_default()
+pub(crate) fn note(stages: &[Stage], changes: u64) -> String {
+    let changes = Some(changes).filter(|changes| *changes > 0);
+    serde_json::to_string(&Noted { version: VERSION, changes, stages: stages.to_vec() }).unwrap_or_default()
+}
+
+/// How often a pipeline's statements had become others when a plan of it was noted.
+pub fn noted_changes(map: &ConfigMap) -> u64 {
+    noted(map).and_then(|noted| noted.changes).unwrap_or_default()
 }
 
 /// The stages that are noted with a plan, whichever version planned it.
@@ -119,10 +134,12 @@ fn noted(map: &ConfigMap) -> Option<Noted<'_>> {
     serde_json::from_str(map.metadata.annotations.as_ref()?.get(STAGES)?).ok()
 }
 
-/// The stages that are noted with a plan, if this version planned it and the text is the same.
+/// The stages that are noted with a plan, if this version planned it and the text is the same; with the numbers that they were
+/// planned with.
 pub fn stages_of(map: &ConfigMap, plan: &PlanText) -> Option<Vec<Stage>> {
     let is_same = map.data.as_ref()?.get(RESOURCES) == Some(&plan.resources);
-    noted(map).filter(|noted| is_same && noted.version == VERSION).map(|noted| noted.stages)
+    let noted = noted(map).filter(|noted| is_same && noted.version == VERSION)?;
+    Some((0..).zip(noted.stages).map(|(id, stage)| Stage { id, ..stage }).collect())
 }
 
 impl Checked {
@@ -167,9 +184,17 @@ mod tests {
     #[test]
     fn an_answer_gives_stages_or_problems() {
         let stages = r#"{"problems": [], "pipelines": [{"namespace": "a", "name": "p", "stages": [
-            {"id": 0, "kind": "stateless", "sources": ["trips"], "fingerprint": "x", "columns": []}]}]}"#;
-        let stage =
-            Stage { id: 0, kind: StageKind::Stateless, sources: vec!["trips".to_owned()], fingerprint: "x".to_owned() };
+            {"id": 0, "kind": "stateless", "statement": 1, "sink": "out", "text": "t", "sources": ["trips"], "fingerprint": "x",
+             "columns": []}]}]}"#;
+        let stage = Stage {
+            id: 0,
+            kind: StageKind::Stateless,
+            statement: 1,
+            sink: "out".to_owned(),
+            text: "t".to_owned(),
+            sources: vec!["trips".to_owned()],
+            fingerprint: "x".to_owned(),
+        };
         assert_eq!(parse(stages.as_bytes()), Ok(Checked::Stages(vec![stage])));
         let problems = r#"{"problems": [{"resource": "StreamPipeline/p", "file": "f", "line": 3, "column": 9,
             "path": "spec.sql", "message": "no column `fair`", "help": "did you mean fare?"}]}"#;
@@ -181,5 +206,8 @@ mod tests {
     fn an_answer_of_another_version_is_an_error_and_not_a_problem_of_the_user() {
         assert!(parse(b"").is_err());
         assert!(parse(br#"{"problems": [], "pipelines": []}"#).is_err());
+        let without_statements = br#"{"problems": [], "pipelines": [{"stages": [
+            {"id": 0, "kind": "stateless", "sources": ["trips"], "fingerprint": "x"}]}]}"#;
+        assert!(parse(without_statements).is_err(), "it would be one statement of a sink without a name");
     }
 }

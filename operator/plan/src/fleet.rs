@@ -6,6 +6,7 @@ use thalweg_crds::ids::{RunId, Slot};
 use thalweg_crds::report::WorkerState;
 
 use crate::assignment::{Role, Worker};
+use crate::lost::is_quiet;
 use crate::observed::{Observed, SlotLease};
 
 /// Workers that live, in the order of their slots.
@@ -35,16 +36,20 @@ impl<'a> Fleet<'a> {
         able.sort_by_key(|live| (live.failed, Some(live.template) != newest, Reverse(live.owned)));
         let serving: Vec<Slot> = able.into_iter().take(most).map(|live| live.lease.slot.clone()).collect();
         let member = |live: Candidate<'a>| Member {
-            role: if serving.contains(&live.lease.slot) { Role::Serving } else { Role::Leaving },
+            role: match serving.contains(&live.lease.slot) {
+                true if is_quiet(live.lease, observed) => Role::Silent,
+                true => Role::Serving,
+                false => Role::Leaving,
+            },
             lease: live.lease,
             run_id: live.run_id,
         };
         Self { members: live.into_iter().map(member).collect() }
     }
 
-    /// The slots of those that are given work.
+    /// The slots of those that do the work.
     pub fn serving(&self) -> impl Iterator<Item = &Slot> {
-        self.members.iter().filter(|member| member.role == Role::Serving).map(|member| &member.lease.slot)
+        self.members.iter().filter(|member| member.role != Role::Leaving).map(|member| &member.lease.slot)
     }
 
     /// A member by its slot.
@@ -64,13 +69,16 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// Whether a worker of a plan lives that has found nothing in its way: units may go to it.
+/// Whether units may go to a worker of a plan: one lives that says that it could run.
 pub(crate) fn has_surged(observed: &Observed, plan: &str) -> bool {
-    let candidates = observed.slots.iter().filter_map(|lease| Candidate::new(observed, plan, lease));
-    let (sound, failed): (Vec<_>, Vec<_>) = candidates.filter(|live| live.able).partition(|live| !live.failed);
-    // Where nobody runs the old plan any more, the new one's failure is what the user has to see.
-    let runs_another = || observed.slots.iter().any(|lease| lease.plan != plan && observed.live(lease).is_some());
-    !sound.is_empty() || (!failed.is_empty() && !runs_another())
+    let mut able =
+        observed.slots.iter().filter_map(|lease| Candidate::new(observed, plan, lease)).filter(|live| live.able);
+    // Where nobody runs another one, there is nothing to disturb, and what is in the way is what the user has to see.
+    if observed.slots.iter().all(|lease| lease.plan == plan || observed.live(lease).is_none()) {
+        return able.next().is_some();
+    }
+    let says = |live: Candidate<'_>| observed.reports.get(&live.run_id).map(|report| report.state);
+    able.any(|live| says(live).is_some_and(|state| !matches!(state, WorkerState::Waiting | WorkerState::Failed)))
 }
 
 struct Candidate<'a> {

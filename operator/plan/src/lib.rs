@@ -16,7 +16,9 @@
 //! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
 //! | Why is it not Ready? | [`status`] |
+//! | What if an object is of another version? | [`unreadable`] |
 //! | What is shown of it as it is now? | [`view`] |
+//! | What starts from scratch, and what goes on? | [`restart`], [`statements`], [`carried`] |
 //! | What are things called? | [`names`] |
 
 pub mod applied;
@@ -43,8 +45,10 @@ pub mod rollout;
 pub mod scaling;
 mod settled;
 mod splits;
+pub mod statements;
 pub mod status;
 mod units;
+pub mod unreadable;
 pub mod validate;
 pub mod verdict;
 pub mod view;

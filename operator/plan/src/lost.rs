@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::observed::{Observed, Readiness, SILENCE_LIMIT, SUSPICION_LIMIT, SlotLease, WorkerPod, pod_uid};
 
+/// A renewal is missing, and two seconds more.
+const QUIET: Duration = Duration::from_secs(7);
 /// A report that is older than this was asked for twice in vain.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
@@ -39,7 +41,16 @@ fn is_lost(pod: &WorkerPod, observed: &Observed) -> bool {
 
 /// Its Lease is not renewed, and it does not answer; after the time that a Lease lasts the latter is asked no more.
 fn is_suspected(slot: &SlotLease, observed: &Observed) -> bool {
+    slot.silent_for >= SILENCE_LIMIT || (slot.silent_for >= SUSPICION_LIMIT && !answers(slot, observed))
+}
+
+/// Whether it is given nothing more for now: what a worker gets that has died waits until that is known. Workers of one node fall
+/// silent together, and their Leases run out one after the other.
+pub(crate) fn is_quiet(slot: &SlotLease, observed: &Observed) -> bool {
+    slot.silent_for >= QUIET && !answers(slot, observed)
+}
+
+fn answers(slot: &SlotLease, observed: &Observed) -> bool {
     let answered = slot.holder.as_ref().and_then(|holder| observed.report_ages.get(holder));
-    let answers = answered.is_some_and(|age| *age < UNANSWERED);
-    slot.silent_for >= SILENCE_LIMIT || (slot.silent_for >= SUSPICION_LIMIT && !answers)
+    answered.is_some_and(|age| *age < UNANSWERED)
 }

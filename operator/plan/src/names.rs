@@ -36,6 +36,8 @@ pub const APPLIED: &str = "thalweg.dev/applied";
 /// Annotation of a Deployment: how many workers are wanted. It may have more pods, in the place of lost ones or of those that
 /// leave.
 pub const WORKERS: &str = "thalweg.dev/workers";
+/// In pods: the volume that holds the plan, which is ours and nobody else's to make.
+pub const PLAN_VOLUME: &str = "plan";
 
 /// Longest value of a label, and name of a Service.
 const LABEL_LIMIT: usize = 63;

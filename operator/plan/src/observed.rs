@@ -150,6 +150,12 @@ impl Rollout {
     pub fn is_settled(&self) -> bool {
         self.current && self.total == self.updated && self.total == self.replicas && self.ready == self.replicas
     }
+
+    /// Whether its pods are being replaced or made, and can be: one that never gets ready, or is refused, is not under way.
+    pub fn is_under_way(&self) -> bool {
+        let moves = !self.current || self.updated < self.replicas || self.total > self.updated;
+        moves && self.trouble.is_none()
+    }
 }
 
 impl Observed {

@@ -16,6 +16,7 @@ use crate::observed::{Observed, Readiness, SlotLease};
 use crate::restart;
 use crate::scaling::{Places, Scaling, is_awaited, may_stop};
 use crate::splits;
+use crate::statements::{Given, published as numbers};
 use crate::units::{States, Units, all_completed};
 use crate::validate::ValidatedPipeline;
 
@@ -35,6 +36,8 @@ pub struct Wanted<'a> {
     pub plan: &'a str,
     /// The stages of that plan.
     pub stages: &'a [Stage],
+    /// What is to be known of their numbers; `None` where what is published stands.
+    pub given: Option<&'a Given>,
     /// Into how many units each keyed stage is divided.
     pub key_groups: u32,
     /// How often it was started from scratch until that plan.
@@ -113,6 +116,7 @@ pub fn plan_scaled(pipeline: &ValidatedPipeline, observed: &Observed, scaling: &
             pipeline: pipeline.names.pipeline(),
             plan: &pipeline.plan.hash,
             stages: &pipeline.stages,
+            given: Some(&pipeline.given),
             key_groups: pipeline.key_groups,
             restarts: pipeline.restarts,
             workers: scaling.workers,
@@ -132,7 +136,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let switches = published.plan != wanted.plan && may_switch;
     let basis = match switches {
         true => under_another_plan(published, wanted),
-        false => published,
+        false => with_numbers(published, wanted),
     };
     let runs_wanted = basis.plan == wanted.plan;
     let stages = if runs_wanted { wanted.stages } else { &observed.stages };
@@ -146,6 +150,8 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
         observed,
     };
     let (mut next, useful, left_out) = table.next(if stops { 0 } else { wanted.workers });
+    // Before there is any unit: whoever has listed splits has opened what keeps progress, and says both at once.
+    next.progress = basis.progress.clone().or_else(|| progress(&basis, observed));
     let watches = wanted.is_watched && wanted.workers == 0 && !stops && !next.completed;
     next.positions = if watches { positions(&basis, observed) } else { Vec::new() };
     let has_lookout = wanted.is_watched || observed.lookout.deployment.is_some();
@@ -164,6 +170,12 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     let lookouts = has_lookout.then_some(i32::from(watches));
     let (workers, slots) = (i32::try_from(wanted.workers).unwrap_or(i32::MAX), narrow(slots));
     Plan { step, workers, replicas, lookouts, slots, freed: freed(observed), assignment: Some(next), left_out }
+}
+
+/// The topic that workers of the plan which is published keep all in, if they do and have said so.
+fn progress(basis: &AssignmentSpec, observed: &Observed) -> Option<String> {
+    let mut reports = basis.workers.iter().filter_map(|worker| splits::report(basis, observed, &worker.slot));
+    reports.find_map(|report| report.progress.clone())
 }
 
 /// How far each split was read when the workers were stopped, which was once nothing was left to read.
@@ -200,6 +212,7 @@ pub fn keep(observed: &Observed) -> Plan {
         pipeline: &published.pipeline,
         plan: &published.plan,
         stages: &observed.stages,
+        given: None,
         key_groups,
         restarts: restart::counted(published),
         workers: usize::try_from(workers).unwrap_or_default(),
@@ -221,14 +234,26 @@ fn is_asleep(wanted: &Wanted<'_>, observed: &Observed) -> bool {
     wanted.workers == 0 && observed.slots.iter().all(|slot| observed.live(slot).is_none())
 }
 
-/// What is published, under the plan that is wanted. A start from scratch knows of no split: another topic has others.
+/// What is published, under the plan that is wanted. A start from scratch knows of no split, since another topic has others, and
+/// of no progress topic: where it was deleted, another one is made. What
+/// nobody has begun yet has read nothing: positions are those of all statements.
 fn under_another_plan(published: AssignmentSpec, wanted: &Wanted<'_>) -> AssignmentSpec {
-    let next = AssignmentSpec { plan: wanted.plan.to_owned(), completed: false, ..published };
+    let is_begun = |stage: &Stage| published.units.iter().any(|unit| unit.unit.stage == stage.id);
+    let positions = if wanted.stages.iter().all(is_begun) { published.positions.clone() } else { Vec::new() };
+    let numbers = wanted.given.map(|given| numbers(wanted.stages, given));
+    let next = AssignmentSpec { plan: wanted.plan.to_owned(), completed: false, positions, numbers, ..published };
     if restart::counted(&next) == wanted.restarts {
         return next;
     }
     let incarnations = restart::count(wanted.stages, wanted.restarts);
-    AssignmentSpec { splits: Vec::new(), positions: Vec::new(), incarnations, ..next }
+    AssignmentSpec { splits: Vec::new(), positions: Vec::new(), progress: None, incarnations, ..next }
+}
+
+/// What is published, with the numbers that its plan has: an earlier version published none.
+fn with_numbers(published: AssignmentSpec, wanted: &Wanted<'_>) -> AssignmentSpec {
+    let given = wanted.given.filter(|_| published.plan == wanted.plan);
+    let numbers = published.numbers.clone().or_else(|| Some(numbers(wanted.stages, given?)));
+    AssignmentSpec { numbers, ..published }
 }
 
 fn first_assignment(wanted: &Wanted<'_>) -> AssignmentSpec {
@@ -237,6 +262,7 @@ fn first_assignment(wanted: &Wanted<'_>) -> AssignmentSpec {
         plan: wanted.plan.to_owned(),
         key_groups: i32::try_from(wanted.key_groups).ok(),
         incarnations: restart::count(wanted.stages, wanted.restarts),
+        numbers: wanted.given.map(|given| numbers(wanted.stages, given)),
         ..AssignmentSpec::default()
     }
 }

@@ -24,13 +24,15 @@ pub fn sql_map_name(spec: &PipelineSpec) -> Option<&str> {
     spec.sql_from.as_ref().map(|from| from.config_map_key_ref.name.as_str())
 }
 
-/// Every reference to what does not exist.
-pub(crate) fn missing(written: &Written) -> Vec<Problem> {
+/// Every reference to what does not exist or cannot be read, by its field, with what is amiss.
+pub(crate) fn missing(written: &Written) -> Vec<(String, Vec<Problem>)> {
     let spec = &written.spec;
     let mut problems = Vec::new();
     let mut expect = |exists: bool, kind: &'static str, name: &str, path: String| {
         if !exists {
-            problems.push(problem(written, kind, name, path));
+            let unreadable = written.unreadable.get(&(kind, name.to_owned())).cloned();
+            let found = unreadable.unwrap_or_else(|| vec![problem(written, kind, name, path.clone())]);
+            problems.push((path, found));
         }
     };
     for (index, source) in spec.sources.iter().enumerate() {

@@ -8,6 +8,7 @@ use thalweg_crds::restart::Restarted;
 use thalweg_crds::{API_VERSION, PipelineSpec, SinkSpec, SourceSpec};
 
 use crate::names::hash;
+use crate::problem::Problem;
 
 /// Fields of a pipeline that say how it is run, not what it computes: no new plan comes of them.
 const NOT_OF_THE_PLAN: [&str; 6] = ["scaling", "worker", "onIncompatibleChange", "restart", "deletionPolicy", "paused"];
@@ -27,6 +28,9 @@ pub struct Written {
     pub sinks: BTreeMap<String, SinkSpec>,
     /// Sources and sinks that it names and that are being deleted, by kind and name; they are not among those above.
     pub leaving: BTreeSet<(&'static str, String)>,
+    /// Sources and sinks that it names and that this version cannot read, by kind and name, with what is amiss; they are not among
+    /// those above.
+    pub unreadable: BTreeMap<(&'static str, String), Vec<Problem>>,
     /// ConfigMaps that it takes SQL from and that exist, by name.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// The start from scratch that it belongs to, where there was one.

@@ -1,4 +1,5 @@
-//! Starts from scratch: which one a plan belongs to, by what runs and what the user asks for.
+//! Starts of a whole pipeline from scratch: which one a plan belongs to, by what runs and what the user asks for. Statements
+//! that start alone: [`crate::statements`].
 //!
 //! It stands beside the plan, so that each worker knows it from its mount; how many there were is also in the assignment.
 //! Nothing is decided twice: until workers of the next plan take over, each look decides the same, and then it is what runs.
@@ -27,19 +28,26 @@ pub fn running(
 ) -> Option<Restarted> {
     let counted = assignment.map_or(0, counted);
     // Somebody has removed the plan: what was asked for is done, as far as anybody knows.
-    let lost = || Restarted { made, count: counted, nonce: asked.map(|asked| asked.nonce.clone()), from: None };
+    let nonce = || asked.map(|asked| asked.nonce.clone());
+    let lost = || Restarted { made, count: counted, nonce: nonce(), ..Restarted::default() };
     plan.or_else(|| others.into_iter().max_by_key(|noted| (noted.made, noted.count)))
         .filter(|noted| noted.count >= counted)
         .or_else(|| (counted > 0).then(lost))
 }
 
-/// The start that a pipeline is to have: another one where its nonce is one that was not seen before.
+/// The start that a pipeline is to have: another one where its nonce is one that was not seen before. Its stages have no numbers
+/// yet.
 pub fn next(running: Option<&Restarted>, asked: Option<&Restart>, made: i64) -> Option<Restarted> {
     let seen = running.and_then(|running| running.nonce.as_deref());
     match asked.filter(|asked| Some(asked.nonce.as_str()) != seen) {
         Some(_) => Some(anew(running, asked, made)),
-        None => running.cloned(),
+        None => running.map(|running| Restarted { numbers: None, ..running.clone() }),
     }
+}
+
+/// Which start from scratch it is; none where there was no restart.
+pub(crate) fn start(restarted: Option<&Restarted>) -> Option<(i64, u64)> {
+    restarted.filter(|restarted| restarted.count > 0).map(|restarted| (restarted.made, restarted.count))
 }
 
 /// One more start.
@@ -50,6 +58,7 @@ pub fn anew(running: Option<&Restarted>, asked: Option<&Restart>, made: i64) -> 
         count: before + 1,
         nonce: asked.map(|asked| asked.nonce.clone()).or_else(|| running?.nonce.clone()),
         from: asked.and_then(|asked| asked.from.clone()),
+        numbers: None,
     }
 }
 
@@ -59,10 +68,23 @@ pub(crate) fn counted(assignment: &AssignmentSpec) -> u64 {
     counts.max().and_then(|count| u64::try_from(count).ok()).unwrap_or_default()
 }
 
-/// The number of a start from scratch that one assignment has seen and the one before has not.
-pub fn begun(before: Option<&AssignmentSpec>, after: Option<&AssignmentSpec>) -> Option<u64> {
-    let (before, after) = (counted(before?), counted(after?));
-    (after > before).then_some(after)
+/// What starts from scratch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// All statements; how often that was with this time.
+    All(u64),
+    /// Those that have changed.
+    Changed,
+}
+
+/// The start from scratch that one assignment has seen and the one before has not. `has_changed` says whether its plan starts
+/// what has changed anew.
+pub fn begun(before: Option<&AssignmentSpec>, after: Option<&AssignmentSpec>, has_changed: bool) -> Option<Begun> {
+    let (before, after) = (before?, after?);
+    match counted(after) {
+        count if count > counted(before) => Some(Begun::All(count)),
+        _ => (has_changed && before.plan != after.plan).then_some(Begun::Changed),
+    }
 }
 
 /// As an assignment notes it; nothing where there was no restart.
@@ -80,12 +102,24 @@ mod tests {
 
     const MADE: i64 = 1_700_000_000;
 
+    fn stage() -> Stage {
+        Stage {
+            id: 0,
+            kind: crate::check::StageKind::Windowed,
+            statement: 0,
+            sink: String::new(),
+            text: String::new(),
+            sources: Vec::new(),
+            fingerprint: String::new(),
+        }
+    }
+
     fn asked(nonce: &str) -> Restart {
         Restart { nonce: nonce.to_owned(), from: None }
     }
 
     fn restarted(count: u64, nonce: Option<&str>) -> Restarted {
-        Restarted { made: MADE, count, nonce: nonce.map(str::to_owned), from: None }
+        Restarted { made: MADE, count, nonce: nonce.map(str::to_owned), ..Restarted::default() }
     }
 
     #[test]
@@ -99,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_stage_is_a_start_of_its_own_and_does_not_use_up_the_nonce() {
+    fn a_changed_source_is_a_start_of_its_own_and_does_not_use_up_the_nonce() {
         let first = anew(None, None, MADE);
         assert_eq!(first, restarted(1, None));
         let second = next(Some(&first), Some(&asked("a")), MADE).unwrap();
@@ -124,8 +158,7 @@ mod tests {
 
     #[test]
     fn what_runs_is_known_from_its_plan_else_from_others_else_by_the_assignment() {
-        let stages =
-            [Stage { id: 0, kind: crate::check::StageKind::Windowed, sources: Vec::new(), fingerprint: String::new() }];
+        let stages = [stage()];
         let assignment = AssignmentSpec { incarnations: count(&stages, 2), ..AssignmentSpec::default() };
         let known = restarted(2, Some("b"));
         assert_eq!(running(None, [], None, None, MADE), None);
@@ -137,13 +170,15 @@ mod tests {
 
     #[test]
     fn a_start_is_news_once_its_assignment_is_published() {
-        let stages =
-            [Stage { id: 0, kind: crate::check::StageKind::Windowed, sources: Vec::new(), fingerprint: String::new() }];
+        let stages = [stage()];
         let after = |starts| AssignmentSpec { incarnations: count(&stages, starts), ..AssignmentSpec::default() };
-        assert_eq!(begun(Some(&after(0)), Some(&after(1))), Some(1));
-        assert_eq!(begun(Some(&after(1)), Some(&after(1))), None);
-        assert_eq!(begun(Some(&after(1)), None), None);
-        assert_eq!(begun(None, Some(&after(1))), None, "the first start of a pipeline is none from scratch");
+        assert_eq!(begun(Some(&after(0)), Some(&after(1)), false), Some(Begun::All(1)));
+        assert_eq!(begun(Some(&after(1)), Some(&after(1)), true), None);
+        assert_eq!(begun(Some(&after(1)), None, false), None);
+        assert_eq!(begun(None, Some(&after(1)), true), None, "the first start of a pipeline is none from scratch");
+        let next = AssignmentSpec { plan: "next".to_owned(), ..after(1) };
+        assert_eq!(begun(Some(&after(1)), Some(&next), true), Some(Begun::Changed));
+        assert_eq!(begun(Some(&after(1)), Some(&next), false), None);
     }
 
     #[test]

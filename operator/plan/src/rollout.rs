@@ -35,6 +35,11 @@ impl<K: Ord> Places<K> {
         may
     }
 
+    /// One that has begun already has a place, however many there are: whoever led before gave it one.
+    pub fn occupy(&mut self, pipeline: K, now: Duration) {
+        self.0.entry(pipeline).or_insert(now);
+    }
+
     /// It has ended, or is gone.
     pub fn leave(&mut self, pipeline: &K) {
         self.0.remove(pipeline);
@@ -73,5 +78,18 @@ mod tests {
         assert!(places.take("c", 2, at(4)));
         assert!(!places.take("d", 2, at(599)));
         assert!(places.take("d", 2, at(600)), "the first one never ends");
+    }
+
+    #[test]
+    fn those_that_were_under_way_before_take_places_beyond_the_limit_too() {
+        let mut places = Places::default();
+        let at = Duration::from_secs;
+        places.occupy("a", at(0));
+        places.occupy("b", at(0));
+        assert!(!places.take("c", 1, at(1)));
+        places.leave(&"a");
+        assert!(!places.take("c", 1, at(2)), "the other one is still under way");
+        places.leave(&"b");
+        assert!(places.take("c", 1, at(3)));
     }
 }

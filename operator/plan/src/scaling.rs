@@ -64,6 +64,12 @@ pub fn may_stop(spec: &ScalingSpec) -> bool {
     spec.mode == ScalingMode::Auto && spec.min_workers == 0
 }
 
+/// Whether none that are wanted are those of a pipeline that sleeps, whatever its status says yet: it is published how far they
+/// had read, so that it is known what comes.
+fn sleeps(spec: &ScalingSpec, observed: &Observed) -> bool {
+    may_stop(spec) && observed.assignment.as_ref().is_some_and(|published| !published.positions.is_empty())
+}
+
 /// What is remembered of one pipeline.
 #[derive(Clone, Debug)]
 pub struct Scaler {
@@ -94,7 +100,8 @@ impl Scaler {
         let found = observed.deployment.as_ref().map(|deployment| deployment.replicas).filter(|found| *found > 0);
         let decided = last.filter(|_| spec.mode == ScalingMode::Auto).map(|last| last.to);
         let most = decided.filter(|decided| *decided > 0).unwrap_or(i32::MAX);
-        let noted = observed.deployment.as_ref().and_then(|deployment| deployment.wanted).filter(|noted| *noted > 0);
+        let noted = observed.deployment.as_ref().and_then(|deployment| deployment.wanted);
+        let noted = noted.filter(|noted| *noted > 0 || sleeps(spec, observed));
         let known = noted.or(found.map(|found| found.min(most))).or(decided);
         let workers = known.and_then(|known| usize::try_from(known).ok()).unwrap_or_else(|| asked_for(spec));
         Self {
@@ -288,7 +295,8 @@ impl Scaler {
 /// Whether a worker says that it, or a unit of it, stands still: what it has read is perhaps not delivered, and would not be
 /// before something else comes.
 fn is_stuck(observed: &Observed) -> bool {
-    let is_stuck = |report: &Report| report.failure.is_some() || report.units.iter().any(|unit| unit.error.is_some());
+    let is_stuck =
+        |report: &Report| !report.failures.is_empty() || report.units.iter().any(|unit| unit.error.is_some());
     observed.said().any(is_stuck)
 }
 

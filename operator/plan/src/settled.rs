@@ -33,7 +33,7 @@ impl Settled {
     pub fn note(&mut self, observed: &Observed, plan: &Plan, wanted: usize, now: Duration) -> Option<String> {
         let next = plan.assignment.as_ref()?;
         let fleet = Fleet::of(observed, &next.plan, wanted);
-        let serving = fleet.members.into_iter().filter(|member| member.role == Role::Serving);
+        let serving = fleet.members.into_iter().filter(|member| member.role != Role::Leaving);
         let workers: Vec<RunId> = serving.map(|member| member.run_id).collect();
         if (self.wanted, &self.workers) != (wanted, &workers) {
             *self = Self { wanted, workers, since: now };

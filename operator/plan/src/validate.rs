@@ -21,6 +21,7 @@ use crate::names::Names;
 use crate::problem::Problem;
 use crate::references::missing;
 use crate::resources::{PlanText, Written};
+use crate::statements::Given;
 
 /// A plan's text that holds together; its SQL is not planned yet.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct ValidatedPipeline {
     pub plan: PlanText,
     /// The stages of its SQL.
     pub stages: Vec<Stage>,
+    /// What is to be known of their numbers when the next ones are given.
+    pub given: Given,
     /// Into how many units each keyed stage is divided.
     pub key_groups: u32,
     /// How often it was started from scratch until this plan.
@@ -66,7 +69,7 @@ pub fn draft(written: &Written, key_groups: Option<u32>) -> Result<Draft, Vec<Pr
     let key_groups = key_groups.unwrap_or_else(|| written.spec.key_groups());
     let plan = PlanText::new(written, key_groups);
     let missing = missing(written);
-    let told: BTreeSet<&str> = missing.iter().map(|problem| problem.path.as_str()).collect();
+    let told: BTreeSet<&str> = missing.iter().map(|(path, _)| path.as_str()).collect();
     let found = match manifest::pipelines_of_text(Path::new("resources.yaml"), &plan.resources) {
         Ok(pipelines) => match <[ResolvedPipeline; 1]>::try_from(pipelines) {
             Ok([resolved]) if missing.is_empty() => return Ok(Draft { plan, resolved, key_groups }),
@@ -76,7 +79,7 @@ pub fn draft(written: &Written, key_groups: Option<u32>) -> Result<Draft, Vec<Pr
     };
     // What refers to a missing resource was told in the words of a cluster.
     let others = found.into_iter().filter(|problem| !told.contains(problem.path.as_str()));
-    Err(missing.iter().cloned().chain(others).collect())
+    Err(missing.iter().flat_map(|(_, problems)| problems.clone()).chain(others).collect())
 }
 
 /// Puts the stages of a checked plan to a draft.
@@ -101,7 +104,8 @@ pub fn known(written: &Written, plan: PlanText, key_groups: u32, stages: Vec<Sta
         namespace: written.namespace.clone(),
         names: Names::new(&written.name),
         plan,
-        stages,
+        stages: with_numbers(stages, written),
+        given: Given::default(),
         key_groups,
         restarts: written.restarted.as_ref().map_or(0, |restarted| restarted.count),
         worker: written.spec.worker.clone().unwrap_or_default(),
@@ -110,6 +114,20 @@ pub fn known(written: &Written, plan: PlanText, key_groups: u32, stages: Vec<Sta
         paused: written.spec.paused,
         mounts: Mounts::of(written),
     }
+}
+
+/// A pipeline that is valid, as part of another start from scratch or with other numbers of its stages.
+pub fn replanned(written: &Written, valid: ValidatedPipeline) -> ValidatedPipeline {
+    let plan = PlanText::new(written, valid.key_groups);
+    ValidatedPipeline { given: valid.given, ..known(written, plan, valid.key_groups, valid.stages) }
+}
+
+/// The stages with the numbers that stand beside the plan.
+fn with_numbers(stages: Vec<Stage>, written: &Written) -> Vec<Stage> {
+    let numbers = written.restarted.as_ref().and_then(|restarted| restarted.numbers.as_ref());
+    let Some(numbers) = numbers.filter(|numbers| numbers.stages.len() == stages.len()) else { return stages };
+    let ids = numbers.stages.iter().map(|number| i32::try_from(*number).unwrap_or(i32::MAX));
+    stages.into_iter().zip(ids).map(|(stage, id)| Stage { id, ..stage }).collect()
 }
 
 /// What outlives a worker has to lie outside of it.

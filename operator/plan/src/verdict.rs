@@ -36,12 +36,17 @@ pub fn of_pipeline(facts: &Facts<'_>, resource: &str) -> Option<Verdict> {
         true => {
             Verdict { status: ConditionStatus::True, reason: Reason::AsExpected, message: "it is in use".to_owned() }
         }
-        false => Verdict {
-            status: ConditionStatus::Unknown,
-            reason: Reason::Pending,
-            message: "no worker has tried it yet".to_owned(),
-        },
+        false => untried(),
     })
+}
+
+/// What a pipeline says that has not tried it.
+pub fn untried() -> Verdict {
+    Verdict {
+        status: ConditionStatus::Unknown,
+        reason: Reason::Pending,
+        message: "no worker has tried it yet".to_owned(),
+    }
 }
 
 /// What all pipelines together say, by name: one that is in trouble counts more than those that are not.

@@ -11,7 +11,7 @@ use thalweg_crds::assignment::{AssignmentSpec, SplitAssignment, UnitAssignment, 
 use thalweg_crds::condition::{ConditionStatus, ConditionType};
 use thalweg_crds::ids::Slot;
 use thalweg_crds::pipeline::{CommitStatus, LagStatus, ScalingDecision};
-use thalweg_crds::report::{Report, UnitReport, WorkerState};
+use thalweg_crds::report::{Failure, Report, UnitReport, WorkerState};
 
 use crate::observed::pod_uid;
 
@@ -105,8 +105,8 @@ pub struct Worker {
     pub units: usize,
     /// What it gives to sinks.
     pub sinks: Vec<Sink>,
-    /// Why it, or a part of it, stands still.
-    pub failure: Option<String>,
+    /// Why it, or parts of it, stand still.
+    pub failures: Vec<String>,
 }
 
 /// A split of a source.
@@ -252,11 +252,11 @@ impl Found<'_> {
 
     fn worker(&self, slot: Option<&Slot>, pod: Option<&Pod>) -> Worker {
         let report = pod.and_then(|pod| self.heard.get(&pod.uid()?)?.as_ref().ok());
-        let failure = |report: &Report| {
-            let failure = report.failure.as_ref()?;
+        let failure = |failure: &Failure| {
             let resource = failure.resource.as_ref().map(|resource| format!("{resource}: ")).unwrap_or_default();
-            Some(format!("{} {resource}{}", failure.reason, failure.message))
+            format!("{} {resource}{}", failure.reason, failure.message)
         };
+        let failed = report.filter(|report| report.state == WorkerState::Failed);
         Worker {
             slot: slot.map(ToString::to_string),
             pod: pod.map(ResourceExt::name_any),
@@ -272,7 +272,7 @@ impl Found<'_> {
                 .count(),
             units: self.assignment.units.iter().filter(|unit| unit.owner.as_ref() == slot && slot.is_some()).count(),
             sinks: report.map(given).unwrap_or_default(),
-            failure: report.filter(|report| report.state == WorkerState::Failed).and_then(failure),
+            failures: failed.into_iter().flat_map(|report| &report.failures).map(failure).collect(),
         }
     }
 

@@ -14,10 +14,12 @@ use thalweg_crds::ids::{LogPosition, SplitId};
 use thalweg_crds::pipeline::{PipelineStatus, ScalingDecision};
 use thalweg_crds::report::{Failure, Report, SplitReport, WorkerState};
 use thalweg_crds::scaling::ScalingSpec;
+use thalweg_operator_plan::check::Stage;
 use thalweg_operator_plan::objects::build;
 use thalweg_operator_plan::observed::{Lookout, Observed, REPORT_LIMIT, Rollout, Trouble, WorkerPod};
 use thalweg_operator_plan::plan::{Plan, Step, keep, plan_scaled};
 use thalweg_operator_plan::problem::Problem;
+use thalweg_operator_plan::resources::PlanText;
 use thalweg_operator_plan::scaling::{DECIDE_EACH, Scaler, Scaling};
 use thalweg_operator_plan::status::{Facts, status};
 use thalweg_operator_plan::validate::ValidatedPipeline;
@@ -93,6 +95,19 @@ fn ready(validated: Result<&ValidatedPipeline, &[Problem]>, observed: &Observed,
 }
 
 #[test]
+fn an_operator_that_starts_before_the_sleep_was_told_wakes_nobody() {
+    let (valid, mut observed, _) = asleep();
+    observed.deployment.as_mut().expect("it has one").wanted = Some(0);
+    let begins = |observed: &Observed| {
+        let mut scaler = Scaler::new(&valid.scaling, observed, None, None);
+        scaler.look(&valid, observed, DECIDE_EACH, &Time(Timestamp::UNIX_EPOCH)).workers
+    };
+    assert_eq!(begins(&observed), 0);
+    observed.assignment.as_mut().expect("published").positions.clear();
+    assert_eq!(begins(&observed), 1, "nobody would know of what has come since");
+}
+
+#[test]
 fn what_keeps_a_lookout_from_looking_is_told_and_it_is_not_ready() {
     let (valid, observed, plan) = asleep();
     let said = |change: &dyn Fn(&mut Lookout)| {
@@ -118,7 +133,7 @@ fn what_keeps_a_lookout_from_looking_is_told_and_it_is_not_ready() {
         };
         let report = lookout.report.as_mut().expect("it is there");
         report.0.state = WorkerState::Failed;
-        report.0.failure = Some(failure);
+        report.0.failures = vec![failure];
     };
     let mute = |lookout: &mut Lookout| lookout.report.as_mut().expect("it is there").1 = REPORT_LIMIT;
     type Change<'a> = (&'a dyn Fn(&mut Lookout), &'a str, &'a str);
@@ -149,6 +164,24 @@ fn what_comes_wakes_it_and_so_does_a_topic_that_was_made_again() {
     // A partition that is not there is nothing that could be awaited.
     see(&mut observed, 7, &[READ_TO, READ_TO + 5]);
     assert!(decided(&valid, &observed) > 0);
+}
+
+#[test]
+fn a_statement_that_has_read_nothing_yet_wakes_it() {
+    let (valid, mut observed, _) = asleep();
+    let again =
+        ValidatedPipeline { plan: PlanText { hash: "again".to_owned(), ..valid.plan.clone() }, ..valid.clone() };
+    let anew = Stage { id: 1, ..valid.stages[0].clone() };
+    let changed = ValidatedPipeline { stages: vec![anew], ..again.clone() };
+    for (next, wakes) in [(again, false), (changed, true)] {
+        let mut observed = observed.clone();
+        observed.assignment = plan_scaled(&next, &observed, &Scaling::default()).assignment;
+        assert_eq!(observed.assignment.as_ref().expect("published").plan, next.plan.hash);
+        see(&mut observed, 7, &[READ_TO; 3]);
+        assert_eq!(decided(&next, &observed) > 0, wakes);
+    }
+    see(&mut observed, 7, &[READ_TO; 3]);
+    assert_eq!(decided(&valid, &observed), 0);
 }
 
 #[test]

@@ -13,8 +13,12 @@ fn slot(number: usize) -> Slot {
     Slot(format!("p-{number}"))
 }
 
+fn roles() -> impl Strategy<Value = Role> {
+    prop_oneof![4 => Just(Role::Serving), 1 => Just(Role::Silent), 1 => Just(Role::Leaving)]
+}
+
 fn workers() -> impl Strategy<Value = Vec<Worker>> {
-    let worker = (proptest::option::of(0..3u8), prop_oneof![4 => Just(Role::Serving), 1 => Just(Role::Leaving)]);
+    let worker = (proptest::option::of(0..3u8), roles());
     proptest::collection::vec(proptest::option::of(worker), 1..7).prop_map(|slots| {
         let live = slots.into_iter().enumerate();
         live.filter_map(|(number, worker)| {
@@ -133,6 +137,14 @@ proptest! {
         let stays = |unit: &UnitState| {
             unit.progress != Progress::Orphaned && unit.published.owner.as_ref().is_some_and(|o| serving.contains(o))
         };
+        let is_silent = |owner: &Slot| workers.iter().any(|w| w.slot == *owner && w.role == Role::Silent);
+        for (unit, next) in units.iter().zip(&next) {
+            let owner = unit.published.owner.as_ref().filter(|owner| is_silent(owner));
+            let keeps = owner.is_some() && unit.progress != Progress::Orphaned;
+            prop_assert!(!keeps || next.owner.as_ref() == owner, "nothing is taken from whoever may still live");
+            let gains = next.owner.as_ref().is_some_and(is_silent) && next.owner != unit.published.owner;
+            prop_assert!(!gains, "nothing is given to whoever may be dead");
+        }
         let moved = units.iter().zip(&next).filter(|(unit, next)| stays(unit) && unit.published.owner != next.owner);
         if moved.clone().count() == 0 {
             return Ok(());
@@ -167,7 +179,7 @@ proptest! {
         let end = converged(units, &workers, MoveLimit(limit));
         let end = end.expect("nothing is published any more");
         let serving: BTreeSet<_> =
-            workers.iter().filter(|worker| worker.role == Role::Serving).map(|worker| worker.slot.clone()).collect();
+            workers.iter().filter(|worker| worker.role != Role::Leaving).map(|worker| worker.slot.clone()).collect();
         prop_assert!(end.iter().all(|unit| unit.published.owner.as_ref().is_some_and(|owner| serving.contains(owner))));
         prop_assert!(end.iter().all(|unit| unit.published.previous.is_none()));
     }

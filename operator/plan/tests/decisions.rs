@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kit::{join, pipeline, settle, stages, validated, written};
 use thalweg_crds::condition::Reason;
-use thalweg_crds::ids::Epoch;
+use thalweg_crds::ids::{Epoch, RunId};
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
-use thalweg_crds::report::{Failure, WorkerState};
+use thalweg_crds::report::{Failure, Report, WorkerState};
 use thalweg_operator_plan::check::{Checked, parse};
 use thalweg_operator_plan::held::{Moves, moves};
 use thalweg_operator_plan::observed::{Observed, Rollout, Trouble, WorkerPod};
@@ -18,6 +18,7 @@ use thalweg_operator_plan::plan::{Plan, Step, keep, plan};
 use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::status::{Facts, status};
+use thalweg_operator_plan::unreadable;
 
 fn told(validated: Result<(), &[Problem]>, observed: &Observed, plan: &Plan) -> PipelineStatus {
     let valid = pipeline();
@@ -164,17 +165,69 @@ fn a_worker_that_failed_says_why_and_about_what() {
     let (mut observed, settled) = running();
     let report = observed.reports.values_mut().next().expect("a report");
     report.state = WorkerState::Failed;
-    report.failure = Some(Failure {
+    let failure = |resource: &str, message: &str| Failure {
         reason: "Unauthorized".to_owned(),
-        resource: Some("StreamSource/taxi-trips".to_owned()),
-        message: "the broker refuses the password of user app".to_owned(),
-    });
+        resource: Some(resource.to_owned()),
+        message: message.to_owned(),
+    };
+    report.failures = vec![failure("StreamSource/taxi-trips", "the broker refuses the password of user app")];
     let status = told(Ok(()), &observed, &settled);
     assert_eq!(status.phase, Some(Phase::Failed));
     assert_eq!(condition(&status, "SourcesReachable").reason, "Unauthorized");
     assert_eq!(condition(&status, "SinksReachable").status, "True");
+    let report = observed.reports.values_mut().next().expect("a report");
+    report.failures.push(failure("StreamSink/pickups", "topic `out` may not be written"));
+    let status = told(Ok(()), &observed, &settled);
+    assert_eq!(condition(&status, "SourcesReachable").reason, "Unauthorized");
+    assert_eq!(condition(&status, "SinksReachable").message, "topic `out` may not be written");
     let message = &condition(&status, "Ready").message;
     assert_eq!(message, "StreamSource/taxi-trips: the broker refuses the password of user app");
+}
+
+#[test]
+fn a_sink_is_reachable_unless_it_is_silent_refuses_or_lacks_what_there_has_to_be() {
+    for (reason, status) in [
+        ("Unreachable", "False"),
+        ("Unauthorized", "False"),
+        ("ReferenceNotFound", "False"),
+        ("DataLoss", "False"),
+        ("RowsRejected", "True"),
+        ("InvalidSpec", "True"),
+    ] {
+        let (mut observed, settled) = running();
+        let report = observed.reports.values_mut().next().expect("a report");
+        report.state = WorkerState::Failed;
+        let resource = Some("StreamSink/pickups".to_owned());
+        report.failures = vec![Failure { reason: reason.to_owned(), resource, message: "topic `out`".to_owned() }];
+        let found = told(Ok(()), &observed, &settled);
+        assert_eq!(condition(&found, "SinksReachable").status, status, "{reason}");
+        assert_eq!(condition(&found, "SourcesReachable").status, "True", "{reason}");
+        let ready = condition(&found, "Ready");
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", reason));
+        // It goes by itself.
+        let report = observed.reports.values_mut().next().expect("a report");
+        (report.state, report.failures) = (WorkerState::Running, Vec::new());
+        let found = told(Ok(()), &observed, &settled);
+        assert_eq!(condition(&found, "SinksReachable").status, "True", "{reason}");
+        assert_eq!(condition(&found, "Ready").status, "True", "{reason}");
+    }
+}
+
+#[test]
+fn what_another_worker_says_of_a_sink_hides_no_source_that_is_away() {
+    let (mut observed, settled) = running();
+    join(&mut observed, 1, "b", &pipeline().plan.hash);
+    let report = observed.reports.values().next().expect("a report").clone();
+    for (holder, resource) in [("a/0", "StreamSink/pickups"), ("b/0", "StreamSource/taxi-trips")] {
+        let (reason, resource) = ("Unreachable".to_owned(), Some(resource.to_owned()));
+        let failures = vec![Failure { reason, resource, message: "away".to_owned() }];
+        let run_id = RunId(holder.to_owned());
+        let report = Report { run_id: run_id.clone(), state: WorkerState::Failed, failures, ..report.clone() };
+        observed.reports.insert(run_id, report);
+    }
+    let found = told(Ok(()), &observed, &settled);
+    assert_eq!(condition(&found, "SourcesReachable").reason, "Unreachable");
+    assert_eq!(condition(&found, "SinksReachable").reason, "Unreachable");
 }
 
 #[test]
@@ -240,6 +293,19 @@ fn every_problem_of_the_resources_is_told_at_once() {
         found[1].starts_with("StreamPipeline/pickups-per-zone spec.sinks[0].name: there is no StreamSink `pickups`")
     );
     assert!(found[2].starts_with("StreamSource/taxi-trips spec.schema[1].type:"), "{found:#?}");
+}
+
+#[test]
+fn a_source_that_cannot_be_read_is_told_with_its_field_and_not_as_if_there_were_none() {
+    let mut written = written();
+    written.sources.clear();
+    let source =
+        serde_json::json!({"spec": {"kafka": {"brokers": ["kafka:9092"], "topic": "t"}, "onError": "Explode"}});
+    let amiss = unreadable::problems("StreamSource", "taxi-trips", &source, "unknown variant");
+    written.unreadable.insert(("StreamSource", "taxi-trips".to_owned()), amiss);
+    let found = problems(&written);
+    assert!(found.iter().any(|told| told.starts_with("StreamSource/taxi-trips spec.onError: ")), "{found:#?}");
+    assert!(!found.iter().any(|told| told.contains("there is no")), "{found:#?}");
 }
 
 #[test]

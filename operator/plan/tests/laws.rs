@@ -48,7 +48,10 @@ fn stages() -> impl Strategy<Value = Vec<Stage>> {
         Just(keyed()),
         Just(stateless(&["trips"])),
         Just(stateless(&["trips", "zones", "trips"])),
-        Just([stateless(&["trips"]), keyed().into_iter().map(|stage| Stage { id: 1, ..stage }).collect()].concat()),
+        Just(
+            [stateless(&["trips"]), keyed().into_iter().map(|stage| Stage { id: 1, statement: 1, ..stage }).collect()]
+                .concat()
+        ),
     ]
 }
 

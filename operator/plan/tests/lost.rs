@@ -5,6 +5,7 @@ mod kit;
 use std::time::Duration;
 
 use kit::{join, keyed, settle, with_workers};
+use thalweg_crds::assignment::AssignmentSpec;
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::Slot;
 use thalweg_operator_plan::observed::{Observed, Readiness, Rollout, SILENCE_LIMIT, SUSPICION_LIMIT, Trouble};
@@ -55,6 +56,23 @@ fn another_pod_is_asked_for_before_a_silent_worker_loses_its_units() {
     let taken = plan(&valid, &observed);
     assert_eq!(taken.replicas, 2);
     assert!(owners(&taken).iter().all(|owner| **owner == observed.slots[1].slot));
+}
+
+#[test]
+fn of_two_workers_on_a_silent_node_the_second_is_not_given_what_the_first_had() {
+    let (valid, mut observed) = running(3);
+    fall_silent(&mut observed, 0, SILENCE_LIMIT);
+    fall_silent(&mut observed, 1, Duration::from_secs(10));
+    let next = plan(&valid, &observed);
+    let of = |assignment: &AssignmentSpec, number: usize| {
+        let owned = assignment.units.iter().filter(|unit| unit.owner.as_ref() == Some(&observed.slots[number].slot));
+        owned.map(|unit| unit.unit).collect::<Vec<_>>()
+    };
+    let (before, after) =
+        (observed.assignment.as_ref().expect("published"), next.assignment.as_ref().expect("planned"));
+    assert!(!of(before, 0).is_empty());
+    assert_eq!(of(after, 1), of(before, 1), "it may live, and keeps what it has");
+    assert_eq!(of(after, 2).len(), of(before, 0).len() + of(before, 2).len());
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod kit;
 use kit::{owner, pipeline, settings, stages, validated, written};
 use serde::Serialize;
 use serde_json::{Value, json};
-use thalweg_operator_plan::objects::{self, Objects, build};
+use thalweg_operator_plan::objects::{self, Objects, Settings, build};
 use thalweg_operator_plan::observed::Observed;
 use thalweg_operator_plan::plan::plan;
 use thalweg_operator_plan::resources::Written;
@@ -58,6 +58,24 @@ fn a_worker_gets_what_its_user_says_and_no_label_or_security_of_ours_is_lost() {
 }
 
 #[test]
+fn a_worker_has_a_limit_of_memory_and_knows_it_unless_its_user_gives_it_resources_without_one() {
+    let container = |worker: Value| {
+        let mut written = written();
+        written.spec.worker = serde_json::from_value(worker).expect("a worker");
+        json(&objects_of(&written).deployment)["spec"]["template"]["spec"]["containers"][0].clone()
+    };
+    let knows = |container: &Value| container["env"].to_string().contains("THALWEG_MEMORY_BYTES");
+    let default = container(json!({}));
+    assert_eq!(default["resources"]["limits"], json!({"memory": "1Gi"}));
+    assert!(knows(&default));
+    for own in [json!({"requests": {"memory": "2Gi"}}), json!({"limits": {"cpu": "2"}})] {
+        let unlimited = container(json!({"resources": own}));
+        // The field would be the node's memory.
+        assert!(unlimited["resources"] == own && !knows(&unlimited), "{unlimited}");
+    }
+}
+
+#[test]
 fn a_user_who_names_an_account_keeps_it_and_the_role_goes_to_it() {
     let mut written = written();
     written.spec.worker = serde_json::from_value(json!({"serviceAccountName": "pod-identity"})).expect("a worker");
@@ -90,6 +108,21 @@ fn on_eks_a_worker_gets_its_role_by_an_annotation_or_by_an_account_that_is_assoc
     let role = json!({"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/rides"});
     insta::assert_json_snapshot!("eks_irsa", identity(json!({"serviceAccountAnnotations": role})));
     insta::assert_json_snapshot!("eks_pod_identity", identity(json!({"serviceAccountName": "rides"})));
+}
+
+#[test]
+fn metrics_are_for_whom_the_installation_names_and_nothing_else_of_a_worker_is() {
+    let prometheus = json!([
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}},
+        {"ipBlock": {"cidr": "10.1.0.0/16"}},
+    ]);
+    let settings = Settings { metrics_from: serde_json::from_value(prometheus.clone()).expect("peers"), ..settings() };
+    let pipeline = validated(&written(), &stages()).expect("it is valid");
+    let objects = build(&pipeline, &plan(&pipeline, &Observed::default()), &owner(), &settings);
+    let ingress = json(&objects.network_policy)["spec"]["ingress"].clone();
+    let is_for_it = |rule: &Value| (rule["ports"][0]["port"].as_i64(), rule["from"] == prometheus);
+    let rules: Vec<_> = ingress.as_array().expect("rules").iter().map(is_for_it).collect();
+    assert_eq!(rules, [(Some(8443), false), (Some(8081), false), (Some(8080), true)]);
 }
 
 #[test]

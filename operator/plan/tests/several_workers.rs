@@ -198,6 +198,10 @@ fn a_new_plan_whose_worker_fails_gets_no_unit_and_what_runs_goes_on() {
     assert_eq!((waiting.step, &spec(&waiting).plan), (Step::RollOut, &pipeline.plan.hash));
     assert_eq!(spec(&waiting).units, spec(&before).units);
     observed.reports.get_mut(&run_id).expect("a report").state = WorkerState::Waiting;
+    assert_eq!(plan(&next, &observed).step, Step::RollOut, "it has not tried yet");
+    let unheard = Observed { reports: BTreeMap::new(), ..observed.clone() };
+    assert_eq!(plan(&next, &unheard).step, Step::RollOut, "nobody knows");
+    observed.reports.get_mut(&run_id).expect("a report").state = WorkerState::Prepared;
     assert_eq!(spec(&plan(&next, &observed)).plan, "next");
 }
 
@@ -307,4 +311,37 @@ fn a_pipeline_for_which_no_worker_is_asked_is_idle() {
     let next = plan(&with_workers(&keyed(), 0), &observed);
     assert_eq!((next.step, next.replicas), (Step::Idle, 0));
     assert_eq!(spec(&next).units, spec(&before).units, "nobody is there to hand over to");
+}
+
+#[test]
+fn the_topic_that_keeps_all_is_published_before_any_unit_and_stands_until_all_starts_anew() {
+    let pipeline = with_workers(&stateless(&["trips"]), 1);
+    let says = |observed: &mut Observed, topic: &str| {
+        observed.reports.values_mut().for_each(|report| report.progress = Some(topic.to_owned()));
+    };
+    let mut observed = Observed::default();
+    join(&mut observed, 0, "a", &pipeline.plan.hash);
+    let mut now = plan(&pipeline, &observed);
+    assert_eq!(spec(&now).progress, None);
+    for _ in 0..5 {
+        obey(&mut observed, &now);
+        says(&mut observed, "one");
+        now = plan(&pipeline, &observed);
+        assert!(spec(&now).units.is_empty() || spec(&now).progress.as_deref() == Some("one"));
+    }
+    assert_eq!(spec(&now).units.len(), 6);
+    obey(&mut observed, &now);
+    says(&mut observed, "two");
+    assert_eq!(spec(&plan(&pipeline, &observed)).progress.as_deref(), Some("one"), "what was said first stands");
+    observed.reports.clear();
+    assert_eq!(spec(&plan(&pipeline, &observed)).progress.as_deref(), Some("one"), "nobody says anything");
+    observed.stages = pipeline.stages.clone();
+    join(&mut observed, 1, "b", "next");
+    let mut next = pipeline.clone();
+    next.plan.hash = "next".to_owned();
+    let changed = plan(&next, &observed);
+    assert_eq!((spec(&changed).plan.as_str(), spec(&changed).progress.as_deref()), ("next", Some("one")));
+    next.restarts = 1;
+    let anew = plan(&next, &observed);
+    assert_eq!((spec(&anew).plan.as_str(), spec(&anew).progress.as_deref()), ("next", None));
 }

@@ -1,4 +1,4 @@
-//! What is told of a pipeline by an operator that has not heard its workers yet.
+//! What is told of a pipeline by an operator that has not heard its workers yet, or while its units move.
 
 mod kit;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kit::{join, pipeline, settle};
+use kit::{join, keyed, pipeline, settle, with_workers};
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::RunId;
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
@@ -130,6 +130,26 @@ fn what_does_not_rest_on_workers_is_told_at_once() {
     assert_eq!((status.phase, ready(&status)), (Some(Phase::Paused), ("False", "Paused")));
 }
 
+#[test]
+fn what_was_ready_is_so_while_units_move_unless_that_takes_long_or_a_worker_was_lost() {
+    let (valid, mut observed) = (with_workers(&keyed(), 2), Observed::default());
+    join(&mut observed, 0, "a", &valid.plan.hash);
+    settle(&valid, &mut observed);
+    let (alone, _) = told(Ok(&valid), &observed, &PipelineStatus::default(), 0);
+    assert_eq!(ready(&alone), ("True", "AsExpected"));
+    join(&mut observed, 1, "b", &valid.plan.hash);
+    observed.assignment = plan(&valid, &observed).assignment;
+    let at = |before: &PipelineStatus, seconds| told(Ok(&valid), &observed, before, seconds).0;
+    let moving = at(&alone, 10);
+    assert!(moving.units.as_ref().is_some_and(|units| units.moving > 0));
+    assert_eq!(ready(&moving), ("True", "AsExpected"));
+    assert_eq!(ready(&at(&moving, 69)), ("True", "AsExpected"));
+    assert_eq!(ready(&at(&moving, 70)), ("False", "UnitsMoving"), "they move for a minute");
+    assert_eq!(ready(&at(&PipelineStatus::default(), 10)), ("False", "UnitsMoving"), "it was not ready before");
+    observed.slots[0].silent_for = SILENCE_LIMIT;
+    assert_eq!(ready(&told(Ok(&valid), &observed, &alone, 10).0).0, "False", "nobody has them");
+}
+
 /// A second worker, which has failed, committed long ago and fallen behind.
 fn with_another(observed: &Observed, plan: &str) -> Observed {
     let mut observed = observed.clone();
@@ -139,7 +159,7 @@ fn with_another(observed: &Observed, plan: &str) -> Observed {
     let mut report = observed.reports.values().next().expect("a report").clone();
     report.run_id = holder.clone();
     report.state = WorkerState::Failed;
-    report.failure = Some(failure);
+    report.failures = vec![failure];
     report.splits[0].lag_records = Some(1_000);
     report.units = vec![UnitReport { error: Some("refused".to_owned()), dead_letters: 9, ..UnitReport::default() }];
     report.commit = Some(CommitReport { time: Time(Timestamp::UNIX_EPOCH), bytes: None, duration_seconds: None });

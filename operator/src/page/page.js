@@ -117,7 +117,8 @@ function amiss(view) {
     if (unit.error) lines.push(`unit ${unit.unit}: ${unit.error}`);
   }
   for (const said of view.conditions) lines.push(`${said.type}=${said.status} ${said.reason}: ${said.message}`);
-  for (const worker of view.workers) if (worker.failure) lines.push(`${worker.slot ?? worker.pod}: ${worker.failure}`);
+  for (const worker of view.workers)
+    for (const failure of worker.failures) lines.push(`${worker.slot ?? worker.pod}: ${failure}`);
   lines.push(...view.notes.map((note) => `note: ${note}`));
   const item = (line) => {
     const item = document.createElement("li");

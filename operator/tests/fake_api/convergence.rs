@@ -1,12 +1,14 @@
 //! From nothing to running, and on from there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
 
 use crate::fake::FakeApi;
 use crate::harness::{
-    Cluster, OTHER_SQL, SQL, condition, key, message, pipeline, pipeline_key, plan_hash, put, resources,
+    Cluster, OTHER_SQL, SQL, TOLD, condition, key, message, pipeline, pipeline_key, plan_hash, put, resources,
 };
 use crate::kubelet::{self, ASSIGNMENTS, DEPLOYMENTS, LEASES, PODS, kill};
 
@@ -29,6 +31,39 @@ async fn a_pipeline_is_applied_and_runs_and_then_nothing_is_written() {
     let before = cluster.api.asked();
     cluster.looks(5).await;
     assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+}
+
+/// Waits until an event of this reason is told.
+async fn until_told(api: &FakeApi, reason: &str) {
+    let waited = timeout(Duration::from_secs(60), async {
+        while !api.told().iter().any(|told| told == reason) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{reason} is not among {:?}", api.told()));
+}
+
+/// Waits until so many pipelines are to be looked at within so much time.
+async fn until_due(cluster: &Cluster, count: usize, within: Duration) {
+    let due = || cluster.metrics.queue.length(Instant::now() + within);
+    let waited = timeout(Duration::from_secs(60), async {
+        while due() != count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{} are due within {within:?}, not {count}", due()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looks_that_are_due_later_or_wait_are_known() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    until_due(&cluster, 0, Duration::ZERO).await;
+    until_due(&cluster, 1, Duration::from_secs(3_600)).await;
+    cluster.api.store().delete(&pipeline_key(), &Value::Null).expect("it is there");
+    cluster.api.changed();
+    until_due(&cluster, 0, Duration::from_secs(3_600)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +102,7 @@ async fn a_bad_edit_changes_nothing_that_runs_and_is_told_at_its_field() {
     cluster.until_running(SQL).await;
     let (before, running) = (cluster.writes(), assignment(&cluster));
     edit_spec(&cluster, |spec| spec["sinks"] = json!([{"name": "out"}, {"name": "missing"}]));
-    let bad = cluster.until("invalid", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    let bad = cluster.within(TOLD, "invalid", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
     assert_eq!(condition(&bad, "Stalled"), "True");
     assert_eq!(condition(&bad, "Ready"), "True");
     let message = message(&bad, "ConfigValid");
@@ -174,6 +209,11 @@ async fn what_somebody_changes_or_removes_of_ours_is_restored() {
         service["spec"]["selector"]["canary"].is_null()
     };
     cluster.until("without the key that was added to the selector", is_restored).await;
+    let labels = || assignment(&cluster)["metadata"]["labels"].clone();
+    let before_labels = labels();
+    cluster.api.store().edit(&key(ASSIGNMENTS, "fares"), |assignment| assignment["metadata"]["labels"] = json!({}));
+    cluster.api.changed();
+    cluster.until("with the labels of its assignment", |_| labels() == before_labels).await;
     for kind in ["v1/services", "networking.k8s.io/v1/networkpolicies", "rbac.authorization.k8s.io/v1/roles"] {
         cluster.api.store().delete(&key(kind, "fares"), &Value::Null).expect("it is there");
     }
@@ -195,7 +235,7 @@ async fn a_check_that_fails_is_told_and_what_runs_is_looked_after() {
     cluster.until_running(SQL).await;
     // The binary that would plan it is not there.
     edit_spec(&cluster, |spec| spec["sql"] = "INSERT INTO out SELECT fare + 2 AS fare FROM trips".into());
-    let told = cluster.until("told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    let told = cluster.within(TOLD, "told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
     assert!(message(&told, "Stalled").contains("checking SQL with /nonexistent/thalweg: "), "{told:#}");
     assert_eq!(condition(&told, "Ready"), "True");
     kill(&cluster.api, &kubelet::of_kind(&cluster.api, PODS)[0]);
@@ -213,7 +253,7 @@ async fn an_object_of_somebody_else_with_our_name_is_left_alone_and_told() {
     let theirs = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}, "spec": {"replicas": 2}});
     cluster.api.store().create(key(DEPLOYMENTS, "fares"), theirs).expect("a new Deployment");
     resources(&cluster.api);
-    let told = cluster.until("told", |pipeline| condition(pipeline, "Stalled") == "True").await;
+    let told = cluster.within(TOLD, "told", |pipeline| condition(pipeline, "Stalled") == "True").await;
     assert!(message(&told, "Stalled").contains("Deployment fares exists and does not belong"), "{told:#}");
     let left = cluster.api.store().objects[&key(DEPLOYMENTS, "fares")]["spec"].clone();
     assert_eq!(left["replicas"], 2);
@@ -349,7 +389,7 @@ async fn a_source_that_is_being_deleted_is_told_and_what_runs_goes_on() {
     let source = key("thalweg.dev/v1alpha1/streamsources", "trips");
     cluster.api.store().edit(&source, |o| o["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into());
     cluster.api.changed();
-    let told = cluster.until("told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    let told = cluster.within(TOLD, "told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
     let said = message(&told, "ConfigValid");
     assert!(said.contains("spec.sources[0].name: StreamSource `trips` in namespace shop is being deleted"), "{said}");
     assert_eq!((condition(&told, "Ready"), condition(&told, "Stalled")), ("True", "True"));
@@ -357,11 +397,53 @@ async fn a_source_that_is_being_deleted_is_told_and_what_runs_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_or_sink_of_another_version_is_told_with_its_field_and_what_runs_goes_on() {
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    cluster.until_running(SQL).await;
+    let running = assignment(&cluster);
+    for (kind, plural, name) in [("StreamSource", "streamsources", "trips"), ("StreamSink", "streamsinks", "out")] {
+        let object = key(&format!("thalweg.dev/v1alpha1/{plural}"), name);
+        cluster.api.store().edit(&object, |object| object["spec"]["onError"] = "Explode".into());
+        cluster.api.changed();
+        let told = cluster.until("told", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+        let said = message(&told, "ConfigValid");
+        assert!(said.contains(&format!("{kind}/{name} spec.onError: this version cannot read it: ")), "{said}");
+        assert!(said.contains("found `Explode`") && said.contains("helm upgrade"), "{said}");
+        assert!(!said.contains("there is no"), "{said}");
+        assert_eq!((condition(&told, "Ready"), condition(&told, "Stalled")), ("True", "True"));
+        let is_told = |_: &Value| message(&resource(&cluster, plural, name), "Ready").contains("cannot read it");
+        cluster.until("told of itself", is_told).await;
+        assert_eq!(assignment(&cluster)["spec"], running["spec"]);
+        let mend = |object: &mut Value| drop(object["spec"].as_object_mut().expect("a spec").shift_remove("onError"));
+        cluster.api.store().edit(&object, mend);
+        cluster.api.changed();
+        cluster.until_running(SQL).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_or_an_assignment_of_another_version_is_told_by_an_event_and_left_as_it_is() {
+    for (kind, field) in [("thalweg.dev/v1alpha1/streampipelines", "paused"), (ASSIGNMENTS, "keyGroups")] {
+        let cluster = Cluster::start(FakeApi::default());
+        resources(&cluster.api);
+        cluster.until_running(SQL).await;
+        cluster.api.store().edit(&key(kind, "fares"), |object| object["spec"][field] = "of another version".into());
+        cluster.api.changed();
+        let before = assignment(&cluster);
+        until_told(&cluster.api, "Unreadable").await;
+        let failed = cluster.metrics.reconciles.with_label_values(&["Unreadable"]).get();
+        assert!(failed > 0, "{kind}");
+        assert_eq!(assignment(&cluster), before, "{kind}: its epochs would begin anew");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_the_api_server_refuses_is_told_in_its_words() {
     let cluster = Cluster::start(FakeApi::default());
     cluster.api.deny(DEPLOYMENTS, (403, "exceeded quota: count/deployments.apps"));
     resources(&cluster.api);
-    let told = cluster.until("told", |pipeline| condition(pipeline, "Stalled") == "True").await;
+    let told = cluster.within(TOLD, "told", |pipeline| condition(pipeline, "Stalled") == "True").await;
     let said = message(&told, "Stalled");
     assert!(said.contains("the API server refuses Deployment fares: exceeded quota: count/deployments.apps"), "{said}");
     assert_eq!(told["status"]["conditions"][2]["reason"], "Refused");

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 24;
 
 /// What else goes wrong where the operator is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hardship {
+pub enum Hardship {
     /// Watches are late.
     LateWatches,
     /// Some events are never told: watches stand still for a while, and then have to begin anew.
@@ -58,7 +58,8 @@ impl Hardship {
         Self::Standby,
     ];
 
-    fn weather(self) -> Weather {
+    /// What is wrong with watches.
+    pub fn weather(self) -> Weather {
         let (lag, hidden) = (Duration::from_millis(400), Duration::from_millis(300));
         match self {
             Self::LateWatches => Weather { lag, ..Weather::default() },
@@ -71,10 +72,11 @@ impl Hardship {
 
 /// What goes wrong in one run.
 #[derive(Clone, Copy)]
-struct FaultPlan {
-    fault: Fault,
-    number: usize,
-    also: Option<Hardship>,
+pub struct FaultPlan {
+    pub fault: Fault,
+    /// Of the write that meets it.
+    pub number: usize,
+    pub also: Option<Hardship>,
 }
 
 impl FaultPlan {
@@ -96,7 +98,7 @@ impl FaultPlan {
         api
     }
 
-    fn kills(self) -> bool {
+    pub fn kills(self) -> bool {
         matches!(self.fault, Fault::KillBefore | Fault::KillAfter)
     }
 }
@@ -109,10 +111,11 @@ impl fmt::Display for FaultPlan {
 }
 
 /// How a run ended, and what was written on the way.
-struct Run {
-    end: BTreeMap<String, String>,
-    writes: BTreeMap<Write, usize>,
-    asked: usize,
+pub struct Run {
+    pub end: BTreeMap<String, String>,
+    pub writes: BTreeMap<Write, usize>,
+    /// Writes that were asked for.
+    pub asked: usize,
 }
 
 /// From nothing to running, on to other SQL, and to the end of all work.
@@ -176,7 +179,7 @@ fn edit_sql(cluster: &Cluster, sql: &str) {
 /// What happens while no operator runs.
 fn meanwhile(cluster: &Cluster, plan: FaultPlan) {
     match plan.also {
-        Some(Hardship::ForeignEdit) => foreign_edit(&cluster.api, plan.number),
+        Some(Hardship::ForeignEdit) => foreign_edit(&cluster.api, &EDITS, plan.number),
         Some(Hardship::Deletion) => drop(cluster.api.store().delete(&pipeline_key(), &Value::Null)),
         Some(Hardship::MuteWorkers) => cluster.api.mute(true),
         _ => {}
@@ -197,23 +200,30 @@ async fn until_gone(cluster: &Cluster) {
 }
 
 /// What somebody else does to an object.
-type Edit = fn(&mut Value);
+pub type Edit = fn(&mut Value);
 
-/// One of the objects of the pipeline that are there gets another's hand on it: a field, a label, or its owner.
-fn foreign_edit(api: &FakeApi, number: usize) {
-    let edits: [(&str, Edit); 9] = [
-        (DEPLOYMENTS, |o| o["spec"]["revisionHistoryLimit"] = 9.into()),
-        ("rbac.authorization.k8s.io/v1/roles", |o| o["rules"] = json!([])),
-        ("rbac.authorization.k8s.io/v1/rolebindings", |o| o["subjects"] = json!([])),
-        ("networking.k8s.io/v1/networkpolicies", |o| o["spec"]["ingress"] = json!([{}])),
-        ("v1/services", |o| o["spec"]["selector"] = json!({"app.kubernetes.io/name": "another"})),
-        ("policy/v1/poddisruptionbudgets", |o| o["metadata"]["ownerReferences"] = json!([])),
-        ("v1/serviceaccounts", |o| o["metadata"]["labels"] = json!({})),
-        ("v1/configmaps", |o| o["metadata"]["annotations"] = json!({})),
-        (LEASES, |o| o["metadata"]["labels"] = json!({})),
-    ];
-    let present = edits.iter().filter_map(|(kind, edit)| {
-        let object = kubelet::of_kind(api, kind).into_iter().next()?;
+/// Objects of the pipeline by kind and by how their names begin, and another's hand on each: on a field, a label, or its owner.
+pub const EDITS: [(&str, &str, Edit); 13] = [
+    (DEPLOYMENTS, "fares", |o| o["spec"]["revisionHistoryLimit"] = 9.into()),
+    ("rbac.authorization.k8s.io/v1/roles", "fares", |o| o["rules"] = json!([])),
+    ("rbac.authorization.k8s.io/v1/rolebindings", "fares", |o| o["subjects"] = json!([])),
+    ("networking.k8s.io/v1/networkpolicies", "fares", |o| o["spec"]["ingress"] = json!([{}])),
+    ("v1/services", "fares", |o| o["spec"]["selector"] = json!({"app.kubernetes.io/name": "another"})),
+    ("policy/v1/poddisruptionbudgets", "fares", |o| o["metadata"]["ownerReferences"] = json!([])),
+    ("v1/serviceaccounts", "fares", |o| o["metadata"]["labels"] = json!({})),
+    ("v1/configmaps", "fares", |o| o["metadata"]["annotations"] = json!({})),
+    (LEASES, "fares", |o| o["metadata"]["labels"] = json!({})),
+    (ASSIGNMENTS, "fares", |o| o["metadata"]["labels"] = json!({})),
+    (ASSIGNMENTS, "fares", |o| o["spec"]["enumerators"] = json!([])),
+    (DEPLOYMENTS, "fares-lookout-", |o| o["spec"]["revisionHistoryLimit"] = 9.into()),
+    ("batch/v1/jobs", "fares-remove-state", |o| o["metadata"]["labels"] = json!({})),
+];
+
+/// Does one of these edits, of those whose object is there.
+pub fn foreign_edit(api: &FakeApi, edits: &[(&str, &str, Edit)], number: usize) {
+    let present = edits.iter().filter_map(|(kind, name, edit)| {
+        let is_it = |object: &Arc<Value>| object["metadata"]["name"].as_str().is_some_and(|it| it.starts_with(name));
+        let object = kubelet::of_kind(api, kind).into_iter().find(is_it)?;
         Some((kubelet::key(kind, &object), edit))
     });
     let present: Vec<_> = present.collect();
@@ -225,7 +235,8 @@ fn foreign_edit(api: &FakeApi, number: usize) {
 /// Bookkeeping of the assignment that may come in one write or in two: that a handoff was answered, and that a worker left.
 const BOOKKEEPING: usize = 2;
 
-fn assert_same(found: &Run, expected: &Run, what: &str, slack: usize) {
+/// Asserts that two runs have ended alike with as many writes, but for `slack` of them.
+pub fn assert_same(found: &Run, expected: &Run, what: &str, slack: usize) {
     let writes: BTreeSet<_> = found.writes.keys().chain(expected.writes.keys()).collect();
     let mut more = 0;
     for write in writes {

@@ -82,6 +82,7 @@ async fn workers_end_then_a_job_removes_the_state_then_the_pipeline_goes() {
     assert_eq!(pod["command"], json!(["thalweg", "remove-state"]));
     let environment = pod["env"].as_array().expect("an environment");
     assert!(environment.contains(&json!({"name": "THALWEG_STATE_URL", "value": "s3://bucket/prefix"})), "{pod:#}");
+    assert!(environment.contains(&json!({"name": "THALWEG_INSTALLATION", "value": "5e1f"})), "{pod:#}");
     assert!(is_marked(&cluster.pipeline()), "it is not done yet");
     edit(&cluster, &key(JOBS, "fares-remove-state"), |job| {
         job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});

@@ -15,6 +15,7 @@ use thalweg_operator::leader::Leadership;
 use thalweg_operator::metrics::Metrics;
 use thalweg_operator::page::Shown;
 use thalweg_operator::rollouts::Rollouts;
+use thalweg_operator::settings::Peers;
 use thalweg_operator::tally::Tally;
 use thalweg_operator_plan::check::{Checked, Stage, StageKind};
 use thalweg_operator_plan::objects::Settings;
@@ -27,6 +28,8 @@ use crate::fake::{FakeApi, Key, Write};
 use crate::kubelet;
 
 const GROUP: &str = "thalweg.dev/v1alpha1";
+/// Within this time a pipeline says what is amiss, from the moment on at which that could be known.
+pub const TOLD: Duration = Duration::from_secs(10);
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -77,9 +80,14 @@ pub fn put(api: &FakeApi, kind: &str, name: &str, spec: Value) {
 
 /// The source, the sink and the pipeline.
 pub fn resources(api: &FakeApi) {
+    resources_of(api, pipeline(SQL));
+}
+
+/// The same with a pipeline of this spec.
+pub fn resources_of(api: &FakeApi, pipeline: Value) {
     put(api, "StreamSource", "trips", source());
     put(api, "StreamSink", "out", json!({"blackhole": {}}));
-    put(api, "StreamPipeline", "fares", pipeline(SQL));
+    put(api, "StreamPipeline", "fares", pipeline);
 }
 
 pub const SQL: &str = "INSERT INTO out SELECT fare FROM trips";
@@ -87,6 +95,10 @@ pub const OTHER_SQL: &str = "INSERT INTO out SELECT fare + 1 AS fare FROM trips"
 
 /// For [`answering`], SQL whose stage has another fingerprint.
 pub const OTHER_SHAPE: &str = "INSERT INTO out SELECT fare FROM trips -- of another shape";
+
+/// For [`answering`], SQL that has no plan.
+pub const BAD_SQL: &str = "INSERT INTO out SELECT fair FROM trips";
+const PROBLEM: &str = r#"{"problems": [{"resource": "StreamPipeline/fares", "path": "spec.sql", "line": 1, "column": 1, "message": "no column `fair`", "help": "did you mean fare?"}]}"#;
 
 /// The plan of some SQL.
 fn plan(sql: &str) -> PlanText {
@@ -112,22 +124,30 @@ pub fn plan_hash(sql: &str) -> String {
 fn checks(metrics: &Arc<Metrics>) -> Checks {
     let checks = Checks::new("/nonexistent/thalweg".into(), Arc::clone(metrics));
     for sql in [SQL, OTHER_SQL] {
-        let stage =
-            Stage { id: 0, kind: StageKind::Stateless, sources: vec!["trips".to_owned()], fingerprint: "f".to_owned() };
+        let stage = Stage {
+            id: 0,
+            kind: StageKind::Stateless,
+            statement: 0,
+            sink: "out".to_owned(),
+            text: "t".to_owned(),
+            sources: vec!["trips".to_owned()],
+            fingerprint: "f".to_owned(),
+        };
         checks.remember(&plan_hash(sql), Checked::Stages(vec![stage]));
     }
     checks
 }
 
-/// A program that answers every check alike, but for the fingerprint of [`OTHER_SHAPE`].
+/// A program that answers every check alike, but for the fingerprint of [`OTHER_SHAPE`] and the problem of [`BAD_SQL`].
 fn answering(answer: &'static str) -> PathBuf {
     static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
     let write = || {
         let path = std::env::temp_dir().join(format!("thalweg-check-{}", std::process::id()));
         let other = answer.replace(r#""fingerprint": "f""#, r#""fingerprint": "g""#);
-        let script = format!(
-            "if grep 'of another shape' > /dev/null; then printf '%s' '{other}'; else printf '%s' '{answer}'; fi"
-        );
+        let case = |part: &str, answer: &str| format!("*'{part}'*) printf '%s\\n' '{answer}';;");
+        let cases = [("of another shape", other.as_str()), ("fair FROM", PROBLEM), ("", answer)];
+        let cases = cases.map(|(part, answer)| case(part, answer)).join("\n");
+        let script = format!("while read -r plan; do\ncase \"$plan\" in\n{cases}\nesac\ndone");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it may be run");
         path
@@ -166,12 +186,14 @@ fn parts(
         settings: Settings {
             worker_image: chart.image.to_owned(),
             image_pull_policy: None,
+            installation: "5e1f".to_owned(),
             operator_namespace: "thalweg".to_owned(),
             operator_keys: [chart.key]
                 .into_iter()
                 .chain(chart.next_key)
                 .map(|key| KEYS[key].fingerprint().to_string())
                 .collect(),
+            metrics_from: r#"[{"namespaceSelector": {}}]"#.parse::<Peers>().expect("peers").0,
         },
         identity: KEYS[chart.key].clone(),
         checks: Arc::new(checks),
@@ -273,6 +295,12 @@ impl Cluster {
         ));
     }
 
+    /// The same of a chart, for which the check of any SQL gives this answer.
+    pub fn add_operator_of(&mut self, chart: Chart, answer: &'static str) {
+        let checks = Checks::new(answering(answer), Arc::clone(&self.metrics));
+        self.others.spawn(operate(self.api.clone(), checks, Arc::clone(&self.metrics), chart, Arc::default()));
+    }
+
     /// Another replica fills its caches and waits for its turn.
     pub fn add_standby(&mut self) {
         let (turn, comes) = oneshot::channel();
@@ -298,7 +326,12 @@ impl Cluster {
 
     /// Waits until the pipeline is so.
     pub async fn until(&self, what: &str, test: impl Fn(&Value) -> bool) -> Arc<Value> {
-        let found = timeout(PATIENCE, async {
+        self.within(PATIENCE, what, test).await
+    }
+
+    /// The same where it is to be so soon.
+    pub async fn within(&self, limit: Duration, what: &str, test: impl Fn(&Value) -> bool) -> Arc<Value> {
+        let found = timeout(limit, async {
             loop {
                 let change = self.api.change();
                 tokio::pin!(change);
@@ -313,7 +346,12 @@ impl Cluster {
         let found = found.await;
         found.unwrap_or_else(|_| {
             let all: Vec<_> = self.api.store().objects.values().map(|object| format!("{object:#}")).collect();
-            panic!("never {what}: {:#?}\n{}\nlast of all: {:#}", self.api.writes(), all.join("\n"), self.pipeline())
+            panic!(
+                "not {what} within {limit:?}: {:#?}\n{}\nlast of all: {:#}",
+                self.api.writes(),
+                all.join("\n"),
+                self.pipeline()
+            )
         })
     }
 
@@ -343,7 +381,7 @@ impl Cluster {
     }
 
     /// Whether there are so many workers, one plan, and no handoff that waits for an answer.
-    fn is_tidy(&self, expected: usize) -> bool {
+    pub fn is_tidy(&self, expected: usize) -> bool {
         let count = |kind: &str| kubelet::of_kind(&self.api, kind).len();
         let assignments = kubelet::of_kind(&self.api, kubelet::ASSIGNMENTS);
         let mut units = assignments.iter().flat_map(|assignment| assignment["spec"]["units"].as_array()).flatten();
@@ -418,6 +456,13 @@ pub fn condition<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
     found.and_then(|condition| condition["status"].as_str()).unwrap_or_default()
 }
 
+/// The reason of a condition.
+pub fn reason<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
+    let conditions = pipeline["status"]["conditions"].as_array();
+    let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
+    found.and_then(|condition| condition["reason"].as_str()).unwrap_or_default()
+}
+
 /// The message of a condition.
 pub fn message<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
     let conditions = pipeline["status"]["conditions"].as_array();
@@ -429,6 +474,10 @@ pub fn message<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
 fn settled(mut object: Value) -> String {
     for field in ["resourceVersion", "uid", "generation", "creationTimestamp"] {
         object["metadata"][field] = Value::Null;
+    }
+    if let Some(numbers) = object["spec"]["numbers"].as_object_mut() {
+        // Of the pipeline.
+        numbers.insert("made".to_owned(), Value::Null);
     }
     if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
         annotations.shift_remove("note");

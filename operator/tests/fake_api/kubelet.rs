@@ -16,7 +16,7 @@ use thalweg_mtls::server::serve;
 use thalweg_operator_plan::names::{APP_NAME, KEY_FINGERPRINT, LOOKOUT, PIPELINE, PLAN, hash};
 use tokio::task::JoinSet;
 
-use crate::fake::{FakeApi, Key, Load};
+use crate::fake::{FakeApi, Key, Load, Obstacle};
 
 const TEMPLATE: &str = "pod-template-hash";
 pub const PODS: &str = "v1/pods";
@@ -72,7 +72,10 @@ async fn keep_pods(api: FakeApi) {
             changed |= scale(&api, &deployment, &mut workers).await;
         }
         for pod in of_kind(&api, PODS).iter().filter(|pod| !api.is_cut_off(uid(pod))) {
-            changed |= claim(&api, pod) | set_ready(&api, pod);
+            changed |= match api.obstacle() {
+                Some(Obstacle::Waiting(why)) if !is_ready(pod) => wait(&api, pod, &why),
+                _ => wait_no_more(&api, pod) | claim(&api, pod) | set_ready(&api, pod),
+            };
         }
         for deployment in of_kind(&api, DEPLOYMENTS) {
             changed |= set_status(&api, &deployment);
@@ -131,6 +134,9 @@ async fn scale(api: &FakeApi, deployment: &Value, workers: &mut JoinSet<()>) -> 
     new.sort_by_key(|pod| !is_ready(pod));
     old.sort_by_key(|pod| is_ready(pod));
     if new.len() < wanted && total <= wanted {
+        if matches!(api.obstacle(), Some(Obstacle::Refused(_))) {
+            return false;
+        }
         make(api, deployment, &template, workers).await;
         return true;
     }
@@ -204,6 +210,30 @@ pub fn uid(pod: &Value) -> &str {
     pod["metadata"]["uid"].as_str().unwrap_or_default()
 }
 
+/// A pod does not start, and says why.
+fn wait(api: &FakeApi, pod: &Value, why: &Value) -> bool {
+    let mut status = why.clone();
+    let others = why["conditions"].as_array().cloned().unwrap_or_default();
+    status["podIP"] = pod["status"]["podIP"].clone();
+    status["conditions"] = [json!({"type": "Ready", "status": "False"})].into_iter().chain(others).collect();
+    if pod["status"] == status {
+        return false;
+    }
+    api.store().edit(&key(PODS, pod), |pod| pod["status"] = status);
+    true
+}
+
+/// A pod that did not start does.
+fn wait_no_more(api: &FakeApi, pod: &Value) -> bool {
+    let status = &pod["status"];
+    if status["containerStatuses"].is_null() && status["conditions"][1].is_null() {
+        return false;
+    }
+    let status = json!({"podIP": status["podIP"], "conditions": [status["conditions"][0]]});
+    api.store().edit(&key(PODS, pod), |pod| pod["status"] = status);
+    true
+}
+
 fn run_id(pod: &Value) -> String {
     format!("{}/0", uid(pod))
 }
@@ -247,13 +277,25 @@ fn units(api: &FakeApi, pod: &Value) -> (Value, Vec<Value>) {
     (slot.clone(), owned.map(|unit| json!({"unit": unit["unit"], "epoch": unit["epoch"]})).collect())
 }
 
+/// Whether the pipeline's assignment is for another plan than a worker has.
+fn runs_another(api: &FakeApi, pod: &Value, plan: &Value) -> bool {
+    let label = &pod["metadata"]["labels"][PIPELINE];
+    let mut assignments = of_kind(api, ASSIGNMENTS).into_iter();
+    assignments.any(|it| it["metadata"]["labels"][PIPELINE] == *label && it["spec"]["plan"] != *plan)
+}
+
 async fn report(State((api, pod)): State<(FakeApi, Arc<Value>)>) -> Result<String, StatusCode> {
     if api.is_mute() || api.is_cut_off(uid(&pod)) {
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
     let (slot, units) = units(&api, &pod);
-    let state = if units.is_empty() { "Waiting" } else { "Running" };
     let plan = &pod["metadata"]["annotations"][PLAN];
+    let state = match units.is_empty() {
+        true if runs_another(&api, &pod, plan) => "Prepared",
+        true => "Waiting",
+        false if api.has_ended() => "Completed",
+        false => "Running",
+    };
     let listed = listed(&api, &pod, &slot);
     let mut report =
         json!({"runId": run_id(&pod), "slot": slot, "plan": plan, "state": state, "units": units, "listed": listed});
@@ -309,7 +351,8 @@ fn listed(api: &FakeApi, pod: &Value, slot: &Value) -> Vec<Value> {
         let enumerators = assignment["spec"]["enumerators"].as_array().cloned().unwrap_or_default();
         enumerators.into_iter().filter(|enumerator| enumerator["slot"] == *slot && !slot.is_null())
     });
-    named.map(|enumerator| json!({"source": enumerator["source"], "splits": splits})).collect()
+    let complete = api.has_ended();
+    named.map(|enumerator| json!({"source": enumerator["source"], "splits": splits, "complete": complete})).collect()
 }
 
 /// A worker is ready once it runs units.
@@ -325,12 +368,15 @@ fn set_ready(api: &FakeApi, pod: &Value) -> bool {
 fn set_status(api: &FakeApi, deployment: &Value) -> bool {
     let (pods, template) = (pods_of(api, deployment), template(deployment));
     let count = |test: &dyn Fn(&Value) -> bool| pods.iter().filter(|pod| test(pod)).count();
-    let status = json!({
+    let mut status = json!({
         "observedGeneration": deployment["metadata"]["generation"],
         "replicas": pods.len(),
         "updatedReplicas": count(&|pod| pod["metadata"]["labels"][TEMPLATE] == *template),
         "readyReplicas": count(&is_ready),
     });
+    if let Some(Obstacle::Refused(why)) = api.obstacle() {
+        status["conditions"] = json!([{"type": "ReplicaFailure", "status": "True", "message": why}]);
+    }
     if deployment["status"] == status {
         return false;
     }

@@ -22,7 +22,7 @@ const AT_ONCE: usize = 16;
 /// Mutations that one cluster goes through, one after the other.
 const WALK: usize = 24;
 /// What the check of SQL answers: it is a process of its own, and not what is tested here.
-pub const CHECK: &str = r#"{"problems": [], "pipelines": [{"stages": [{"id": 0, "kind": "stateless", "sources": ["trips"], "fingerprint": "f"}]}]}"#;
+pub const CHECK: &str = r#"{"problems": [], "pipelines": [{"stages": [{"id": 0, "kind": "stateless", "statement": 0, "sink": "out", "text": "t", "sources": ["trips"], "fingerprint": "f"}]}]}"#;
 
 /// A resource with one thing changed.
 #[derive(Clone)]

@@ -20,18 +20,31 @@ fn assignment(cluster: &Cluster) -> Arc<Value> {
 
 /// Waits until it runs under a start of this number, and nothing is left of the plan before.
 async fn until_started(cluster: &Cluster, count: u64) {
+    let incarnation = |spec: &Value| spec["incarnations"][0]["incarnation"].as_u64().unwrap_or_default();
+    until_runs(cluster, &format!("started from scratch {count} times"), |spec| incarnation(spec) == count).await;
+}
+
+/// Waits until the units of its one stage bear this number, and nothing is left of the plan before.
+async fn until_staged(cluster: &Cluster, stage: u64) {
+    let is_staged = |spec: &Value| {
+        let units = spec["units"].as_array().map(Vec::as_slice).unwrap_or_default();
+        !units.is_empty() && units.iter().all(|unit| unit["unit"]["stage"] == stage)
+    };
+    until_runs(cluster, &format!("stage {stage}"), is_staged).await;
+}
+
+async fn until_runs(cluster: &Cluster, what: &str, is_it: impl Fn(&Value) -> bool) {
     let started = |pipeline: &Value| {
         let assignment = assignment(cluster);
-        let incarnation = assignment["spec"]["incarnations"][0]["incarnation"].as_u64().unwrap_or_default();
         let is = |kind: &str| condition(pipeline, kind) == "True";
-        incarnation == count
+        is_it(&assignment["spec"])
             && pipeline["status"]["observedGeneration"] == pipeline["metadata"]["generation"]
             && pipeline["status"]["activePlan"] == assignment["spec"]["plan"]
             && (is("Ready") && is("ConfigValid") && !is("Reconciling"))
             && of_kind(&cluster.api, "v1/configmaps").len() == 1
             && assignment["spec"]["splits"][0]["split"] == "0"
     };
-    cluster.until(&format!("started from scratch {count} times"), started).await;
+    cluster.until(what, started).await;
 }
 
 /// The source as workers read it.
@@ -80,7 +93,7 @@ async fn each_new_nonce_is_one_start_from_scratch_and_what_is_taken_away_changes
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_no_state_fits_starts_anew_where_that_is_asked_for_and_else_is_refused() {
-    let cluster = running().await;
+    let mut cluster = running().await;
     let before = assignment(&cluster)["spec"].clone();
     edit(&cluster, |spec| spec["sql"] = OTHER_SHAPE.into());
     let refused = cluster.until("refused", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
@@ -89,14 +102,59 @@ async fn a_change_that_no_state_fits_starts_anew_where_that_is_asked_for_and_els
     assert!(said.contains("onIncompatibleChange: Restart"), "{said}");
     assert_eq!((&assignment(&cluster)["spec"], starts_told(&cluster)), (&before, 0), "what runs is not disturbed");
     edit(&cluster, |spec| spec["onIncompatibleChange"] = "Restart".into());
-    until_started(&cluster, 1).await;
+    until_staged(&cluster, 1).await;
     assert_eq!(starts_told(&cluster), 1);
+    assert!(start(&cluster).contains(r#""count":0"#), "the pipeline as a whole goes on: {}", start(&cluster));
+    assert_eq!(assignment(&cluster)["spec"]["incarnations"], Value::Null);
+    // Another operator goes on with the same numbers.
+    cluster.upgrade(crate::harness::Chart::USUAL, CHECK).await;
     edit(&cluster, |spec| spec["sql"] = SQL.into());
-    until_started(&cluster, 2).await;
+    until_staged(&cluster, 2).await;
     cluster.looks(2).await;
     let before = cluster.api.asked();
     cluster.looks(3).await;
     assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
+}
+
+/// Somebody removes the plan that runs, and says something else at the same time.
+fn without_its_plan(cluster: &Cluster, sql: Option<&str>) {
+    let plan = of_kind(&cluster.api, "v1/configmaps")[0]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    {
+        let mut store = cluster.api.store();
+        let _ = store.delete(&key("v1/configmaps", &plan), &Value::Null);
+        if let Some(sql) = sql {
+            store.edit(&pipeline_key(), |pipeline| pipeline["spec"]["sql"] = sql.into());
+        }
+    }
+    cluster.api.changed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_outlive_the_plan_that_they_stand_beside() {
+    let cluster = running().await;
+    edit(&cluster, |spec| spec["onIncompatibleChange"] = "Restart".into());
+    edit(&cluster, |spec| spec["sql"] = OTHER_SHAPE.into());
+    until_staged(&cluster, 1).await;
+    let (plan, noted) = (assignment(&cluster)["spec"]["plan"].clone(), start(&cluster));
+    assert!(noted.contains(r#""stages":[1]"#), "{noted}");
+    without_its_plan(&cluster, None);
+    cluster.until("made again", |_| of_kind(&cluster.api, "v1/configmaps").len() == 1).await;
+    until_staged(&cluster, 1).await;
+    assert_eq!((&assignment(&cluster)["spec"]["plan"], start(&cluster)), (&plan, noted), "it is the same");
+    without_its_plan(&cluster, Some(SQL));
+    until_staged(&cluster, 2).await;
+    assert_eq!(assignment(&cluster)["spec"]["numbers"]["changes"], 2, "workers of the plans before are told apart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_refused_where_the_plan_that_runs_is_gone() {
+    let cluster = running().await;
+    let before = assignment(&cluster)["spec"].clone();
+    without_its_plan(&cluster, Some(OTHER_SHAPE));
+    let refused = cluster.until("refused", |pipeline| condition(pipeline, "ConfigValid") == "False").await;
+    let said = message(&refused, "ConfigValid");
+    assert!(said.contains("stage 0 over trips is not what it was"), "{said}");
+    assert_eq!(assignment(&cluster)["spec"]["plan"], before["plan"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::fake::{FakeApi, Load};
-use crate::harness::{Cluster, OTHER_SQL, SQL, condition, key, pipeline_key, plan_hash, resources};
+use crate::harness::{Cluster, OTHER_SQL, SQL, condition, key, pipeline_key, plan_hash, reason, resources};
 use crate::kubelet::{self, DEPLOYMENTS};
 
 pub const SPLITS: usize = 4;
@@ -39,12 +39,6 @@ fn replicas(cluster: &Cluster) -> i64 {
 
 fn decision(pipeline: &Value) -> &Value {
     &pipeline["status"]["scaling"]["lastDecision"]
-}
-
-fn reason<'a>(pipeline: &'a Value, kind: &str) -> &'a str {
-    let conditions = pipeline["status"]["conditions"].as_array();
-    let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
-    found.and_then(|condition| condition["reason"].as_str()).unwrap_or_default()
 }
 
 /// Waits until an event was told, for which nobody waits otherwise.

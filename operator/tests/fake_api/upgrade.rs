@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::fake::FakeApi;
-use crate::harness::{Chart, Cluster, SQL, condition, key, message, pipeline, pipeline_key, put, resources};
+use crate::harness::{Chart, Cluster, SQL, TOLD, condition, key, message, pipeline, pipeline_key, put, resources};
 use crate::kubelet::{DEPLOYMENTS, of_kind};
 use crate::mutations::CHECK;
 
@@ -33,12 +35,21 @@ async fn an_upgrade_replaces_the_pods_of_so_many_pipelines_at_once_and_of_all_in
     cluster.until("running", |_| deployments().len() == 4 && deployments().iter().all(|d| is_settled(d))).await;
     cluster.until("told", |pipeline| condition(pipeline, "Ready") == "True").await;
     let api = cluster.api.clone();
-    cluster.upgrade(Chart { image: NEXT, max_rollouts: 1, ..Chart::USUAL }, CHECK).await;
+    let next = Chart { image: NEXT, max_rollouts: 1, ..Chart::USUAL };
+    cluster.upgrade(next, CHECK).await;
     let (most, scaled) = (Cell::new(0), Cell::new(false));
-    let is_done = |_: &Value| {
+    let moving = || {
         let all = of_kind(&api, DEPLOYMENTS);
         let moving = all.iter().filter(|deployment| image(deployment) == NEXT && !is_settled(deployment)).count();
         most.set(most.get().max(moving));
+        moving
+    };
+    cluster.until("begun", |_| moving() > 0).await;
+    // In the middle of it another operator takes over, which knows no more than what is there.
+    cluster.upgrade(next, CHECK).await;
+    let is_done = |_: &Value| {
+        moving();
+        let all = of_kind(&api, DEPLOYMENTS);
         scaled.set(scaled.get() | all.iter().any(|deployment| image(deployment) != NEXT));
         all.iter().all(|deployment| image(deployment) == NEXT && is_settled(deployment))
     };
@@ -85,13 +96,16 @@ async fn of_two_pipelines_that_write_one_sink_by_key_the_second_is_told_and_begi
     put(&cluster.api, "StreamPipeline", "later", pipeline(SQL));
     let later = key("thalweg.dev/v1alpha1/streampipelines", "later");
     let second = || cluster.api.store().objects.get(&later).cloned().unwrap_or_default();
-    cluster.until("told", |_| condition(&second(), "ConfigValid") == "False").await;
+    cluster.within(TOLD, "told", |_| condition(&second(), "ConfigValid") == "False").await;
     let said = second();
     let said = message(&said, "ConfigValid");
     assert!(said.contains("StreamPipeline/fares writes StreamSink/out already"), "{said}");
     assert_eq!(condition(&cluster.pipeline(), "ConfigValid"), "True", "the first one is not disturbed");
     cluster.api.store().delete(&pipeline_key(), &Value::Null).expect("it is there");
-    cluster.api.store().edit(&later, |later| later["metadata"]["annotations"]["look"] = "again".into());
+    let gone = Instant::now();
     cluster.api.changed();
+    cluster.until("taken up", |_| condition(&second(), "ConfigValid") == "True").await;
+    // By itself it is looked at each half minute.
+    assert!(gone.elapsed() < Duration::from_secs(15), "it was noticed after {:?}", gone.elapsed());
     cluster.until("running", |_| condition(&second(), "Ready") == "True").await;
 }

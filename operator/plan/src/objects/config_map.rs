@@ -25,7 +25,9 @@ impl Build<'_> {
         let data = data.into_iter().chain(restart).map(|(key, text)| (key.to_owned(), text));
         ConfigMap {
             metadata: ObjectMeta {
-                annotations: Some([(STAGES.to_owned(), note(&self.pipeline.stages))].into()),
+                annotations: Some(
+                    [(STAGES.to_owned(), note(&self.pipeline.stages, self.pipeline.given.changes))].into(),
+                ),
                 ..self.metadata(&self.pipeline.names.plan(&plan.hash))
             },
             data: Some(data.collect::<BTreeMap<_, _>>()),

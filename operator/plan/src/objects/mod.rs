@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -42,16 +42,20 @@ pub const OPERATOR_REPORTS_PORT: u16 = 8083;
 pub const DATA_PORT: i32 = 8443;
 
 /// What an installation says about all workers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The image of workers, unless a pipeline names another one.
     pub worker_image: String,
     /// `Always`, `IfNotPresent` or `Never`; by the tag of the image where absent.
     pub image_pull_policy: Option<String>,
+    /// Its id: part of who owns state and progress.
+    pub installation: String,
     /// The namespace of the operator, from which reports are asked for.
     pub operator_namespace: String,
     /// Fingerprints of the operator's key, and of that which is to take its place: those are answered that show one.
     pub operator_keys: Vec<String>,
+    /// Who may read metrics; everybody where it is empty.
+    pub metrics_from: Vec<NetworkPolicyPeer>,
 }
 
 /// The resource that owns every object, so that all go when it goes.

@@ -25,8 +25,8 @@ impl Build<'_> {
         let ingress = vec![
             rule(Some(vec![workers]), DATA_PORT),
             rule(Some(vec![operator]), REPORT_PORT),
-            // Health and metrics hold no secret, and nobody knows where Prometheus runs.
-            rule(None, HTTP_PORT),
+            // The node of a pod reaches it in any case, as probes do.
+            rule(Some(self.settings.metrics_from.clone()), HTTP_PORT),
         ];
         NetworkPolicy {
             metadata: self.named(),

@@ -95,7 +95,7 @@ impl Build<'_> {
             command: Some(vec!["thalweg".to_owned(), "worker".to_owned()]),
             env: Some(self.environment()),
             ports: Some([("http", HTTP_PORT), ("report", REPORT_PORT), ("data", DATA_PORT)].map(port).into()),
-            resources: Some(worker.resources.clone().unwrap_or_else(default_resources)),
+            resources: Some(self.resources()),
             liveness_probe: Some(Probe {
                 period_seconds: Some(10),
                 timeout_seconds: Some(5),
@@ -126,6 +126,7 @@ impl Build<'_> {
             value("THALWEG_PIPELINE", names.pipeline()),
             value("THALWEG_ASSIGNMENT", names.pipeline()),
             value("THALWEG_SLOT_PREFIX", names.base()),
+            value("THALWEG_INSTALLATION", &self.settings.installation),
             value("THALWEG_OPERATOR_KEY", &self.settings.operator_keys.join(",")),
             value("THALWEG_LOG", log_filter(self.pipeline.worker.log_level)),
             field("POD_NAME", "metadata.name"),
@@ -135,10 +136,15 @@ impl Build<'_> {
         let by: Vec<_> = self.pipeline.worker.metrics_by.iter().map(|by| by.as_str()).collect();
         all.extend((!by.is_empty()).then(|| value("THALWEG_METRICS_BY", &by.join(","))));
         all.extend(self.pipeline.state_url.as_deref().map(|url| value("THALWEG_STATE_URL", url)));
-        let limits = self.pipeline.worker.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+        let limits = self.resources().limits.unwrap_or_default();
         // Without a limit the field would be the node's memory.
-        all.extend(limits.filter(|limits| limits.contains_key("memory")).map(|_| memory_limit()));
+        all.extend(limits.contains_key("memory").then(memory_limit));
         all
+    }
+
+    /// What the user says, as it is said, or what suits most.
+    fn resources(&self) -> ResourceRequirements {
+        self.pipeline.worker.resources.clone().unwrap_or_else(default_resources)
     }
 }
 
@@ -161,10 +167,14 @@ fn lost_node() -> [Toleration; 2] {
     })
 }
 
+/// A limit bounds the rows on their way, and is what a quota on limits asks for. `WorkerSpec::resources` tells these.
 fn default_resources() -> ResourceRequirements {
-    let requests = [("cpu", "100m"), ("memory", "256Mi")];
-    let requests = requests.map(|(name, quantity)| (name.to_owned(), Quantity(quantity.to_owned())));
-    ResourceRequirements { requests: Some(requests.into()), ..ResourceRequirements::default() }
+    let named = |(name, quantity): (&str, &str)| (name.to_owned(), Quantity(quantity.to_owned()));
+    ResourceRequirements {
+        requests: Some([("cpu", "100m"), ("memory", "256Mi")].map(named).into()),
+        limits: Some([("memory", "1Gi")].map(named).into()),
+        ..ResourceRequirements::default()
+    }
 }
 
 fn log_filter(level: LogLevel) -> &'static str {

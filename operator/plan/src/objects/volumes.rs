@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::Build;
 use crate::mounts::Keys;
+use crate::names::PLAN_VOLUME;
 
 /// Folder of the plan.
 const PLAN: &str = "/etc/thalweg/plan";
@@ -24,7 +25,7 @@ impl Build<'_> {
         let tmp =
             Volume { name: "tmp".to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() };
         let mut all = vec![
-            (Volume { name: "plan".to_owned(), config_map: Some(plan), ..Volume::default() }, PLAN.to_owned()),
+            (Volume { name: PLAN_VOLUME.to_owned(), config_map: Some(plan), ..Volume::default() }, PLAN.to_owned()),
             (tmp, "/tmp".to_owned()),
         ];
         all.extend(numbered(&self.pipeline.mounts.secrets, "secret", SECRETS, secret));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::SignedDuration;
 use thalweg_crds::condition::{ConditionStatus, ConditionType, Reason, condition};
 use thalweg_crds::ids::RunId;
 use thalweg_crds::report::{Failure, Report, WorkerState};
@@ -23,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The same of a lookout, of which nothing is awaited while it starts.
 const LOOKOUT_PATIENCE: Duration = Duration::from_secs(8);
+
+/// For how long units may move, one after the other, until what was ready is so no more.
+const MOVING: SignedDuration = SignedDuration::from_secs(60);
 
 /// Status, reason and message of one condition.
 type Verdict = (ConditionStatus, Reason, String);
@@ -81,9 +85,26 @@ impl<'a> Conditions<'a> {
             }
             _ if failure.is_some() => worker_failed(failure),
             _ if self.units.is_all() => yes(Reason::AsExpected, format!("{} units run", self.units.total)),
+            _ if self.stays_ready() => {
+                yes(Reason::AsExpected, format!("{} units run, {} of them move", self.units.total, self.units.moving))
+            }
             _ if self.units.moving > 0 => no(Reason::UnitsMoving, format!("{} units move", self.units.moving)),
             _ => self.starting(),
         }
+    }
+
+    /// Whether what was ready is so, although units go from one worker to another: they do whenever loads differ, and each
+    /// stands still for a moment.
+    fn stays_ready(&self) -> bool {
+        let since = |kind: ConditionType| {
+            let conditions = &self.facts.previous.conditions;
+            let held =
+                conditions.iter().find(|it| it.type_ == kind.as_str() && it.status == ConditionStatus::True.as_str());
+            held.map(|held| self.now.0.duration_since(held.last_transition_time.0))
+        };
+        let moves_long = since(ConditionType::Rebalancing).is_some_and(|moving| moving >= MOVING);
+        let Held { total, owned, moving, unlisted } = self.units;
+        unlisted == 0 && owned + moving == total && since(ConditionType::Ready).is_some() && !moves_long
     }
 
     fn idle(&self) -> Verdict {
@@ -100,7 +121,7 @@ impl<'a> Conditions<'a> {
     fn blindness(&self) -> Option<(Reason, String)> {
         let lookout = &self.facts.observed.lookout;
         let said = lookout.said();
-        let failure = said.filter(|said| said.state == WorkerState::Failed).and_then(|said| said.failure.as_ref());
+        let failure = said.filter(|said| said.state == WorkerState::Failed).and_then(|said| said.failures.first());
         let mute = || {
             let mut pods = lookout.pods.iter().filter(|pod| !pod.terminating && pod.age > REPORT_LIMIT);
             let pod = pods.next().filter(|_| said.is_none())?;
@@ -165,7 +186,7 @@ impl<'a> Conditions<'a> {
     }
 
     fn stalled(&self) -> Verdict {
-        match (self.facts.validated, failure(self.facts.observed)) {
+        match (self.facts.validated, failures(self.facts.observed).next()) {
             (Err(problems), _) => {
                 let (reason, message) = summary(problems);
                 yes(reason, message)
@@ -194,11 +215,14 @@ impl<'a> Conditions<'a> {
 
     /// What workers say about the systems of one kind of resource.
     fn reachable(&self, kind: &str) -> Verdict {
-        let about = failure(self.facts.observed).filter(|failure| {
+        let is_amiss = |failure: &&Failure| {
             let resource = failure.resource.as_deref().unwrap_or_default();
-            resource.starts_with(kind) && matches!(reason_of(failure), Reason::Unreachable | Reason::Unauthorized)
-        });
-        match about {
+            // What it names, or what has to be in it, may not be there.
+            let reason = reason_of(failure);
+            let gone = matches!(reason, Reason::ReferenceNotFound | Reason::DataLoss);
+            resource.starts_with(kind) && (gone || matches!(reason, Reason::Unreachable | Reason::Unauthorized))
+        };
+        match failures(self.facts.observed).find(is_amiss) {
             Some(failure) => no(reason_of(failure), failure.message.clone()),
             None if self.units.owned > 0 => yes(Reason::AsExpected, "workers are connected"),
             None => unknown("no worker has tried"),
@@ -343,24 +367,23 @@ fn unknown(message: &str) -> Verdict {
 /// The failure of a worker of the plan that runs: one of a plan that is being tried disturbs nobody.
 pub(super) fn failure_of_running<'a>(facts: &Facts<'a>) -> Option<&'a Failure> {
     let running = facts.plan.assignment.as_ref().map(|assignment| &assignment.plan);
-    let mut failed = failures(facts.observed).filter(|report| running.is_none_or(|running| report.plan == *running));
-    failed.find_map(|report| report.failure.as_ref())
+    let mut failed = failed(facts.observed).filter(|report| running.is_none_or(|running| report.plan == *running));
+    failed.find_map(|report| report.failures.first())
 }
 
 /// What a worker that stands still says about a resource.
 pub(crate) fn failure_about(observed: &Observed, resource: &str) -> Option<(Reason, String)> {
-    let mut about = failures(observed).filter_map(|report| report.failure.as_ref());
-    let failure = about.find(|failure| failure.resource.as_deref() == Some(resource))?;
+    let failure = failures(observed).find(|failure| failure.resource.as_deref() == Some(resource))?;
     Some((reason_of(failure), failure.message.clone()))
 }
 
-fn failures(observed: &Observed) -> impl Iterator<Item = &Report> {
+/// The workers of which something stands still.
+fn failed(observed: &Observed) -> impl Iterator<Item = &Report> {
     observed.said().chain(observed.lookout.said()).filter(|report| report.state == WorkerState::Failed)
 }
 
-/// The failure that a worker reports and stands still for.
-fn failure(observed: &Observed) -> Option<&Failure> {
-    failures(observed).find_map(|report| report.failure.as_ref())
+fn failures(observed: &Observed) -> impl Iterator<Item = &Failure> {
+    failed(observed).flat_map(|report| &report.failures)
 }
 
 fn reason_of(failure: &Failure) -> Reason {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thalweg_crds::ids::{RunId, Slot, SplitId};
@@ -59,6 +61,9 @@ pub fn stages() -> Checked {
     Checked::Stages(vec![Stage {
         id: 0,
         kind: StageKind::Windowed,
+        statement: 0,
+        sink: "pickups".to_owned(),
+        text: "t".to_owned(),
         sources: vec!["trips".to_owned()],
         fingerprint: "f".to_owned(),
     }])
@@ -83,7 +88,8 @@ pub fn keyed() -> Vec<Stage> {
 /// A stage that takes rows as they come, from these sources.
 pub fn stateless(sources: &[&str]) -> Vec<Stage> {
     let sources = sources.iter().map(|source| (*source).to_owned()).collect();
-    vec![Stage { id: 0, kind: StageKind::Stateless, sources, fingerprint: "f".to_owned() }]
+    let (sink, text, fingerprint) = ("pickups".to_owned(), "t".to_owned(), "f".to_owned());
+    vec![Stage { id: 0, kind: StageKind::Stateless, statement: 0, sink, text, sources, fingerprint }]
 }
 
 /// The pipeline with other stages, for which so many workers are asked.
@@ -106,8 +112,13 @@ pub fn settings() -> Settings {
     Settings {
         worker_image: "ghcr.io/thalweg/thalweg:0.1.0".to_owned(),
         image_pull_policy: None,
+        installation: "5e1f".to_owned(),
         operator_namespace: "thalweg".to_owned(),
         operator_keys: vec!["0f".repeat(32)],
+        metrics_from: vec![NetworkPolicyPeer {
+            namespace_selector: Some(LabelSelector::default()),
+            ..NetworkPolicyPeer::default()
+        }],
     }
 }
 
@@ -133,6 +144,17 @@ pub fn join(observed: &mut Observed, number: usize, life: &str, plan: &str) {
         age: Duration::from_secs(60),
         ..WorkerPod::default()
     });
+    report_prepared(observed);
+}
+
+/// Who has the plan that is to run next says that it could.
+fn report_prepared(observed: &mut Observed) {
+    let Some(running) = observed.assignment.as_ref().map(|assignment| assignment.plan.clone()) else { return };
+    for lease in observed.slots.iter().filter(|lease| lease.plan != running) {
+        let Some(run_id) = lease.holder.clone() else { continue };
+        let (slot, plan, state) = (Some(lease.slot.clone()), lease.plan.clone(), WorkerState::Prepared);
+        observed.reports.insert(run_id.clone(), Report { run_id, slot, plan, state, ..Report::default() });
+    }
 }
 
 /// Workers do and report what a plan publishes, and find six splits in each source.
@@ -169,6 +191,7 @@ pub fn obey_with(observed: &mut Observed, plan: &Plan, splits: usize) {
         observed.reports.insert(worker.run_id.clone(), report);
     }
     observed.assignment = Some(assignment);
+    report_prepared(observed);
 }
 
 /// Plans and obeys until nothing is published any more.

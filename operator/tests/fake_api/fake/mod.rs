@@ -10,5 +10,5 @@ mod server;
 mod store;
 
 pub use faults::Fault;
-pub use server::{FakeApi, Load, Weather};
+pub use server::{FakeApi, Load, Obstacle, Weather};
 pub use store::{Key, Write};

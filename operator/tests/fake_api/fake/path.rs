@@ -40,6 +40,9 @@ impl Target {
     pub fn selects(&self, object: &serde_json::Value) -> bool {
         let selector = self.query.get("labelSelector").map(String::as_str).unwrap_or_default();
         selector.split(',').filter(|term| !term.is_empty()).all(|term| {
+            if let Some((key, value)) = term.split_once("!=") {
+                return object["metadata"]["labels"][key] != *value;
+            }
             let (key, value) = term.split_once('=').map_or((term, None), |(key, value)| (key, Some(value)));
             let label = object["metadata"]["labels"][key].as_str();
             label.is_some_and(|label| value.is_none_or(|value| value == label))

@@ -47,8 +47,14 @@ struct Inner {
     load: Mutex<Option<Load>>,
     /// A kind that nobody may write, and what is said about it.
     denied: Mutex<Option<(&'static str, Refusal)>>,
+    /// An object that cannot be read by its name.
+    unreadable: Mutex<Option<Key>>,
     /// Whether workers answer nobody who asks.
     mute: AtomicBool,
+    /// Whether nothing more comes of any source.
+    ended: AtomicBool,
+    /// Why pods that are to start do not.
+    obstacle: Mutex<Option<Obstacle>>,
     /// UIDs of pods on nodes that have fallen silent.
     cut_off: Mutex<BTreeSet<String>>,
     /// What somebody else does just before an object is written.
@@ -89,6 +95,15 @@ impl Load {
     }
 }
 
+/// Why pods that are to start do not.
+#[derive(Clone)]
+pub enum Obstacle {
+    /// None is made, for this reason.
+    Refused(&'static str),
+    /// They wait; this is in their status.
+    Waiting(Value),
+}
+
 /// What is wrong with watches.
 #[derive(Clone, Copy, Default)]
 pub struct Weather {
@@ -123,6 +138,11 @@ impl FakeApi {
         *self.inner.denied.lock().expect("unpoisoned") = None;
     }
 
+    /// Whoever asks for this object, as by its name and not by a watch, gets no answer; `None`: all are read again.
+    pub fn lock_away(&self, object: Option<Key>) {
+        *self.inner.unreadable.lock().expect("unpoisoned") = object;
+    }
+
     /// Just before this object is written for the next time somebody else writes one of a kind, and by the time of the answer who
     /// watches that kind has seen it.
     pub fn overtake(&self, written: Key, kind: &'static str, by: impl FnOnce(&mut Store) + Send + 'static) {
@@ -137,6 +157,28 @@ impl FakeApi {
     /// Whether workers answer nobody who asks.
     pub fn is_mute(&self) -> bool {
         self.inner.mute.load(Ordering::SeqCst)
+    }
+
+    /// Pods that do not run yet do not start, or do again.
+    pub fn obstruct(&self, obstacle: Option<Obstacle>) {
+        *self.inner.obstacle.lock().expect("unpoisoned") = obstacle;
+        self.changed();
+    }
+
+    /// Why no pod starts.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        self.inner.obstacle.lock().expect("unpoisoned").clone()
+    }
+
+    /// Nothing more comes of any source, and workers have delivered all of it.
+    pub fn end_sources(&self) {
+        self.inner.ended.store(true, Ordering::SeqCst);
+        self.changed();
+    }
+
+    /// Whether nothing more comes of any source.
+    pub fn has_ended(&self) -> bool {
+        self.inner.ended.load(Ordering::SeqCst)
     }
 
     /// The node of a pod falls silent: it neither answers nor renews its Lease, and nothing is known of it.
@@ -267,6 +309,9 @@ impl Inner {
     }
 
     fn get(&self, target: &Target) -> Response<Body> {
+        if self.unreadable.lock().expect("unpoisoned").as_ref() == Some(&key(target)) {
+            return document(503, &refusal((503, "ServiceUnavailable")));
+        }
         let store = self.store.lock().expect("unpoisoned");
         match store.objects.get(&key(target)) {
             Some(object) => document(200, object),
@@ -406,7 +451,8 @@ fn shown(target: &Target, event: &Event) -> Option<(Value, u64)> {
     if !is_in(target, &event.kind, namespace) {
         return None;
     }
-    let what = match (target.selects(&event.before), target.selects(&event.object)) {
+    let was_selected = !event.before.is_null() && target.selects(&event.before);
+    let what = match (was_selected, target.selects(&event.object)) {
         (_, true) if event.what == "DELETED" => "DELETED",
         (false, true) => "ADDED",
         (true, true) => event.what,

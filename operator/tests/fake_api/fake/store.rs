@@ -125,7 +125,13 @@ impl Store {
         }
         let mut next = (**old).clone();
         merge(&mut next, patch);
-        self.change(key.clone(), next)
+        let done = self.change(key.clone(), next)?;
+        let metadata = &done["metadata"];
+        if metadata["deletionTimestamp"].is_string() && metadata["finalizers"].is_null() {
+            // What is deleted goes with its last finalizer.
+            self.delete(key, &Value::Null)?;
+        }
+        Ok(done)
     }
 
     /// Removes an object and all that it owns.
