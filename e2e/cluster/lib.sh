@@ -90,5 +90,23 @@ finish() {
     return 0
 }
 
+# What the cluster could leave on this machine, one a line: processes of its own, network namespaces, interfaces, mounts.
+traces() {
+    local process words file
+    {
+        for process in /proc/[0-9]*; do
+            # One that has ended says nothing.
+            words=$(tr '\0' ' ' <"$process/cmdline") || continue
+            [ -n "$words" ] || continue
+            case "$words $(readlink "$process/cwd") $(cat "$process/cgroup")" in
+                *"$place"* | *"$run"* | */k8s.io/*) echo "process ${process#/proc/}: $words" ;;
+            esac
+        done
+        for file in /run/netns/*; do [ ! -e "$file" ] || echo "network namespace ${file##*/}"; done
+        for file in /sys/class/net/*; do echo "interface ${file##*/}"; done
+        awk '{ print "mount " $2 }' /proc/mounts
+    } 2>/dev/null | sort -u
+}
+
 # The containers of a node: their folders under containerd's state.
 bundles() { find "$run/n$1/io.containerd.runtime.v2.task/k8s.io" -mindepth 1 -maxdepth 1 -type d 2>/dev/null; }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "real processes take real time")]
 
 pub mod bank;
+pub mod bars;
 pub mod cluster;
 pub mod kafka;
 pub mod workers;

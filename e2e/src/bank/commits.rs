@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::kafka::Kafka;
+use crate::kafka::{Kafka, Seen};
 
 /// A change of a unit's owner, as the progress topic shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +35,29 @@ struct Unit {
     before: Option<i64>,
 }
 
-/// When each unit of a pipeline committed, in milliseconds since 1970, by its partition of the progress topic.
+/// When each unit of a pipeline of one stage committed, in milliseconds since 1970, by the unit's number.
 pub fn times(kafka: &Kafka, namespace: &str, pipeline: &str) -> BTreeMap<u32, Vec<i64>> {
     let mut times = BTreeMap::<u32, Vec<i64>>::new();
     kafka.each_committed(&format!("thalweg-progress.{namespace}.{pipeline}"), |seen| {
-        times.entry(seen.partition).or_default().push(seen.time);
+        if let Some(unit) = committed(&seen) {
+            times.entry(unit).or_default().push(seen.time);
+        }
     });
     times
 }
 
-/// The longest time between two commits that touches a time.
-pub fn longest_gap(times: &[i64], from: i64, to: i64) -> Option<i64> {
-    let gaps = times.windows(2).filter(|pair| pair[0] < to && pair[1] > from);
-    gaps.map(|pair| pair[1] - pair[0]).max()
+/// The number of the unit that a record of the progress topic is of, by its key `STAGE-INDEX`. Units have partitions in the
+/// order in which they were first prepared, behind the pipeline's own.
+fn committed(seen: &Seen) -> Option<u32> {
+    let key = seen.key.as_deref().filter(|_| seen.partition > 0)?;
+    key.split_once('-')?.1.parse().ok()
+}
+
+/// The times between two commits that touch a time. What comes of them after its end is not counted: something else may have
+/// happened by then.
+pub fn gaps(times: &[i64], from: i64, to: i64) -> Vec<i64> {
+    let touching = times.windows(2).filter(|pair| pair[0] < to && pair[1] > from);
+    touching.map(|pair| pair[1].min(to) - pair[0]).collect()
 }
 
 /// Every change of owner of a pipeline's units. Only committed records count, so what a fenced owner tried is not among
@@ -114,11 +124,23 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_counts_where_it_touches_a_time() {
+    fn a_gap_counts_where_it_touches_a_time_and_up_to_its_end() {
         let times = [0, 100, 900, 1_000, 1_300];
-        assert_eq!(longest_gap(&times, 200, 300), Some(800));
-        assert_eq!(longest_gap(&times, 900, 1_100), Some(300));
-        assert_eq!(longest_gap(&times, 1_300, 2_000), None);
+        assert_eq!(gaps(&times, 200, 1_000), [800, 100]);
+        assert_eq!(gaps(&times, 200, 300), [200]);
+        assert_eq!(gaps(&times, 900, 1_100), [100, 100]);
+        assert!(gaps(&times, 1_300, 2_000).is_empty());
+    }
+
+    #[test]
+    fn a_commit_is_of_the_unit_that_its_key_names_whatever_partition_it_was_given() {
+        let record = |partition, key: Option<&str>| {
+            let key = key.map(str::to_owned);
+            committed(&Seen { time: 5, partition, offset: 0, key, value: None })
+        };
+        assert_eq!(record(7, Some("0-3")), Some(3));
+        assert_eq!(record(0, Some("list-3")), None, "what the pipeline says of itself");
+        assert_eq!(record(1, None), None);
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct Row {
 pub struct Ledger {
     /// Records.
     pub records: u64,
-    /// The ids of each account's rows, in the order of its partition.
-    pub rows: BTreeMap<String, Vec<u64>>,
+    /// The ids and amounts of each account's rows, in the order of its partition.
+    pub rows: BTreeMap<String, Vec<(u64, i64)>>,
     /// Every window that must have been closed, by account and number.
     pub windows: BTreeMap<(String, u64), Sum>,
     /// Rows that came after their window was closed by rows of their own partition.
@@ -81,7 +81,7 @@ impl Ledger {
         let number = |name: &str| row[name].as_u64().expect("a number of the traffic's");
         let account = row["account"].as_str().expect("an account of the traffic's").to_owned();
         let (at, amount) = (number("at"), row["amount"].as_i64().expect("an amount"));
-        self.rows.entry(account.clone()).or_default().push(number("id"));
+        self.rows.entry(account.clone()).or_default().push((number("id"), amount));
         let window = at / WINDOW_MS;
         let latest = self.latest.get(&seen.partition).copied();
         self.latest.insert(seen.partition, latest.unwrap_or(0).max(at));
@@ -106,7 +106,7 @@ impl Ledger {
 
     /// Rows that are passed on.
     pub fn copied(&self) -> u64 {
-        self.rows.values().map(|ids| ids.len() as u64).sum()
+        self.rows.values().map(|rows| rows.len() as u64).sum()
     }
 }
 
@@ -132,6 +132,7 @@ mod tests {
         ledger.close();
         assert_eq!(ledger.late, BTreeSet::from([(0, 4)]));
         assert_eq!(ledger.broken, BTreeSet::from([(0, 5)]));
+        assert_eq!(ledger.rows["a"], [(0, -5), (1, 5), (2, 7), (3, 1), (4, 9), (6, 0)]);
         assert_eq!(ledger.windows[&("a".to_owned(), 0)], Sum { events: 2, credits: 7, debits: -5 });
         assert_eq!((ledger.windows.len(), ledger.open, ledger.copied(), ledger.records), (2, 1, 6, 7));
     }

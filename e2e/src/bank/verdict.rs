@@ -93,10 +93,20 @@ pub fn judge_copies(kafka: &Kafka, ledger: &Ledger) -> (u64, Amiss) {
     copies.end()
 }
 
+/// A row of the input that is passed on.
+struct Awaited {
+    /// Where it stands among those of its account.
+    place: usize,
+    /// What is made of its amount.
+    twice: i64,
+    /// How often it was seen.
+    times: u64,
+}
+
 /// Rows by account, against the order of the input.
 struct Copies<'a> {
-    /// By account and id: where the row stands among those of its account, and how often it was seen.
-    places: HashMap<(&'a str, u64), (usize, u64)>,
+    /// By account and id.
+    awaited: HashMap<(&'a str, u64), Awaited>,
     next: HashMap<&'a str, usize>,
     found: u64,
     amiss: Amiss,
@@ -104,11 +114,13 @@ struct Copies<'a> {
 
 impl<'a> Copies<'a> {
     fn new(ledger: &'a Ledger) -> Self {
-        let rows = ledger.rows.iter().flat_map(|(account, ids)| {
-            ids.iter().enumerate().map(move |(place, id)| ((account.as_str(), *id), (place, 0)))
+        let rows = ledger.rows.iter().flat_map(|(account, rows)| {
+            let awaited =
+                |(place, (id, amount)): (usize, &(u64, i64))| (*id, Awaited { place, twice: 2 * amount, times: 0 });
+            rows.iter().enumerate().map(awaited).map(move |(id, awaited)| ((account.as_str(), id), awaited))
         });
         let next = ledger.rows.keys().map(|account| (account.as_str(), 0)).collect();
-        Self { places: rows.collect(), next, found: 0, amiss: Amiss::default() }
+        Self { awaited: rows.collect(), next, found: 0, amiss: Amiss::default() }
     }
 
     fn see(&mut self, seen: &Seen) {
@@ -117,21 +129,21 @@ impl<'a> Copies<'a> {
         let account = row["account"].as_str().expect("an account");
         let id = row["id"].as_u64().expect("an id");
         let known = self.next.get_key_value(account).map(|(account, _)| *account);
-        let Some((account, (place, times))) =
-            known.and_then(|account| Some((account, self.places.get_mut(&(account, id))?)))
+        let Some((account, awaited)) = known.and_then(|account| Some((account, self.awaited.get_mut(&(account, id))?)))
         else {
             self.amiss.unexpected += 1;
             return;
         };
-        *times += 1;
-        self.amiss.duplicated += u64::from(*times > 1);
+        awaited.times += 1;
+        self.amiss.duplicated += u64::from(awaited.times > 1);
+        self.amiss.wrong += u64::from(row["twice"].as_i64() != Some(awaited.twice));
         let next = self.next.get_mut(account).expect("known");
-        self.amiss.out_of_order += u64::from(*times == 1 && *place < *next);
-        *next = (*place + 1).max(*next);
+        self.amiss.out_of_order += u64::from(awaited.times == 1 && awaited.place < *next);
+        *next = (awaited.place + 1).max(*next);
     }
 
     fn end(mut self) -> (u64, Amiss) {
-        self.amiss.lost = self.places.values().filter(|(_, times)| *times == 0).count() as u64;
+        self.amiss.lost = self.awaited.values().filter(|awaited| awaited.times == 0).count() as u64;
         (self.found, self.amiss)
     }
 }
@@ -253,17 +265,32 @@ mod tests {
     use super::super::ledger::Row;
     use super::*;
 
-    fn copy(account: &str, id: u64) -> Seen {
-        let value = format!(r#"{{"account":"{account}","id":{id}}}"#);
+    fn copy(account: &str, id: u64, twice: i64) -> Seen {
+        let value = format!(r#"{{"account":"{account}","id":{id},"twice":{twice}}}"#);
         Seen { time: 0, partition: 0, offset: 0, key: None, value: Some(value) }
     }
 
-    fn judged(seen: &[(&str, u64)]) -> Amiss {
-        let rows = BTreeMap::from([("a".to_owned(), vec![7, 3, 9]), ("b".to_owned(), vec![1])]);
+    /// What copies of some rows come to, each with this as twice its amount. The amount of a row of the input is its id, or
+    /// below 0 what that is above.
+    fn judged_with(seen: &[(&str, u64, i64)]) -> Amiss {
+        let rows = BTreeMap::from([("a".to_owned(), vec![(7, 7), (3, -3), (9, 9)]), ("b".to_owned(), vec![(1, 1)])]);
         let ledger = Ledger { rows, ..Ledger::default() };
         let mut copies = Copies::new(&ledger);
-        seen.iter().for_each(|(account, id)| copies.see(&copy(account, *id)));
+        seen.iter().for_each(|(account, id, twice)| copies.see(&copy(account, *id, *twice)));
         copies.end().1
+    }
+
+    fn judged(seen: &[(&str, u64)]) -> Amiss {
+        let twice = |id: u64| if id == 3 { -6 } else { 2 * i64::try_from(id).expect("small") };
+        let seen: Vec<_> = seen.iter().map(|(account, id)| (*account, *id, twice(*id))).collect();
+        judged_with(&seen)
+    }
+
+    #[test]
+    fn a_row_with_another_value_than_twice_its_amount_is_wrong() {
+        assert_eq!(judged_with(&[("a", 7, 14), ("a", 3, -6), ("a", 9, 18), ("b", 1, 2)]), Amiss::default());
+        let wrong = [("a", 7, 7), ("a", 3, -6), ("a", 9, 18), ("b", 1, 2)];
+        assert_eq!(judged_with(&wrong), Amiss { wrong: 1, ..Amiss::default() });
     }
 
     #[test]

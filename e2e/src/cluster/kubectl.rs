@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A namespace, as `kubectl` sees it. `KUBECONFIG` says of which cluster.
 #[derive(Clone, Debug)]
@@ -15,11 +15,19 @@ impl Namespace {
     /// # Panics
     /// The cluster does not do what it is asked.
     pub fn fresh(name: &str) -> Self {
+        Self(name.to_owned()).succeed(&["delete", "namespace", name, "--ignore-not-found", "--wait"]);
+        Self::strict(name)
+    }
+
+    /// The namespace, made where there is none, with the strictest of Kubernetes' standards for pods.
+    ///
+    /// # Panics
+    /// The cluster does not do what it is asked.
+    pub fn strict(name: &str) -> Self {
         let namespace = Self(name.to_owned());
-        namespace.succeed(&["delete", "namespace", name, "--ignore-not-found", "--wait"]);
-        namespace.succeed(&["create", "namespace", name]);
-        let strict = "pod-security.kubernetes.io/enforce=restricted";
-        namespace.succeed(&["label", "namespace", name, strict]);
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        namespace.apply(&manifest.to_string());
         namespace
     }
 
@@ -81,6 +89,21 @@ impl Namespace {
     pub fn ready_worker(&self, pipeline: &str) -> Option<Value> {
         self.workers(pipeline).into_iter().find(is_ready)
     }
+}
+
+/// The pod with a UID, of whatever namespace.
+pub fn pod_with(uid: &str) -> Option<Value> {
+    let all = Namespace("default".to_owned()).get(&["pods", "-A"])?;
+    all["items"].as_array()?.iter().find(|pod| pod["metadata"]["uid"] == uid).cloned()
+}
+
+/// Deletes a pod without grace, of whatever namespace.
+///
+/// # Panics
+/// The cluster does not do what it is asked.
+pub fn delete_now(pod: &Value) {
+    let namespace = Namespace(pod["metadata"]["namespace"].as_str().expect("the namespace of a pod").to_owned());
+    namespace.succeed(&["delete", "pod", name(pod), "--grace-period=0", "--force", "--wait=false"]);
 }
 
 /// Whether a pod is ready.

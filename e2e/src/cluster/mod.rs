@@ -3,6 +3,7 @@
 //! `e2e/cluster/test` starts it and runs the tests within the network of its nodes, so that the API server, pods and
 //! this process reach each other directly.
 
+pub mod argo;
 pub mod faults;
 pub mod kubectl;
 pub mod prometheus;

@@ -3,7 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::web;
 use crate::{bound, wait_for};
@@ -117,6 +118,39 @@ impl S3 {
                 _ => return names,
             }
         }
+    }
+}
+
+/// What a server gave, and how long that took.
+#[derive(Clone, Copy, Debug)]
+pub struct Bulk {
+    /// Heads of answers among them.
+    pub bytes: usize,
+    /// From the first request to the last answer.
+    pub took: Duration,
+}
+
+impl S3 {
+    /// Reads every object under a prefix whose name ends so, with so many connections at once, and does nothing with them: what
+    /// the server itself takes.
+    ///
+    /// # Panics
+    /// The server does not answer.
+    pub fn read_all(&self, prefix: &str, suffix: &str, connections: usize) -> Bulk {
+        let names: Vec<_> = self.names(prefix).into_iter().filter(|name| name.ends_with(suffix)).collect();
+        let (next, started) = (AtomicUsize::new(0), Instant::now());
+        let read = || {
+            let names = std::iter::from_fn(|| names.get(next.fetch_add(1, Ordering::Relaxed)));
+            // An object may be deleted meanwhile: what comes instead is small.
+            let answers =
+                names.map(|name| web::answer(self.address, "GET", &format!("/bucket/{name}")).expect("an answer"));
+            answers.map(|answer| answer.len()).sum::<usize>()
+        };
+        let bytes = std::thread::scope(|all| {
+            let readers: Vec<_> = (0..connections).map(|_| all.spawn(read)).collect();
+            readers.into_iter().map(|reader| reader.join().expect("it ends")).sum()
+        });
+        Bulk { bytes, took: started.elapsed() }
     }
 }
 

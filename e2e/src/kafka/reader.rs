@@ -41,6 +41,20 @@ impl Kafka {
         all
     }
 
+    /// [`Kafka::committed`], each with its headers, such as `trace:t-1,sampled:null`; `NO_HEADERS` where there are none.
+    pub fn committed_with_headers(&self, topic: &str) -> Vec<(String, Seen)> {
+        let mut console = self.console(topic);
+        console.args(["--formatter-property", "print.headers=true", "--timeout-ms", &QUIET_MILLIS.to_string()]);
+        let shown = String::from_utf8(console.output().expect("java starts").stdout).expect("text");
+        let split = |line: &str| {
+            // They stand before the key.
+            let parts: Vec<_> = line.splitn(5, '\t').collect();
+            let [time, partition, offset, headers, rest] = parts[..] else { panic!("unexpected line `{line}`") };
+            (headers.to_owned(), parsed(&[time, partition, offset, rest].join("\t")))
+        };
+        shown.lines().map(split).collect()
+    }
+
     /// [`Kafka::committed`], without holding all of it, and with more patience.
     pub fn each_committed(&self, topic: &str, see: impl FnMut(Seen)) {
         self.read(topic, PATIENT_MILLIS, see);

@@ -114,6 +114,23 @@ impl Fleet {
         }
     }
 
+    /// Has every pipeline deleted and created again, its state kept: workers end in order, and nothing is left of plans, Leases
+    /// and assignments.
+    ///
+    /// # Panics
+    /// A worker does not end well, or the folder cannot be removed.
+    pub fn delete_and_create(&mut self) {
+        assert!(self.workers.iter_mut().all(Worker::terminate), "{}", self.said());
+        self.kill_coordinator();
+        let run = self.folder.path().join("run").join(NAMESPACE);
+        std::fs::remove_dir_all(&run).expect("removed");
+        self.start_coordinator();
+        for worker in &mut self.workers {
+            wait_for("plan", START, || run.join(&worker.pipeline).join("plan").exists().then_some(()));
+            worker.start();
+        }
+    }
+
     /// Kills the coordinator.
     pub fn kill_coordinator(&mut self) {
         self.coordinator = None;
@@ -280,6 +297,11 @@ impl Worker {
     /// Whether it runs.
     pub fn runs(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
+    /// The most memory that it has had, in MiB; nothing where it does not run.
+    pub fn peak_mib(&self) -> Option<u64> {
+        self.process.as_ref().map(Process::peak_mib)
     }
 
     /// What it and its predecessors said.

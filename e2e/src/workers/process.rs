@@ -41,6 +41,16 @@ impl Process {
         self.child.try_wait().expect("a child")
     }
 
+    /// The most memory that it has had, in MiB.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn peak_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    }
+
     /// SIGKILL.
     ///
     /// # Panics

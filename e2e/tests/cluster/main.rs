@@ -5,11 +5,14 @@
 mod bounded;
 mod chart;
 mod fire;
+mod health;
+mod losses;
 mod metrics;
 mod ownership;
 mod pipelines;
 mod release;
 mod scaling;
+mod taxi;
 
 use std::time::Duration;
 

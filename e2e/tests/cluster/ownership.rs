@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use thalweg_e2e::cluster::faults::{Host, Partition};
-use thalweg_e2e::cluster::kubectl::Namespace;
+use thalweg_e2e::cluster::faults::{Host, Partition, is_elsewhere, leave_out};
+use thalweg_e2e::cluster::kubectl::{Namespace, delete_now, name};
 use thalweg_e2e::wait_for;
 
 use crate::LIMIT;
@@ -14,10 +14,14 @@ pub type Owned = BTreeMap<u64, (String, i64)>;
 
 /// The status of a condition of a pipeline.
 pub fn condition(namespace: &Namespace, pipeline: &str, wanted: &str) -> Option<String> {
-    let found = namespace.get(&["streampipeline", pipeline])?;
-    let conditions = found["status"]["conditions"].as_array()?.clone();
-    let mine = conditions.into_iter().find(|condition| condition["type"] == wanted)?;
-    mine["status"].as_str().map(str::to_owned)
+    condition_in(&status(namespace, pipeline), wanted).map(|(status, _)| status)
+}
+
+/// The status and the message of a condition, in what a pipeline says of itself.
+pub fn condition_in(said: &Value, wanted: &str) -> Option<(String, String)> {
+    let mine = said["conditions"].as_array()?.iter().find(|condition| condition["type"] == wanted)?;
+    let text = |field: &str| mine[field].as_str().map(str::to_owned);
+    Some((text("status")?, text("message")?))
 }
 
 /// Waits until a condition is true.
@@ -69,8 +73,13 @@ pub fn ask_for(namespace: &Namespace, pipeline: &str, workers: usize) {
     namespace.succeed(&["patch", "streampipeline", pipeline, "--type=merge", "-p", &patch]);
 }
 
-/// Cuts off the node of a pod.
+/// Cuts off the node of a pod. On another cluster than the test bed's own the pod is deleted in place of that.
 pub fn cut_off(pod: &Value) -> Partition {
+    if is_elsewhere() {
+        leave_out(&format!("no node is cut off; pod {} is deleted in place of that", name(pod)));
+        delete_now(pod);
+        return Partition::default();
+    }
     let node = pod["spec"]["nodeName"].as_str().and_then(|node| node.strip_prefix('n')).and_then(|n| n.parse().ok());
     Partition::of(Host::Node(node.expect("n1 or n2")))
 }

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use thalweg_e2e::cluster::kubectl::{Namespace, is_ready, name};
+use thalweg_e2e::cluster::faults::{is_elsewhere, leave_out};
+use thalweg_e2e::cluster::kubectl::{Namespace, delete_now, is_ready, name};
 use thalweg_e2e::wait_for;
 
 use crate::LIMIT;
 
 /// The release and its namespace.
 const RELEASE: &str = "thalweg";
-const OPERATOR: &str = "app.kubernetes.io/name=thalweg-operator";
+pub const OPERATOR: &str = "app.kubernetes.io/name=thalweg-operator";
 /// The Lease of who leads.
 const LEADER: &str = "lease/thalweg-operator";
 
@@ -31,17 +32,33 @@ pub fn image(variant: Option<&str>) -> String {
     variant.map_or(image.clone(), |variant| format!("{image}-{variant}"))
 }
 
-/// Installs the chart, or upgrades it, with an image, and waits until the operator is ready.
+/// Installs the chart, or upgrades it, with an image, and waits until the operator is ready. Its pods are held to the strictest
+/// of Kubernetes' standards, as those of pipelines are.
 pub fn install(image: &str, more: &[&str]) {
+    Namespace::strict(RELEASE);
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/thalweg");
     let (repository, tag) = image.rsplit_once(':').expect("NAME:TAG");
     let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
     let chart = chart.to_str().expect("UTF-8");
     let mut helm = Command::new("helm");
-    helm.args(["upgrade", "--install", RELEASE, chart, "-n", RELEASE, "--create-namespace", "--wait", "--timeout=2m"]);
+    helm.args(["upgrade", "--install", RELEASE, chart, "-n", RELEASE, "--wait", "--timeout=2m"]);
     helm.args(["--set", &repository, "--set", &tag, "--set", "image.pullPolicy=IfNotPresent"]).args(more);
     let output = helm.output().expect("helm is on the PATH");
     assert!(output.status.success(), "{helm:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// `helm test`: a pipeline of its own runs to its end, and nothing of it stays.
+pub fn test(any: &Namespace) {
+    let output = Command::new("helm").args(["test", RELEASE, "-n", RELEASE, "--logs"]).output();
+    let output = output.expect("helm is on the PATH");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "helm test: {said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("Phase:          Succeeded"), "{said}");
+    wait_for("nothing that the test made", LIMIT, || {
+        let left = any.get(&["streampipelines,streamsources,streamsinks,pods", "-n", RELEASE])?;
+        let is_of_test = |it: &Value| name(it).starts_with("thalweg-test");
+        (!left["items"].as_array()?.iter().any(is_of_test)).then_some(())
+    });
 }
 
 /// The operator's pods that are not about to end.
@@ -52,8 +69,12 @@ pub fn operators(any: &Namespace) -> Vec<Value> {
 }
 
 /// Waits until two replicas are ready on two nodes and the one that leads does so where it is wanted, and sees to it: one that
-/// leads elsewhere ends in an orderly way, and so does one of two that share a node since the other one was away.
+/// leads elsewhere ends in an orderly way, and so does one of two that share a node since the other one was away. Where no node is
+/// cut off that is nobody's concern.
 pub fn lead(any: &Namespace, leads: Leads, node: &Value) {
+    if is_elsewhere() {
+        return leave_out(&format!("any replica of the operator may lead, {leads:?} from {node} or not"));
+    }
     wait_for(&format!("a leader, {leads:?} from {node}"), 2 * LIMIT, || {
         let replicas = operators(any);
         if replicas.len() != 2 || !replicas.iter().all(is_ready) {
@@ -76,10 +97,7 @@ pub fn lead(any: &Namespace, leads: Leads, node: &Value) {
 
 /// Kills the operator as a lost machine would: it hears nothing, and its Lease is nobody's until it runs out.
 pub fn kill_operator(any: &Namespace) {
-    for pod in operators(any) {
-        let now = ["delete", "pod", name(&pod), "-n", RELEASE, "--grace-period=0", "--force", "--wait=false"];
-        any.succeed(&now);
-    }
+    operators(any).iter().for_each(delete_now);
 }
 
 /// Kills the operator each time that it has written an assignment, so many times.

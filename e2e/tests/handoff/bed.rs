@@ -18,6 +18,8 @@ const PIPELINE: &str = "counts";
 const STATE_BYTES: u64 = 150_000_000;
 /// How long anything may take on two busy cores.
 const LIMIT: Duration = Duration::from_secs(300);
+/// How many objects are read at once to see what the store itself takes.
+const CONNECTIONS: usize = 4;
 /// Commits of a unit at one place before it is handed over again.
 const COMMITS_BETWEEN: usize = 3;
 
@@ -60,6 +62,11 @@ impl Settings {
     /// Where state is.
     pub fn state_name(&self) -> &'static str {
         if self.in_bucket { "s3" } else { "folder" }
+    }
+
+    /// How long a unit may pause beyond the rhythm of commits while it is handed over, 99 of 100 times, in milliseconds.
+    pub fn most_pause_ms(&self) -> i64 {
+        if self.in_bucket { 500 } else { 50 }
     }
 
     /// A window that does not end, over a million keys that are long; two units share them.
@@ -109,7 +116,7 @@ spec:
 /// Store, coordinator, workers.
 pub struct Bed {
     fleet: Fleet,
-    _s3: Option<S3>,
+    s3: Option<S3>,
 }
 
 impl Bed {
@@ -123,12 +130,12 @@ impl Bed {
         for _ in 0..2 {
             fleet.add_worker(PIPELINE, &["--secrets", &secrets, "--log", "info,krafka=off,thalweg::commits=debug"]);
         }
-        let mut bed = Self { fleet, _s3: s3 };
+        let mut bed = Self { fleet, s3 };
         let is_full = |unit: &str, commits: &[Commit]| {
             commits.iter().rev().find(|commit| commit.unit == unit).is_some_and(|last| last.state_bytes >= STATE_BYTES)
         };
         bed.until("state", |commits| is_full("0-0", commits) && is_full("0-1", commits));
-        bed.fleet.restart_with(&settings.manifest(bed._s3.as_ref(), Some(settings.rows_per_second)));
+        bed.fleet.restart_with(&settings.manifest(bed.s3.as_ref(), Some(settings.rows_per_second)));
         let is_steady = |unit: &str, commits: &[Commit], from: usize| {
             commits[from..].iter().filter(|commit| commit.unit == unit).count() > 2 * COMMITS_BETWEEN
         };
@@ -189,6 +196,13 @@ impl Bed {
     /// All commits so far, in the order of time.
     pub fn commits(&mut self) -> Vec<Commit> {
         commits(self.fleet.workers().iter().map(|worker| worker.said()))
+    }
+
+    /// How long the store alone takes to give this many bytes of state, in milliseconds: whoever takes over state in a bucket reads
+    /// all of it. Of no store but a bucket.
+    pub fn store_ms(&self, bytes: u64) -> Option<i64> {
+        let read = self.s3.as_ref()?.read_all("state", ".sst", CONNECTIONS);
+        Some((read.took.as_secs_f64() * 1_000.0 * bytes as f64 / read.bytes as f64) as i64)
     }
 
     /// Copies what everybody said into a folder.

@@ -1,5 +1,6 @@
 //! `make bench-handoff`: how long a unit with much state pauses while it is handed from one worker to the other, what its
-//! neighbour notices of it, and how soon another worker has taken over once its owner was killed. Prints one JSON object.
+//! neighbour notices of it, and how soon another worker has taken over once its owner was killed. Prints one JSON object, and ends
+//! with 1 where one of them is not as it is asked for.
 //!
 //! | Variable | Default | |
 //! |---|---|---|
@@ -16,18 +17,22 @@
 mod bed;
 mod told;
 
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use thalweg_e2e::bank::commits::quantile;
+use thalweg_e2e::bars::Bars;
 
 use bed::{Bed, Settings};
 use told::{handoffs, rhythm};
 
 /// How long the undisturbed rhythm of commits is watched.
 const UNDISTURBED: Duration = Duration::from_secs(30);
+/// How long it may take from the change of the assignment, once a unit's owner was killed, to the next one's first commit.
+const RECOVERY_MS: i64 = 1_500;
 
-fn main() {
+fn main() -> ExitCode {
     let settings = Settings::from_environment();
     let mut bed = Bed::start(&settings);
     let quiet = SystemTime::now();
@@ -50,25 +55,39 @@ fn main() {
     let every = i64::try_from(settings.commit_every_ms).expect("small");
     let mut gaps: Vec<_> = changes.iter().map(|change| change.gap_ms).collect();
     let mut pauses: Vec<_> = gaps.iter().map(|gap| (gap - every).max(0)).collect();
+    let (mut calm, mut beside) = (rhythm(&neighbour, quiet, moves), rhythm(&neighbour, moves, ended));
+    let mut bars = Bars::default();
+    if settings.moves > 0 {
+        bars.at_most("pauseMillis, p99", quantile(&mut pauses, 0.99), settings.most_pause_ms());
+        let most = quantile(&mut calm, 0.99).unwrap_or_default() * 2;
+        bars.at_most("neighbour.gapMillis, p99", quantile(&mut beside, 0.99), most);
+    }
+    if settings.kills > 0 {
+        bars.at_most("assignmentToCommitMillis, p99", quantile(&mut recoveries, 0.99), RECOVERY_MS);
+    }
+    let state_bytes = changes.iter().map(|change| change.state_bytes).min();
     let report = json!({
         "state": settings.state_name(),
-        "stateBytes": changes.iter().map(|change| change.state_bytes).min(),
+        "stateBytes": state_bytes,
         "commitEveryMillis": every,
         "moves": changes.len(),
         "gapMillis": spread(&mut gaps),
         "pauseMillis": spread(&mut pauses),
         "kills": recoveries.len(),
         "assignmentToCommitMillis": spread(&mut recoveries),
+        "storeAloneMillis": state_bytes.and_then(|bytes| bed.store_ms(bytes)),
         "neighbour": {
-            "undisturbedGapMillis": spread(&mut rhythm(&neighbour, quiet, moves)),
-            "gapMillis": spread(&mut rhythm(&neighbour, moves, ended)),
+            "undisturbedGapMillis": spread(&mut calm),
+            "gapMillis": spread(&mut beside),
         },
+        "missed": bars.missed(),
     });
     println!("{}", serde_json::to_string_pretty(&report).expect("JSON"));
     if let Some(folder) = &settings.keep {
         bed.keep_logs(folder);
     }
     assert!(changes.len() >= settings.moves, "{} of {} moves seen", changes.len(), settings.moves);
+    if bars.missed().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn spread(millis: &mut [i64]) -> Value {

@@ -179,7 +179,7 @@ async fn with_a_state_store_a_deleted_progress_topic_is_noticed_at_the_next_star
     run.stop();
     kafka.delete_topic("thalweg-progress.default.bad").await;
     let said = place.run(&["--state", "state"]).fails(LIMIT);
-    assert!(said.contains("DataLoss: progress topic") && said.contains("--fresh"), "{said}");
+    assert!(said.contains("DataLoss: StreamSink/out: progress topic") && said.contains("--fresh"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,6 +196,24 @@ async fn what_retention_deleted_before_it_was_read_is_data_loss() {
     let said = place.run(&[]).fails(LIMIT);
     assert!(said.contains("DataLoss: StreamSource/events: topic `events`, partition 0: offset 10 is wanted"), "{said}");
     assert!(said.contains("the oldest record kept is 20"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_and_goes_after_a_partition_was_begun_is_data_loss_though_nothing_was_read() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    let place = Place::with(&manifest(&kafka, "", ""));
+    let mut run = place.run(&[]);
+    // The topic is empty, and its unit has committed that it begins there.
+    let says_where = |seen: &Seen| seen.value.as_deref().is_some_and(|value| value.contains(r#""label":{"#));
+    let has_begun = || kafka.committed("thalweg-progress.default.bad").iter().any(says_where);
+    run.until("a beginning", LIMIT, || has_begun().then_some(()));
+    run.kill();
+    kafka.send((0..10).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
+    kafka.forget("events", 0, 4).await;
+    let said = place.run(&[]).fails(LIMIT);
+    assert!(said.contains("DataLoss: StreamSource/events: topic `events`, partition 0: offset 0 is wanted"), "{said}");
+    assert!(said.contains("the oldest record kept is 4"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,13 +248,19 @@ async fn changed_statements_do_not_go_on_from_the_positions_of_others() {
     let mut run = place.run(&[]);
     run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
     run.stop();
-    // A filter may change: the query reads and writes what it did.
-    place.write("p.yaml", &manifest.replace("headers FROM events", "headers FROM events WHERE n > 1"));
+    // Filter and columns may change: positions belong to what is read.
+    place.write(
+        "p.yaml",
+        &manifest.replace("topic, part, place, at, key, headers FROM events", "part, key FROM events WHERE n > 1"),
+    );
     kafka.send([1, 2].map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
     let mut run = place.run(&[]);
     run.until("a second row", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 2));
     run.stop();
-    place.write("p.yaml", &manifest.replace("SELECT n, topic, part,", "SELECT n, part,"));
+    // Of two nobody knows which one goes on.
+    let one = "INSERT INTO out SELECT n, topic, part, place, at, key, headers FROM events";
+    let two = "INSERT INTO out SELECT n, key FROM events; INSERT INTO out SELECT n + 1 AS n, key FROM events";
+    place.write("p.yaml", &manifest.replace(one, two));
     let said = place.run(&[]).fails(LIMIT);
     assert!(said.contains("positions of other statements") && said.contains("--fresh"), "{said}");
 }

@@ -39,11 +39,17 @@ impl Place {
 
     /// Starts `thalweg run p.yaml` with more words.
     pub fn run(&self, words: &[&str]) -> Run {
+        self.run_as(words, &[])
+    }
+
+    /// [`Place::run`], with variables of its environment.
+    pub fn run_as(&self, words: &[&str], variables: &[(&str, &str)]) -> Run {
         let log = self.path("stderr");
         let stderr = std::fs::File::create(&log).expect("a file");
         let child = Command::new(thalweg_e2e::binary())
             .args(["run", "p.yaml"])
             .args(words)
+            .envs(variables.iter().copied())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

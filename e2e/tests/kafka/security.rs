@@ -12,19 +12,19 @@ use crate::place::Place;
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// A certificate and its key, as PEM.
-struct Identity {
-    certificate: String,
-    key: String,
+pub struct Identity {
+    pub certificate: String,
+    pub key: String,
 }
 
 /// An authority that signs certificates.
-struct Authority {
-    certificate: String,
+pub struct Authority {
+    pub certificate: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -32,7 +32,7 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
-    fn sign(&self, name: &str) -> Identity {
+    pub fn sign(&self, name: &str) -> Identity {
         self.sign_until(name, 4_096)
     }
 

@@ -1,6 +1,7 @@
 //! `make soak MINUTES=10`: two pipelines over real Kafka, three workers each, and a nemesis.
 //!
-//! Prints one JSON object, and ends with 1 where anything was lost, repeated, out of order or wrong.
+//! Prints one JSON object, and ends with 1 where anything was lost, repeated, out of order or wrong, where commits stopped for longer
+//! than 30 s, or where, in half an hour or more, a kind of fault that can be drawn came less than 20 times.
 //!
 //! | Variable | Default | |
 //! |---|---|---|
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use thalweg_e2e::bank::commits::{self, quantile};
 use thalweg_e2e::bank::{COPIES, Ledger, SUMS, Traffic, Watch, judge};
+use thalweg_e2e::bars::Bars;
 
 use bed::Bed;
 use nemesis::Nemesis;
@@ -34,6 +36,10 @@ use settings::Settings;
 const START: Duration = Duration::from_secs(120);
 /// How long output may take to be complete once the nemesis rests.
 const QUIET: Duration = Duration::from_secs(240);
+/// How long a pipeline may commit nothing.
+const LONGEST_STOP_MS: u64 = 30_000;
+/// How often each kind of fault comes in so long a time.
+const FAULTS_IN: (usize, Duration) = (20, Duration::from_secs(1_800));
 
 fn main() -> ExitCode {
     let settings = Settings::from_environment();
@@ -77,6 +83,19 @@ async fn soak(settings: &Settings) -> bool {
     let verdict = judge(&bed.kafka, &ledger);
     let pauses = nemesis.pauses(&copies);
     let changes = commits::changes(&bed.kafka, COPIES);
+    let stops =
+        [(COPIES, &copies), (SUMS, &sums)].map(|(name, watch)| (name, watch.longest_of_all().as_millis() as u64));
+    let mut bars = Bars::default();
+    for (name, stop) in stops {
+        bars.at_most(&format!("longestStopMillis.{name}"), Some(stop), LONGEST_STOP_MS);
+    }
+    let (least, long) = FAULTS_IN;
+    for (kind, count) in nemesis.counts().into_iter().filter(|_| settings.length >= long) {
+        if !nemesis.not_drawn().contains_key(kind) {
+            bars.at_least(&format!("faults.{kind}"), count, least);
+        }
+    }
+    let clean = verdict.is_clean() && bars.missed().is_empty();
     let mut changed: Vec<_> =
         changes.iter().map(|change| change.pause(i64::try_from(bed::COMMIT_EVERY_MS).expect("small"))).collect();
     let report = json!({
@@ -89,6 +108,7 @@ async fn soak(settings: &Settings) -> bool {
         },
         "output": verdict.json(),
         "faults": nemesis.counts(),
+        "faultsNotDrawn": nemesis.not_drawn(),
         "ownerChanges": {
             "units": changed.len(),
             "pauseMillis": {
@@ -97,18 +117,16 @@ async fn soak(settings: &Settings) -> bool {
             },
         },
         "silencesMillis": pauses,
-        "longestStopMillis": {
-            COPIES: copies.longest_of_all().as_millis() as u64,
-            SUMS: sums.longest_of_all().as_millis() as u64,
-        },
-        "clean": verdict.is_clean(),
+        "longestStopMillis": std::collections::BTreeMap::from(stops),
+        "missed": bars.missed(),
+        "clean": clean,
     });
     println!("{}", serde_json::to_string_pretty(&report).expect("JSON"));
     if let Some(folder) = &settings.keep {
         bed.fleet.keep_logs(folder);
     }
-    if !verdict.is_clean() {
+    if !clean {
         eprintln!("{}", bed.fleet.said());
     }
-    verdict.is_clean()
+    clean
 }

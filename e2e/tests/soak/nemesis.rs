@@ -46,6 +46,8 @@ enum Heal {
 pub struct Nemesis {
     random: ChaCha8Rng,
     deck: Deck,
+    /// Kinds that are not drawn, and why.
+    not_drawn: BTreeMap<&'static str, &'static str>,
     done: Vec<Done>,
     due: Vec<(Instant, Heal)>,
     /// Workers that are away, halted or cut off.
@@ -59,15 +61,18 @@ pub struct Nemesis {
 impl Nemesis {
     /// One that draws what the settings say.
     pub fn new(settings: &Settings) -> Self {
-        let is_possible = |kind: &Kind| match kind {
-            Kind::CutOff => CutOff::is_possible(),
-            Kind::Store => !settings.in_folder,
-            _ => true,
+        let obstacle = |kind: Kind| match kind {
+            _ if !settings.kinds.contains(&kind) => Some("SOAK_FAULTS does not name it"),
+            Kind::CutOff if !CutOff::is_possible() => Some("it needs root and network namespaces"),
+            Kind::Store if settings.in_folder => Some("SOAK_STATE is folder: there is no server"),
+            _ => None,
         };
-        let kinds: Vec<_> = settings.kinds.iter().copied().filter(is_possible).collect();
+        let kinds: Vec<_> = settings.kinds.iter().copied().filter(|kind| obstacle(*kind).is_none()).collect();
+        let not_drawn = Kind::ALL.into_iter().filter_map(|kind| Some((kind.name(), obstacle(kind)?)));
         Self {
             random: ChaCha8Rng::seed_from_u64(settings.seed),
             deck: Deck::of(&kinds),
+            not_drawn: not_drawn.collect(),
             done: Vec::new(),
             due: Vec::new(),
             disturbed: Vec::new(),
@@ -110,6 +115,11 @@ impl Nemesis {
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         let count = |kind: Kind| self.done.iter().filter(|done| done.kind == kind).count();
         Kind::ALL.into_iter().map(|kind| (kind.name(), count(kind))).collect()
+    }
+
+    /// The kinds that are not drawn, and why.
+    pub fn not_drawn(&self) -> &BTreeMap<&'static str, &'static str> {
+        &self.not_drawn
     }
 
     /// For each fault the longest silence of a unit, beyond the rhythm of commits: of all of them, and by kind.

@@ -4,6 +4,11 @@
 
 mod bed;
 mod handoff;
+mod leaving;
+mod outage;
+mod progress;
 mod recovery;
+mod recreated;
 mod refused;
+mod stalled;
 mod zombie;

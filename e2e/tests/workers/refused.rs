@@ -7,9 +7,11 @@ use thalweg_e2e::workers::Fleet;
 
 use crate::bed::LIMIT;
 
-const PIPELINE: &str = "refused";
+/// What it is called.
+pub const PIPELINE: &str = "refused";
 
-fn manifest(kafka: &Kafka) -> String {
+/// A pipeline that copies numbers from one topic to another.
+pub fn manifest(kafka: &Kafka) -> String {
     let broker = kafka.address();
     format!(
         r#"
@@ -51,7 +53,7 @@ async fn a_row_that_the_sink_refuses_stops_its_unit_and_the_others_go_on() {
         |n: u64, key: String, partition| Record::new("events", format!(r#"{{"n":{n}}}"#)).key(key).partition(partition);
     kafka.send([event(0, "k".repeat(2_000), 0)]).await;
     let report = wait_for("a report of what was refused", LIMIT, || {
-        fleet.report_of(worker).filter(|report| report["failure"]["reason"] == "RowsRejected")
+        fleet.report_of(worker).filter(|report| report["failures"][0]["reason"] == "RowsRejected")
     });
     let units = report["units"].as_array().expect("units").iter();
     let stopped: Vec<_> = units.filter(|unit| unit["error"].is_string()).map(|unit| &unit["unit"]["index"]).collect();
