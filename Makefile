@@ -1,10 +1,12 @@
 # What a newcomer types. `make demo` and `make test` install what they need and need nothing running.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-kafka demo test simulate e2e e2e-rdkafka e2e-tools e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff clean
+.PHONY: help setup setup-kafka demo test simulate e2e e2e-rdkafka e2e-tools e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff bench-cluster clean
 
 CARGO ?= cargo
 # A test binary that hangs is aborted, and says in which test.
 BOUNDED := --config 'target."cfg(unix)".runner="scripts/bounded"'
+# Most tests wait more than they compute.
+THREADS := RUST_TEST_THREADS=$(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Benchmarks optimise our own crates too; dependencies keep their artifacts.
 BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 
@@ -21,7 +23,7 @@ demo: setup ## Half a million taxi trips, counted by borough every five seconds
 	@scripts/demo
 
 test: setup lint ## Formatting, lints, tests; generated files; examples; commands in the documents
-	$(CARGO) $(BOUNDED) test --workspace --all-targets --no-fail-fast
+	$(THREADS) $(CARGO) $(BOUNDED) test --workspace --all-targets --no-fail-fast
 	$(CARGO) test --workspace --doc
 
 SEEDS ?= 10000
@@ -84,6 +86,9 @@ bench-handoff: setup ## How long a unit with 150 MB of state pauses while it is 
 	@scripts/s3-server install
 	@$(CARGO) test --workspace --all-targets --no-run
 	@E2E_HOST=127.0.0.1 $(CARGO) test --workspace --test handoff
+
+bench-cluster: setup setup-kafka ## How long units are silent whose pod is deleted, or that move: p99 of ten times each (as root)
+	e2e/cluster/test --ignored
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -148,7 +148,7 @@ def install(plane):
     """The chart's definitions and rights; its operator is the process that is measured."""
     plane.kubectl("create", "namespace", NAMESPACE)
     chart = Path(__file__).parent.parent / "charts" / "thalweg"
-    helm = [plane.binaries / "helm", "template", NAMESPACE, chart, "--namespace", NAMESPACE]
+    helm = [plane.binaries / "helm", "template", "--skip-tests", NAMESPACE, chart, "--namespace", NAMESPACE]
     rendered = subprocess.run(helm, capture_output=True, text=True, check=True).stdout
     documents = [document for document in rendered.split("\n---\n") if "\nkind: Deployment\n" not in document]
     plane.kubectl("apply", "--server-side", "-f", "-", text="\n---\n".join(documents))
