@@ -99,14 +99,19 @@ fn an_alert_counts_where_it_is_of_a_pipeline_of_the_test_or_of_none() {
     assert!(fires(&json!({"state": "inactive", "alerts": []}), "e2e-metrics").is_empty());
 }
 
-fn check_metrics(target: &Value) {
+/// Whether a target answers with metrics that promtool finds clean.
+///
+/// # Panics
+/// They are not clean.
+fn answers(target: &Value) -> bool {
     let pod = &target["labels"]["pod"];
     let url = target["scrapeUrl"].as_str().expect("an URL");
     let address: SocketAddr =
         url.trim_start_matches("http://").split('/').next().expect("a host").parse().expect("a host");
-    let text = web::get(address, "/metrics").expect("metrics");
+    let Some(text) = web::get(address, "/metrics") else { return false };
     let checked = promtool(&["check", "metrics"], &text);
     assert!(checked.status.success(), "{pod}: {}", String::from_utf8_lossy(&checked.stderr));
+    true
 }
 
 /// What workers report is told by the operator to whoever may forward a port to it, and by workers to nobody here.
@@ -199,8 +204,12 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
             (!up.is_empty()).then_some(())
         });
     }
-    let targets = prometheus.api("targets?state=active")["data"]["activeTargets"].clone();
-    targets.as_array().expect("targets").iter().for_each(check_metrics);
+    // A pod of a test before that is on its way out is found until it is gone, and answers nobody.
+    let targets = wait_for("metrics of every pod", LIMIT, || {
+        prometheus.find(&namespace);
+        let targets = prometheus.api("targets?state=active")["data"]["activeTargets"].as_array()?.clone();
+        targets.iter().all(answers).then_some(targets)
+    });
 
     let panels = panels();
     assert!(panels.len() > 30, "{panels:?}");
@@ -230,7 +239,7 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
     assert!(prometheus.query(&of_others).is_empty(), "nobody asked for splits or units of {SUMS}");
     println!(
         "{} targets, {} queries of dashboards, {} metrics",
-        targets.as_array().map_or(0, Vec::len),
+        targets.len(),
         panels.len(),
         known.len()
     );
