@@ -11,6 +11,7 @@ use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use thalweg_crds::StreamPipeline;
+use thalweg_crds::assignment::StreamAssignment;
 use thalweg_crds::pipeline::DeletionPolicy;
 use thalweg_operator_plan::names::MANAGER;
 use thalweg_operator_plan::objects::removal_job;
@@ -20,7 +21,7 @@ use tracing::{debug, info};
 
 use crate::context::Context;
 use crate::error::{Error, Result, is_status};
-use crate::observe::Subject;
+use crate::observe::{self, Subject};
 use crate::status::publish;
 
 /// How often it is looked how far the Job has come.
@@ -93,10 +94,7 @@ pub async fn leave(subject: &Subject, context: &Context) -> Result<(Option<Durat
     debug!(namespace = subject.namespace, pipeline = subject.owner.name, ?leaving, ?next, "leaving");
     match next {
         Next::Wait => Ok((Some(AGAIN), 0)),
-        Next::StopWorkers => {
-            stop(subject, context).await?;
-            Ok((Some(AGAIN), 1))
-        }
+        Next::StopWorkers => Ok((Some(AGAIN), stop(subject, context).await?)),
         Next::StartJob => start(subject, context, deployment.as_ref()).await,
         Next::LetGo(outcome) => let_go(subject, context, &outcome).await,
     }
@@ -161,14 +159,26 @@ async fn last_words(subject: &Subject, context: &Context, job: &str) -> Result<S
     Ok(words.into_iter().rev().collect())
 }
 
-async fn stop(subject: &Subject, context: &Context) -> Result<()> {
+/// Ends its workers; how many writes that took. Nobody will ask for what they have: once the assignment names none of them each
+/// closes at once, and does not work on for its time.
+async fn stop(subject: &Subject, context: &Context) -> Result<u32> {
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let named = observe::assignment(subject, context).ok().flatten().filter(|known| !known.spec.workers.is_empty());
+    if named.is_some() {
+        let name = subject.names.pipeline();
+        let api: Api<StreamAssignment> = api(subject, context)?;
+        match api.patch(name, &parameters, &Patch::Merge(json!({"spec": {"workers": []}}))).await {
+            Ok(_) => context.metrics.wrote("StreamAssignment", "patch"),
+            Err(error) if is_status(&error, 404) => {}
+            Err(error) => return Err(Error::write("StreamAssignment", name, error)),
+        }
+    }
     let name = subject.names.base();
     let api: Api<Deployment> = api(subject, context)?;
-    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let written = api.patch(name, &parameters, &Patch::Merge(json!({"spec": {"replicas": 0}}))).await;
     written.map_err(|error| Error::write("Deployment", name, error))?;
     context.metrics.wrote("Deployment", "patch");
-    Ok(())
+    Ok(1 + u32::from(named.is_some()))
 }
 
 /// Makes the Job. A namespace that is being deleted takes none, nor does one with a policy against it: then the state is kept.

@@ -163,6 +163,10 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
         () if !runs_wanted => Step::RollOut,
         () => progress_step(&next, observed),
     };
+    if step == Step::Pause {
+        // Nobody will ask for what they have: each commits and closes it once it hears that it is named no more.
+        next.workers.clear();
+    }
     let replaced = lost::replaced(observed, useful);
     let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, replaced, &next, observed) };
     // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kit::{join, pipeline, settle, stages, validated, written};
+use thalweg_crds::assignment::AssignmentSpec;
 use thalweg_crds::condition::Reason;
 use thalweg_crds::ids::{Epoch, RunId};
 use thalweg_crds::pipeline::{Phase, PipelineStatus};
@@ -19,6 +20,7 @@ use thalweg_operator_plan::problem::Problem;
 use thalweg_operator_plan::resources::Written;
 use thalweg_operator_plan::status::{Facts, status};
 use thalweg_operator_plan::unreadable;
+use thalweg_operator_plan::validate::ValidatedPipeline;
 
 fn told(validated: Result<(), &[Problem]>, observed: &Observed, plan: &Plan) -> PipelineStatus {
     let valid = pipeline();
@@ -81,6 +83,20 @@ fn the_first_worker_gets_all_units_and_once_it_has_them_nothing_changes() {
     assert_eq!(condition(&status, "Ready").status, "True");
     assert_eq!(status.units.map(|units| units.summary).as_deref(), Some("8/8"));
     assert_eq!(status.topology.as_deref(), Some("0 windowed × 8 (trips); trips: 6 splits (pickups-per-zone-0 6)"));
+}
+
+#[test]
+fn a_paused_pipeline_names_no_worker_and_keeps_everything_else() {
+    let (mut observed, settled) = running();
+    let paused = ValidatedPipeline { paused: true, ..pipeline() };
+    let stopped = plan(&paused, &observed);
+    assert_eq!((stopped.step, stopped.replicas), (Step::Pause, 0));
+    let before = settled.assignment.expect("an assignment");
+    assert!(!before.workers.is_empty());
+    assert_eq!(stopped.assignment, Some(AssignmentSpec { workers: Vec::new(), ..before }));
+    observed.assignment.clone_from(&stopped.assignment);
+    assert_eq!(plan(&paused, &observed).assignment, stopped.assignment, "once is enough");
+    assert_eq!(owners(&plan(&pipeline(), &observed)), [("pickups-per-zone-0".to_owned(), 2)], "it goes on");
 }
 
 #[test]

@@ -76,6 +76,15 @@ fn a_worker_has_a_limit_of_memory_and_knows_it_unless_its_user_gives_it_resource
 }
 
 #[test]
+fn a_worker_knows_how_long_it_may_live_once_it_is_told_to_end() {
+    let pod = json(&objects_of(&written()).deployment)["spec"]["template"]["spec"].clone();
+    let grace = pod["terminationGracePeriodSeconds"].to_string();
+    let told = json!({"name": "THALWEG_GRACE_SECONDS", "value": grace});
+    let environment = pod["containers"][0]["env"].as_array().expect("a list");
+    assert!(environment.contains(&told), "{environment:?}");
+}
+
+#[test]
 fn a_user_who_names_an_account_keeps_it_and_the_role_goes_to_it() {
     let mut written = written();
     written.spec.worker = serde_json::from_value(json!({"serviceAccountName": "pod-identity"})).expect("a worker");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{FakeApi, Key};
 use crate::harness::{Cluster, condition, key, pipeline_key, resources};
-use crate::kubelet::{DEPLOYMENTS, PODS, is_lookout, of_kind};
+use crate::kubelet::{ASSIGNMENTS, DEPLOYMENTS, PODS, is_lookout, of_kind};
 use crate::mutations::CHECK;
 
 const JOBS: &str = "batch/v1/jobs";
@@ -75,9 +75,15 @@ async fn a_finalizer_that_somebody_else_has_written_is_taken_away_and_theirs_sta
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_end_then_a_job_removes_the_state_then_the_pipeline_goes() {
     let cluster = running(FakeApi::default()).await;
+    let assignment = || Value::clone(&cluster.api.store().objects[&key(ASSIGNMENTS, "fares")]);
+    let mut before = assignment();
+    assert_ne!(before["spec"]["workers"], json!([]));
     delete(&cluster);
     cluster.until("a Job", |_| !job(&cluster).is_null()).await;
     assert!(of_kind(&cluster.api, PODS).is_empty(), "nobody writes any more");
+    let assignment = assignment();
+    before["spec"]["workers"] = json!([]);
+    assert_eq!(assignment["spec"], before["spec"], "who is not named closes at once, and epochs stay");
     let pod = &job(&cluster)["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(pod["command"], json!(["thalweg", "remove-state"]));
     let environment = pod["env"].as_array().expect("an environment");

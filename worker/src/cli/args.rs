@@ -130,7 +130,7 @@ pub struct RunArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The operator sets all of this in the pods that it makes. A worker takes a free slot (a Lease), owns the units that its
-StreamAssignment names, and commits and leaves on SIGTERM. Logs are JSON on standard error; --log is `info` by default.
+StreamAssignment names, and on SIGTERM hands them over and leaves. Logs are JSON on standard error; --log is `info` by default.
 Port --http-port serves /metrics, /healthz and /readyz. Port --report-port serves /report over mutual TLS: the worker makes its
 key at each start, and answers those alone who show a key that --operator-key or its StreamAssignment names.
 
@@ -207,6 +207,10 @@ pub struct WorkerArgs {
     /// Memory that it may use, in bytes; by default what its control group allows, or a quarter of the machine's. It bounds the rows on their way
     #[arg(long, env = "THALWEG_MEMORY_BYTES", value_name = "BYTES", hide_env_values = true)]
     pub memory_bytes: Option<u64>,
+    /// How long the process may live once it gets SIGTERM. While nobody asks for its units it works on for two thirds of that
+    #[arg(long, env = "THALWEG_GRACE_SECONDS", value_name = "SECONDS", hide_env_values = true)]
+    #[arg(default_value_t = 15, value_parser = clap::value_parser!(u16).range(..=3600))]
+    pub grace_seconds: u16,
     /// Only watch where the ends of the sources are, and claim no slot: what the operator starts while a pipeline has no worker
     #[arg(long)]
     pub lookout: bool,

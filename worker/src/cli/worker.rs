@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thalweg_core::clock::SystemClock;
 use thalweg_crds::manifest::load::DEFAULT_NAMESPACE;
@@ -35,7 +36,7 @@ pub fn run(args: WorkerArgs) -> Exit {
     let settings = settings(args, threads);
     runtime.block_on(async {
         survive_file_size_limits();
-        let terminate = stop_on_signals(|| tracing::info!("told to end: committing what was read"));
+        let terminate = stop_on_signals(|| tracing::info!("told to end"));
         match cluster::run(settings, Arc::new(SystemClock::new()), terminate).await {
             Ok(()) => Exit::Done,
             Err(error) => {
@@ -74,6 +75,7 @@ fn settings(args: WorkerArgs, threads: usize) -> Settings {
         metrics_by: args.metrics_by,
         threads,
         budget: Budget::new(args.memory_bytes),
+        grace: Duration::from_secs(args.grace_seconds.into()),
         is_lookout: args.lookout,
         throttle: args.test_rows_per_second.map(|rows| Arc::new(Throttle::new(rows))),
         place: folder.map_or(Place::Cluster, Place::Folder),

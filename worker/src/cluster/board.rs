@@ -145,6 +145,11 @@ impl Board {
         now.stopped.remove(&unit);
     }
 
+    /// Whether it has a unit.
+    pub fn holds_unit(&self, unit: UnitId) -> bool {
+        self.now().held.contains_key(&unit)
+    }
+
     /// Whether it has no unit.
     pub fn holds_none(&self) -> bool {
         self.now().held.is_empty()

@@ -203,6 +203,7 @@ fn numbers(noted: &Restarted) -> Option<Vec<StageId>> {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::path::Path;
+    use std::time::Duration;
 
     use thalweg_core::clock::SystemClock;
 
@@ -263,6 +264,7 @@ spec:
             metrics_by: Vec::new(),
             threads: 1,
             budget: Budget::default(),
+            grace: Duration::ZERO,
             is_lookout: false,
             throttle: None,
         };

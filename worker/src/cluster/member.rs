@@ -22,6 +22,7 @@ use tracing::Instrument;
 use super::backoff::Backoff;
 use super::board::Board;
 use super::keeper::{Keeper, Shared, Told};
+use super::leaving::Has;
 use super::view::View;
 use crate::runtime::counters::Counters;
 use crate::runtime::lag::{Rates, SplitFigures};
@@ -30,6 +31,8 @@ use crate::runtime::{Failed, Failures, Node, Result, RunError, joined, split_log
 
 /// How often it is looked how far behind splits are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether a split that others are to read is still read here for units that are handed over.
+const HANDS_OVER_EVERY: Duration = Duration::from_millis(100);
 /// How often a source that may grow is asked for new splits.
 const DISCOVERY: Duration = Duration::from_secs(5);
 
@@ -43,6 +46,8 @@ pub struct Member {
     told_of: HashMap<UnitId, mpsc::UnboundedSender<Told>>,
     release_requests: mpsc::UnboundedReceiver<ReleaseRequest>,
     reading: BTreeMap<LogId, Reading>,
+    /// When it was last looked which splits are to be read.
+    looked: Duration,
     listing: BTreeMap<usize, AbortOnDropHandle<()>>,
     /// What cannot go on.
     failures: mpsc::UnboundedReceiver<Failed>,
@@ -55,6 +60,8 @@ pub struct Member {
 struct Reading {
     failures: Backoff,
     now: Now,
+    /// Others are to read it by now; it is read on for units that they have not asked for yet.
+    lingers: bool,
 }
 
 enum Now {
@@ -77,6 +84,7 @@ impl Member {
             keepers: JoinSet::new(),
             told_of: HashMap::new(),
             reading: BTreeMap::new(),
+            looked: Duration::ZERO,
             listing: BTreeMap::new(),
             failures,
             told,
@@ -136,9 +144,12 @@ impl Member {
         }
     }
 
-    /// Whether it holds no unit any more.
-    pub fn is_empty(&self) -> bool {
-        self.shared.board.holds_none()
+    /// What it has: units, or splits that it reads.
+    pub fn has(&self) -> Has {
+        match self.shared.board.holds_none() && self.reading.values().all(|reading| reading.lingers) {
+            true => Has::Nothing,
+            false => Has::Work,
+        }
     }
 
     /// Has every unit commit and close.
@@ -198,18 +209,25 @@ impl Member {
         self.shared.board.cannot_read(log, error);
     }
 
-    /// How long until a split is tried again.
+    /// How long until a split is tried again, or may be let go.
     fn rests_for(&self) -> Option<Duration> {
         let until = |reading: &Reading| match reading.now {
             Now::Rests { until } => Some(until),
-            Now::Served { .. } => None,
+            Now::Served { .. } => reading.lingers.then_some(self.looked + HANDS_OVER_EVERY),
         };
         let now = self.shared.clock.monotonic();
         self.reading.values().filter_map(until).min().map(|until| until.saturating_sub(now))
     }
 
-    /// The splits that this worker reads.
+    /// Whether it works on with a unit that it is to hand over.
+    fn hands_over(&self, view: &View) -> bool {
+        view.handed_over_by(self.shared.me).any(|unit| self.shared.board.holds_unit(unit))
+    }
+
+    /// The splits that this worker reads. What others are to read is read on for units that it still hands over: their new
+    /// owner may only be starting. Two readers do no harm, since each unit takes a record once.
     fn read(&mut self, view: &View) {
+        let hands_over = self.hands_over(view);
         let mut mine = BTreeMap::new();
         for (index, source) in self.shared.node.job.sources.iter().enumerate() {
             let splits = view.splits.get(&source.name).map_or(&[][..], Vec::as_slice);
@@ -219,12 +237,17 @@ impl Member {
             );
         }
         let Shared { node, board, clock, .. } = &self.shared;
-        for (log, _) in self.reading.extract_if(.., |log, _| !mine.contains_key(log)) {
+        for (log, reading) in &mut self.reading {
+            reading.lingers = !mine.contains_key(log);
+        }
+        let is_over = |reading: &Reading| reading.lingers && !(hands_over && matches!(reading.now, Now::Served { .. }));
+        for (log, _) in self.reading.extract_if(.., |_, reading| is_over(reading)) {
             board.reads_on(&log);
         }
         let now = clock.monotonic();
+        self.looked = now;
         for (log, (source, number, split)) in mine {
-            let first = || Reading { failures: Backoff::default(), now: Now::Rests { until: now } };
+            let first = || Reading { failures: Backoff::default(), now: Now::Rests { until: now }, lingers: false };
             let reading = self.reading.entry(log.clone()).or_insert_with(first);
             if matches!(reading.now, Now::Rests { until } if until <= now) {
                 reading.now = Now::Served { since: now, _guard: node.read(source, number, &split) };

@@ -8,6 +8,7 @@
 //! | Leases and the assignment, in the API server or in a folder | [`lease`], [`table`], [`folder`] |
 //! | from the mounted plan to a job | [`launch`] |
 //! | a worker's part of a job, from its start to its end | [`part`], [`member`] |
+//! | how long a worker works on that was told to end (pure) | [`leaving`] |
 //! | where splits end while there is no worker | [`lookout`] |
 //! | one unit, from assignment to assignment | [`keeper`] |
 //! | the loop that ties these together | [`worker`] |
@@ -24,6 +25,7 @@ pub mod folder;
 mod keeper;
 mod launch;
 pub mod lease;
+mod leaving;
 mod lookout;
 mod member;
 mod part;
@@ -113,6 +115,8 @@ pub struct Settings {
     pub threads: usize,
     /// Memory that it may use.
     pub budget: Budget,
+    /// How long its process may live once it was told to end.
+    pub grace: Duration,
     /// Whether it only watches the sources, and claims no slot.
     pub is_lookout: bool,
     /// Holds it back, in tests.
@@ -166,7 +170,8 @@ pub async fn run(settings: Settings, clock: SharedClock, terminate: Cancellation
     };
     tracing::info!(run_id = run_id.0, plan = launcher.plan_hash(), report = %card.report, "started");
     let leases = Arc::new(Leases::new(store, card, clock.clone()));
-    let worker = Worker { leases, table, launcher: Arc::new(launcher), board, data: Arc::new(data), run_id, clock };
+    let (launcher, data, grace) = (Arc::new(launcher), Arc::new(data), settings.grace);
+    let worker = Worker { leases, table, launcher, board, data, run_id, clock, grace };
     worker.run(&terminate).await;
     tracing::info!("ended");
     Ok(())

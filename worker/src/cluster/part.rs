@@ -19,14 +19,13 @@ use super::Data;
 use super::board::Board;
 use super::keeper::Shared;
 use super::launch::{Launcher, Purpose};
+use super::leaving::is_over;
 use super::member::Member;
 use super::table::Table;
 use super::view::View;
 use crate::runtime::{Failures, Node, Result, unmap_when_quiet};
 
-/// How long a worker that is to end waits for others to ask for its units.
-const HANDOVER: Duration = Duration::from_secs(10);
-/// How often it looks whether they have.
+/// How often a worker that leaves looks whether others have asked for all that it has.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How a part ends.
@@ -34,8 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub struct Ending {
     /// At once: what was taken is committed.
     pub now: CancellationToken,
-    /// Once other workers have asked for its units, or after a while.
-    pub handed_over: CancellationToken,
+    /// Once it has handed over what it has, or then, on the worker's monotonic clock; `None` while it is to stay.
+    pub leaves: watch::Sender<Option<Duration>>,
 }
 
 /// A worker's part of a job.
@@ -69,9 +68,10 @@ impl Part {
     /// What keeps the job from going on.
     pub async fn run(self, mut views: watch::Receiver<Arc<View>>) -> Result<()> {
         // Before it runs it has written no row of its own: it need not be waited for.
+        let mut leaves = self.end.leaves.subscribe();
         let (member, listening) = tokio::select! {
             () = self.end.now.cancelled() => return Ok(()),
-            () = self.end.handed_over.cancelled() => return Ok(()),
+            () = is_to_leave(&mut leaves) => return Ok(()),
             member = self.start() => member?,
         };
         let (counters, looking) = (member.counters(), member.look());
@@ -111,21 +111,28 @@ impl Part {
     }
 
     async fn follow(&self, mut member: Member, views: &mut watch::Receiver<Arc<View>>) -> Result<()> {
+        let mut leaves = self.end.leaves.subscribe();
         member.follow(&views.borrow_and_update().clone());
-        let mut leaves_at = None;
         loop {
-            tokio::select! {
-                () = self.end.now.cancelled() => return member.stop().await,
-                () = self.end.handed_over.cancelled(), if leaves_at.is_none() => {
-                    leaves_at = Some(self.clock.monotonic() + HANDOVER);
-                }
-                Ok(()) = views.changed() => member.follow(&views.borrow_and_update().clone()),
-                error = member.failed() => return Err(error),
-                () = tokio::time::sleep(LOOK_EVERY), if leaves_at.is_some() => {}
-            }
-            if leaves_at.is_some_and(|at| member.is_empty() || self.clock.monotonic() >= at) {
+            let until = *leaves.borrow_and_update();
+            if until.is_some_and(|until| is_over(until, member.has(), self.clock.monotonic())) {
                 return member.stop().await;
             }
+            tokio::select! {
+                () = self.end.now.cancelled() => return member.stop().await,
+                Ok(()) = leaves.changed() => {}
+                Ok(()) = views.changed() => member.follow(&views.borrow_and_update().clone()),
+                error = member.failed() => return Err(error),
+                () = tokio::time::sleep(LOOK_EVERY), if until.is_some() => {}
+            }
         }
+    }
+}
+
+/// Ends once the part is to leave.
+async fn is_to_leave(leaves: &mut watch::Receiver<Option<Duration>>) {
+    if leaves.wait_for(Option::is_some).await.is_err() {
+        // Who could say so is gone.
+        std::future::pending::<()>().await;
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt, future};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -18,6 +19,32 @@ use super::folder::Objects;
 /// How long one watch lasts, in seconds. A connection that died without a word is noticed a few seconds later
 /// ([`super::client`]).
 pub const WATCH_SECONDS: u32 = 30;
+
+/// The first pause after a watch that failed, and the longest: a worker is to hear soon of what is published once the API server
+/// is back, and asks for one object.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
+
+/// Pauses between attempts to watch: each twice as long as the one before.
+#[derive(Debug, Default)]
+struct Pauses {
+    failures: u32,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = PAUSE.0.saturating_mul(1 << self.failures.min(16)).min(PAUSE.1);
+        self.failures = self.failures.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
 
 /// An assignment as it was published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +97,7 @@ impl Table for ClusterTable {
     fn changes(&self) -> BoxStream<'static, Result<Option<Published>, ClusterError>> {
         let name = self.name.clone();
         let config = Config::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECONDS);
-        let events = watcher(self.api.clone(), config).default_backoff();
+        let events = watcher(self.api.clone(), config).backoff(Pauses::default());
         let heard = events.map_err(move |error| why(&name, &error)).scan(false, |is_there, event| {
             let heard = event.map(|event| hear(is_there, event)).transpose();
             future::ready(Some(heard))
@@ -196,6 +223,15 @@ mod tests {
         assert_eq!(newer(published("a", 5), published("b", 1)), published("b", 1));
         assert_eq!(newer(published("a", 5), None), None);
         assert_eq!(newer(None, published("a", 1)), published("a", 1));
+    }
+
+    #[test]
+    fn a_watch_that_fails_is_tried_again_every_two_seconds_at_least() {
+        let mut pauses = Pauses::default();
+        let millis: Vec<_> = pauses.by_ref().take(40).map(|pause| pause.as_millis()).collect();
+        assert_eq!((&millis[..3], millis[39]), (&[500, 1_000, 2_000][..], 2_000));
+        pauses.reset();
+        assert_eq!(pauses.next(), Some(Duration::from_millis(500)));
     }
 
     #[test]

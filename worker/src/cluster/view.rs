@@ -61,6 +61,12 @@ impl View {
         self.units.iter().filter(move |(_, row)| concerns(row)).map(|(unit, _)| *unit)
     }
 
+    /// Units that a worker is to hand over, and works on with until their new owners ask.
+    pub fn handed_over_by(&self, me: Slot) -> impl Iterator<Item = UnitId> {
+        let leaves = move |row: &UnitAssignment| row.owner != Some(me) && row.previous == Some(me);
+        self.units.iter().filter(move |(_, row)| leaves(row)).map(|(unit, _)| *unit)
+    }
+
     /// Logs that other workers serve: splits that they read, and outboxes of units that they own, where `feeding` are the
     /// stages with outboxes.
     pub fn elsewhere(&self, me: Slot, feeding: &BTreeSet<StageId>) -> BTreeMap<LogId, RunId> {
@@ -155,6 +161,13 @@ mod tests {
         assert_eq!(units(1), ["0-0"]);
         assert_eq!(units(2), ["0-0", "0-1", "1-0"]);
         assert_eq!(units(3), [""; 0]);
+    }
+
+    #[test]
+    fn a_worker_hands_over_what_it_owned_before_and_nothing_else() {
+        let units = |slot| view().handed_over_by(Slot(slot)).map(|unit| unit.to_string()).collect::<Vec<_>>();
+        assert_eq!(units(2), ["0-0"]);
+        assert_eq!(units(1), [""; 0]);
     }
 
     #[test]

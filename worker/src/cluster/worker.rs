@@ -22,6 +22,7 @@ use super::board::Board;
 use super::duty::{Duty, Me, Why, duty};
 use super::error::ClusterError;
 use super::launch::Launcher;
+use super::leaving::Leaving;
 use super::lease::{Leases, Written, seen};
 use super::part::{Ending, Part};
 use super::slot::{Choice, Watch, renew_every};
@@ -54,6 +55,8 @@ pub struct Worker {
     pub run_id: RunId,
     /// Where time comes from.
     pub clock: SharedClock,
+    /// How long the process may live once it was told to end.
+    pub grace: Duration,
 }
 
 /// A job that runs or is being started.
@@ -69,14 +72,19 @@ struct Tenure<'a> {
     me: Me,
     changes: BoxStream<'static, Result<Option<Published>, ClusterError>>,
     heard: Option<Published>,
+    /// What the assignment asks for.
+    asked: Duty,
+    /// That, or nothing where the slot is to be left.
     duty: Duty,
     phase: Phase,
     job: Option<Job>,
     trial: Option<AbortOnDropHandle<()>>,
-    /// Cancelled where the slot is lost or the process is to end.
-    leave: CancellationToken,
+    /// Cancelled where the slot is lost.
+    lost: CancellationToken,
     /// Cancelled where the process is to end: then others are waited for who take its units.
     terminate: CancellationToken,
+    /// How it leaves, once the process is to end and its job goes on.
+    leaving: Option<Leaving>,
 }
 
 impl Worker {
@@ -86,10 +94,11 @@ impl Worker {
             let slot = seen(&lease).slot;
             tracing::info!(slot = slot.0, "holding a slot");
             self.board.holds(Some(&slot));
-            let leave = terminate.child_token();
-            let renewing = tokio::spawn(renew(self.leases.clone(), lease, leave.clone()).in_current_span());
-            self.tenure(slot, leave.clone(), terminate.clone()).work().await;
-            leave.cancel();
+            let (left, lost) = (CancellationToken::new(), CancellationToken::new());
+            let renewing = renew(self.leases.clone(), lease, left.clone(), lost.clone());
+            let renewing = tokio::spawn(renewing.in_current_span());
+            self.tenure(slot, lost, terminate.clone()).work().await;
+            left.cancel();
             self.board.holds(None);
             if let Ok(Some(lease)) = renewing.await {
                 self.release(&lease).await;
@@ -141,19 +150,21 @@ impl Worker {
         }
     }
 
-    fn tenure(&self, slot: Slot, leave: CancellationToken, terminate: CancellationToken) -> Tenure<'_> {
+    fn tenure(&self, slot: Slot, lost: CancellationToken, terminate: CancellationToken) -> Tenure<'_> {
         let me = Me { slot, run_id: self.run_id.clone(), plan: self.launcher.plan_hash().to_owned() };
         Tenure {
             worker: self,
             me,
             changes: self.table.changes(),
             heard: None,
+            asked: Duty::Rest(Why::NoAssignment),
             duty: Duty::Rest(Why::NoAssignment),
             phase: Phase::Idle,
             job: None,
             trial: None,
-            leave,
+            lost,
             terminate,
+            leaving: None,
         }
     }
 }
@@ -163,7 +174,8 @@ impl Tenure<'_> {
     async fn work(mut self) {
         let mut said = Said::default();
         loop {
-            self.see_duty();
+            let (is_lost, is_told) = (self.lost.is_cancelled(), self.terminate.is_cancelled());
+            self.see_duty(is_lost || is_told);
             self.see_trial();
             let now = self.worker.clock.monotonic();
             let mut until = None;
@@ -171,13 +183,18 @@ impl Tenure<'_> {
                 Step::Wait => {}
                 Step::WaitUntil(time) => until = Some(time - now),
                 Step::Start => self.start(),
-                Step::Stop => self.stop(),
+                Step::Stop => self.stop(is_told && !is_lost),
             }
-            if self.leave.is_cancelled() && self.job.is_none() {
+            if let Some(job) = self.job.as_ref().filter(|_| is_lost) {
+                // Its units are about to be others': nobody will ask.
+                job.end.now.cancel();
+            }
+            if (is_lost || is_told) && self.job.is_none() {
                 return;
             }
             tokio::select! {
-                () = self.leave.cancelled(), if !matches!(self.duty, Duty::Rest(Why::Leaving)) => {}
+                () = self.lost.cancelled(), if !is_lost => {}
+                () = self.terminate.cancelled(), if !is_told => {}
                 Some(heard) = self.changes.next() => match heard {
                     Ok(heard) => self.heard = newer(self.heard.take(), heard),
                     // What is known goes on.
@@ -196,7 +213,7 @@ impl Tenure<'_> {
         Arc::new(view)
     }
 
-    fn see_duty(&mut self) {
+    fn see_duty(&mut self, leaves: bool) {
         let asked = duty(self.heard.as_ref().map(|heard| &heard.spec), &self.me);
         if let (Duty::Serve, Some(job), Some(heard)) = (&asked, &self.job, &self.heard) {
             let view = self.view(heard);
@@ -208,19 +225,28 @@ impl Tenure<'_> {
                 is_news
             });
         }
-        let asked = if self.leave.is_cancelled() { Duty::Rest(Why::Leaving) } else { asked };
-        if asked == self.duty {
+        self.asked = asked;
+        self.see_leaving();
+        let duty = if leaves { Duty::Rest(Why::Leaving) } else { self.asked.clone() };
+        if duty == self.duty {
             return;
         }
-        match &asked {
+        match &duty {
             Duty::Rest(why) => tracing::info!(%why, "nothing to do"),
             Duty::Serve => tracing::info!("named by the assignment"),
         }
-        self.duty = asked;
+        self.duty = duty;
         self.trial = None;
         if self.job.is_none() {
             self.worker.board.waits();
         }
+    }
+
+    /// A job that leaves is told for how long it works on: what was heard since may change that.
+    fn see_leaving(&self) {
+        let (Some(leaving), Some(job)) = (self.leaving, &self.job) else { return };
+        let until = Some(leaving.works_until(&self.asked));
+        job.end.leaves.send_if_modified(|known| std::mem::replace(known, until) != until);
     }
 
     /// A plan is tried while another one runs.
@@ -260,17 +286,20 @@ impl Tenure<'_> {
         self.job = Some(Job { views, end, task: tokio::spawn(part.run(seen).instrument(span)) });
     }
 
-    fn stop(&mut self) {
-        tracing::info!("committing and closing the units");
+    /// Has the job end: once others have asked for its units, where it `hands_over`, or at once.
+    fn stop(&mut self, hands_over: bool) {
         self.phase = Phase::Stopping;
         let Some(job) = &self.job else { return };
-        match self.terminate.is_cancelled() {
-            true => {
-                self.worker.board.leaves();
-                job.end.handed_over.cancel();
-            }
-            false => job.end.now.cancel(),
+        if !hands_over {
+            tracing::info!("committing and closing the units");
+            return job.end.now.cancel();
         }
+        let leaving = Leaving { since: self.worker.clock.monotonic(), grace: self.worker.grace };
+        let most = leaving.works_until(&self.asked).saturating_sub(leaving.since);
+        tracing::info!(most_seconds = most.as_secs(), "working on until other workers ask for the units");
+        self.worker.board.leaves();
+        self.leaving = Some(leaving);
+        self.see_leaving();
     }
 
     fn end(&mut self, end: Result<(), RunError>) {
@@ -298,15 +327,15 @@ fn made(heard: &Published) -> Option<Made> {
     heard.spec.numbers.as_ref().map(|numbers| Made::by(numbers, &heard.uid))
 }
 
-/// Renews a Lease until the slot is to be left; the Lease as it was written last, or `None` where it is lost, which is
-/// a reason to leave. An API server that is away is none: epochs decide who may write.
-async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> Option<Lease> {
+/// Renews a Lease until the slot is `left`, also while the worker hands over what it has; the Lease as it was written last,
+/// or `None` where it is `lost`, which is a reason to leave. An API server that is away is none: epochs decide who may write.
+async fn renew(leases: Arc<Leases>, lease: Lease, left: CancellationToken, lost: CancellationToken) -> Option<Lease> {
     let every = renew_every(seen(&lease).lasts);
     let (mut lease, mut pause) = (lease, every);
     let mut said = Said::default();
     loop {
         tokio::select! {
-            () = leave.cancelled() => return Some(lease),
+            () = left.cancelled() => return Some(lease),
             () = tokio::time::sleep(pause) => {}
         }
         let written = tokio::time::timeout(ANSWER, leases.renew(&lease)).await;
@@ -314,7 +343,7 @@ async fn renew(leases: Arc<Leases>, lease: Lease, leave: CancellationToken) -> O
             Ok(Written::Done(renewed)) => (lease, pause, said) = (*renewed, every, Said::default()),
             Ok(Written::Overtaken | Written::Gone) => {
                 tracing::warn!(slot = seen(&lease).slot.0, "another worker holds the slot, or it is gone");
-                leave.cancel();
+                lost.cancel();
                 return None;
             }
             Err(error) => {

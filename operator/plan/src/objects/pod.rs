@@ -17,7 +17,8 @@ use crate::names;
 
 /// The user and group of the image.
 const USER: i64 = 65_532;
-/// A commit may take a minute before it fails, and a handoff waits for one.
+/// A worker works on for two thirds of it while nobody asks for its units, which new pods and a new leader take less than, and
+/// has the rest to commit and close.
 const GRACE_SECONDS: i64 = 75;
 /// How long a pod stays on a node that is gone: by then its units are owned elsewhere.
 const LOST_NODE_SECONDS: i64 = 5;
@@ -129,6 +130,7 @@ impl Build<'_> {
             value("THALWEG_INSTALLATION", &self.settings.installation),
             value("THALWEG_OPERATOR_KEY", &self.settings.operator_keys.join(",")),
             value("THALWEG_LOG", log_filter(self.pipeline.worker.log_level)),
+            value("THALWEG_GRACE_SECONDS", &GRACE_SECONDS.to_string()),
             field("POD_NAME", "metadata.name"),
             field("POD_UID", "metadata.uid"),
             field("POD_IP", "status.podIP"),

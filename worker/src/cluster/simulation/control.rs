@@ -68,6 +68,11 @@ impl Server {
         self.state().assignment.as_ref().map(|published| published.spec.clone())
     }
 
+    /// The Leases as they are.
+    pub fn leases(&self) -> Vec<Lease> {
+        self.state().leases.clone()
+    }
+
     fn publish(&self, spec: AssignmentSpec) {
         let mut state = self.state();
         let generation = state.assignment.as_ref().map_or(1, |published| published.generation + 1);
@@ -180,7 +185,7 @@ impl Operator {
     /// Looks at the slots and at what those report who answer, and writes what is to be changed.
     pub fn look(&mut self, reports: Vec<Report>) {
         let now = self.world.now();
-        let leases = self.server.state().leases.clone();
+        let leases = self.server.leases();
         for report in reports {
             self.reports.insert(report.run_id.clone(), report);
         }

@@ -17,9 +17,10 @@ use super::broker::{Broker, Shown};
 use super::control::{Operator, Server};
 use super::network::Cables;
 use super::objects::Objects;
-use super::process::{Process, STATE, Surroundings};
+use super::process::{GRACE, Process, STATE, Surroundings};
 use super::world::{FAIR, System, Weather, World};
 use crate::cli::answer;
+use crate::cluster::lease::seen;
 use crate::coordinator::{Ask, Known, read};
 
 /// How far time goes at once: what processes do within it they do one after the other.
@@ -480,6 +481,62 @@ pub fn disturbed(seed: u64, rules: Rules, expected: &Expected, is_told: bool) ->
     let (workers, plans) = (u16::try_from(WORKERS).expect("few"), &expected.plans);
     let stage = Stage::new(seed, rules, workers, is_told, plans);
     stage.play(input(seed), troubles(seed, plans.next.is_some()), Some(expected))
+}
+
+/// What is seen of a worker that was told to end, some time after that.
+#[derive(Debug)]
+pub struct Look {
+    pub since: Duration,
+    /// How many rows have come out of `copies`.
+    pub rows: usize,
+    /// Changes with each renewal of its Lease.
+    pub version: String,
+    pub holds_slot: bool,
+    pub has_ended: bool,
+}
+
+/// The only worker is told to end, and nobody leads from then on: what is seen each second, until it has ended or would be
+/// killed.
+pub fn left_alone(seed: u64) -> Vec<Look> {
+    const TOLD: Duration = Duration::from_secs(15);
+    const ROW_EVERY: Duration = Duration::from_millis(100);
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut stage = Stage::new(seed, Rules::default(), 1, false, &Plans { first: FIRST.to_vec(), next: None });
+    let Surroundings { world, broker, server, .. } = stage.around.clone();
+    stage.start(0);
+    let (mut now, mut rows, mut operator_at, mut told) = (Duration::ZERO, 0_u32, Duration::ZERO, false);
+    let mut looks: Vec<Look> = Vec::new();
+    while now < TOLD + GRACE && !looks.last().is_some_and(|look| look.has_ended) {
+        now += TICK;
+        world.set_now(now);
+        while ROW_EVERY * rows <= now {
+            let at = 10_000 + now.as_millis();
+            let value = format!(r#"{{"id":{rows},"part":0,"account":"a{}","at":{at},"amount":1}}"#, rows % 6);
+            broker.append("events", 0, "a", &value);
+            rows += 1;
+        }
+        if now < TOLD && now >= operator_at {
+            operator_at = now + LOOK_EVERY;
+            stage.operator.look(stage.processes.iter().filter_map(Process::report).collect());
+        }
+        if now >= TOLD && !std::mem::replace(&mut told, true) {
+            stage.processes[0].terminate();
+        }
+        stage.processes[0].work(now);
+        let Some(since) = now.checked_sub(TOLD) else { continue };
+        if looks.last().is_none_or(|look| since >= look.since + SECOND) {
+            let slot = seen(server.leases().first().expect("a slot"));
+            looks.push(Look {
+                since,
+                rows: broker.committed("copies").iter().map(Vec::len).sum(),
+                version: slot.version,
+                holds_slot: slot.holder.is_some(),
+                has_ended: stage.processes[0].has_ended(),
+            });
+        }
+    }
+    stage.processes[0].kill();
+    looks
 }
 
 /// What must come of a history.

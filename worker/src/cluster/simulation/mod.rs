@@ -22,7 +22,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use history::{Expected, Plans, disturbed, undisturbed, violations};
+use history::{Expected, Plans, disturbed, left_alone, undisturbed, violations};
+use process::GRACE;
 
 /// A rule that is broken on purpose: what must be found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +61,18 @@ const LONGEST: Duration = Duration::from_secs(300);
 const TRACE: &str = "trace ";
 const VIOLATION: &str = "violation ";
 
-/// Plays one history in a process of its own, so that nothing of an earlier one is left.
-fn play(seed: u64, mutant: Option<Mutant>) -> Output {
+/// Plays what a test of this module plays in a process of its own, so that nothing of an earlier history is left.
+fn player(test: &str, seed: u64) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a path"));
-    command.args(["--exact", "cluster::simulation::one_history", "--ignored", "--nocapture", "--test-threads", "1"]);
+    let test = format!("cluster::simulation::{test}");
+    command.args(["--exact", &test, "--ignored", "--nocapture", "--test-threads", "1"]);
     command.env(entropy::SEED, seed.to_string()).stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// Plays one history.
+fn play(seed: u64, mutant: Option<Mutant>) -> Output {
+    let mut command = player("one_history", seed);
     if let Some(mutant) = mutant {
         command.env(MUTANT, format!("{mutant:?}"));
     }
@@ -157,6 +165,31 @@ fn whatever_goes_wrong_the_output_is_that_of_a_worker_to_which_nothing_happens()
     let failed = failed.into_inner().expect("not poisoned");
     println!("{} histories, {} with violations", seeds.len(), failed.len());
     assert!(failed.is_empty(), "replay with make simulate SEED=…: {failed:?}");
+}
+
+/// Plays a worker that is told to end while nobody leads.
+#[test]
+#[ignore = "one history, which another test of this module plays in a process of its own"]
+fn one_that_is_left_alone() {
+    let seed = std::env::var(entropy::SEED).expect("THALWEG_SEED names a history").parse().expect("a number");
+    let looks = left_alone(seed);
+    let works_on = GRACE - GRACE / 3;
+    let working: Vec<_> = looks.iter().take_while(|look| look.since < works_on).collect();
+    assert!(working.len() >= 45, "it has ended early: {looks:?}");
+    for three_seconds in working.windows(4) {
+        let (from, to) = (three_seconds[0], three_seconds[3]);
+        assert!(to.rows > from.rows, "nothing was committed: {from:?} {to:?}");
+        assert!(to.holds_slot && to.version != from.version, "its Lease was not renewed: {from:?} {to:?}");
+    }
+    let last = looks.last().expect("a look");
+    assert!(last.has_ended && !last.holds_slot && last.since < GRACE, "it would be killed: {last:?}");
+}
+
+#[test]
+fn a_worker_that_is_told_to_end_while_nobody_leads_works_on_and_keeps_its_slot_until_its_time_is_nearly_over() {
+    let played = player("one_that_is_left_alone", 1).output().expect("it starts");
+    let said = [&played.stdout, &played.stderr].map(|said| String::from_utf8_lossy(said).into_owned());
+    assert!(played.status.success(), "{}", said.join("\n"));
 }
 
 #[test]

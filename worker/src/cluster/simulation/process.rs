@@ -12,6 +12,7 @@ use thalweg_mtls::identity::Identity;
 use thalweg_state::StateRoot;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -32,6 +33,9 @@ use crate::job::{Mounted, Roots};
 
 /// Where the manifest says that state is.
 pub const STATE: &str = "s3://played";
+
+/// How long a worker may live that is told to end: as the operator gives its pods.
+pub const GRACE: Duration = Duration::from_secs(75);
 
 /// What the processes of a history share.
 #[derive(Clone)]
@@ -55,6 +59,8 @@ pub struct Process {
 
 struct Alive {
     runtime: Runtime,
+    terminate: CancellationToken,
+    task: JoinHandle<()>,
     board: Arc<Board>,
     born: Instant,
     born_at: Duration,
@@ -98,10 +104,11 @@ impl Process {
         let board = worker.board.clone();
         let span = tracing::info_span!("worker", number = self.number);
         let terminate = CancellationToken::new();
-        runtime.spawn(async move { worker.run(&terminate).await }.instrument(span));
+        let told = terminate.clone();
+        let task = runtime.spawn(async move { worker.run(&told).await }.instrument(span));
         drop(inside);
         self.around.world.note(format!("worker {}: starts", self.number));
-        self.alive = Some(Alive { runtime, board, born, born_at, halted: None });
+        self.alive = Some(Alive { runtime, terminate, task, board, born, born_at, halted: None });
     }
 
     /// What [`crate::cluster::run`] makes, but for the ports that nobody asks here.
@@ -129,6 +136,7 @@ impl Process {
             metrics_by: Vec::new(),
             threads: 1,
             budget: Budget::default(),
+            grace: GRACE,
             is_lookout: false,
             throttle: None,
         };
@@ -164,7 +172,21 @@ impl Process {
             data: Arc::new(data),
             run_id,
             clock,
+            grace: GRACE,
         }
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        if let Some(alive) = &self.alive {
+            self.around.world.note(format!("worker {}: is told to end", self.number));
+            alive.terminate.cancel();
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.alive.as_ref().is_some_and(|alive| alive.task.is_finished())
     }
 
     /// SIGKILL.

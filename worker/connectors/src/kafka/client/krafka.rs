@@ -16,8 +16,8 @@ use super::krafka_error::from;
 use super::krafka_producer::{KrafkaProducer, KrafkaTransactions};
 use super::krafka_reader::KrafkaReader;
 use super::{
-    ANSWER, BUFFERED_BYTES, Bounds, ClientError, Cluster, MOST_BYTES, NewTopic, PartitionReader, Producer, Producing,
-    Reach, Result, Topic, Transactions, Wanted, number,
+    ANSWER, BUFFERED_BYTES, Bounds, CONNECTED, ClientError, Cluster, MOST_BYTES, NewTopic, PartitionReader, Producer,
+    Producing, Reach, Result, Topic, Transactions, Wanted, number,
 };
 use crate::kafka::config::Connection;
 
@@ -76,7 +76,8 @@ impl KrafkaCluster {
 
 async fn connect(connection: &Connection) -> Result<Kafka> {
     addresses::judge(connection, &connection.brokers).await?;
-    let mut builder = Kafka::builder(connection.brokers.join(",")).client_id(&connection.client_id);
+    let builder = Kafka::builder(connection.brokers.join(",")).client_id(&connection.client_id);
+    let mut builder = builder.connect_timeout(CONNECTED);
     if let Some(security) = &connection.security {
         builder = builder.security(security.to_krafka());
     }

@@ -29,6 +29,8 @@ use super::config::Connection;
 
 /// The setting of a topic that limits its batches.
 const MOST_BYTES: &str = "max.message.bytes";
+/// How long a broker may take to accept a connection, and as long again for TLS and the login. Another one may answer instead.
+const CONNECTED: Duration = Duration::from_secs(3);
 /// How long one question about topics may take, attempts included.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Bytes that wait to be sent, a producer, at the most; no record is longer. A unit's producer has no more than what the unit has
