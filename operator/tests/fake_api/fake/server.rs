@@ -43,6 +43,8 @@ struct Inner {
     more_splits: AtomicUsize,
     /// Reasons of the events that were told.
     told: Mutex<Vec<String>>,
+    /// What they said.
+    notes: Mutex<Vec<String>>,
     /// What comes into the splits.
     load: Mutex<Option<Load>>,
     /// A kind that nobody may write, and what is said about it.
@@ -212,6 +214,11 @@ impl FakeApi {
         self.inner.told.lock().expect("unpoisoned").clone()
     }
 
+    /// What those events said.
+    pub fn notes(&self) -> Vec<String> {
+        self.inner.notes.lock().expect("unpoisoned").clone()
+    }
+
     /// What comes into the splits; workers report nothing of it before it is known.
     pub fn load(&self) -> Option<Load> {
         *self.inner.load.lock().expect("unpoisoned")
@@ -295,7 +302,9 @@ impl Inner {
             (&Method::GET, None) => self.list(&target),
             // Events are told, and nothing is decided by them.
             (&Method::POST | &Method::PATCH, _) if target.kind == "events.k8s.io/v1/events" => {
-                self.told.lock().expect("unpoisoned").push(body["reason"].as_str().unwrap_or_default().to_owned());
+                let said = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+                self.told.lock().expect("unpoisoned").push(said("reason"));
+                self.notes.lock().expect("unpoisoned").push(said("note"));
                 document(201, &body)
             }
             (method, _) => {
