@@ -1,5 +1,6 @@
-//! What a pipeline comes through beside new SQL, with a fault at its writes: deletion with its state or without, a start from scratch, a
-//! roll-out of another image, sleep and waking up, the end of all input. Each ends as an undisturbed run does.
+//! What a pipeline comes through beside new SQL, with a fault at its writes: deletion with its state, or where it cannot be read, a
+//! start from scratch, a roll-out of another image, sleep and waking up, the end of all input. Each ends as an undisturbed run
+//! does.
 //!
 //! `THALWEG_FAULT='Delete KillAfter@3+LateWatches'` runs one of the plans again.
 

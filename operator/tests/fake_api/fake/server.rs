@@ -51,6 +51,10 @@ struct Inner {
     denied: Mutex<Option<(&'static str, Refusal)>>,
     /// An object that cannot be read by its name.
     unreadable: Mutex<Option<Key>>,
+    /// Whether nobody's token is taken.
+    locked: AtomicBool,
+    /// How many requests were turned away for their tokens.
+    turned_away: AtomicUsize,
     /// Whether workers answer nobody who asks.
     mute: AtomicBool,
     /// Whether nothing more comes of any source.
@@ -143,6 +147,17 @@ impl FakeApi {
     /// Whoever asks for this object, as by its name and not by a watch, gets no answer; `None`: all are read again.
     pub fn lock_away(&self, object: Option<Key>) {
         *self.inner.unreadable.lock().expect("unpoisoned") = object;
+    }
+
+    /// Takes nobody's token, as where tokens are rotated and whoever asks has read the old one, or takes them again. Watches that
+    /// run go on.
+    pub fn refuse_tokens(&self, refuse: bool) {
+        self.inner.locked.store(refuse, Ordering::SeqCst);
+    }
+
+    /// How many requests were turned away for their tokens.
+    pub fn turned_away(&self) -> usize {
+        self.inner.turned_away.load(Ordering::SeqCst)
     }
 
     /// Just before this object is written for the next time somebody else writes one of a kind, and by the time of the answer who
@@ -296,6 +311,10 @@ impl Inner {
         let target = Target::parse(parts.uri.path(), parts.uri.query().unwrap_or_default());
         let bytes = body.collect().await.expect("a body").to_bytes();
         let body: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
+        if self.locked.load(Ordering::SeqCst) {
+            self.turned_away.fetch_add(1, Ordering::SeqCst);
+            return document(401, &refusal((401, "Unauthorized")));
+        }
         match (&parts.method, &target.name) {
             (&Method::GET, Some(_)) => self.get(&target),
             (&Method::GET, None) if target.query.contains_key("watch") => self.watch(target),
