@@ -17,12 +17,13 @@ use thalweg_operator_plan::names::MANAGER;
 use thalweg_operator_plan::objects::removal_job;
 use thalweg_operator_plan::removal::{self, FINALIZER, Leaving, Next, Outcome, Progress};
 use thalweg_operator_plan::status::selector_text;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::context::Context;
 use crate::error::{Error, Result, is_status};
+use crate::kept::Kept;
 use crate::observe::{self, Subject};
-use crate::status::publish;
+use crate::status::publish_about;
 
 /// How often it is looked how far the Job has come.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -35,8 +36,8 @@ fn removes(subject: &Subject) -> bool {
     spec.deletion_policy == DeletionPolicy::Delete && spec.state().url.is_some()
 }
 
-fn has_finalizer(subject: &Subject) -> bool {
-    subject.pipeline.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+fn has_finalizer(pipeline: &impl Resource) -> bool {
+    pipeline.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
 }
 
 /// Adds the finalizer where state is to be removed, and takes it away where it is not; how many writes that took.
@@ -45,31 +46,32 @@ fn has_finalizer(subject: &Subject) -> bool {
 /// The write failed.
 pub async fn mark(subject: &Subject, context: &Context) -> Result<u32> {
     let wanted = removes(subject);
-    if has_finalizer(subject) == wanted {
+    if has_finalizer(&subject.pipeline) == wanted {
         return Ok(0);
     }
-    set_finalizer(subject, context, wanted).await?;
+    set_finalizer(&subject.pipeline, context, wanted).await?;
     Ok(1)
 }
 
 /// Those of others stay. Ours is ours whoever has written it, as after a restore of a backup: the list is written at the version
 /// that was read, where an apply would take away nothing that another manager owns.
-async fn set_finalizer(subject: &Subject, context: &Context, wanted: bool) -> Result<()> {
+async fn set_finalizer(pipeline: &impl Resource<DynamicType = ()>, context: &Context, wanted: bool) -> Result<()> {
     if !context.leadership.holds() {
         return Err(Error::NotLeader);
     }
-    let name = &subject.owner.name;
-    let api: Api<StreamPipeline> = Api::namespaced(context.client.clone(), &subject.namespace);
-    let others = subject.pipeline.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).map(String::as_str);
+    let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
+    // The answer may be one that this version cannot read, too.
+    let api: Api<Kept<StreamPipeline>> = Api::namespaced(context.client.clone(), &namespace);
+    let others = pipeline.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).map(String::as_str);
     let finalizers: Vec<&str> = others.chain(wanted.then_some(FINALIZER)).collect();
-    let version = &subject.pipeline.metadata.resource_version;
+    let version = pipeline.resource_version();
     let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
     let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch(name, &parameters, &Patch::Merge(&patch)).await {
+    match api.patch(&name, &parameters, &Patch::Merge(&patch)).await {
         Ok(written) => {
             context.metrics.wrote("StreamPipeline", "patch");
             // One that is deleted is gone with its last finalizer: the event of that is on its way.
-            if written.metadata.deletion_timestamp.is_none() {
+            if written.meta().deletion_timestamp.is_none() {
                 context.overlay.wrote(&written);
             }
             Ok(())
@@ -85,7 +87,7 @@ async fn set_finalizer(subject: &Subject, context: &Context, wanted: bool) -> Re
 /// # Errors
 /// A request failed: the next look begins anew.
 pub async fn leave(subject: &Subject, context: &Context) -> Result<(Option<Duration>, u32)> {
-    if !has_finalizer(subject) {
+    if !has_finalizer(&subject.pipeline) {
         return Ok((None, 0));
     }
     let deployment = deployment(subject, context).await?;
@@ -98,6 +100,25 @@ pub async fn leave(subject: &Subject, context: &Context) -> Result<(Option<Durat
         Next::StartJob => start(subject, context, deployment.as_ref()).await,
         Next::LetGo(outcome) => let_go(subject, context, &outcome).await,
     }
+}
+
+/// The same where this version cannot read it, for what is `amiss`: it is let go at once, and its state stays. How that is to be
+/// removed, and whether it still is, nobody knows here.
+///
+/// # Errors
+/// The write failed: the next look begins anew.
+pub async fn leave_unread(
+    pipeline: &Kept<StreamPipeline>,
+    context: &Context,
+    amiss: &str,
+) -> Result<(Option<Duration>, u32)> {
+    if !has_finalizer(pipeline) {
+        return Ok((None, 0));
+    }
+    let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
+    warn!(namespace, pipeline = name, amiss, "letting go of what cannot be read");
+    let spec = pipeline.json()["spec"].take();
+    release(pipeline, context, spec["state"]["url"].as_str(), &removal::unread(&spec)).await
 }
 
 async fn deployment(subject: &Subject, context: &Context) -> Result<Option<Deployment>> {
@@ -213,18 +234,27 @@ async fn start(subject: &Subject, context: &Context, workers: Option<&Deployment
 }
 
 async fn let_go(subject: &Subject, context: &Context, outcome: &Outcome) -> Result<(Option<Duration>, u32)> {
-    let url = subject.pipeline.spec.state().url.unwrap_or_default();
+    let url = subject.pipeline.spec.state().url;
+    release(&subject.pipeline, context, url.as_deref(), outcome).await
+}
+
+/// Tells what has become of the state, and lets the pipeline go; `url` is where it keeps state, where that is known.
+async fn release(
+    pipeline: &impl Resource<DynamicType = ()>,
+    context: &Context,
+    url: Option<&str>,
+    outcome: &Outcome,
+) -> Result<(Option<Duration>, u32)> {
+    let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
     let event = match outcome {
         Outcome::Kept => None,
-        Outcome::Removed => Some((EventType::Normal, "StateRemoved", format!("its state under {url} is removed"))),
-        Outcome::Left(why) => {
-            let (namespace, name) = (&subject.namespace, &subject.owner.name);
-            let left = format!("{why}; what is left lies under {url}/{namespace}/{name}: remove it yourself");
-            Some((EventType::Warning, "StateLeft", left))
+        Outcome::Removed => {
+            Some((EventType::Normal, "StateRemoved", format!("its state under {} is removed", url.unwrap_or_default())))
         }
+        Outcome::Left(why) => Some((EventType::Warning, "StateLeft", removal::left(why, url, &namespace, &name))),
     };
     if let Some((type_, reason, note)) = event {
-        info!(namespace = subject.namespace, pipeline = subject.owner.name, reason, note, "letting go");
+        info!(namespace, pipeline = name, reason, note, "letting go");
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -232,9 +262,9 @@ async fn let_go(subject: &Subject, context: &Context, outcome: &Outcome) -> Resu
             action: "Delete".to_owned(),
             secondary: None,
         };
-        publish(subject, context, &event).await;
+        publish_about(pipeline, context, &event).await;
     }
-    set_finalizer(subject, context, false).await?;
+    set_finalizer(pipeline, context, false).await?;
     Ok((None, 1))
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 /// An object of a kind: who it is, and the rest packed.
 pub struct Kept<K> {
-    /// Its name, its version and its owners; no labels and no annotations.
+    /// Its name, its version, its owners and its finalizers; no labels and no annotations.
     metadata: ObjectMeta,
     json: Packed,
     /// What it was found to be as it should be by; empty until then.
@@ -156,6 +156,7 @@ fn slim(metadata: ObjectMeta) -> ObjectMeta {
         generation: metadata.generation,
         creation_timestamp: metadata.creation_timestamp,
         deletion_timestamp: metadata.deletion_timestamp,
+        finalizers: metadata.finalizers,
         ..ObjectMeta::default()
     }
 }
@@ -217,11 +218,12 @@ mod tests {
             "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"},
             "metadata": {
                 "name": "m", "namespace": "n", "uid": "u", "resourceVersion": "7", "labels": {"l": "1"},
-                "managedFields": [{"manager": "somebody"}],
+                "managedFields": [{"manager": "somebody"}], "finalizers": ["f"],
             },
         });
         let kept: Kept<ConfigMap> = serde_json::from_value(written.clone()).unwrap();
         assert_eq!((kept.name_any().as_str(), kept.resource_version().as_deref()), ("m", Some("7")));
+        assert_eq!(kept.finalizers(), ["f"]);
         assert_eq!(kept.object().unwrap().data.unwrap()["a"], "b");
         assert_eq!(kept.json()["metadata"]["labels"]["l"], "1");
         assert_eq!(kept.json()["metadata"].get("managedFields"), None);

@@ -53,12 +53,11 @@ const TURN: Duration = Duration::from_secs(5);
 /// # Errors
 /// The API server or the check of SQL failed: the next look begins anew.
 pub async fn reconcile(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<(Option<Duration>, u32)> {
-    let subject = newest(pipeline, context)?;
-    if subject.pipeline.metadata.deletion_timestamp.is_some() {
-        context.metrics.each.leaves(&subject.namespace, &subject.owner.name);
-        verdicts::leaves(&subject, context);
-        return finalize::leave(&subject, context).await;
+    let pipeline = newest(pipeline, context);
+    if pipeline.meta().deletion_timestamp.is_some() {
+        return leave(&pipeline, context).await;
     }
+    let subject = Subject::new(&pipeline)?;
     let marked = finalize::mark(&subject, context).await?;
     let (mut written, read) = observe::written(&subject, context).await;
     let observed = observe::observed(&subject, context).await?;
@@ -125,10 +124,21 @@ fn pace(step: Step) -> Pace {
 }
 
 /// The newest of a pipeline that is known: its status may have been written since.
-fn newest(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Result<Subject> {
+fn newest(pipeline: &Arc<Kept<StreamPipeline>>, context: &Context) -> Arc<Kept<StreamPipeline>> {
     let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
     let newest = context.overlay.newest(&namespace, &name, Some(Arc::clone(pipeline)));
-    Subject::new(newest.as_ref().unwrap_or(pipeline))
+    newest.unwrap_or_else(|| Arc::clone(pipeline))
+}
+
+/// One look at a pipeline that is being deleted. One that this version cannot read is no reason to keep it for ever.
+async fn leave(pipeline: &Kept<StreamPipeline>, context: &Context) -> Result<(Option<Duration>, u32)> {
+    context.metrics.each.leaves(&pipeline.namespace().unwrap_or_default(), &pipeline.name_any());
+    verdicts::leaves(pipeline, context);
+    match Subject::new(pipeline) {
+        Ok(subject) => finalize::leave(&subject, context).await,
+        Err(Error::Unreadable(amiss)) => finalize::leave_unread(pipeline, context, &amiss).await,
+        Err(error) => Err(error),
+    }
 }
 
 /// The pipeline that is to run: under the start from scratch that is asked for, or with statements or all of it started anew

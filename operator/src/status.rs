@@ -112,7 +112,8 @@ pub async fn publish(subject: &Subject, context: &Context, event: &Event) {
     publish_about(&subject.pipeline, context, event).await;
 }
 
-async fn publish_about(pipeline: &impl Resource<DynamicType = ()>, context: &Context, event: &Event) {
+/// The same of a pipeline that may be one that this version cannot read.
+pub async fn publish_about(pipeline: &impl Resource<DynamicType = ()>, context: &Context, event: &Event) {
     if !context.leadership.holds() {
         return;
     }

@@ -106,9 +106,9 @@ pub async fn says_nothing(pipeline: &Kept<StreamPipeline>, context: &Context) ->
 
 /// A pipeline leaves. What it has said stands until it is gone; where this process has heard nothing of it, as after a start, it
 /// says nothing, and is remembered as one whose sources and sinks are to be told.
-pub fn leaves(subject: &Subject, context: &Context) {
-    for key in used(&subject.pipeline) {
-        context.verdicts.note_first(&key, &subject.owner.name, verdict::untried());
+pub fn leaves(pipeline: &Kept<StreamPipeline>, context: &Context) {
+    for key in named(pipeline) {
+        context.verdicts.note_first(&key, &pipeline.name_any(), verdict::untried());
     }
 }
 

@@ -41,6 +41,13 @@ const NODE_AWAY: Duration = Duration::from_secs(30);
 /// How long a unit may be silent since its node is.
 const SILENT_NODE: Duration = Duration::from_secs(25);
 const API_AWAY: Duration = Duration::from_secs(60);
+/// How long a unit may be silent meanwhile: workers need nobody then.
+const WHILE_API_AWAY: Duration = Duration::from_secs(5);
+/// How long a unit may be silent while workers are added, and while they leave.
+const SCALED: Duration = Duration::from_secs(5);
+/// How long a unit may be silent while all workers are replaced, as after a minute without API server and by an upgrade
+/// (docs/design/0006-operator.md, "All workers told to end at once").
+const ALL_REPLACED: Duration = Duration::from_secs(15);
 /// How often the operator is killed while workers are added.
 const OPERATOR_KILLS: usize = 3;
 
@@ -235,11 +242,13 @@ impl Bank {
         let away = Partition::of(Host::ControlPlane);
         wait_out(since, API_AWAY);
         self.wait_for_rows();
-        let longest = seconds(self.copies.longest(since, Instant::now()));
+        let longest = self.copies.longest(since, Instant::now());
         drop(away);
-        self.tell("API server away for 60 s", json!({"longestSilence": longest}));
+        self.tell("API server away for 60 s", json!({"longestSilence": seconds(longest)}));
+        self.bars.at_most("API server away: silence of a unit", Some(longest), WHILE_API_AWAY);
         wait_for("API server", LIMIT, || self.namespace.get(&["namespace", self.namespace.name()]));
-        self.tell_silences("and back", since, &before[0]);
+        let longest = self.tell_silences("and back", since, &before[0]);
+        self.bars.at_most("API server back: silence of a unit", Some(longest), ALL_REPLACED);
     }
 
     /// Upgrades the chart to another image, and waits until nothing of the old one runs.
@@ -257,6 +266,7 @@ impl Bank {
         self.owned(2);
         self.tell("chart upgraded, all workers replaced", json!({"after": seconds(since.elapsed())}));
         let longest = self.tell_silences("while workers were replaced", since, &before[0]);
+        self.bars.at_most("while workers were replaced: silence of a unit", Some(longest), ALL_REPLACED);
         if longest > POD_DELETED {
             // In the minute without API server both nodes were held for lost: all workers are told to end when it is back, and
             // nobody asks them for their units before they close them.
@@ -278,12 +288,14 @@ impl Bank {
         });
         let four = self.owned(4);
         self.tell("1 → 4 workers, operator killed 3 times", json!({"after": seconds(since.elapsed())}));
-        self.tell_silences("while workers were added", since, &before[0]);
+        let longest = self.tell_silences("while workers were added", since, &before[0]);
+        self.bars.at_most("while workers were added: silence of a unit", Some(longest), SCALED);
         let since = Instant::now();
         BOTH.iter().for_each(|pipeline| ask_for(&self.namespace, pipeline, 2));
         self.owned(2);
         self.tell("4 → 2 workers", json!({"after": seconds(since.elapsed())}));
-        self.tell_silences("while workers left", since, &four[0]);
+        let longest = self.tell_silences("while workers left", since, &four[0]);
+        self.bars.at_most("while workers left: silence of a unit", Some(longest), SCALED);
     }
 
     /// What users look at.

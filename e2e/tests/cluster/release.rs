@@ -1,8 +1,9 @@
 //! The chart, as users install and upgrade it, and the operator that comes of it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::Value;
 use thalweg_e2e::cluster::faults::{is_elsewhere, leave_out};
@@ -16,6 +17,13 @@ const RELEASE: &str = "thalweg";
 pub const OPERATOR: &str = "app.kubernetes.io/name=thalweg-operator";
 /// The Lease of who leads.
 const LEADER: &str = "lease/thalweg-operator";
+/// A definition, the chart's file of it, and a field that no rule in it speaks of: by its name, its path, and its place.
+const DEFINITION: &str = "crd/streamsinks.thalweg.dev";
+const ITS_FILE: &str = "templates/crds/streamsinks.yaml";
+const FIELD: &str = "partitionBy";
+const FIELD_PATH: &str = "spec.files.partitionBy";
+const FIELD_IN_IT: &str =
+    "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/files/properties/partitionBy";
 
 /// Where the replica is to lead that leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +40,18 @@ pub fn image(variant: Option<&str>) -> String {
     variant.map_or(image.clone(), |variant| format!("{image}-{variant}"))
 }
 
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/thalweg")
+}
+
 /// Installs the chart, or upgrades it, with an image, and waits until the operator is ready. Its pods are held to the strictest
 /// of Kubernetes' standards, as those of pipelines are.
 pub fn install(image: &str, more: &[&str]) {
+    install_chart(&chart(), image, more);
+}
+
+fn install_chart(chart: &Path, image: &str, more: &[&str]) {
     Namespace::strict(RELEASE);
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/thalweg");
     let (repository, tag) = image.rsplit_once(':').expect("NAME:TAG");
     let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
     let chart = chart.to_str().expect("UTF-8");
@@ -116,4 +131,64 @@ pub fn kill_operator_at_its_writes(namespace: &Namespace, kills: usize) {
         kill_operator(namespace);
         wait_for("another operator", LIMIT, || operators(namespace).iter().any(is_ready).then_some(()));
     }
+}
+
+/// The chart as it was before a definition had [`FIELD`], in a folder.
+fn older_chart(folder: &Path) -> PathBuf {
+    let older = folder.join("thalweg");
+    let copied = Command::new("cp").arg("-r").arg(chart()).arg(&older).status();
+    assert!(copied.is_ok_and(|status| status.success()), "{} is not copied", chart().display());
+    let file = older.join(ITS_FILE);
+    let text = std::fs::read_to_string(&file).expect("a definition");
+    let without = without(&text, FIELD);
+    assert!(without.len() < text.len(), "{ITS_FILE} has no {FIELD} any more");
+    std::fs::write(&file, without).expect("written");
+    older
+}
+
+/// YAML without a field, and without all that is in it.
+fn without(text: &str, field: &str) -> String {
+    let head = format!("{field}:");
+    let mut within = None;
+    let kept = text.lines().filter(|line| {
+        let depth = line.len() - line.trim_start().len();
+        if line.trim() == head {
+            within = Some(depth);
+        } else if within.is_some_and(|of| depth <= of) {
+            within = None;
+        }
+        within.is_none()
+    });
+    kept.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn an_older_definition_is_told_by_an_operator_that_starts_and_is_upgraded_with_the_chart() {
+    let any = Namespace::strict(RELEASE);
+    let definition = || wait_for("the definition", LIMIT, || any.get(&[DEFINITION]));
+    let (began, folder) = (Instant::now(), tempfile::tempdir().expect("a folder"));
+    install_chart(&older_chart(folder.path()), &image(None), &[]);
+    let older = definition();
+    assert!(older.pointer(FIELD_IN_IT).is_none(), "{older:#}");
+
+    // It looks once, when it starts.
+    let replica = wait_for("an operator", LIMIT, || operators(&any).into_iter().next());
+    any.succeed(&["delete", "pod", name(&replica), "--wait=false"]);
+    wait_for("an operator that tells which field is dropped", LIMIT, || {
+        let replicas = operators(&any);
+        let events = any.get(&["events", "--field-selector=reason=DefinitionOutdated"])?;
+        let is_told = |event: &Value| {
+            let is_of_one = replicas.iter().any(|replica| event["involvedObject"]["name"] == name(replica));
+            is_of_one && event["message"].as_str().is_some_and(|message| message.contains(FIELD_PATH))
+        };
+        events["items"].as_array()?.iter().any(is_told).then_some(())
+    });
+
+    install(&image(None), &[]);
+    let upgraded = definition();
+    assert!(upgraded.pointer(FIELD_IN_IT).is_some(), "{upgraded:#}");
+    // One that is made anew takes all of its kind along.
+    assert_eq!(upgraded["metadata"]["uid"], older["metadata"]["uid"]);
+    assert_eq!(upgraded["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    println!("a definition that lacked {FIELD_PATH} was told and upgraded within {:.1?}", began.elapsed());
 }

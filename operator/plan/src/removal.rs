@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// Keeps a pipeline until its state is removed.
 pub const FINALIZER: &str = "thalweg.dev/state";
 /// How long the Job may take, waiting for a node and an image included.
@@ -81,8 +83,28 @@ pub fn next(leaving: &Leaving) -> Next {
     }
 }
 
+/// What becomes of the state of a pipeline that has the finalizer and that this version cannot read, by its spec as it is stored:
+/// it stays, whoever asks for what.
+pub fn unread(spec: &Value) -> Outcome {
+    match spec["deletionPolicy"] == "Retain" {
+        true => Outcome::Kept,
+        false => Outcome::Left("the operator is of another version and cannot read the pipeline".to_owned()),
+    }
+}
+
+/// What is told of state that stays though it was to be removed: why, and where it lies; `url` is `state.url`, where it is known.
+pub fn left(why: &str, url: Option<&str>, namespace: &str, name: &str) -> String {
+    let place = match url {
+        Some(url) => format!("{url}/{namespace}/{name}"),
+        None => format!("{namespace}/{name} of the folder or bucket that its spec.state names"),
+    };
+    format!("{why}; what is left lies under {place}: remove it yourself")
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn leaving() -> Leaving {
@@ -105,6 +127,29 @@ mod tests {
     fn whoever_changes_their_mind_keeps_the_state() {
         let kept = Leaving { removes: false, job: Some(Progress::Running), ..leaving() };
         assert_eq!(next(&kept), Next::LetGo(Outcome::Kept));
+    }
+
+    #[test]
+    fn of_a_pipeline_that_cannot_be_read_state_stays_and_only_where_that_is_wanted_it_is_no_news() {
+        assert_eq!(unread(&json!({"deletionPolicy": "Retain"})), Outcome::Kept);
+        for policy in [json!("Delete"), json!("Archive"), json!({"after": "1h"}), Value::Null] {
+            let spec = json!({"deletionPolicy": policy});
+            assert!(matches!(unread(&spec), Outcome::Left(_)), "{spec}");
+        }
+        assert!(matches!(unread(&Value::Null), Outcome::Left(_)));
+    }
+
+    #[test]
+    fn of_state_that_stays_it_is_told_where_it_lies_as_far_as_that_is_known() {
+        assert_eq!(
+            left("the store is away", Some("s3://bucket/prefix"), "shop", "fares"),
+            "the store is away; what is left lies under s3://bucket/prefix/shop/fares: remove it yourself"
+        );
+        assert_eq!(
+            left("the store is away", None, "shop", "fares"),
+            "the store is away; what is left lies under shop/fares of the folder or bucket that its spec.state names: remove it \
+             yourself"
+        );
     }
 
     #[test]

@@ -18,6 +18,11 @@ use crate::plans::{chosen, run_all};
 /// Runs at once: most of each is waiting for reports.
 const AT_ONCE: usize = 24;
 
+/// Requests of an operator that starts and whose token is refused: each of its watches asks once, and some of them once more.
+const OF_A_START: usize = 20;
+/// Requests of one that runs: each look of a pipeline ends with the first of them.
+const OF_LOOKS: usize = 3;
+
 /// What else goes wrong where the operator is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hardship {
@@ -37,12 +42,14 @@ pub enum Hardship {
     Deletion,
     /// Workers answer nobody until the next operator has looked.
     MuteWorkers,
+    /// The token of the next operator is refused for a while, whatever it asks for.
+    RefusedToken,
     /// The next operator has waited for its turn since before anything was there.
     Standby,
 }
 
 impl Hardship {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::LateWatches,
         Self::HiddenEvents,
         Self::ExpiredWatches,
@@ -55,6 +62,7 @@ impl Hardship {
         Self::ForeignEdit,
         Self::Deletion,
         Self::MuteWorkers,
+        Self::RefusedToken,
         Self::Standby,
     ];
 
@@ -146,6 +154,10 @@ async fn run_in(mut cluster: Cluster, faults: Option<FaultPlan>) -> Run {
                     cluster.looks(1).await;
                     cluster.api.mute(false);
                 }
+                if plan.also == Some(Hardship::RefusedToken) {
+                    cluster.turned_away(OF_A_START).await;
+                    cluster.api.refuse_tokens(false);
+                }
                 if plan.also == Some(Hardship::Deletion) {
                     until_gone(&cluster).await;
                     put(&cluster.api, "StreamPipeline", "fares", pipeline(SQL));
@@ -182,6 +194,7 @@ fn meanwhile(cluster: &Cluster, plan: FaultPlan) {
         Some(Hardship::ForeignEdit) => foreign_edit(&cluster.api, &EDITS, plan.number),
         Some(Hardship::Deletion) => drop(cluster.api.store().delete(&pipeline_key(), &Value::Null)),
         Some(Hardship::MuteWorkers) => cluster.api.mute(true),
+        Some(Hardship::RefusedToken) => cluster.api.refuse_tokens(true),
         _ => {}
     }
     cluster.api.changed();
@@ -308,6 +321,23 @@ async fn watches_that_expire_again_and_again_change_nothing() {
         let found = run(FakeApi::with_weather(weather)).await;
         assert_same(&found, &expected, &format!("watches that expire after {events} events"), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_whose_token_is_refused_for_a_while_goes_on_where_it_was() {
+    let expected = run(FakeApi::default()).await;
+    let cluster = Cluster::start(FakeApi::default());
+    resources(&cluster.api);
+    settled(&cluster, SQL).await;
+    cluster.api.refuse_tokens(true);
+    edit_sql(&cluster, OTHER_SQL);
+    cluster.turned_away(OF_LOOKS).await;
+    let failed = cluster.metrics.reconciles.with_label_values(&["ApiRequestFailed"]).get();
+    assert!(failed > 0, "it was told of the edit, and could write nothing");
+    cluster.api.refuse_tokens(false);
+    settled(&cluster, OTHER_SQL).await;
+    let found = Run { end: cluster.end_state(), writes: cluster.writes(), asked: cluster.api.asked() };
+    assert_same(&found, &expected, "a token that is refused", 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::fake::{FakeApi, Key};
-use crate::harness::{Cluster, condition, key, pipeline_key, resources};
+use crate::harness::{Cluster, condition, key, message, pipeline_key, resources};
 use crate::kubelet::{ASSIGNMENTS, DEPLOYMENTS, PODS, is_lookout, of_kind};
 use crate::mutations::CHECK;
 
@@ -131,6 +131,54 @@ async fn whoever_changes_their_mind_keeps_the_state() {
     cluster.until("a Job", |_| !job(&cluster).is_null()).await;
     edit(&cluster, &pipeline_key(), |pipeline| pipeline["spec"]["deletionPolicy"] = "Retain".into());
     cluster.until("let go", |pipeline| finalizers(pipeline).is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_of_another_version_goes_and_what_is_left_of_it_is_told() {
+    let url = || json!("s3://bucket/prefix");
+    for (policy, url, told) in [
+        ("Delete", url(), Some("what is left lies under s3://bucket/prefix/shop/fares: remove it yourself")),
+        ("Archive", json!({"of": "another version"}), Some("left lies under shop/fares of the folder or bucket")),
+        ("Retain", url(), None),
+    ] {
+        let mut cluster = running(FakeApi::default()).await;
+        // It becomes so between two operators, and the second one has never read it.
+        cluster.stop_operator().await;
+        edit(&cluster, &pipeline_key(), |pipeline| {
+            pipeline["spec"]["paused"] = "of another version".into();
+            pipeline["spec"]["deletionPolicy"] = policy.into();
+            pipeline["spec"]["state"]["url"] = url;
+        });
+        delete(&cluster);
+        cluster.restart_operator();
+        cluster.until("gone", Value::is_null).await;
+        let left = cluster.api.notes().into_iter().find(|note| note.contains("what is left"));
+        match told {
+            Some(told) => assert!(left.as_ref().is_some_and(|left| left.contains(told)), "{policy}: {left:?}"),
+            None => assert_eq!(left, None, "{policy}: that is as it is wanted"),
+        }
+        assert_eq!(cluster.api.told().iter().any(|told| told == "StateLeft"), told.is_some(), "{policy}");
+        assert!(job(&cluster).is_null(), "{policy}: nobody knows what it would have to remove");
+        let source = || cluster.api.store().objects[&key("thalweg.dev/v1alpha1/streamsources", "trips")].clone();
+        let is_told = |_: &Value| message(&source(), "Ready") == "no StreamPipeline names it";
+        cluster.until("told by its source", is_told).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_pipeline_of_another_version_the_finalizers_of_others_stay_and_nothing_more_is_written() {
+    let cluster = running(FakeApi::default()).await;
+    edit(&cluster, &pipeline_key(), |pipeline| {
+        pipeline["spec"]["paused"] = "of another version".into();
+        pipeline["metadata"]["finalizers"] = json!(["example.com/theirs", "thalweg.dev/state"]);
+    });
+    delete(&cluster);
+    cluster.until("without ours", |pipeline| finalizers(pipeline) == ["example.com/theirs"]).await;
+    assert!(cluster.api.told().iter().any(|told| told == "StateLeft"), "{:?}", cluster.api.told());
+    cluster.looks(1).await;
+    let before = cluster.api.asked();
+    cluster.looks(2).await;
+    assert_eq!(cluster.api.asked(), before, "{:#?}", cluster.api.writes());
 }
 
 #[tokio::test(flavor = "multi_thread")]

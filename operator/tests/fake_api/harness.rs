@@ -433,6 +433,16 @@ impl Cluster {
         waited.await.expect("a report");
     }
 
+    /// Waits until so many requests were turned away for their tokens.
+    pub async fn turned_away(&self, requests: usize) {
+        let waited = timeout(PATIENCE, async {
+            while self.api.turned_away() < requests {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        waited.await.expect("requests that are turned away");
+    }
+
     /// Everything that is there, without what differs from run to run.
     pub fn end_state(&self) -> BTreeMap<String, String> {
         let store = self.api.store();

@@ -66,7 +66,7 @@ async fn who_dies_around_the_write_leaves_one_id_or_none() {
 
 #[tokio::test]
 async fn an_answer_that_is_lost_and_a_refusal_that_passes_are_borne() {
-    for fault in [Fault::LoseAnswer, Fault::Refuse(500), Fault::Refuse(429)] {
+    for fault in [Fault::LoseAnswer, Fault::Refuse(500), Fault::Refuse(429), Fault::Refuse(401)] {
         let api = FakeApi::with_fault(0, fault);
         let found = id(&config_maps(&api)).await.expect("an id");
         assert_eq!((found, api.writes().len()), (standing(&api), 1), "{fault:?}");

@@ -1,5 +1,6 @@
-//! What a pipeline comes through beside new SQL, with a fault at its writes: deletion with its state, a start from scratch, a
-//! roll-out of another image, sleep and waking up, the end of all input. Each ends as an undisturbed run does.
+//! What a pipeline comes through beside new SQL, with a fault at its writes: deletion with its state, or where it cannot be read, a
+//! start from scratch, a roll-out of another image, sleep and waking up, the end of all input. Each ends as an undisturbed run
+//! does.
 //!
 //! `THALWEG_FAULT='Delete KillAfter@3+LateWatches'` runs one of the plans again.
 
@@ -36,6 +37,8 @@ enum Scenario {
     Sleep,
     /// It is deleted, and its state with it.
     Delete,
+    /// It is deleted, and of a version that cannot be read: its state stays.
+    DeleteUnread,
     /// It is started from scratch.
     Restart,
     /// The installation has another image.
@@ -45,7 +48,13 @@ enum Scenario {
 }
 
 impl Scenario {
-    const ALL: [Self; 5] = [Self::Sleep, Self::Delete, Self::Restart, Self::Image, Self::Complete];
+    const ALL: [Self; 6] =
+        [Self::Sleep, Self::Delete, Self::DeleteUnread, Self::Restart, Self::Image, Self::Complete];
+
+    /// Whether the pipeline is deleted, and was to go with its state.
+    fn deletes(self) -> bool {
+        matches!(self, Self::Delete | Self::DeleteUnread)
+    }
 
     /// What the installation is in the end.
     fn chart(self) -> Chart {
@@ -91,14 +100,14 @@ impl Scenario {
                 cluster.api.set_load(LOAD.0, LOAD.1, 0);
                 spec["scaling"] = json!({"minWorkers": 0, "maxWorkers": 2, "zeroAfter": "10s"});
             }
-            Self::Delete | Self::Restart => {
+            Self::Delete | Self::DeleteUnread | Self::Restart => {
                 spec["state"] = json!({"url": "s3://bucket/prefix"});
-                spec["deletionPolicy"] = if self == Self::Delete { "Delete" } else { "Retain" }.into();
+                spec["deletionPolicy"] = if self.deletes() { "Delete" } else { "Retain" }.into();
             }
             Self::Image | Self::Complete => {}
         }
         resources_of(&cluster.api, spec);
-        let is_marked = |pipeline: &Value| pipeline["metadata"]["finalizers"].is_array() == (self == Self::Delete);
+        let is_marked = |pipeline: &Value| pipeline["metadata"]["finalizers"].is_array() == self.deletes();
         cluster.until("running at first", |pipeline| runs(&cluster, pipeline) && is_marked(pipeline)).await;
         cluster.looks(3).await;
         cluster.until("still running", |pipeline| runs(&cluster, pipeline)).await;
@@ -109,9 +118,14 @@ impl Scenario {
     async fn act(self, cluster: &mut Cluster) {
         match self {
             Self::Sleep => cluster.api.set_load(0.0, LOAD.1, 0),
-            Self::Delete => {
+            Self::Delete | Self::DeleteUnread => {
                 let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-                edit(cluster, |pipeline| pipeline["metadata"]["deletionTimestamp"] = now.into());
+                edit(cluster, |pipeline| {
+                    pipeline["metadata"]["deletionTimestamp"] = now.into();
+                    if self == Self::DeleteUnread {
+                        pipeline["spec"]["paused"] = "of another version".into();
+                    }
+                });
             }
             Self::Restart => edit(cluster, |pipeline| pipeline["spec"]["restart"] = json!({"nonce": "again"})),
             Self::Image => cluster.upgrade(self.chart(), CHECK).await,
@@ -138,6 +152,7 @@ impl Scenario {
                 cluster.api.changed();
                 cluster.until("gone", |_| is_gone(cluster)).await;
             }
+            Self::DeleteUnread => drop(cluster.until("gone", |_| is_gone(cluster)).await),
             Self::Restart => {
                 let count = || assignment(cluster)["spec"]["incarnations"][0]["incarnation"].clone();
                 cluster.until("started anew", |pipeline| count() == 1 && runs(cluster, pipeline)).await;
@@ -162,7 +177,7 @@ impl Scenario {
     /// The end, and a while after it.
     async fn settled(self, cluster: &Cluster) {
         self.ends(cluster).await;
-        if self != Self::Delete {
+        if !self.deletes() {
             cluster.looks(3).await;
             self.ends(cluster).await;
         }

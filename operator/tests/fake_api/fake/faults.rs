@@ -15,8 +15,15 @@ pub enum Fault {
 
 impl Fault {
     /// Each of them.
-    pub const ALL: [Self; 6] =
-        [Self::KillBefore, Self::KillAfter, Self::Refuse(409), Self::Refuse(429), Self::Refuse(500), Self::LoseAnswer];
+    pub const ALL: [Self; 7] = [
+        Self::KillBefore,
+        Self::KillAfter,
+        Self::Refuse(401),
+        Self::Refuse(409),
+        Self::Refuse(429),
+        Self::Refuse(500),
+        Self::LoseAnswer,
+    ];
 
     /// Whether the write is done all the same.
     pub fn commits(self) -> bool {

@@ -43,12 +43,18 @@ struct Inner {
     more_splits: AtomicUsize,
     /// Reasons of the events that were told.
     told: Mutex<Vec<String>>,
+    /// What they said.
+    notes: Mutex<Vec<String>>,
     /// What comes into the splits.
     load: Mutex<Option<Load>>,
     /// A kind that nobody may write, and what is said about it.
     denied: Mutex<Option<(&'static str, Refusal)>>,
     /// An object that cannot be read by its name.
     unreadable: Mutex<Option<Key>>,
+    /// Whether nobody's token is taken.
+    locked: AtomicBool,
+    /// How many requests were turned away for their tokens.
+    turned_away: AtomicUsize,
     /// Whether workers answer nobody who asks.
     mute: AtomicBool,
     /// Whether nothing more comes of any source.
@@ -143,6 +149,17 @@ impl FakeApi {
         *self.inner.unreadable.lock().expect("unpoisoned") = object;
     }
 
+    /// Takes nobody's token, as where tokens are rotated and whoever asks has read the old one, or takes them again. Watches that
+    /// run go on.
+    pub fn refuse_tokens(&self, refuse: bool) {
+        self.inner.locked.store(refuse, Ordering::SeqCst);
+    }
+
+    /// How many requests were turned away for their tokens.
+    pub fn turned_away(&self) -> usize {
+        self.inner.turned_away.load(Ordering::SeqCst)
+    }
+
     /// Just before this object is written for the next time somebody else writes one of a kind, and by the time of the answer who
     /// watches that kind has seen it.
     pub fn overtake(&self, written: Key, kind: &'static str, by: impl FnOnce(&mut Store) + Send + 'static) {
@@ -210,6 +227,11 @@ impl FakeApi {
     /// Reasons of the events that were told so far.
     pub fn told(&self) -> Vec<String> {
         self.inner.told.lock().expect("unpoisoned").clone()
+    }
+
+    /// What those events said.
+    pub fn notes(&self) -> Vec<String> {
+        self.inner.notes.lock().expect("unpoisoned").clone()
     }
 
     /// What comes into the splits; workers report nothing of it before it is known.
@@ -289,13 +311,19 @@ impl Inner {
         let target = Target::parse(parts.uri.path(), parts.uri.query().unwrap_or_default());
         let bytes = body.collect().await.expect("a body").to_bytes();
         let body: Value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
+        if self.locked.load(Ordering::SeqCst) {
+            self.turned_away.fetch_add(1, Ordering::SeqCst);
+            return document(401, &refusal((401, "Unauthorized")));
+        }
         match (&parts.method, &target.name) {
             (&Method::GET, Some(_)) => self.get(&target),
             (&Method::GET, None) if target.query.contains_key("watch") => self.watch(target),
             (&Method::GET, None) => self.list(&target),
             // Events are told, and nothing is decided by them.
             (&Method::POST | &Method::PATCH, _) if target.kind == "events.k8s.io/v1/events" => {
-                self.told.lock().expect("unpoisoned").push(body["reason"].as_str().unwrap_or_default().to_owned());
+                let said = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+                self.told.lock().expect("unpoisoned").push(said("reason"));
+                self.notes.lock().expect("unpoisoned").push(said("note"));
                 document(201, &body)
             }
             (method, _) => {
