@@ -114,7 +114,9 @@ impl Board {
 
     /// It could not take a unit that was assigned at one epoch, whose state holds another.
     pub fn was_refused(&self, unit: UnitId, assigned: Epoch, stored: Epoch, error: String) {
-        self.now().refused.insert(unit, Refused { assigned, stored, error });
+        let mut now = self.now();
+        now.stopped.remove(&unit);
+        now.refused.insert(unit, Refused { assigned, stored, error });
     }
 
     /// Something failed of a unit that was assigned at this epoch: it stands still, and is tried again.
@@ -137,7 +139,14 @@ impl Board {
         self.now().unheard = splits.iter().map(|(log, error)| (log.clone(), failure(error))).collect();
     }
 
-    /// It has closed a unit, or has none of it.
+    /// A unit does not run, and may be opened again. Why it had stopped stands until it [is owned](Self::owns).
+    pub fn closes(&self, unit: UnitId) {
+        let mut now = self.now();
+        now.held.remove(&unit);
+        now.refused.remove(&unit);
+    }
+
+    /// It has closed a unit and opens it no more, or has none of it.
     pub fn let_go(&self, unit: UnitId) {
         let mut now = self.now();
         now.held.remove(&unit);
@@ -414,6 +423,32 @@ mod tests {
         assert_eq!(board.report().state, WorkerState::Failed);
         board.hears_nothing_of(&[]);
         assert_eq!((board.report().state, board.report().failures), (WorkerState::Running, vec![]));
+    }
+
+    #[test]
+    fn what_has_stopped_a_unit_is_told_while_it_is_opened_again_and_until_it_is_open_or_given_up() {
+        let (board, counters) = (board(), Arc::new(Counters::default()));
+        drop(counters.acquired(UNIT, Epoch(4)));
+        board.runs("a.p".to_owned(), counters);
+        let reasons = || board.report().failures.into_iter().map(|failure| failure.reason).collect::<Vec<_>>();
+        let ways: [fn(&Board, UnitId); 2] = [Board::owns, Board::let_go];
+        for ends in ways {
+            board.owns(UNIT);
+            board.closes(UNIT);
+            board.has_stopped(UNIT, Epoch(4), &Error::data_loss("its log", "gone").into());
+            // It is opened, which takes a while, and is gone still.
+            board.closes(UNIT);
+            assert_eq!(reasons(), ["DataLoss"]);
+            assert_eq!((board.report().state, board.report().units.len()), (WorkerState::Failed, 1));
+            board.has_stopped(UNIT, Epoch(4), &Error::data_loss("its log", "gone").into());
+            assert_eq!(reasons(), ["DataLoss"]);
+            board.closes(UNIT);
+            ends(&board, UNIT);
+            assert_eq!(reasons(), [""; 0]);
+        }
+        board.has_stopped(UNIT, Epoch(4), &Error::data_loss("its log", "gone").into());
+        board.was_refused(UNIT, Epoch(4), Epoch(7), "taken over".to_owned());
+        assert_eq!((reasons().len(), board.report().units.len()), (0, 1), "it is another worker's by now");
     }
 
     #[test]
