@@ -47,6 +47,8 @@ struct Now {
     unread: BTreeMap<LogId, Failure>,
     /// Splits of which nobody has answered for some seconds, while they are read on.
     unheard: BTreeMap<LogId, Failure>,
+    /// Sinks that have taken nothing for some seconds, while their units go on trying; by resource.
+    unwritten: BTreeMap<Option<String>, Failure>,
     splits: Vec<SplitReport>,
     shares: Shares,
     listed: BTreeMap<String, ListedSource>,
@@ -137,6 +139,12 @@ impl Board {
     /// Of these splits nobody has answered for some seconds, and of all others somebody has. Whoever reads them goes on asking.
     pub fn hears_nothing_of(&self, splits: &[(LogId, RunError)]) {
         self.now().unheard = splits.iter().map(|(log, error)| (log.clone(), failure(error))).collect();
+    }
+
+    /// These sinks have taken nothing for some seconds, and no other. Whoever writes to them goes on trying.
+    pub fn write_nothing_to(&self, sinks: &[RunError]) {
+        let failures = sinks.iter().map(failure).map(|failure| (failure.resource.clone(), failure));
+        self.now().unwritten = failures.collect();
     }
 
     /// A unit does not run, and may be opened again. Why it had stopped stands until it [is owned](Self::owns).
@@ -247,13 +255,15 @@ impl Now {
     /// Why it, or parts of it, stand still: of one resource each reason once.
     fn failures(&self) -> Vec<Failure> {
         let of_units = self.stopped.values().map(|(_, failure)| failure);
-        let all = self.failure.iter().chain(self.unread.values()).chain(self.unheard.values()).chain(of_units);
+        let of_systems = self.unread.values().chain(self.unheard.values()).chain(self.unwritten.values());
+        let all = self.failure.iter().chain(of_systems).chain(of_units);
         let mut known = BTreeSet::new();
         all.filter(|failure| known.insert((&failure.reason, &failure.resource))).take(MOST_FAILURES).cloned().collect()
     }
 
     fn is_sound(&self) -> bool {
-        self.failure.is_none() && self.unread.is_empty() && self.unheard.is_empty() && self.stopped.is_empty()
+        let goes_on = self.unread.is_empty() && self.unheard.is_empty() && self.unwritten.is_empty();
+        self.failure.is_none() && goes_on && self.stopped.is_empty()
     }
 
     fn state(&self) -> WorkerState {
@@ -422,6 +432,29 @@ mod tests {
         board.hears_nothing_of(&[(log("1"), away())]);
         assert_eq!(board.report().state, WorkerState::Failed);
         board.hears_nothing_of(&[]);
+        assert_eq!((board.report().state, board.report().failures), (WorkerState::Running, vec![]));
+    }
+
+    #[test]
+    fn a_worker_whose_sink_takes_nothing_says_so_until_it_writes_again() {
+        let (board, counters) = (board(), Arc::new(Counters::default()));
+        drop(counters.acquired(UNIT, Epoch(4)));
+        board.runs("a.p".to_owned(), counters);
+        board.owns(UNIT);
+        let away = |sink: &str| RunError::from(Error::external("writing to topic `t`", "away").of(sink));
+        board.write_nothing_to(&[away("StreamSink/out"), away("StreamSink/letters")]);
+        let report = board.report();
+        let told: Vec<_> = report.failures.iter().map(|failure| failure.resource.as_deref()).collect();
+        assert_eq!(told, [Some("StreamSink/letters"), Some("StreamSink/out")], "in an order of their own");
+        let failure = report.failures.first().expect("told");
+        assert_eq!((failure.reason.as_str(), failure.message.as_str()), ("Unreachable", "writing to topic `t`: away"));
+        assert_eq!((report.state, report.units.len()), (WorkerState::Failed, 1), "its units go on");
+        // Its unit gives up for a while, and says the same.
+        board.closes(UNIT);
+        board.has_stopped(UNIT, Epoch(4), &away("StreamSink/out"));
+        assert_eq!(board.report().failures.len(), 2, "once of each resource");
+        board.owns(UNIT);
+        board.write_nothing_to(&[]);
         assert_eq!((board.report().state, board.report().failures), (WorkerState::Running, vec![]));
     }
 
