@@ -15,5 +15,8 @@ pub mod files;
 pub mod formats;
 pub mod generator;
 pub mod kafka;
+mod outage;
+#[cfg(test)]
+mod paused;
 pub mod registry;
 pub mod stdout;

@@ -69,6 +69,11 @@ pub trait Sink: Send + Sync {
     /// [`Error::superseded`] where the sink remembers an owner at an epoch that is not below the one assigned.
     async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>>;
 
+    /// Why it takes nothing, where that has lasted for some seconds and whoever writes goes on trying.
+    fn outage(&self) -> Option<Error> {
+        None
+    }
+
     /// Called once, when everything is committed and no input is left.
     async fn finish(&self) -> Result<()>;
 }

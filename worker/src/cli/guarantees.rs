@@ -129,6 +129,10 @@ const SINK_PROMISES: &[Promise] = &[
         &[
             (ETL, "a_broker_that_goes_away_and_comes_back_costs_nothing"),
             ("e2e/tests/workers/outage.rs", "a_broker_that_goes_away_is_reported_and_nothing_ends_until_it_is_back"),
+            (
+                "e2e/tests/workers/outage.rs",
+                "a_broker_of_a_sink_that_goes_away_is_reported_until_it_is_back_and_costs_no_row",
+            ),
             (CLIENT, "rows_of_a_transaction_that_the_broker_aborted_are_sent_again_and_show_once"),
         ],
     ),

@@ -47,6 +47,8 @@ struct Now {
     unread: BTreeMap<LogId, Failure>,
     /// Splits of which nobody has answered for some seconds, while they are read on.
     unheard: BTreeMap<LogId, Failure>,
+    /// Sinks that have taken nothing for some seconds, while their units go on trying; by resource.
+    unwritten: BTreeMap<Option<String>, Failure>,
     splits: Vec<SplitReport>,
     shares: Shares,
     listed: BTreeMap<String, ListedSource>,
@@ -114,7 +116,9 @@ impl Board {
 
     /// It could not take a unit that was assigned at one epoch, whose state holds another.
     pub fn was_refused(&self, unit: UnitId, assigned: Epoch, stored: Epoch, error: String) {
-        self.now().refused.insert(unit, Refused { assigned, stored, error });
+        let mut now = self.now();
+        now.stopped.remove(&unit);
+        now.refused.insert(unit, Refused { assigned, stored, error });
     }
 
     /// Something failed of a unit that was assigned at this epoch: it stands still, and is tried again.
@@ -137,7 +141,20 @@ impl Board {
         self.now().unheard = splits.iter().map(|(log, error)| (log.clone(), failure(error))).collect();
     }
 
-    /// It has closed a unit, or has none of it.
+    /// These sinks have taken nothing for some seconds, and no other. Whoever writes to them goes on trying.
+    pub fn write_nothing_to(&self, sinks: &[RunError]) {
+        let failures = sinks.iter().map(failure).map(|failure| (failure.resource.clone(), failure));
+        self.now().unwritten = failures.collect();
+    }
+
+    /// A unit does not run, and may be opened again. Why it had stopped stands until it [is owned](Self::owns).
+    pub fn closes(&self, unit: UnitId) {
+        let mut now = self.now();
+        now.held.remove(&unit);
+        now.refused.remove(&unit);
+    }
+
+    /// It has closed a unit and opens it no more, or has none of it.
     pub fn let_go(&self, unit: UnitId) {
         let mut now = self.now();
         now.held.remove(&unit);
@@ -243,13 +260,15 @@ impl Now {
     /// Why it, or parts of it, stand still: of one resource each reason once.
     fn failures(&self) -> Vec<Failure> {
         let of_units = self.stopped.values().map(|(_, failure)| failure);
-        let all = self.failure.iter().chain(self.unread.values()).chain(self.unheard.values()).chain(of_units);
+        let of_systems = self.unread.values().chain(self.unheard.values()).chain(self.unwritten.values());
+        let all = self.failure.iter().chain(of_systems).chain(of_units);
         let mut known = BTreeSet::new();
         all.filter(|failure| known.insert((&failure.reason, &failure.resource))).take(MOST_FAILURES).cloned().collect()
     }
 
     fn is_sound(&self) -> bool {
-        self.failure.is_none() && self.unread.is_empty() && self.unheard.is_empty() && self.stopped.is_empty()
+        let goes_on = self.unread.is_empty() && self.unheard.is_empty() && self.unwritten.is_empty();
+        self.failure.is_none() && goes_on && self.stopped.is_empty()
     }
 
     fn state(&self) -> WorkerState {
@@ -419,6 +438,55 @@ mod tests {
         assert_eq!(board.report().state, WorkerState::Failed);
         board.hears_nothing_of(&[]);
         assert_eq!((board.report().state, board.report().failures), (WorkerState::Running, vec![]));
+    }
+
+    #[test]
+    fn a_worker_whose_sink_takes_nothing_says_so_until_it_writes_again() {
+        let (board, counters) = (board(), Arc::new(Counters::default()));
+        drop(counters.acquired(UNIT, Epoch(4)));
+        board.runs("a.p".to_owned(), counters);
+        board.owns(UNIT);
+        let away = |sink: &str| RunError::from(Error::external("writing to topic `t`", "away").of(sink));
+        board.write_nothing_to(&[away("StreamSink/out"), away("StreamSink/letters")]);
+        let report = board.report();
+        let told: Vec<_> = report.failures.iter().map(|failure| failure.resource.as_deref()).collect();
+        assert_eq!(told, [Some("StreamSink/letters"), Some("StreamSink/out")], "in an order of their own");
+        let failure = report.failures.first().expect("told");
+        assert_eq!((failure.reason.as_str(), failure.message.as_str()), ("Unreachable", "writing to topic `t`: away"));
+        assert_eq!((report.state, report.units.len()), (WorkerState::Failed, 1), "its units go on");
+        // Its unit gives up for a while, and says the same.
+        board.closes(UNIT);
+        board.has_stopped(UNIT, Epoch(4), &away("StreamSink/out"));
+        assert_eq!(board.report().failures.len(), 2, "once of each resource");
+        board.owns(UNIT);
+        board.write_nothing_to(&[]);
+        assert_eq!((board.report().state, board.report().failures), (WorkerState::Running, vec![]));
+    }
+
+    #[test]
+    fn what_has_stopped_a_unit_is_told_while_it_is_opened_again_and_until_it_is_open_or_given_up() {
+        let (board, counters) = (board(), Arc::new(Counters::default()));
+        drop(counters.acquired(UNIT, Epoch(4)));
+        board.runs("a.p".to_owned(), counters);
+        let reasons = || board.report().failures.into_iter().map(|failure| failure.reason).collect::<Vec<_>>();
+        let ways: [fn(&Board, UnitId); 2] = [Board::owns, Board::let_go];
+        for ends in ways {
+            board.owns(UNIT);
+            board.closes(UNIT);
+            board.has_stopped(UNIT, Epoch(4), &Error::data_loss("its log", "gone").into());
+            // It is opened, which takes a while, and is gone still.
+            board.closes(UNIT);
+            assert_eq!(reasons(), ["DataLoss"]);
+            assert_eq!((board.report().state, board.report().units.len()), (WorkerState::Failed, 1));
+            board.has_stopped(UNIT, Epoch(4), &Error::data_loss("its log", "gone").into());
+            assert_eq!(reasons(), ["DataLoss"]);
+            board.closes(UNIT);
+            ends(&board, UNIT);
+            assert_eq!(reasons(), [""; 0]);
+        }
+        board.has_stopped(UNIT, Epoch(4), &Error::data_loss("its log", "gone").into());
+        board.was_refused(UNIT, Epoch(4), Epoch(7), "taken over".to_owned());
+        assert_eq!((reasons().len(), board.report().units.len()), (0, 1), "it is another worker's by now");
     }
 
     #[test]

@@ -199,7 +199,7 @@ impl Keeper {
 
     /// Opens the unit's state as its writer. A newer assignment interrupts it, as a crash would.
     async fn open(&mut self, epoch: Epoch) -> Result<()> {
-        self.close().await;
+        self.end().await;
         let (stop, node) = (CancellationToken::new(), self.shared.node.clone());
         let completed = Arc::new(Notify::new());
         let warmed = match std::mem::replace(&mut self.warmth, Warmth::Cold) {
@@ -237,7 +237,7 @@ impl Keeper {
     async fn lost(&mut self, epoch: Epoch, error: RunError) -> Result<()> {
         let now = self.shared.clock.monotonic();
         let ran = self.running.as_ref().map_or(Duration::ZERO, |running| now.saturating_sub(running.since));
-        self.close().await;
+        self.end().await;
         match &error {
             RunError::Superseded { stored, .. } => {
                 tracing::warn!(unit = %self.unit, %error, "not taken");
@@ -246,6 +246,7 @@ impl Keeper {
             }
             _ if error.kind() == ErrorKind::Fenced => {
                 tracing::info!(unit = %self.unit, %error, "another owner came, or seemed to");
+                self.shared.board.let_go(self.unit);
                 self.tenure = Tenure::Lost { epoch };
             }
             _ if self.failures.bears(&error) => {
@@ -296,16 +297,22 @@ impl Keeper {
         joined(running.task.await)
     }
 
-    /// Ends what runs without writing, and waits until it is gone: what is opened next would share its transaction, and with
-    /// it rows that were sent and not committed.
+    /// Ends what runs, and gives the unit up: nothing is told of it any more.
     async fn close(&mut self) {
+        self.end().await;
+        self.shared.board.let_go(self.unit);
+    }
+
+    /// Ends what runs without writing, and waits until it is gone: what is opened next would share its transaction, and with
+    /// it rows that were sent and not committed. What had stopped it is told on.
+    async fn end(&mut self) {
         self.asked = None;
         if let Some(Running { task, .. }) = self.running.take().filter(|running| !running.task.is_finished()) {
             task.abort();
             // Cancelled, as was asked for.
             let _ = task.await;
         }
-        self.shared.board.let_go(self.unit);
+        self.shared.board.closes(self.unit);
         self.shared.node.job.counters.released(self.unit);
     }
 

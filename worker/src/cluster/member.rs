@@ -132,7 +132,7 @@ impl Member {
         self.shared.node.job.counters.clone()
     }
 
-    /// Looks how far behind the splits are that it reads, and whether they can be read, now and then.
+    /// Looks how far behind the splits are that it reads, and whether sources and sinks answer, now and then.
     pub fn look(&self) -> impl Future<Output = Infallible> + use<> {
         let Shared { node, board, .. } = self.shared.clone();
         async move {
@@ -296,10 +296,11 @@ async fn watch_figures(node: &Node, board: &Board) -> Infallible {
     }
 }
 
-/// Tells of which splits nobody answers. It asks nobody: figures are late where somebody is asked who does not answer.
+/// Tells of which splits and sinks nobody answers. It asks nobody: figures are late where somebody is asked who does not answer.
 async fn watch_outages(node: &Node, board: &Board) -> Infallible {
     loop {
         board.hears_nothing_of(&node.outages());
+        board.write_nothing_to(&node.sink_outages());
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

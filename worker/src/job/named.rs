@@ -109,6 +109,10 @@ impl Sink for Named<Arc<dyn Sink>> {
         Ok(Box::new(Named { resource: Arc::clone(&self.resource), inner }))
     }
 
+    fn outage(&self) -> Option<Error> {
+        self.inner.outage().map(|error| error.of(&self.resource))
+    }
+
     async fn finish(&self) -> Result<()> {
         self.tell(self.inner.finish().await)
     }

@@ -248,6 +248,12 @@ impl Node {
         self.gauges.all().iter().filter_map(|(gauged, _)| outage(gauged.source, &gauged.split)).collect()
     }
 
+    /// What is known of the sinks that have taken nothing for some seconds.
+    pub fn sink_outages(&self) -> Vec<RunError> {
+        let sinks = self.job.sinks.values().chain(&self.job.dead_letters);
+        sinks.filter_map(|sink| sink.sink.outage()).map(RunError::from).collect()
+    }
+
     /// Reads the windows of a unit that another worker owns, which works on meanwhile; `None` where there are none to read.
     ///
     /// # Errors

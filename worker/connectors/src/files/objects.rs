@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
@@ -14,7 +15,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use thalweg_core::clock::SharedClock;
-use thalweg_core::error::{Cause, Error, Result};
+use thalweg_core::error::{Cause, Error, ErrorKind, Result};
 use thalweg_core::sink::Label;
 
 use super::names::{ObjectName, WriterName};
@@ -23,6 +24,11 @@ use super::store::{Objects, object_path};
 
 /// Bytes of a part; S3 wants at least 5 MiB, and at most 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
+
+/// How long a bucket may take to say whether it has an object; its client tries again for minutes, and is silent meanwhile.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The object that is asked for, which nobody makes.
+const ASKED: &str = ".thalweg-check";
 
 /// Counts the lives of writers of this process.
 static LIVES: AtomicU64 = AtomicU64::new(0);
@@ -64,6 +70,18 @@ impl Target for ObjectFolder {
         let put = self.bucket.put(&path, PutPayload::from_static(b"x")).await;
         put.map_err(|error| self.error(&name, error))?;
         self.bucket.delete(&path).await.map_err(|error| self.error(&name, error))
+    }
+
+    async fn answers(&self) -> Result<(), String> {
+        match tokio::time::timeout(ANSWER, self.bucket.head(&self.path(ASKED))).await {
+            Ok(Ok(_) | Err(object_store::Error::NotFound { .. })) => Ok(()),
+            Ok(Err(error)) => match self.error(ASKED, error) {
+                error if error.kind == ErrorKind::External => Err(error.detail),
+                // It refuses, so it is there.
+                _ => Ok(()),
+            },
+            Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),
+        }
     }
 
     async fn stage(&self, writer: &WriterName) -> Result<Box<dyn Stage>> {

@@ -13,6 +13,11 @@ pub(crate) trait Target: Send + Sync {
     /// Proves that it can be written.
     async fn check(&self) -> Result<()>;
 
+    /// Whether it answers; what is said of it where it does not.
+    async fn answers(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// A stage for one life of a writer; removes what earlier lives left unfinished.
     async fn stage(&self, writer: &WriterName) -> Result<Box<dyn Stage>>;
 

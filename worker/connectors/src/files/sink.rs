@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use thalweg_core::clock::SharedClock;
-use thalweg_core::error::Result;
+use thalweg_core::error::{Error, Result};
 use thalweg_core::share::Share;
 use thalweg_core::sink::{Capability, Sink, SinkWriter, WriterId};
 
@@ -21,6 +21,7 @@ use super::partition::Partitioner;
 use super::publish::Target;
 use super::store::Store;
 use super::writer::FilesWriter;
+use crate::outage::Watch;
 
 /// A `files` sink.
 pub struct FilesSink {
@@ -37,6 +38,15 @@ pub(crate) struct Output {
     pub(crate) writers: AtomicUsize,
     /// What they may hold together with those of the pipeline's other sinks.
     pub(crate) memory: Share,
+    /// Whether the place answers whoever writes.
+    watch: Watch,
+}
+
+impl Output {
+    /// Does something with the place, and while it takes long asks whether that answers.
+    pub(crate) async fn watched<T>(&self, doing: impl Future<Output = T>) -> T {
+        self.watch.over(doing, || self.target.answers()).await
+    }
 }
 
 impl FilesSink {
@@ -85,12 +95,13 @@ impl FilesSink {
     pub(crate) fn into(store: Store, config: FilesSinkConfig, encoding: Encoding, clock: SharedClock) -> Result<Self> {
         let partitioner = Partitioner::parse(&config.partition_by)?;
         let shown = config.url.clone();
+        let watch = Watch::new("the store".to_owned(), clock.clone());
         let target: Arc<dyn Target> = match store {
             Store::Local(root) => Arc::new(LocalFolder::new(root, shown, clock)),
             Store::Objects { bucket, prefix } => Arc::new(ObjectFolder::new(bucket, prefix, shown, clock)),
         };
         let (writers, memory) = (AtomicUsize::new(0), Share::default());
-        Ok(Self { files: Arc::new(Output { config, encoding, partitioner, target, writers, memory }) })
+        Ok(Self { files: Arc::new(Output { config, encoding, partitioner, target, writers, memory, watch }) })
     }
 }
 
@@ -113,6 +124,12 @@ impl Sink for FilesSink {
         let name = WriterName::from(id);
         let stage = self.files.target.stage(&name).await?;
         Ok(Box::new(FilesWriter::new(Arc::clone(&self.files), name, stage)))
+    }
+
+    fn outage(&self) -> Option<Error> {
+        let said = self.files.watch.told()?;
+        let away = Error::external(format!("writing to `{}`", self.files.config.url), said);
+        Some(away.with_hint("is the store up, and does its network let workers through?"))
     }
 
     async fn finish(&self) -> Result<()> {

@@ -80,6 +80,40 @@ impl FilesWriter {
         Self { output, id, stage, open, finished, parts, uses: 0, rejected: Vec::new(), memory }
     }
 
+    /// Takes rows.
+    async fn put(&mut self, rows: &RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let output = Arc::clone(&self.output);
+        if output.partitioner.is_none() {
+            return self.write_to("", rows).await;
+        }
+        for part in output.partitioner.split(rows)? {
+            match part.problem() {
+                None => self.write_to(&part.folder, &part.rows).await?,
+                Some(problem) => self.reject(rows, &part, &problem)?,
+            }
+        }
+        self.rejected.sort_by_key(|rejected| rejected.row);
+        Ok(())
+    }
+
+    /// Finishes all files, and makes them a seal.
+    async fn complete(&mut self, label: &Label) -> Result<Option<Sealed>> {
+        let folders: Vec<String> = self.open.keys().cloned().collect();
+        for folder in folders {
+            self.finish(Some(folder)).await?;
+        }
+        self.parts.clear();
+        if self.finished.is_empty() {
+            return Ok(None);
+        }
+        let names = self.finished.iter().map(|file| self.name(file, label)).collect();
+        let files = self.finished.drain(..).map(|file| file.staged).collect();
+        self.stage.seal(files, names, label).await?.record().map(Some)
+    }
+
     async fn write_to(&mut self, folder: &str, rows: &RecordBatch) -> Result<()> {
         if !self.open.contains_key(folder) {
             self.make_room().await?;
@@ -198,21 +232,8 @@ impl Drop for FilesWriter {
 #[async_trait]
 impl SinkWriter for FilesWriter {
     async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
         let output = Arc::clone(&self.output);
-        if output.partitioner.is_none() {
-            return self.write_to("", rows).await;
-        }
-        for part in output.partitioner.split(rows)? {
-            match part.problem() {
-                None => self.write_to(&part.folder, &part.rows).await?,
-                Some(problem) => self.reject(rows, &part, &problem)?,
-            }
-        }
-        self.rejected.sort_by_key(|rejected| rejected.row);
-        Ok(())
+        output.watched(self.put(rows)).await
     }
 
     fn rejected(&mut self) -> Vec<Rejected> {
@@ -227,21 +248,13 @@ impl SinkWriter for FilesWriter {
     }
 
     async fn seal(&mut self, label: &Label) -> Result<Option<Sealed>> {
-        let folders: Vec<String> = self.open.keys().cloned().collect();
-        for folder in folders {
-            self.finish(Some(folder)).await?;
-        }
-        self.parts.clear();
-        if self.finished.is_empty() {
-            return Ok(None);
-        }
-        let names = self.finished.iter().map(|file| self.name(file, label)).collect();
-        let files = self.finished.drain(..).map(|file| file.staged).collect();
-        self.stage.seal(files, names, label).await?.record().map(Some)
+        let output = Arc::clone(&self.output);
+        output.watched(self.complete(label)).await
     }
 
     async fn publish(&mut self, sealed: &Sealed) -> Result<()> {
-        self.stage.publish(&SealedFiles::recorded(sealed)?).await
+        let sealed = SealedFiles::recorded(sealed)?;
+        self.output.watched(self.stage.publish(&sealed)).await
     }
 
     async fn last_published(&mut self) -> Result<Option<Label>> {

@@ -24,6 +24,7 @@ use super::home::{Claimed, Home, TopicList};
 use super::patience::{MISSING, Patience, persist, told};
 use super::progress::{Owner, Progress};
 use super::transaction::UnitTransaction;
+use crate::outage::Watch;
 
 /// How long a start waits for brokers that do not answer.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
@@ -93,6 +94,8 @@ pub struct Delivery {
     batch_bytes: AtomicUsize,
     home: Arc<Home>,
     units: Mutex<HashMap<UnitId, Weak<SharedTransaction>>>,
+    /// Whether the brokers answer whoever writes.
+    watch: Watch,
 }
 
 /// A unit's transaction, acquired with the first of its writers.
@@ -136,6 +139,7 @@ impl Delivery {
         let home = Home::open(&cluster, &topic, &about, &clock).await?;
         let Claimed { owner, ids, incarnation, kept, writers } = home.claim(&about).await?;
         let about = About { writers, ..about };
+        let watch = Watch::new(connection.shown(), clock.clone());
         Ok(Arc::new(Self {
             cluster,
             about,
@@ -150,7 +154,30 @@ impl Delivery {
             batch_bytes: AtomicUsize::new(usize::MAX),
             home: Arc::new(home),
             units: Mutex::default(),
+            watch,
         }))
+    }
+
+    /// Does something with the cluster, and while it takes long asks whether a broker answers.
+    pub(super) async fn watched<T>(&self, doing: impl Future<Output = T>) -> T {
+        let ask = || async {
+            match self.cluster.topic(&self.topic).await {
+                Err(ClientError::Away(said)) => Err(said),
+                // What else is amiss is told by what is done.
+                Ok(_) | Err(_) => Ok(()),
+            }
+        };
+        self.watch.over(doing, ask).await
+    }
+
+    /// Why nothing is written, where that has lasted for some seconds and whoever writes goes on trying.
+    pub(super) fn outage(&self) -> Option<String> {
+        self.watch.told()
+    }
+
+    /// Attempts of a write, which are told where they fail for long.
+    pub(super) fn patience(&self, limit: Duration) -> Patience {
+        Patience::new(&self.clock, limit).of(self.watch.attempt())
     }
 
     /// The topic's id: one that is made again has another one.
@@ -544,7 +571,7 @@ pub(super) async fn entries(
 pub(super) fn patience(delivery: &Delivery) -> Patience {
     /// A broker that is restarted, or a new leader, takes seconds; an outage of minutes is told by an error.
     const LIMIT: Duration = Duration::from_secs(300);
-    Patience::new(&delivery.clock, LIMIT)
+    delivery.patience(LIMIT)
 }
 
 #[cfg(test)]

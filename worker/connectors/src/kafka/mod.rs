@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`config`], `login` | what a resource says, with its secrets read |
 //! | [`client`] | what we ask of a client library, and the one that answers |
-//! | `source`, `starts`, `reader`, `watchdog`, `outage` | partitions as splits: found, started, read, watched, missed |
+//! | `source`, `starts`, `reader`, `watchdog` | partitions as splits: found, started, read, watched |
 //! | `sink`, `writer`, `encode`, `fit` | rows as records, and those that are too long |
 //! | `transaction` | one unit's rows, sent again where a broker gives them up |
 //! | [`delivery`], `progress`, `home` | how far each unit has come, kept in the cluster that it writes to |
@@ -17,7 +17,6 @@ mod encode;
 mod fit;
 mod home;
 mod login;
-mod outage;
 mod patience;
 #[cfg(test)]
 mod played;

@@ -6,6 +6,7 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Cause, Error, ErrorKind};
 
 use super::client::ClientError;
+use crate::outage::Attempt;
 
 /// Between two attempts, at first and at the most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -18,16 +19,26 @@ pub(super) struct Patience {
     until: Duration,
     pause: Duration,
     told: bool,
+    /// Where failures are told once they last.
+    attempt: Option<Attempt>,
 }
 
 impl Patience {
     /// For so long from now on.
     pub fn new(clock: &SharedClock, limit: Duration) -> Self {
-        Self { clock: clock.clone(), until: clock.monotonic() + limit, pause: PAUSE.0, told: false }
+        Self { clock: clock.clone(), until: clock.monotonic() + limit, pause: PAUSE.0, told: false, attempt: None }
+    }
+
+    /// The same of an attempt to write, whose failures are told once they last.
+    pub fn of(self, attempt: Attempt) -> Self {
+        Self { attempt: Some(attempt), ..self }
     }
 
     /// Waits before the next attempt; `false` where the limit is over. The first wait of a second or more is told.
     pub async fn wait(&mut self, doing: &str, error: &ClientError) -> bool {
+        if let Some(attempt) = &self.attempt {
+            attempt.failed(error);
+        }
         if self.clock.monotonic() >= self.until {
             return false;
         }
@@ -46,12 +57,23 @@ pub(super) async fn persist<T, F>(
     clock: &SharedClock,
     limit: Duration,
     doing: &str,
+    attempt: impl FnMut() -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    insist(Patience::new(clock, limit), doing, attempt).await
+}
+
+/// The same with a patience of one's own.
+pub(super) async fn insist<T, F>(
+    mut patience: Patience,
+    doing: &str,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, Error>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let mut patience = Patience::new(clock, limit);
     loop {
         match attempt().await {
             Ok(done) => return Ok(done),

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thalweg_core::address::Reachable;
-use thalweg_core::clock::Clock;
 use thalweg_core::ownership::claim::Adopt;
 use thalweg_core::share::Share;
 use thalweg_core::unit::StageId;
 use thalweg_crds::connector::KafkaCompression;
 use thalweg_crds::pipeline::Delivery as Promise;
-use tokio::time::Instant;
 
 use super::client::{
     Bounds, ClientError, Cluster, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing, Reach, Result,
@@ -21,6 +19,7 @@ use super::client::{
 };
 use super::config::{Connection, Fetching, SinkConfig};
 use super::delivery::About;
+pub(super) use crate::paused::Paused;
 
 /// What it answers; the last answer about partitions stands, and without others everything is done.
 #[derive(Clone, Default)]
@@ -39,25 +38,6 @@ struct Answers {
     /// Whether the topic was deleted, and how often it was made again.
     is_gone: AtomicBool,
     made_again: AtomicU32,
-}
-
-/// The time of the test's runtime, which runs ahead where everybody waits.
-pub(super) struct Paused(Instant);
-
-impl Paused {
-    pub(super) fn new() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Clock for Paused {
-    fn monotonic(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    fn wall_millis(&self) -> i64 {
-        0
-    }
 }
 
 pub(super) fn connection() -> Connection {
@@ -224,10 +204,12 @@ impl Cluster for Played {
     }
 
     async fn producer(&self, _producing: &Producing) -> Result<Box<dyn Producer>> {
-        Err(ClientError::Refused("it plays none".to_owned()))
+        self.answers()?;
+        Ok(Box::new(Writer(self.clone())))
     }
 
     async fn transactions(&self, id: &str, _producing: &Producing) -> Result<Box<dyn Transactions>> {
+        self.answers()?;
         self.producers().pop_front().unwrap_or(Ok(()))?;
         self.ids().push(id.to_owned());
         Ok(Box::new(Writer(self.clone())))
@@ -260,14 +242,26 @@ struct Writer(Played);
 #[async_trait]
 impl Transactions for Writer {
     async fn send(&mut self, _record: Outgoing) -> Result<()> {
-        Ok(())
+        self.0.answers()
     }
 
     async fn commit(&mut self) -> Result<()> {
+        self.0.answers()?;
         self.0.commits().pop_front().unwrap_or(Ok(()))
     }
 
     async fn abort(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Producer for Writer {
+    async fn send(&mut self, _record: Outgoing) -> Result<()> {
+        self.0.answers()
+    }
+
+    async fn acknowledge(&mut self) -> Result<()> {
+        self.0.answers()
     }
 }

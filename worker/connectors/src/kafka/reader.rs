@@ -10,10 +10,10 @@ use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, Piece, RawChunk, Read, Records, SplitReader};
 
 use super::client::{ClientError, PartitionReader, Polled, Result as ClientResult};
-use super::outage::Waiting;
 use super::patience::told;
 use super::source::{Shared, entry_of};
 use super::watchdog::{Said, Verdict, judge};
+use crate::outage::Waiting;
 
 /// How long one call waits for records.
 const WAIT: Duration = Duration::from_millis(500);
@@ -37,7 +37,7 @@ pub(super) struct KafkaReader {
     begins: bool,
     read: u64,
     silent_since: Option<Duration>,
-    waiting: Waiting,
+    waiting: Waiting<u32>,
     /// How often in a row a batch could not be read.
     corrupt: u32,
 }
@@ -50,7 +50,7 @@ impl KafkaReader {
         partition: u32,
         next: u64,
         piece: Piece,
-        waiting: Waiting,
+        waiting: Waiting<u32>,
     ) -> Self {
         let (reader, held, silent_since) = (None, None, None);
         Self {

@@ -93,13 +93,21 @@ impl Sink for KafkaSink {
     }
 
     async fn prepare(&self, units: &[UnitId]) -> Result<()> {
-        self.delivery.prepare(units).await
+        self.delivery.watched(self.delivery.prepare(units)).await
     }
 
     async fn writer(&self, id: &WriterId) -> Result<Box<dyn SinkWriter>> {
-        let transaction = self.delivery.unit(id.unit, &id.owner, &self.config).await?;
-        let commit_every = self.delivery.about.commit_every;
-        Ok(Box::new(KafkaWriter::new(Arc::clone(&self.config), transaction, commit_every, self.fit().await?)))
+        let open = async {
+            let transaction = self.delivery.unit(id.unit, &id.owner, &self.config).await?;
+            Ok::<_, Error>((transaction, self.fit().await?))
+        };
+        let (transaction, fit) = self.delivery.watched(open).await?;
+        Ok(Box::new(KafkaWriter::new(Arc::clone(&self.config), Arc::clone(&self.delivery), transaction, fit)))
+    }
+
+    fn outage(&self) -> Option<Error> {
+        let away = ClientError::Away(self.delivery.outage()?);
+        Some(told(&format!("writing to topic `{}`", self.config.topic), &away))
     }
 
     async fn finish(&self) -> Result<()> {
@@ -111,10 +119,16 @@ impl Sink for KafkaSink {
 mod tests {
     use std::collections::VecDeque;
 
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
     use thalweg_core::error::ErrorKind;
+    use thalweg_core::ownership::Owner;
+    use thalweg_core::sink::Label;
+    use thalweg_core::unit::{RunId, StageId};
+    use thalweg_crds::pipeline::Delivery as Promise;
 
     use super::*;
     use crate::kafka::played::{Paused, Played, about, connection, sink_config};
+    use crate::outage::TOLD_AFTER;
 
     #[tokio::test(start_paused = true)]
     async fn a_topic_that_is_missing_or_was_deleted_has_a_reason_of_its_own() {
@@ -128,5 +142,57 @@ mod tests {
         assert_eq!((deleted.kind, deleted.cause), (ErrorKind::User, Some(Cause::NotFound)), "{deleted}");
         let missing = sink.check().await.expect_err("there is none");
         assert_eq!((missing.kind, missing.cause), (ErrorKind::User, Some(Cause::NotFound)), "{missing}");
+    }
+
+    /// Waits until a sink tells that nothing is taken.
+    async fn told_of(sink: &KafkaSink) -> Error {
+        loop {
+            if let Some(error) = sink.outage() {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn brokers_that_go_away_are_told_by_whoever_opens_or_writes_and_until_they_take_rows_again() {
+        for promise in [Promise::ExactlyOnce, Promise::AtLeastOnce] {
+            let (cluster, clock) = (Played::default(), Arc::new(Paused::new()));
+            let delivery = Delivery::open(connection(), about(), None, clock, &cluster).await.expect("opened");
+            let sink = KafkaSink::new(SinkConfig { promise, ..sink_config() }, Arc::clone(&delivery));
+            let (pipeline, incarnation) = ("default.p".to_owned(), delivery.incarnation());
+            let (unit, owner) = (UnitId { stage: StageId(0), index: 0 }, Owner::own(RunId("run".to_owned())));
+            let id = WriterId { pipeline, incarnation, unit, owner };
+            let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(1..=3));
+            let rows = RecordBatch::try_from_iter([("n", numbers)]).expect("a batch");
+            cluster.goes_away(true);
+            let mut opening = sink.writer(&id);
+            tokio::select! {
+                opened = &mut opening => panic!("{promise:?}: opened: {}", opened.is_ok()),
+                error = told_of(&sink) => assert_eq!(error.kind, ErrorKind::External, "{error}"),
+            }
+            cluster.goes_away(false);
+            let mut writer = opening.await.expect("somebody answers");
+            assert!(sink.outage().is_none(), "{promise:?}: it is open");
+            cluster.goes_away(true);
+            let begun = delivery.clock.monotonic();
+            writer.write(&rows).await.expect("it shows when they are delivered");
+            let label = Label { seq: 0, position: None };
+            let mut delivering = writer.deliver(&label);
+            let error = tokio::select! {
+                delivered = &mut delivering => panic!("{promise:?}: it has ended: {delivered:?}"),
+                error = told_of(&sink) => error,
+            };
+            let after = delivery.clock.monotonic() - begun;
+            assert!((TOLD_AFTER..2 * TOLD_AFTER).contains(&after), "{promise:?}: {after:?}");
+            assert_eq!((error.kind, error.cause), (ErrorKind::External, None), "{error}");
+            assert_eq!(error.what, "writing to topic `out`");
+            let since = "Kafka at played:9092 has taken nothing since 1970-01-01T00:00:";
+            assert!(error.detail.starts_with(since) && error.detail.ends_with("Z (connection refused)"), "{error}");
+            cluster.goes_away(false);
+            delivering.await.expect("it was tried again");
+            assert!(sink.outage().is_none(), "{promise:?}: it has written");
+            assert_eq!(writer.last_published().await.expect("known"), Some(label));
+        }
     }
 }

@@ -16,10 +16,10 @@ use tokio::sync::Mutex;
 
 use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
-use super::outage::Outages;
 use super::patience::{MISSING, Patience, persist, told};
 use super::reader::KafkaReader;
 use super::starts::{Found, Starts, Which};
+use crate::outage::Outages;
 
 /// How long a start waits for brokers that do not answer, and for a topic that is not there yet.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ pub(super) struct Shared {
     reach: Arc<dyn Reach>,
     cluster: Mutex<Option<Arc<dyn Cluster>>>,
     is_away: AtomicBool,
-    outages: Arc<Outages>,
+    outages: Arc<Outages<u32>>,
 }
 
 /// What is known of the topic.
@@ -410,8 +410,8 @@ mod tests {
 
     use super::*;
     use crate::kafka::client::Polled;
-    use crate::kafka::outage::TOLD_AFTER;
     use crate::kafka::played::{Paused, Played, connection};
+    use crate::outage::TOLD_AFTER;
 
     fn source(cluster: &Played, list: &Arc<MemoryLog>) -> KafkaSource {
         let (start_at, wanted) = (StartAt::Earliest, Default::default());

@@ -13,7 +13,7 @@ use thalweg_crds::pipeline::Delivery as Promise;
 use super::client::{ClientError, Outgoing, Producer, Producing, Result as ClientResult, Transactions};
 use super::config::SinkConfig;
 use super::delivery::{Delivery, Until, patience};
-use super::patience::{persist, told};
+use super::patience::{insist, told};
 use super::progress::Progress;
 
 /// How long acquiring a unit tries.
@@ -98,7 +98,7 @@ impl UnitTransaction {
         let how = delivery.producing(config);
         let id = delivery.transactional_id(unit);
         let open = || delivery.cluster.transactions(&id, &how);
-        let producer = persist(&delivery.clock, ACQUIRE_LIMIT, &doing, open).await?;
+        let producer = insist(delivery.patience(ACQUIRE_LIMIT), &doing, open).await?;
         // Whoever notes that a statement is gone ends its transactions afterwards: one that begins before is ended, and one that
         // begins later finds the note.
         if !delivery.is_written_by(unit.stage).await? {
@@ -108,7 +108,7 @@ impl UnitTransaction {
             Promise::ExactlyOnce => None,
             Promise::AtLeastOnce => {
                 let open = || delivery.cluster.producer(&how);
-                Some(persist(&delivery.clock, ACQUIRE_LIMIT, &doing, open).await?)
+                Some(insist(delivery.patience(ACQUIRE_LIMIT), &doing, open).await?)
             }
         };
         let stored = delivery.last(unit, partition, Until::End).await?;

@@ -10,7 +10,7 @@ use thalweg_core::sink::{Label, Rejected, Sealed, SinkWriter};
 
 use super::client::Outgoing;
 use super::config::SinkConfig;
-use super::delivery::SharedTransaction;
+use super::delivery::{Delivery, SharedTransaction};
 use super::encode;
 use super::fit::Fit;
 
@@ -23,8 +23,8 @@ const COPIES: usize = 2;
 /// The writer of one unit.
 pub(super) struct KafkaWriter {
     config: Arc<SinkConfig>,
+    delivery: Arc<Delivery>,
     transaction: Arc<SharedTransaction>,
-    commit_every: Duration,
     /// Where the topic's limit is known.
     fit: Option<Fit>,
     rejected: Vec<Rejected>,
@@ -35,17 +35,15 @@ impl KafkaWriter {
     /// A writer into a unit's transaction.
     pub(super) fn new(
         config: Arc<SinkConfig>,
+        delivery: Arc<Delivery>,
         transaction: Arc<SharedTransaction>,
-        commit_every: Duration,
         fit: Option<Fit>,
     ) -> Self {
-        Self { config, transaction, commit_every, fit, rejected: Vec::new(), bytes: 0 }
+        Self { config, delivery, transaction, fit, rejected: Vec::new(), bytes: 0 }
     }
-}
 
-#[async_trait]
-impl SinkWriter for KafkaWriter {
-    async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+    /// Puts rows on their way.
+    async fn put(&mut self, rows: &RecordBatch) -> Result<()> {
         let keys = encode::keys(rows, &self.config.key)?;
         let values = encode::values(encode::without(rows, &self.config.headers)?.as_ref())?;
         let mut headers = encode::headers(rows, &self.config.headers)?.into_iter();
@@ -75,13 +73,21 @@ impl SinkWriter for KafkaWriter {
         self.transaction.memory.take(taken);
         Ok(())
     }
+}
+
+#[async_trait]
+impl SinkWriter for KafkaWriter {
+    async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        let delivery = Arc::clone(&self.delivery);
+        delivery.watched(self.put(rows)).await
+    }
 
     fn rejected(&mut self) -> Vec<Rejected> {
         std::mem::take(&mut self.rejected)
     }
 
     fn wants_seal(&self, age: Duration) -> bool {
-        age >= self.commit_every || self.bytes >= MOST_BYTES || self.transaction.memory.is_full()
+        age >= self.delivery.about.commit_every || self.bytes >= MOST_BYTES || self.transaction.memory.is_full()
     }
 
     async fn seal(&mut self, _label: &Label) -> Result<Option<Sealed>> {
@@ -94,7 +100,8 @@ impl SinkWriter for KafkaWriter {
 
     async fn deliver(&mut self, label: &Label) -> Result<()> {
         self.bytes = 0;
-        self.transaction.lock().await?.deliver(label).await?;
+        let deliver = async { self.transaction.lock().await?.deliver(label).await };
+        self.delivery.watched(deliver).await?;
         // The rows of all of the unit's writers.
         self.transaction.memory.let_go();
         Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use object_store::memory::InMemory;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use object_store::{ObjectStoreExt, PutPayload};
 use thalweg_core::append_log::MemoryLog;
 use thalweg_core::error::ErrorKind;
@@ -21,6 +22,7 @@ use super::super::location::Location;
 use super::super::store::Store;
 use super::super::{Encoding, FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, Records};
 use super::kit::*;
+use crate::paused::Paused;
 
 async fn put(bucket: &InMemory, path: &str, bytes: &[u8]) {
     bucket.put(&path.into(), PutPayload::from(bytes.to_vec())).await.expect("put");
@@ -114,6 +116,39 @@ async fn a_seal_is_due_before_it_would_name_files_without_end() {
         let zones: Vec<_> = (first..first + 1_000).map(|zone| zone.to_string()).collect();
         writer.write(&rows(&zones.iter().map(String::as_str).collect::<Vec<_>>())).await.expect("written");
         assert_eq!(writer.wants_seal(Duration::ZERO), first >= 4_000, "{first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_does_not_answer_is_told_while_it_is_waited_for_and_one_that_is_slow_is_not() {
+    let bucket = Arc::new(ThrottledStore::new(InMemory::new(), ThrottleConfig::default()));
+    let store = Store::Objects { bucket: Arc::clone(&bucket) as _, prefix: "out".to_owned() };
+    let settings = FilesSinkConfig::new("s3://bucket/out", "/");
+    let sink = FilesSink::into(store, settings, Encoding::Json, Arc::new(Paused::new())).expect("a sink");
+    let (unit, owner) = (UnitId { stage: StageId(0), index: 0 }, Owner::own(RunId("run".to_owned())));
+    let id = WriterId { pipeline: "default.trips".to_owned(), incarnation: Incarnation(1), unit, owner };
+    let mut writer = sink.writer(&id).await.expect("a writer");
+    let slow = Duration::from_secs(30);
+    for (seq, answers_after) in [(0, Duration::ZERO), (1, slow)] {
+        bucket.config_mut(|config| {
+            (config.wait_put_per_call, config.wait_get_per_call) = (slow, answers_after);
+        });
+        writer.write(&rows(&["a"])).await.expect("written");
+        let label = Label { seq, position: None };
+        let mut sealing = writer.seal(&label);
+        tokio::select! {
+            sealed = &mut sealing => panic!("it takes no time: {sealed:?}"),
+            () = tokio::time::sleep(Duration::from_secs(20)) => {}
+        }
+        let told = sink.outage();
+        assert_eq!(told.is_some(), answers_after == slow, "{told:?}");
+        if let Some(error) = told {
+            assert_eq!((error.kind, error.what.as_str()), (ErrorKind::External, "writing to `s3://bucket/out`"));
+            assert_eq!(error.detail, "the store has taken nothing since 1970-01-01T00:00:30Z (no answer within 10 s)");
+        }
+        let sealed = sealing.await.expect("sealed").expect("something");
+        assert!(sink.outage().is_none(), "it has taken what it was given");
+        writer.publish(&sealed).await.expect("published");
     }
 }
 
