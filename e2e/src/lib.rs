@@ -5,6 +5,7 @@
 pub mod bank;
 pub mod bars;
 pub mod cluster;
+pub mod deck;
 pub mod kafka;
 pub mod workers;
 

@@ -43,6 +43,8 @@ pub struct Row {
 pub struct Ledger {
     /// Records.
     pub records: u64,
+    /// Records of each partition.
+    pub by_partition: BTreeMap<u32, u64>,
     /// The ids and amounts of each account's rows, in the order of its partition.
     pub rows: BTreeMap<String, Vec<(u64, i64)>>,
     /// Every window that must have been closed, by account and number.
@@ -53,6 +55,8 @@ pub struct Ledger {
     pub broken: BTreeSet<Place>,
     /// Windows that are open still.
     pub open: u64,
+    /// Rows of those.
+    pub open_rows: u64,
     /// Rows of partitions that were added while the pipelines ran: a unit may have closed a window before it heard of them.
     pub added: HashMap<Place, Row>,
     /// The greatest time of each partition.
@@ -72,6 +76,7 @@ impl Ledger {
 
     fn enter(&mut self, seen: &Seen) {
         self.records += 1;
+        *self.by_partition.entry(seen.partition).or_default() += 1;
         let place = (seen.partition, seen.offset);
         let row: Option<Value> = seen.value.as_deref().and_then(|value| serde_json::from_str(value).ok());
         let Some(row) = row else {
@@ -99,9 +104,11 @@ impl Ledger {
     /// Keeps the windows that end at or before the least watermark of all partitions.
     fn close(&mut self) {
         let watermark = self.latest.values().min().copied().unwrap_or(0).saturating_sub(DELAY_MS);
-        let all = self.windows.len();
-        self.windows.retain(|(_, window), _| (window + 1) * WINDOW_MS <= watermark);
-        self.open = (all - self.windows.len()) as u64;
+        let is_closed = |window: u64| (window + 1) * WINDOW_MS <= watermark;
+        let open = self.windows.iter().filter(|((_, window), _)| !is_closed(*window));
+        let open: Vec<u64> = open.map(|(_, sum)| sum.events).collect();
+        (self.open, self.open_rows) = (open.len() as u64, open.iter().sum());
+        self.windows.retain(|(_, window), _| is_closed(*window));
     }
 
     /// Rows that are passed on.
@@ -135,5 +142,6 @@ mod tests {
         assert_eq!(ledger.rows["a"], [(0, -5), (1, 5), (2, 7), (3, 1), (4, 9), (6, 0)]);
         assert_eq!(ledger.windows[&("a".to_owned(), 0)], Sum { events: 2, credits: 7, debits: -5 });
         assert_eq!((ledger.windows.len(), ledger.open, ledger.copied(), ledger.records), (2, 1, 6, 7));
+        assert_eq!((ledger.open_rows, ledger.by_partition), (1, BTreeMap::from([(0, 7)])));
     }
 }

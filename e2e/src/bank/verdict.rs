@@ -23,6 +23,36 @@ pub struct Amiss {
     pub unexpected: u64,
 }
 
+/// What became of the records of the input, by what is there of one pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Records of the input.
+    pub records: u64,
+    /// Rows that came out: passed on, or added up in windows.
+    pub out: u64,
+    /// Dead letters that say `Late`.
+    pub late: u64,
+    /// Other dead letters.
+    pub dead: u64,
+    /// Rows of windows that are open still.
+    pub open: u64,
+}
+
+impl Account {
+    /// Records of which nothing came, or, below 0, what came of none.
+    pub fn unaccounted(&self) -> i64 {
+        let count = |count: u64| i64::try_from(count).expect("not so many");
+        count(self.records) - count(self.out + self.late + self.dead + self.open)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "records": self.records, "out": self.out, "late": self.late, "dead": self.dead, "open": self.open,
+            "unaccounted": self.unaccounted(),
+        })
+    }
+}
+
 /// The verdict on both pipelines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -38,13 +68,18 @@ pub struct Verdict {
     pub late_for_units: u64,
     /// Windows of the whole bank of which credits and debits are not equal, with no late row to explain it.
     pub unbalanced: u64,
+    /// What became of each record where rows are passed on.
+    pub copies_account: Account,
+    /// What became of each record where windows add up.
+    pub sums_account: Account,
 }
 
 impl Verdict {
     /// Whether everything is as it should be.
     pub fn is_clean(&self) -> bool {
         let all = [self.copies, self.copies_dead, self.sums, self.sums_dead];
-        self.unbalanced == 0 && all.iter().all(|(_, amiss)| *amiss == Amiss::default())
+        let is_accounted = [self.copies_account, self.sums_account].iter().all(|account| account.unaccounted() == 0);
+        is_accounted && self.unbalanced == 0 && all.iter().all(|(_, amiss)| *amiss == Amiss::default())
     }
 
     /// As JSON.
@@ -59,6 +94,7 @@ impl Verdict {
             "copies": of(self.copies), "copiesDeadLetters": of(self.copies_dead), "windows": of(self.sums),
             "windowsDeadLetters": of(self.sums_dead), "lateForUnits": self.late_for_units,
             "unbalancedWindows": self.unbalanced,
+            "accounts": { "copies": self.copies_account.json(), "windows": self.sums_account.json() },
         })
     }
 }
@@ -70,18 +106,22 @@ pub fn judge(kafka: &Kafka, ledger: &Ledger) -> Verdict {
     let with_late: BTreeSet<_> = broken.chain(ledger.late.iter().map(|place| (*place, true))).collect();
     std::thread::scope(|side_by_side| {
         let copies = side_by_side.spawn(|| judge_copies(kafka, ledger));
-        let copies_dead = side_by_side.spawn(|| Letters::read(kafka, COPIES).judge(&letters));
+        let copies_dead = side_by_side.spawn(|| Letters::read(kafka, COPIES));
         let windows = side_by_side.spawn(|| Windows::read(kafka));
         let mut sums_dead = Letters::read(kafka, SUMS);
+        let of_sums = sums_dead.account(ledger);
         let late = sums_dead.take_late_for_units(ledger);
         let windows = windows.join().expect("read");
+        let (copies, copies_dead) = (copies.join().expect("judged"), copies_dead.join().expect("read"));
         Verdict {
-            copies: copies.join().expect("judged"),
-            copies_dead: copies_dead.join().expect("judged"),
+            copies,
+            copies_dead: copies_dead.judge(&letters),
             sums: windows.judge(&without(ledger, &late)),
             sums_dead: sums_dead.judge(&with_late),
             late_for_units: late.len() as u64,
             unbalanced: if late.is_empty() { unbalanced(&windows.found) } else { 0 },
+            copies_account: Account { out: copies.0, ..copies_dead.account(ledger) },
+            sums_account: Account { out: windows.rows(), open: ledger.open_rows, ..of_sums },
         }
     })
 }
@@ -181,6 +221,11 @@ impl Windows {
         windows
     }
 
+    /// Rows that were added up.
+    fn rows(&self) -> u64 {
+        self.found.values().map(|sum| sum.events).sum()
+    }
+
     fn judge(&self, expected: &BTreeMap<(String, u64), Sum>) -> (u64, Amiss) {
         let mut amiss = self.amiss;
         for (window, sum) in expected {
@@ -217,6 +262,14 @@ impl Letters {
             *times.entry((place, letter["class"] == "Late")).or_default() += 1;
         });
         Self(times)
+    }
+
+    /// What became of the records that came to be dead letters.
+    fn account(&self, ledger: &Ledger) -> Account {
+        let of = |late: bool| {
+            self.0.iter().filter(|((_, is_late), _)| *is_late == late).map(|(_, times)| times).sum::<u64>()
+        };
+        Account { records: ledger.records, late: of(true), dead: of(false), ..Account::default() }
     }
 
     /// Takes those of rows that only a unit can have found late: rows of added partitions, in time for their own.
@@ -316,6 +369,22 @@ mod tests {
         assert_eq!(without(&ledger, &late)[&window], Sum { events: 1, credits: 9, debits: 0 });
         assert_eq!(letters.judge(&BTreeSet::from([((0, 5), true)])), (1, Amiss::default()));
         assert_eq!(letters.judge(&BTreeSet::new()).1, Amiss { unexpected: 1, ..Amiss::default() });
+    }
+
+    #[test]
+    fn each_record_is_out_late_dead_or_in_an_open_window_or_the_verdict_is_not_clean() {
+        let letters = Letters(HashMap::from([(((0, 5), true), 1), (((0, 6), false), 1), (((12, 5), true), 1)]));
+        let ledger = Ledger { records: 10, ..Ledger::default() };
+        let account = Account { out: 6, open: 1, ..letters.account(&ledger) };
+        assert_eq!(account, Account { records: 10, out: 6, late: 2, dead: 1, open: 1 });
+        assert_eq!(account.unaccounted(), 0);
+        assert!(Verdict { sums_account: account, ..Verdict::default() }.is_clean());
+        for (out, unaccounted) in [(5, 1), (7, -1)] {
+            let account = Account { out, ..account };
+            assert_eq!(account.unaccounted(), unaccounted);
+            assert!(!Verdict { sums_account: account, ..Verdict::default() }.is_clean());
+            assert!(!Verdict { copies_account: account, ..Verdict::default() }.is_clean());
+        }
     }
 
     #[test]

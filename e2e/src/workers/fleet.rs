@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Process;
+use super::told::{self, Commit};
 use crate::cluster::web;
 use crate::wait_for;
 
@@ -209,10 +210,17 @@ impl Fleet {
         of_pipeline.filter(|number| self.slot_of(*number).is_some_and(|slot| owns(&slot))).collect()
     }
 
+    /// The commits of a pipeline's units, in the order of time, by what its workers tell with `--log` of [`told::LOG`].
+    pub fn commits_told(&self, pipeline: &str) -> Vec<Commit> {
+        let of_pipeline = self.workers.iter().filter(|worker| worker.pipeline == pipeline);
+        told::commits(of_pipeline.map(Worker::said))
+    }
+
     /// What everybody said last, for whoever looks into a failure.
     pub fn said(&self) -> String {
         let tail = |text: &str| {
-            text.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+            let lines = text.lines().filter(|line| !told::is_commit(line));
+            lines.rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
         };
         let mut said = format!("coordinator:\n{}\n", tail(&self.coordinator_said()));
         for (number, worker) in self.workers.iter().enumerate() {

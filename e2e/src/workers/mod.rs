@@ -6,11 +6,15 @@
 //! | [`fleet`] | the workers of some pipelines, and who coordinates them |
 //! | [`proxy`] | what stands between workers and the store of their state, and what it does to them |
 //! | [`network`] | addresses that are cut off from the others |
+//! | [`told`] | commits, as workers tell them in their logs |
+//! | [`stops`] | how long each unit committed nothing |
 
 pub mod fleet;
 pub mod network;
 pub mod process;
 pub mod proxy;
+pub mod stops;
+pub mod told;
 
 pub use fleet::{Fleet, Unit, Worker};
 pub use network::CutOff;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use thalweg_e2e::cluster::s3::S3;
-use thalweg_e2e::wait_for;
 use thalweg_e2e::workers::Fleet;
+use thalweg_e2e::workers::told::{self, Commit};
+use thalweg_e2e::{bars, wait_for};
 
-use crate::told::{Commit, commits, millis};
+use crate::changes::millis;
 
 /// The unit that is handed over, as workers tell it.
 pub const MOVED: &str = "0-0";
@@ -66,7 +67,7 @@ impl Settings {
 
     /// How long a unit may pause beyond the rhythm of commits while it is handed over, 99 of 100 times, in milliseconds.
     pub fn most_pause_ms(&self) -> i64 {
-        if self.in_bucket { 500 } else { 50 }
+        if self.in_bucket { bars::MOVE_PAUSE_IN_BUCKET_MS } else { bars::MOVE_PAUSE_MS }
     }
 
     /// A window that does not end, over a million keys that are long; two units share them.
@@ -128,7 +129,7 @@ impl Bed {
         S3::write_secret(&secrets);
         let secrets = secrets.to_string_lossy().into_owned();
         for _ in 0..2 {
-            fleet.add_worker(PIPELINE, &["--secrets", &secrets, "--log", "info,krafka=off,thalweg::commits=debug"]);
+            fleet.add_worker(PIPELINE, &["--secrets", &secrets, "--log", told::LOG]);
         }
         let mut bed = Self { fleet, s3 };
         let is_full = |unit: &str, commits: &[Commit]| {
@@ -195,7 +196,7 @@ impl Bed {
 
     /// All commits so far, in the order of time.
     pub fn commits(&mut self) -> Vec<Commit> {
-        commits(self.fleet.workers().iter().map(|worker| worker.said()))
+        self.fleet.commits_told(PIPELINE)
     }
 
     /// How long the store alone takes to give this many bytes of state, in milliseconds: whoever takes over state in a bucket reads

@@ -1,6 +1,6 @@
 //! `make bench-handoff`: how long a unit with much state pauses while it is handed from one worker to the other, what its
-//! neighbour notices of it, and how soon another worker has taken over once its owner was killed. Prints one JSON object, and ends
-//! with 1 where one of them is not as it is asked for.
+//! neighbour notices of it, and how soon another worker has taken over once its owner was killed. Prints one JSON object with
+//! each of these beside its bar, and ends with 1 where one is missed.
 //!
 //! | Variable | Default | |
 //! |---|---|---|
@@ -15,22 +15,20 @@
 #![expect(clippy::print_stderr, reason = "what happens meanwhile is told beside the one object of JSON")]
 
 mod bed;
-mod told;
+mod changes;
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use thalweg_e2e::bank::commits::quantile;
-use thalweg_e2e::bars::Bars;
+use thalweg_e2e::bars::{BESIDE_MOVES, Bars, RECOVERY_MS};
 
 use bed::{Bed, Settings};
-use told::{handoffs, rhythm};
+use changes::{handoffs, rhythm};
 
 /// How long the undisturbed rhythm of commits is watched.
 const UNDISTURBED: Duration = Duration::from_secs(30);
-/// How long it may take from the change of the assignment, once a unit's owner was killed, to the next one's first commit.
-const RECOVERY_MS: i64 = 1_500;
 
 fn main() -> ExitCode {
     let settings = Settings::from_environment();
@@ -59,7 +57,7 @@ fn main() -> ExitCode {
     let mut bars = Bars::default();
     if settings.moves > 0 {
         bars.at_most("pauseMillis, p99", quantile(&mut pauses, 0.99), settings.most_pause_ms());
-        let most = quantile(&mut calm, 0.99).unwrap_or_default() * 2;
+        let most = quantile(&mut calm, 0.99).unwrap_or_default() * BESIDE_MOVES;
         bars.at_most("neighbour.gapMillis, p99", quantile(&mut beside, 0.99), most);
     }
     if settings.kills > 0 {
@@ -80,6 +78,7 @@ fn main() -> ExitCode {
             "undisturbedGapMillis": spread(&mut calm),
             "gapMillis": spread(&mut beside),
         },
+        "bars": bars.asked(),
         "missed": bars.missed(),
     });
     println!("{}", serde_json::to_string_pretty(&report).expect("JSON"));

@@ -3,12 +3,14 @@
 use thalweg_e2e::bank::{COPIES, Pipelines, SUMS, State};
 use thalweg_e2e::cluster::s3::S3;
 use thalweg_e2e::kafka::Kafka;
-use thalweg_e2e::workers::{Fleet, Proxy};
+use thalweg_e2e::workers::{Fleet, Proxy, told};
 
 use crate::settings::Settings;
 
 /// Partitions of the input, to begin with.
 pub const PARTITIONS: i32 = 12;
+/// Units of the windows.
+pub const KEY_GROUPS: u32 = 6;
 /// Workers of each pipeline.
 pub const WORKERS: usize = 3;
 /// How often units commit, in milliseconds.
@@ -40,10 +42,11 @@ impl Bed {
             broker: kafka.address(),
             state,
             commit_every_ms: COMMIT_EVERY_MS,
-            key_groups: 6,
+            key_groups: KEY_GROUPS,
             workers: WORKERS,
         };
-        let fleet = Fleet::new(&pipelines.manifest(), &[]);
+        let silence = settings.silence_seconds.to_string();
+        let fleet = Fleet::new(&pipelines.manifest(), &["--silence", &silence]);
         let mut bed = Self { kafka, store, fleet, _s3: s3 };
         bed.add_workers();
         bed
@@ -55,7 +58,7 @@ impl Bed {
         let secrets = secrets.to_string_lossy().into_owned();
         for pipeline in [COPIES, SUMS] {
             for _ in 0..WORKERS {
-                self.fleet.add_worker(pipeline, &["--secrets", &secrets]);
+                self.fleet.add_worker(pipeline, &["--secrets", &secrets, "--log", told::LOG]);
             }
         }
     }

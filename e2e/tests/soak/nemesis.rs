@@ -1,25 +1,29 @@
 //! What goes wrong, when, and for how long: drawn from a seed.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
+use thalweg_e2e::bank::commits::quantile;
 use thalweg_e2e::bank::{COPIES, EVENTS, SUMS, Traffic, Watch};
+use thalweg_e2e::deck::{Deck, Kind, Pace};
 use thalweg_e2e::workers::{CutOff, Fault};
 
 use crate::bed::{Bed, COMMIT_EVERY_MS, PARTITIONS};
-use crate::deck::{Deck, Kind};
 use crate::settings::Settings;
 
-/// Time between two faults.
+/// Time between two faults; the least of it where kinds come too seldom.
 const PAUSE_MS: std::ops::Range<u64> = 3_000..12_000;
+/// How long the coordinator is away. Whoever is lost meanwhile is given up only once the next one has heard nothing of it for as
+/// long as a worker may be silent: with two such times it must stay within what a unit may stand still.
+const COORDINATOR_AWAY_MS: std::ops::Range<u64> = 2_000..8_000;
 /// Partitions that are added at the most.
 const MORE_PARTITIONS: i32 = 24;
-/// Until then a partition is known to every unit, where nobody says so.
-const SURELY_KNOWN: Duration = Duration::from_secs(30);
+/// How long is waited at the end for a new partition to be known.
+const KNOWN_LIMIT: Duration = Duration::from_secs(120);
 /// Once the assignment names a split, every unit knows it so much later.
 const HEARD: Duration = Duration::from_secs(2);
 /// How long after its end a fault is blamed for a silence.
@@ -31,6 +35,15 @@ struct Done {
     kind: Kind,
     from: Instant,
     to: Instant,
+}
+
+/// A partition that was added while the pipelines ran, and is written to.
+#[derive(Clone, Copy, Debug)]
+struct Added {
+    /// How long it took until both assignments named it.
+    known_after: Duration,
+    /// Since when it is written to, in milliseconds since 1970.
+    written_ms: i64,
 }
 
 /// What ends a fault that lasts.
@@ -55,6 +68,10 @@ pub struct Nemesis {
     partitions: i32,
     /// A partition that is not written to yet: since when it is there, and since when it is known.
     growing: Option<(Instant, Option<Instant>)>,
+    /// The new partitions that are written to, in their order.
+    added: Vec<Added>,
+    /// How many kinds are drawn.
+    kinds: usize,
     started: Instant,
 }
 
@@ -78,6 +95,8 @@ impl Nemesis {
             disturbed: Vec::new(),
             partitions: PARTITIONS,
             growing: None,
+            added: Vec::new(),
+            kinds: kinds.len(),
             started: Instant::now(),
         }
     }
@@ -85,15 +104,18 @@ impl Nemesis {
     /// Brings faults about until then.
     pub async fn rage(&mut self, bed: &mut Bed, traffic: &Traffic, until: Instant) {
         while Instant::now() < until {
-            if let Some(kind) = self.deck.deal(&mut self.random) {
+            if let Some(kind) = self.deck.deal(|kinds| kinds.shuffle(&mut self.random)) {
                 let from = Instant::now();
-                let lasts = self.bring_about(kind, bed).await;
-                if let Some(lasts) = lasts {
-                    self.tell(kind, lasts);
-                    self.done.push(Done { kind, from, to: Instant::now() + lasts });
+                match self.bring_about(kind, bed).await {
+                    Some(lasts) => {
+                        self.tell(kind, lasts);
+                        self.done.push(Done { kind, from, to: Instant::now() + lasts });
+                    }
+                    None if kind == Kind::Partition && !self.can_grow() => {}
+                    None => self.deck.owe(kind),
                 }
             }
-            let next = Instant::now() + Duration::from_millis(self.random.random_range(PAUSE_MS));
+            let next = Instant::now() + self.pause();
             while Instant::now() < next.min(until) {
                 self.heal(bed, Instant::now());
                 self.spread(bed, traffic);
@@ -102,9 +124,19 @@ impl Nemesis {
         }
     }
 
-    /// Ends every fault at its time, and waits until each partition is written to.
+    /// How long until the next fault.
+    fn pause(&mut self) -> Duration {
+        let drawn = self.random.random_range(PAUSE_MS);
+        let is_behind = Pace::DEALT.is_behind(self.kinds, self.done.len(), self.started.elapsed());
+        Duration::from_millis(if is_behind { PAUSE_MS.start } else { drawn })
+    }
+
+    /// Ends every fault at its time, and waits until each partition is written to, or has not become known in time.
     pub async fn rest(&mut self, bed: &mut Bed, traffic: &Traffic) {
-        while !self.due.is_empty() || self.growing.is_some() {
+        let awaits_news = |growing: &Option<(Instant, Option<Instant>)>| {
+            growing.is_some_and(|(since, _)| since.elapsed() < KNOWN_LIMIT)
+        };
+        while !self.due.is_empty() || awaits_news(&self.growing) {
             self.heal(bed, Instant::now());
             self.spread(bed, traffic);
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -115,6 +147,31 @@ impl Nemesis {
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         let count = |kind: Kind| self.done.iter().filter(|done| done.kind == kind).count();
         Kind::ALL.into_iter().map(|kind| (kind.name(), count(kind))).collect()
+    }
+
+    /// How many partitions were added.
+    pub fn partitions_added(&self) -> usize {
+        usize::try_from(self.partitions - PARTITIONS).expect("some")
+    }
+
+    /// Since when new partitions are written to, in their order, in milliseconds since 1970: all that became known.
+    pub fn written_ms(&self) -> Vec<i64> {
+        self.added.iter().map(|added| added.written_ms).collect()
+    }
+
+    /// How long it took until every assignment named a new partition, in milliseconds.
+    pub fn known_after(&self) -> Value {
+        let millis = |added: &Added| i64::try_from(added.known_after.as_millis()).expect("not so long");
+        let mut known: Vec<_> = self.added.iter().map(millis).collect();
+        json!({
+            "p50": quantile(&mut known, 0.5), "p99": quantile(&mut known, 0.99), "longest": quantile(&mut known, 1.0),
+        })
+    }
+
+    /// The kinds of the faults that went on within a time since the first one, in the order in which they began.
+    pub fn faults_within(&self, from: Duration, to: Duration) -> Vec<&'static str> {
+        let (from, to) = (self.started + from, self.started + to);
+        self.done.iter().filter(|done| done.from < to && done.to > from).map(|done| done.kind.name()).collect()
     }
 
     /// The kinds that are not drawn, and why.
@@ -157,7 +214,7 @@ impl Nemesis {
             Kind::Coordinator => {
                 let is_away = self.due.iter().any(|(_, heal)| matches!(heal, Heal::Coordinator));
                 bed.fleet.kill_coordinator();
-                (!is_away).then(|| self.until(2_000..15_000, Heal::Coordinator, None))
+                (!is_away).then(|| self.until(COORDINATOR_AWAY_MS, Heal::Coordinator, None))
             }
             Kind::Store => {
                 let faults = [Fault::Slow(Duration::from_millis(300)), Fault::Refuses, Fault::Cuts];
@@ -223,8 +280,13 @@ impl Nemesis {
         bed.fleet.order(pipeline, &["--move", &format!("{what}={to}")]).then_some(Duration::ZERO)
     }
 
+    /// Whether partitions may be added still.
+    fn can_grow(&self) -> bool {
+        self.partitions < PARTITIONS + MORE_PARTITIONS
+    }
+
     async fn grow(&mut self, bed: &Bed) -> Option<Duration> {
-        if self.growing.is_some() || self.partitions >= PARTITIONS + MORE_PARTITIONS {
+        if self.growing.is_some() || !self.can_grow() {
             return None;
         }
         self.partitions += 1;
@@ -236,15 +298,14 @@ impl Nemesis {
     /// Has a new partition written to once every unit knows it.
     fn spread(&mut self, bed: &Bed, traffic: &Traffic) {
         let Some((since, known)) = &mut self.growing else { return };
-        let (since, wanted) = (*since, self.partitions);
+        let wanted = self.partitions;
         if known.is_none() && [COPIES, SUMS].into_iter().all(|pipeline| knows(bed, pipeline, wanted)) {
             *known = Some(Instant::now());
         }
-        let heard = known.is_some_and(|known| known.elapsed() >= HEARD);
-        if heard || since.elapsed() >= SURELY_KNOWN {
-            traffic.spread(wanted);
-            self.growing = None;
-        }
+        let Some(known) = known.filter(|known| known.elapsed() >= HEARD) else { return };
+        traffic.spread(wanted);
+        self.added.push(Added { known_after: known - *since, written_ms: now_ms() });
+        self.growing = None;
     }
 
     fn heal(&mut self, bed: &mut Bed, now: Instant) {
@@ -274,6 +335,12 @@ impl Nemesis {
     fn tell(&self, kind: Kind, lasts: Duration) {
         eprintln!("{:7.1} s  {} for {:.1} s", self.started.elapsed().as_secs_f64(), kind.name(), lasts.as_secs_f64());
     }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(now.as_millis()).expect("not so late")
 }
 
 /// Whether the assignment of a pipeline names so many splits of the input.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::deck::Kind;
+use thalweg_e2e::deck::Kind;
 
 /// Read from the environment.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Settings {
     pub rows_per_second: u64,
     /// Whether windows keep their state in a folder, not in a bucket.
     pub in_folder: bool,
+    /// Seconds until a silent worker's units are given to others.
+    pub silence_seconds: u64,
     /// The kinds of faults that are drawn.
     pub kinds: Vec<Kind>,
     /// Where logs are copied to.
@@ -43,6 +45,7 @@ impl Settings {
             seed: number("SOAK_SEED", 1.0) as u64,
             rows_per_second: number("SOAK_ROWS", 1_000.0) as u64,
             in_folder: variable("SOAK_STATE").is_some_and(|state| state == "folder"),
+            silence_seconds: number("SOAK_SILENCE", 8.0) as u64,
             kinds,
             keep: variable("SOAK_KEEP").map(PathBuf::from),
         }

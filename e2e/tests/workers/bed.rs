@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use thalweg_e2e::bank::{Ledger, Pipelines, State, Traffic, Watch};
+use krafka::Record;
+use thalweg_e2e::bank::{COPIES, Ledger, Pipelines, SUMS, State, Traffic, Watch};
 use thalweg_e2e::kafka::Kafka;
 use thalweg_e2e::wait_for;
 use thalweg_e2e::workers::Fleet;
@@ -15,40 +16,142 @@ pub const PARTITIONS: i32 = 4;
 pub const COMMIT_EVERY_MS: u64 = 200;
 /// Seconds until a silent worker's units are given to others.
 pub const SILENCE: &str = "4";
+/// The pipeline of [`Numbers`].
+pub const NUMBERS: &str = "numbers";
 
-/// Kafka with the topics of the bank.
-pub async fn kafka() -> Kafka {
-    let kafka = Kafka::start();
-    kafka.make_bank(PARTITIONS).await;
-    kafka
+const ROWS_PER_SECOND: u64 = 800;
+
+/// Pipelines of the bank with two workers each, and transfers on their way.
+pub struct Bank {
+    /// Coordinator and workers.
+    pub fleet: Fleet,
+    watches: Vec<(&'static str, Watch)>,
+    traffic: Option<Traffic>,
+    /// The broker.
+    pub kafka: Kafka,
 }
 
-/// The pipelines of the bank, with state in a folder.
-pub fn pipelines(kafka: &Kafka) -> Pipelines {
-    let state = State::Folder("./state".to_owned());
-    Pipelines { broker: kafka.address(), state, commit_every_ms: COMMIT_EVERY_MS, key_groups: 4, workers: 2 }
-}
-
-/// Waits until a pipeline has one owner of units; its number.
-pub fn owner(fleet: &Fleet, pipeline: &str) -> usize {
-    wait_for("an owner", LIMIT, || fleet.owners(pipeline).first().copied())
-}
-
-/// Waits until so many more rows have come.
-pub fn more(watch: &Watch, rows: u64) {
-    let wanted = watch.rows() + rows;
-    wait_for("more output", LIMIT, || (watch.rows() >= wanted).then_some(()));
-}
-
-/// Ends the traffic, and waits until all that must come of it has come; what is missing then is lost.
-pub async fn ledger(kafka: &Kafka, traffic: Traffic, copies: &Watch, sums: Option<&Watch>) -> Ledger {
-    traffic.end().await;
-    let ledger = Ledger::read(kafka, PARTITIONS);
-    let windows = ledger.windows.len() as u64;
-    let is_complete = || copies.rows() >= ledger.copied() && sums.is_none_or(|sums| sums.rows() >= windows);
-    let started = Instant::now();
-    while !is_complete() && started.elapsed() < LIMIT {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+impl Bank {
+    /// Starts both pipelines, with more words for the coordinator, and waits until there is output of both.
+    pub async fn start(words: &[&str]) -> Self {
+        let bank = Self::of(&[COPIES, SUMS], words).await;
+        bank.more(SUMS, 20);
+        bank
     }
-    ledger
+
+    /// [`Bank::start`], of the pipeline that passes rows on alone.
+    pub async fn of_copies(words: &[&str]) -> Self {
+        Self::of(&[COPIES], words).await
+    }
+
+    async fn of(pipelines: &[&'static str], words: &[&str]) -> Self {
+        let kafka = Kafka::start();
+        kafka.make_bank(PARTITIONS).await;
+        let bank = Pipelines {
+            broker: kafka.address(),
+            state: State::Folder("./state".to_owned()),
+            commit_every_ms: COMMIT_EVERY_MS,
+            key_groups: 4,
+            workers: 2,
+        };
+        let manifest = if pipelines.contains(&SUMS) { bank.manifest() } else { bank.only_copies() };
+        let mut fleet = Fleet::new(&manifest, words);
+        for pipeline in pipelines {
+            fleet.add_worker(pipeline, &[]);
+            fleet.add_worker(pipeline, &[]);
+        }
+        let traffic = Some(Traffic::start(&kafka, PARTITIONS, ROWS_PER_SECOND));
+        let watches = pipelines.iter().map(|pipeline| (*pipeline, Watch::of(&kafka, pipeline))).collect();
+        let bank = Self { fleet, watches, traffic, kafka };
+        bank.more(COPIES, 1_000);
+        bank
+    }
+
+    /// Who watches the output of a pipeline.
+    pub fn watch(&self, pipeline: &str) -> &Watch {
+        let (_, watch) = self.watches.iter().find(|(watched, _)| *watched == pipeline).expect("a pipeline of these");
+        watch
+    }
+
+    /// Waits until so many more rows of a pipeline have come.
+    pub fn more(&self, pipeline: &str, rows: u64) {
+        let watch = self.watch(pipeline);
+        let wanted = watch.rows() + rows;
+        wait_for("more output", LIMIT, || (watch.rows() >= wanted).then_some(()));
+    }
+
+    /// Waits until a pipeline has one owner of units; its number.
+    pub fn owner(&self, pipeline: &str) -> usize {
+        wait_for("an owner", LIMIT, || self.fleet.owners(pipeline).first().copied())
+    }
+
+    /// Ends the traffic, and waits until all that must come of it has come; what is missing then is lost.
+    pub async fn ledger(&mut self) -> Ledger {
+        self.traffic.take().expect("it ends once").end().await;
+        let ledger = Ledger::read(&self.kafka, PARTITIONS);
+        let wanted = |pipeline: &str| if pipeline == SUMS { ledger.windows.len() as u64 } else { ledger.copied() };
+        let is_complete = || self.watches.iter().all(|(pipeline, watch)| watch.rows() >= wanted(pipeline));
+        let started = Instant::now();
+        while !is_complete() && started.elapsed() < LIMIT {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        ledger
+    }
+}
+
+/// A pipeline that passes numbers on, from the two partitions of `events` to `out`, and its only worker.
+pub struct Numbers {
+    /// The broker.
+    pub kafka: Kafka,
+    /// Coordinator and worker.
+    pub fleet: Fleet,
+    /// The number of the worker.
+    pub worker: usize,
+}
+
+impl Numbers {
+    /// Starts it, with settings of the topic `out`.
+    pub async fn start(out: &[(&str, &str)]) -> Self {
+        let kafka = Kafka::start();
+        kafka.create_topic("events", 2, &[]).await;
+        kafka.create_topic("out", 1, out).await;
+        let mut fleet = Fleet::new(&numbers(&kafka.address()), &["--workers", "1"]);
+        let worker = fleet.add_worker(NUMBERS, &[]);
+        Self { kafka, fleet, worker }
+    }
+}
+
+/// One number, for a partition of the input.
+pub fn number(n: u64, partition: i32) -> Record {
+    Record::new("events", format!(r#"{{"n":{n}}}"#)).partition(partition)
+}
+
+fn numbers(broker: &str) -> String {
+    format!(
+        r#"
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSource
+metadata: {{ name: events }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: events }}
+  schema:
+    - {{ name: "n", type: BIGINT }}
+    - {{ name: key, type: STRING, metadata: key }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamSink
+metadata: {{ name: out }}
+spec:
+  kafka: {{ brokers: ["{broker}"], topic: out }}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: StreamPipeline
+metadata: {{ name: {NUMBERS} }}
+spec:
+  sources: [{{ name: events }}]
+  sinks: [{{ name: out }}]
+  sql: INSERT INTO out SELECT n, key FROM events
+  state: {{ commitEvery: 200ms }}
+"#
+    )
 }

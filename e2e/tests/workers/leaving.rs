@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use thalweg_e2e::bank::{COPIES, SUMS, Traffic, Watch, judge};
+use thalweg_e2e::bank::{COPIES, SUMS, judge};
 use thalweg_e2e::wait_for;
 use thalweg_e2e::workers::Fleet;
 
-use crate::bed::{self, LIMIT, PARTITIONS};
+use crate::bed::{Bank, LIMIT, PARTITIONS};
 
 /// Seconds until a silent worker's units are given to others: nothing here comes of that.
 const SILENCE: &str = "300";
@@ -32,45 +32,36 @@ fn published(said: &str, pipeline: &str, what: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_end_is_asked_for_its_units_and_is_soon_gone() {
-    let kafka = bed::kafka().await;
-    let mut fleet = Fleet::new(&bed::pipelines(&kafka).manifest(), &["--silence", SILENCE]);
-    for pipeline in [COPIES, SUMS] {
-        fleet.add_worker(pipeline, &[]);
-        fleet.add_worker(pipeline, &[]);
-    }
-    let traffic = Traffic::start(&kafka, PARTITIONS, 800);
-    let (copies, sums) = (Watch::of(&kafka, COPIES), Watch::of(&kafka, SUMS));
-    bed::more(&copies, 1_000);
-    bed::more(&sums, 20);
+    let mut bank = Bank::start(&["--silence", SILENCE]).await;
     for pipeline in [COPIES, SUMS] {
         let (victim, lost) = wait_for("two owners", LIMIT, || {
-            let owners = fleet.owners(pipeline);
+            let owners = bank.fleet.owners(pipeline);
             let victim = *owners.first().filter(|_| owners.len() == 2)?;
-            let lost = owned(&fleet, pipeline, &fleet.slot_of(victim)?)?;
+            let lost = owned(&bank.fleet, pipeline, &bank.fleet.slot_of(victim)?)?;
             Some((victim, lost)).filter(|_| lost > 0)
         });
-        let before = fleet.coordinator_said().len();
+        let before = bank.fleet.coordinator_said().len();
         let told = Instant::now();
-        assert!(fleet.workers()[victim].terminate(), "{}", fleet.said());
+        assert!(bank.fleet.workers()[victim].terminate(), "{}", bank.fleet.said());
         let (ended, took) = (Instant::now(), told.elapsed());
-        let said = fleet.coordinator_said()[before..].to_owned();
+        let said = bank.fleet.coordinator_said()[before..].to_owned();
         let (handoffs, takeovers) = (published(&said, pipeline, "handoffs"), published(&said, pipeline, "takeovers"));
         assert!(handoffs >= lost && takeovers == 0, "{handoffs} of {lost} handed over, {takeovers} taken: {said}");
         wait_for("one owner of all", LIMIT, || {
-            let owners = fleet.owners(pipeline);
+            let owners = bank.fleet.owners(pipeline);
             (owners.len() == 1 && !owners.contains(&victim)).then_some(())
         });
         // Units speak again: of copies each, of sums those whose windows are over.
         let all = if pipeline == COPIES { PARTITIONS as usize } else { 1 };
-        let watch = if pipeline == COPIES { &copies } else { &sums };
+        let watch = bank.watch(pipeline);
         wait_for("rows by the other worker", LIMIT, || (watch.units_since(ended) >= all).then_some(()));
         let silent = watch.longest(told, Instant::now());
         println!(
             "leaving: {pipeline}: {lost} units handed over, gone after {took:?}, a unit silent for {silent:?} at most"
         );
-        assert!(took < PROMPT, "it ended after {took:?}: {}", fleet.said());
+        assert!(took < PROMPT, "it ended after {took:?}: {}", bank.fleet.said());
     }
-    let ledger = bed::ledger(&kafka, traffic, &copies, Some(&sums)).await;
-    let verdict = judge(&kafka, &ledger);
-    assert!(verdict.is_clean(), "{verdict:?}\n{}", fleet.said());
+    let ledger = bank.ledger().await;
+    let verdict = judge(&bank.kafka, &ledger);
+    assert!(verdict.is_clean(), "{verdict:?}\n{}", bank.fleet.said());
 }

@@ -2,24 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use krafka::Record;
 use serde_json::json;
-use thalweg_e2e::kafka::Kafka;
 use thalweg_e2e::wait_for;
-use thalweg_e2e::workers::Fleet;
 
-use crate::bed::LIMIT;
-use crate::refused::{PIPELINE, manifest};
+use crate::bed::{LIMIT, Numbers, number};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_goes_away_is_reported_and_nothing_ends_until_it_is_back() {
-    let mut kafka = Kafka::start();
-    kafka.create_topic("events", 2, &[]).await;
-    kafka.create_topic("out", 1, &[]).await;
-    let mut fleet = Fleet::new(&manifest(&kafka), &["--workers", "1"]);
-    let worker = fleet.add_worker(PIPELINE, &[]);
-    let event = |n: u64, partition| Record::new("events", format!(r#"{{"n":{n}}}"#)).partition(partition);
-    kafka.send([event(1, 0), event(2, 1)]).await;
+    let Numbers { mut kafka, mut fleet, worker } = Numbers::start(&[]).await;
+    kafka.send([number(1, 0), number(2, 1)]).await;
     wait_for("rows", LIMIT, || (kafka.committed("out").len() == 2).then_some(()));
     let before = fleet.report_of(worker).expect("a report");
     assert_eq!(before["failures"], json!([]), "{before}");
@@ -38,7 +29,7 @@ async fn a_broker_that_goes_away_is_reported_and_nothing_ends_until_it_is_back()
     wait_for("a report without it", LIMIT, || {
         fleet.report_of(worker).filter(|report| report["failures"] == json!([]) && report["state"] == "Running")
     });
-    kafka.send([event(3, 0), event(4, 1)]).await;
+    kafka.send([number(3, 0), number(4, 1)]).await;
     wait_for("more rows", LIMIT, || (kafka.committed("out").len() == 4).then_some(()));
     let said = fleet.workers()[worker].said();
     assert!(!said.contains("standing still"), "the job has not failed: {said}");

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use thalweg_e2e::bank::{COPIES, SUMS, Traffic, Watch, judge};
+use thalweg_e2e::bank::{COPIES, SUMS, judge};
 use thalweg_e2e::wait_for;
 use thalweg_e2e::workers::Fleet;
 
-use crate::bed::{self, LIMIT, PARTITIONS};
+use crate::bed::{Bank, LIMIT};
 
 /// How often they are.
 const TIMES: usize = 2;
@@ -21,30 +21,21 @@ fn epochs(fleet: &Fleet) -> BTreeMap<(&'static str, u32), u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_that_is_deleted_and_created_again_with_its_state_kept_goes_on_where_it_was() {
-    let kafka = bed::kafka().await;
-    let mut fleet = Fleet::new(&bed::pipelines(&kafka).manifest(), &[]);
-    for pipeline in [COPIES, SUMS] {
-        fleet.add_worker(pipeline, &[]);
-        fleet.add_worker(pipeline, &[]);
-    }
-    let traffic = Traffic::start(&kafka, PARTITIONS, 800);
-    let (copies, sums) = (Watch::of(&kafka, COPIES), Watch::of(&kafka, SUMS));
-    bed::more(&copies, 1_000);
-    bed::more(&sums, 20);
+    let mut bank = Bank::start(&[]).await;
     for _ in 0..TIMES {
-        let before = epochs(&fleet);
-        assert!(!before.is_empty(), "{}", fleet.said());
-        fleet.delete_and_create();
+        let before = epochs(&bank.fleet);
+        assert!(!before.is_empty(), "{}", bank.fleet.said());
+        bank.fleet.delete_and_create();
         // Nobody has told the new ones how far the old ones were: their state has.
         wait_for("owners at later epochs", LIMIT, || {
-            let now = epochs(&fleet);
+            let now = epochs(&bank.fleet);
             before.iter().all(|(unit, epoch)| now.get(unit).is_some_and(|now| now > epoch)).then_some(())
         });
-        bed::more(&copies, 1_500);
-        bed::more(&sums, 20);
+        bank.more(COPIES, 1_500);
+        bank.more(SUMS, 20);
     }
-    let ledger = bed::ledger(&kafka, traffic, &copies, Some(&sums)).await;
-    let verdict = judge(&kafka, &ledger);
+    let ledger = bank.ledger().await;
+    let verdict = judge(&bank.kafka, &ledger);
     println!("deleted and created {TIMES} times: {} records, {verdict:?}", ledger.records);
-    assert!(verdict.is_clean(), "{verdict:?}\n{}", fleet.said());
+    assert!(verdict.is_clean(), "{verdict:?}\n{}", bank.fleet.said());
 }

@@ -1,21 +1,8 @@
-//! What workers tell of commits: `--log thalweg::commits=debug`.
+//! What commits say of changes of owner, and of the rhythm between them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
-/// A commit of a unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
-    /// When it was durable, in milliseconds since 1970.
-    pub at_ms: i64,
-    /// Whose.
-    pub unit: String,
-    /// By which owner.
-    pub epoch: u64,
-    /// What the unit's windows held.
-    pub state_bytes: u64,
-}
+use thalweg_e2e::workers::told::Commit;
 
 /// A change of owner.
 pub struct Handoff {
@@ -23,26 +10,6 @@ pub struct Handoff {
     pub gap_ms: i64,
     /// What the unit's windows held then.
     pub state_bytes: u64,
-}
-
-/// The commits that some logs tell, in the order of time.
-pub fn commits(logs: impl Iterator<Item = String>) -> Vec<Commit> {
-    let mut commits: Vec<_> = logs.flat_map(|log| log.lines().filter_map(commit).collect::<Vec<_>>()).collect();
-    commits.sort_by_key(|commit| commit.at_ms);
-    commits
-}
-
-fn commit(line: &str) -> Option<Commit> {
-    if !line.contains("thalweg::commits") {
-        return None;
-    }
-    let told: Value = serde_json::from_str(line).ok()?;
-    Some(Commit {
-        at_ms: told["wall_millis"].as_i64()?,
-        unit: told["unit"].as_str()?.to_owned(),
-        epoch: told["epoch"].as_u64()?,
-        state_bytes: told["state_bytes"].as_u64()?,
-    })
 }
 
 /// The changes of owner in a time among the commits of one unit.
