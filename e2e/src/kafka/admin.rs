@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use krafka::admin::{
-    CreatePartitionsOptions, CreateTopicsOptions, DeleteRecordsOptions, DeleteTopicsOptions, NewTopic,
+    ConfigOp, ConfigResource, CreatePartitionsOptions, CreateTopicsOptions, DeleteRecordsOptions, DeleteTopicsOptions,
+    DescribeConfigsOptions, IncrementalAlterConfigsOptions, NewTopic,
 };
 use krafka::admin::{ListOffsetsOptions, OffsetSpec, TopicPartition};
 use krafka::producer::{Producer, TransactionalProducer};
@@ -65,6 +66,45 @@ impl Kafka {
         let wanted = [(TopicPartition::new(topic, partition), below)];
         let gone = admin.delete_records(wanted, DeleteRecordsOptions::default()).await.expect("an answer");
         assert!(gone.into_values().all(|gone| gone.expect("deleted") == below));
+    }
+
+    /// Gives a topic a setting, such as `("cleanup.policy", "compact")`. Brokers tell it when this returns, and heed it some moments
+    /// later.
+    pub async fn set(&self, topic: &str, name: &str, value: &str) {
+        let admin = self.client().await.admin();
+        let change = [(ConfigResource::topic(topic), vec![ConfigOp::set(name, value)])];
+        let set = admin.incremental_alter_configs(change, IncrementalAlterConfigsOptions::default()).await;
+        set.expect("an answer").into_values().for_each(|set| set.expect("set"));
+        let told = async {
+            loop {
+                let options = DescribeConfigsOptions::default().config_names(vec![name.to_owned()]);
+                let found = admin.describe_configs([ConfigResource::topic(topic)], options).await.expect("an answer");
+                let mut entries = found.into_values().flat_map(|entries| entries.expect("described"));
+                if entries.any(|entry| entry.name == name && entry.value.as_deref() == Some(value)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(SEEN_LIMIT, told).await.expect("a setting that brokers tell");
+    }
+
+    /// [`Kafka::forget`], of a topic that is compacted: of such a one brokers delete nothing for us, so it is none meanwhile.
+    pub async fn forget_compacted(&self, topic: &str, partition: i32, below: i64) {
+        self.set(topic, "cleanup.policy", "delete").await;
+        let admin = self.client().await.admin();
+        let forgotten = async {
+            loop {
+                let wanted = [(TopicPartition::new(topic, partition), below)];
+                let gone = admin.delete_records(wanted, DeleteRecordsOptions::default()).await.expect("an answer");
+                if gone.into_values().all(|gone| gone.is_ok_and(|start| start == below)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(SEEN_LIMIT, forgotten).await.expect("brokers that have heard of the setting");
+        self.set(topic, "cleanup.policy", "compact").await;
     }
 
     /// The offset behind a partition's last record.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use krafka::Record;
 use thalweg_e2e::kafka::{Kafka, Seen};
+use thalweg_e2e::wait_for;
 
 use crate::place::Place;
 
@@ -180,6 +181,63 @@ async fn with_a_state_store_a_deleted_progress_topic_is_noticed_at_the_next_star
     kafka.delete_topic("thalweg-progress.default.bad").await;
     let said = place.run(&["--state", "state"]).fails(LIMIT);
     assert!(said.contains("DataLoss: StreamSink/out: progress topic") && said.contains("--fresh"), "{said}");
+}
+
+const PROGRESS: &str = "thalweg-progress.default.bad";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_progress_topic_that_is_not_compacted_is_refused_and_goes_on_once_it_is() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    kafka.send([Record::new("events", r#"{"n":1}"#)]).await;
+    // As somebody makes it by hand.
+    kafka.create_topic(PROGRESS, 1, &[]).await;
+    let place = Place::with(&manifest(&kafka, "", ""));
+    let said = place.run(&[]).fails(LIMIT);
+    let found =
+        format!("StreamSink/out: progress topic `{PROGRESS}`: its `cleanup.policy` is `delete`, and must be `compact`");
+    let mends = format!(
+        "kafka-configs --bootstrap-server {} --alter --entity-type topics --entity-name {PROGRESS} --add-config \
+         cleanup.policy=compact",
+        kafka.address()
+    );
+    assert!(said.contains(&found) && said.contains(&mends), "{said}");
+    assert!(kafka.committed("out").is_empty() && kafka.committed(PROGRESS).is_empty(), "nothing was written");
+    kafka.set(PROGRESS, "cleanup.policy", "compact").await;
+    let mut run = place.run(&[]);
+    run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
+    run.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_that_retention_deleted_is_data_loss_until_somebody_starts_anew() {
+    let kafka = Kafka::start();
+    topics(&kafka).await;
+    kafka.send([Record::new("events", r#"{"n":1}"#)]).await;
+    let place = Place::with(&manifest(&kafka, "", ""));
+    let mut run = place.run(&[]);
+    run.until("a row", LIMIT, || Some(()).filter(|()| !kafka.committed("out").is_empty()));
+    run.stop();
+    kafka.set(PROGRESS, "retention.ms", "1").await;
+    kafka.set(PROGRESS, "cleanup.policy", "delete").await;
+    wait_for("retention", LIMIT, || kafka.committed(PROGRESS).is_empty().then_some(()));
+    // As if somebody mended the topic, too late.
+    kafka.set(PROGRESS, "cleanup.policy", "compact").await;
+    for _ in 0..2 {
+        let said = place.run(&[]).fails(LIMIT);
+        let expected =
+            format!("DataLoss: StreamSink/out: progress topic `{PROGRESS}`, partition 0: the oldest record kept");
+        assert!(said.contains(&expected) && said.contains("--fresh"), "{said}");
+    }
+    assert_eq!(kafka.committed("out").len(), 1, "nothing was written without progress");
+    let mut run = place.run(&["--fresh"]);
+    run.until("it once more", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 2));
+    run.stop();
+    kafka.send([Record::new("events", r#"{"n":2}"#)]).await;
+    let mut run = place.run(&[]);
+    run.until("what came since", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() >= 3));
+    run.stop();
+    assert_eq!(kafka.committed("out").len(), 3, "it has gone on from where it was");
 }
 
 #[tokio::test(flavor = "multi_thread")]

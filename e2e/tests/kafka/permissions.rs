@@ -121,6 +121,13 @@ async fn the_topic_of_two_that_a_user_may_not_use_is_named_and_the_permissions_o
     let mut run = allowed.run(&words);
     run.until("a row", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 1));
     run.stop();
+    // Of a topic that is there already it may not see whether it is compacted, which is told, and nothing else.
+    kafka.send([Record::new("events", r#"{"n":2}"#)]).await;
+    let mut run = allowed.run(&words);
+    run.until("another row", LIMIT, || Some(()).filter(|()| kafka.committed("out").len() == 2));
+    let said = run.said();
+    run.stop();
+    assert_eq!(said.matches("`cleanup.policy` is `compact`").count(), 1, "{said}");
 
     for (copies, denied) in [
         ([("events", "out"), ("secret", "out")], "reading topic `secret`"),

@@ -180,6 +180,8 @@ async fn what_a_log_does_not_hold_is_said() {
     assert!(matches!(cluster.bounds("t", 7).await, Err(ClientError::NoTopic | ClientError::Away(_))));
     assert!(!cluster.create_topic(&again("t")).await.expect("an answer"), "it is there already");
     assert_eq!(cluster.most_bytes("t").await.expect("an answer"), Some(1_048_588), "Kafka's default");
+    assert_eq!(cluster.setting("t", "cleanup.policy").await.expect("an answer").as_deref(), Some("delete"));
+    assert_eq!(cluster.setting("t", "no.such.setting").await.expect("an answer"), None);
     assert!(cluster.offset_at("t", 0, i64::MAX / 2).await.expect("an answer").is_none(), "no record is that new");
 }
 
@@ -356,6 +358,8 @@ async fn what_a_cluster_calls_its_brokers_is_refused_where_it_leads_to_the_pod_i
 }
 
 const UNIT: UnitId = UnitId { stage: StageId(0), index: 0 };
+/// Where the progress of `default.p` is kept.
+const PROGRESS: &str = "thalweg-progress.default.p";
 
 fn about(incarnation: Option<u64>) -> About {
     About {
@@ -560,6 +564,88 @@ async fn who_works_on_a_statement_that_is_gone_is_fenced_and_one_that_has_moved_
     let cluster = cluster(&kafka).await;
     let end = cluster.bounds("t", 0).await.expect("bounds").stable_end;
     assert_eq!(read(&*cluster, 0, end).await, [1, 2].map(|number| format!("{{\"n\":{number}}}")));
+}
+
+/// Every process of a pipeline writes to the first partition of progress, and every other partition is one unit's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_died_in_a_transaction_holds_up_nobody_who_takes_a_unit_over() {
+    // A broker would give its transactions up after this time.
+    const TIMEOUT: Duration = Duration::from_secs(300);
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let (_first, sink) = process(&kafka, Some(1)).await;
+    let mut had = acquire(&sink, 1, "a", Some(1)).await.expect("it is free");
+    write(&mut *had, 1).await.expect("written");
+    deliver(&mut *had, 1).await.expect("delivered");
+    let cluster = cluster(&kafka).await;
+    let open = async |id: &str, partition: u32| {
+        let mut dying = cluster.transactions(id, &producing(TIMEOUT)).await.expect("a producer");
+        let key = Some(Bytes::from_static(b"never"));
+        let record = Outgoing { topic: PROGRESS.into(), partition: Some(partition), key, ..outgoing("shown") };
+        dying.send(record).await.expect("sent");
+        let is_there = async {
+            loop {
+                let bounds = cluster.bounds(PROGRESS, partition).await.expect("bounds");
+                if bounds.end > bounds.stable_end {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), is_there).await.expect("sent in time");
+        dying
+    };
+    let mut of_all = open("thalweg-default.p-pipeline", 0).await;
+    let mut of_unit = open("thalweg-test-default.p-0-0", 1).await;
+    let (_second, sink) = process(&kafka, Some(1)).await;
+    // Long before a reader gives up, and longer before the broker does.
+    let taken = tokio::time::timeout(Duration::from_secs(30), acquire(&sink, 1, "b", Some(2))).await;
+    let mut has = taken.expect("nobody is waited for").expect("it is above");
+    let last = has.last_published().await.expect("read").expect("something was delivered");
+    assert_eq!(last.position, Some(Position::at(1)));
+    write(&mut *has, 2).await.expect("written");
+    deliver(&mut *has, 2).await.expect("delivered");
+    for dead in [&mut of_all, &mut of_unit] {
+        dead.commit().await.expect_err("it was ended");
+    }
+    assert!(kafka.committed(PROGRESS).iter().all(|seen| seen.key.as_deref() != Some("never")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_whose_progress_was_deleted_is_data_loss_until_its_pipeline_starts_anew() {
+    let kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    let (_first, sink) = process(&kafka, Some(1)).await;
+    let mut had = acquire(&sink, 1, "a", Some(1)).await.expect("it is free");
+    write(&mut *had, 1).await.expect("written");
+    deliver(&mut *had, 1).await.expect("delivered");
+    drop(had);
+    let lose = async || {
+        let end = kafka.end_of(PROGRESS, 1).await;
+        kafka.forget_compacted(PROGRESS, 1, end).await;
+    };
+    lose().await;
+    let lost = async |incarnation: u64| {
+        let (_process, sink) = process(&kafka, Some(incarnation)).await;
+        let error = acquire(&sink, incarnation, "b", Some(2)).await.err().expect("nobody knows how far it came");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+        assert!(
+            error.to_string().contains("thalweg-progress.default.p`, partition 1: the oldest record kept"),
+            "{error}"
+        );
+    };
+    lost(1).await;
+    // What was lost before counts no more, and what is lost later does.
+    let (_second, sink) = process(&kafka, Some(2)).await;
+    let mut fresh = acquire(&sink, 2, "c", Some(1)).await.expect("it begins");
+    assert_eq!(fresh.last_published().await.expect("read"), None);
+    write(&mut *fresh, 1).await.expect("written");
+    deliver(&mut *fresh, 1).await.expect("delivered");
+    drop(fresh);
+    let (_again, sink) = process(&kafka, Some(2)).await;
+    drop(acquire(&sink, 2, "c", Some(1)).await.expect("it goes on"));
+    lose().await;
+    lost(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

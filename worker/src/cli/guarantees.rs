@@ -275,6 +275,30 @@ const FAULTS: &[Promise] = &[
         ],
     ),
     promise(
+        "a progress topic that is not compacted",
+        "refused at the start, with the command that mends it; a warning where the user may not ask",
+        &[
+            (BAD, "a_progress_topic_that_is_not_compacted_is_refused_and_goes_on_once_it_is"),
+            (
+                "e2e/tests/kafka/permissions.rs",
+                "the_topic_of_two_that_a_user_may_not_use_is_named_and_the_permissions_of_the_guide_are_enough",
+            ),
+        ],
+    ),
+    promise(
+        "progress that was deleted from its topic, by retention or by somebody",
+        "reason `DataLoss`; never begins again by itself",
+        &[
+            (BAD, "progress_that_retention_deleted_is_data_loss_until_somebody_starts_anew"),
+            (CLIENT, "a_unit_whose_progress_was_deleted_is_data_loss_until_its_pipeline_starts_anew"),
+        ],
+    ),
+    promise(
+        "a process that died in a transaction of the progress topic",
+        "holds up nobody who takes its units over",
+        &[(CLIENT, "a_process_that_died_in_a_transaction_holds_up_nobody_who_takes_a_unit_over")],
+    ),
+    promise(
         "a transaction that the broker aborted",
         "its rows are sent again from memory",
         &[(CLIENT, "rows_of_a_transaction_that_the_broker_aborted_are_sent_again_and_show_once")],

@@ -18,11 +18,11 @@ use thalweg_crds::connector::KafkaCompression;
 use thalweg_crds::statements::{Made, Statement};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::client::{Bounds, ClientError, Cluster, NewTopic, Producing, Reach, Topic, Wanted};
+use super::client::{Bounds, CLEANUP_POLICY, ClientError, Cluster, NewTopic, Producing, Reach, Topic, Wanted};
 use super::config::{Connection, SinkConfig};
 use super::home::{Claimed, Home, TopicList};
 use super::patience::{MISSING, Patience, persist, told};
-use super::progress::{Owner, Progress};
+use super::progress::{Cut, Owner, Progress, is_compacted};
 use super::transaction::UnitTransaction;
 use crate::outage::Watch;
 
@@ -87,6 +87,8 @@ pub struct Delivery {
     /// The installation that ids of units' transactions name.
     ids: String,
     incarnation: Incarnation,
+    /// What partitions had lost before the incarnation began.
+    cut: Cut,
     /// By the number that a stage has in the plan, the one that its units bear here.
     kept: BTreeMap<StageId, StageId>,
     partitions: AtomicU32,
@@ -118,7 +120,8 @@ impl Delivery {
     /// Opens the progress topic, or makes it. `made` is a durable list that remembers that there was one.
     ///
     /// # Errors
-    /// `DataLoss` where there was one and it is gone; `User` where it is another owner's, or of other statements.
+    /// `DataLoss` where there was one and it is gone, or records of it are; `User` where it is another owner's, of other
+    /// statements, or not compacted.
     pub async fn open(
         connection: Connection,
         about: About,
@@ -135,9 +138,9 @@ impl Delivery {
                 Error::user(format!("progress topic `{topic}`"), detail).with_hint("shorten the pipeline's name")
             );
         }
-        let found = ensure(&*cluster, &topic, &about, made, &clock).await?;
-        let home = Home::open(&cluster, &topic, &about, &clock).await?;
-        let Claimed { owner, ids, incarnation, kept, writers } = home.claim(&about).await?;
+        let (found, may_begin) = ensure(&*cluster, &topic, &about, made, &connection, &clock).await?;
+        let home = Home::open(&cluster, &topic, &about, &clock).await?.beginning_where(may_begin);
+        let Claimed { owner, ids, incarnation, cut, kept, writers } = home.claim(&about).await?;
         let about = About { writers, ..about };
         let watch = Watch::new(connection.shown(), clock.clone());
         Ok(Arc::new(Self {
@@ -149,6 +152,7 @@ impl Delivery {
             owner,
             ids,
             incarnation,
+            cut,
             kept,
             partitions: AtomicU32::new(found.partitions),
             batch_bytes: AtomicUsize::new(usize::MAX),
@@ -340,6 +344,15 @@ impl Delivery {
         }
     }
 
+    /// Refuses a partition that has lost records, where nothing is found of its unit: it may have been in them.
+    pub(super) async fn check_whole(&self, partition: u32) -> Result<()> {
+        let start = bounds(&*self.cluster, &self.topic, partition, &self.clock).await?.start;
+        match self.cut.is_passed(partition, start) {
+            true => Err(lost(&self.topic, partition, start)),
+            false => Ok(()),
+        }
+    }
+
     /// An error that names what is missing, where that is why a write failed.
     pub(super) async fn missing(&self, topic: &str) -> Option<Error> {
         for name in [&*self.topic, topic] {
@@ -364,13 +377,36 @@ impl Delivery {
     }
 }
 
+/// What to do where nobody knows any more how far a pipeline has come.
+const BEGIN_AGAIN: &str = "to begin again, which writes rows that are there already, start with --fresh; in a cluster set another \
+                           restart.nonce";
+
 /// The progress topic is gone.
 fn deleted(topic: &str) -> Error {
     let detail = "it was deleted, and with it how far this pipeline has come";
-    Error::data_loss(format!("progress topic `{topic}`"), detail).with_hint(
-        "to begin again, which writes rows that are there already, start with --fresh; in a cluster set another \
-             restart.nonce",
-    )
+    Error::data_loss(format!("progress topic `{topic}`"), detail).with_hint(BEGIN_AGAIN)
+}
+
+/// Records of a partition are gone, and nothing there says what they did.
+pub(super) fn lost(topic: &str, partition: u32, start: u64) -> Error {
+    let what = format!("progress topic `{topic}`, partition {partition}");
+    let detail = format!(
+        "the oldest record kept is {start}: retention, or somebody, has deleted records, and with them how far this pipeline has come"
+    );
+    Error::data_loss(what, detail).with_hint(BEGIN_AGAIN)
+}
+
+/// Brokers would delete progress.
+fn not_compacted(topic: &str, policy: &str, connection: &Connection) -> Error {
+    let detail = format!(
+        "its `{CLEANUP_POLICY}` is `{policy}`, and must be `compact`: brokers would delete how far this pipeline has come, and its rows \
+         would be written again"
+    );
+    let hint = format!(
+        "kafka-configs --bootstrap-server {} --alter --entity-type topics --entity-name {topic} --add-config {CLEANUP_POLICY}=compact",
+        connection.brokers.join(",")
+    );
+    Error::user(format!("progress topic `{topic}`"), detail).with_hint(hint)
 }
 
 fn shown_id(id: u128) -> String {
@@ -405,22 +441,27 @@ pub(super) fn in_use(topic: &str, found: &Owner, ours: &Owner) -> Error {
     Error::user(what, detail).because(Cause::StateInUse).with_hint(hint)
 }
 
-/// The topic, which is made where there is none and never was one.
+/// The topic, which is made where there is none and never was one; and whether a pipeline may begin there though records are
+/// gone: it is to start anew, or nobody remembers it who would.
 async fn ensure(
     cluster: &dyn Cluster,
     topic: &str,
     about: &About,
     made: Option<Arc<dyn AppendLog>>,
+    connection: &Connection,
     clock: &SharedClock,
-) -> Result<Topic> {
+) -> Result<(Topic, bool)> {
     let doing = format!("reading topic `{topic}`");
     let remembered = match &made {
         Some(made) => made.read(0).await?.into_iter().last(),
         None => None,
     };
+    let is_remembered = remembered.is_some() || about.known.is_some();
+    let would_be = made.is_some() || about.made.is_some();
     let mut found = persist(clock, START_LIMIT, &doing, || cluster.topic(topic)).await?;
+    let mut is_ours = false;
     if found.is_none() {
-        if (remembered.is_some() || about.known.is_some()) && !about.fresh {
+        if is_remembered && !about.fresh {
             return Err(deleted(topic));
         }
         let wanted = NewTopic {
@@ -428,31 +469,64 @@ async fn ensure(
             partitions: 1 + about.keyed,
             replication: None,
             settings: vec![
-                ("cleanup.policy", "compact".to_owned()),
+                (CLEANUP_POLICY, "compact".to_owned()),
                 ("segment.bytes", (4 << 20).to_string()),
                 ("min.cleanable.dirty.ratio", "0.1".to_owned()),
             ],
         };
         let doing = format!("making topic `{topic}`");
-        persist(clock, START_LIMIT, &doing, || cluster.create_topic(&wanted)).await?;
+        is_ours = persist(clock, START_LIMIT, &doing, || cluster.create_topic(&wanted)).await?;
         found = Some(visible(cluster, topic, clock).await?);
     }
     let Some(found) = found else { return Err(deleted(topic)) };
     let id = shown_id(found.id);
-    if about.known.as_ref().is_some_and(|known| *known != id) && !about.fresh {
+    let is_noted = remembered.as_ref().map(|remembered| remembered[..] == *id.as_bytes());
+    let is_another = about.known.as_ref().is_some_and(|known| *known != id) || is_noted == Some(false);
+    if is_another && !about.fresh {
         return Err(deleted(topic));
     }
-    let id = Bytes::from(id);
-    match (made, remembered) {
-        (Some(_), Some(remembered)) if remembered == id => {}
-        (Some(_), Some(_)) if !about.fresh => return Err(deleted(topic)),
-        (Some(made), _) => {
-            let index = made.read(0).await?.len() as u64;
-            made.append(index, id).await?;
-        }
-        (None, _) => {}
+    if !is_ours {
+        check_compacted(cluster, topic, about, connection, clock).await?;
     }
-    Ok(found)
+    if let Some(made) = made
+        && is_noted != Some(true)
+    {
+        let index = made.read(0).await?.len() as u64;
+        made.append(index, Bytes::from(id)).await?;
+    }
+    Ok((found, about.fresh || (would_be && !is_remembered)))
+}
+
+/// Refuses a topic that somebody else has made, of which brokers delete by age or size.
+async fn check_compacted(
+    cluster: &dyn Cluster,
+    topic: &str,
+    about: &About,
+    connection: &Connection,
+    clock: &SharedClock,
+) -> Result<()> {
+    let doing = format!("asking for `{CLEANUP_POLICY}` of topic `{topic}`");
+    let policy = persist(clock, START_LIMIT, &doing, || async {
+        match cluster.setting(topic, CLEANUP_POLICY).await {
+            Err(ClientError::NoTopic) => Err(ClientError::Away("the topic is not there yet".to_owned())),
+            found => found,
+        }
+    })
+    .await?;
+    match policy {
+        Some(policy) if is_compacted(&policy) => Ok(()),
+        Some(policy) => Err(not_compacted(topic, &policy, connection)),
+        // Who only looks is followed by who works.
+        None if about.only_looks => Ok(()),
+        None => {
+            tracing::warn!(
+                "progress topic `{topic}`: the user may not describe its settings (`DescribeConfigs`), so it is not known whether its \
+                 `{CLEANUP_POLICY}` is `compact`; with another one brokers delete how far the pipeline has come, and rows are written \
+                 again"
+            );
+            Ok(())
+        }
+    }
 }
 
 /// A topic that was just made, as soon as every partition of it can be asked.
@@ -503,6 +577,21 @@ impl Until {
     }
 }
 
+/// Where a partition of the progress topic begins and ends.
+pub(super) async fn bounds(cluster: &dyn Cluster, topic: &str, partition: u32, clock: &SharedClock) -> Result<Bounds> {
+    let doing = format!("reading `{topic}`, partition {partition}");
+    persist(clock, START_LIMIT, &doing, || async {
+        match cluster.bounds(topic, partition).await {
+            // Another worker has made room for the unit, and the broker that answers has not heard of it yet.
+            Err(ClientError::NoTopic) if cluster.topic(topic).await?.is_some() => {
+                Err(ClientError::Away("the partition is not there yet".to_owned()))
+            }
+            found => found,
+        }
+    })
+    .await
+}
+
 /// The committed values of a key in a partition, the last ones at least.
 async fn tail(
     cluster: &dyn Cluster,
@@ -512,17 +601,7 @@ async fn tail(
     key: &[u8],
     until: Until,
 ) -> Result<Vec<Bytes>> {
-    let doing = format!("reading `{topic}`, partition {partition}");
-    let bounds = persist(clock, START_LIMIT, &doing, || async {
-        match cluster.bounds(topic, partition).await {
-            // Another worker has made room for the unit, and the broker that answers has not heard of it yet.
-            Err(ClientError::NoTopic) if cluster.topic(topic).await?.is_some() => {
-                Err(ClientError::Away("the partition is not there yet".to_owned()))
-            }
-            found => found,
-        }
-    })
-    .await?;
+    let bounds = bounds(cluster, topic, partition, clock).await?;
     let end = until.end(&bounds);
     let near = end.saturating_sub(NEAR_END).max(bounds.start);
     for from in [near, bounds.start] {
@@ -577,9 +656,59 @@ pub(super) fn patience(delivery: &Delivery) -> Patience {
 #[cfg(test)]
 mod tests {
     use thalweg_core::clock::SystemClock;
+    use thalweg_core::error::ErrorKind;
+    use thalweg_core::unit::RunId;
 
     use super::*;
-    use crate::kafka::played::{Played, about, connection};
+    use crate::kafka::played::{Played, about, connection, sink_config};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_is_not_compacted_is_refused_with_the_command_that_mends_it_and_one_that_may_be_is_not() {
+        let cluster = Played::default();
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        // Somebody else has made it.
+        let open = || Delivery::open(connection(), about(), None, clock.clone(), &cluster);
+        for policy in ["delete", "compact,delete"] {
+            *cluster.policy() = Some(Ok(Some(policy.to_owned())));
+            let error = open().await.err().expect("brokers delete progress");
+            assert_eq!(error.kind, ErrorKind::User, "{error}");
+            let hint = "kafka-configs --bootstrap-server played:9092 --alter --entity-type topics --entity-name \
+                        thalweg-progress.default.p --add-config cleanup.policy=compact";
+            assert_eq!((error.what.as_str(), error.hint.as_deref()), (TOPIC, Some(hint)));
+            assert!(
+                error.detail.starts_with(&format!("its `cleanup.policy` is `{policy}`, and must be `compact`")),
+                "{error}"
+            );
+            assert!(cluster.ids().is_empty(), "nothing is written: {:?}", cluster.ids());
+        }
+        *cluster.policy() = Some(Err(ClientError::Denied("it is another's".to_owned())));
+        open().await.err().expect("what is not foreseen is told");
+        for may_be in [None, Some("compact".to_owned())] {
+            *cluster.policy() = Some(Ok(may_be));
+            open().await.expect("opened");
+        }
+    }
+
+    const TOPIC: &str = "progress topic `thalweg-progress.default.p`";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_that_has_lost_records_and_says_nothing_of_its_unit_is_data_loss_and_no_beginning() {
+        let (cluster, clock) = (Played::default(), Arc::new(SystemClock::new()));
+        let delivery = Delivery::open(connection(), about(), None, clock, &cluster).await.expect("opened");
+        let acquire = |index| {
+            let (unit, owner) = (UnitId { stage: StageId(0), index }, UnitOwner::own(RunId("run".to_owned())));
+            let delivery = Arc::clone(&delivery);
+            async move { delivery.unit(unit, &owner, &sink_config()).await.map(drop) }
+        };
+        acquire(0).await.expect("nothing was lost");
+        cluster.holds(Bounds { start: 5, stable_end: 5, end: 5 });
+        let error = acquire(1).await.expect_err("its progress may have been there");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+        assert_eq!(error.what, format!("{TOPIC}, partition 2"));
+        assert!(
+            error.to_string().contains("the oldest record kept is 5") && error.to_string().contains("restart.nonce")
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_unit_has_room_even_if_whoever_allotted_it_died_before_there_was_any() {
@@ -600,7 +729,7 @@ mod tests {
         let open = |about: About| Delivery::open(connection(), about, None, clock.clone(), &cluster);
         let refused = |opened: Result<Arc<Delivery>>| {
             let error = opened.err().expect("there was one");
-            assert_eq!(error.kind, thalweg_core::error::ErrorKind::DataLoss, "{error}");
+            assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
         };
         let first = open(about()).await.expect("made");
         let known = About { known: Some(first.id()), ..about() };
@@ -614,7 +743,7 @@ mod tests {
         open(about()).await.expect("made again");
         refused(open(known.clone()).await);
         let error = first.check_same().await.expect_err("a unit would find nothing there");
-        assert_eq!(error.kind, thalweg_core::error::ErrorKind::DataLoss, "{error}");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
         let second = open(About { fresh: true, ..known.clone() }).await.expect("started anew");
         assert_ne!(Some(second.id()), known.known);
         second.check_same().await.expect("it is there");

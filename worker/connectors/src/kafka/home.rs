@@ -1,7 +1,9 @@
 //! Partition 0 of the progress topic: what the pipeline says of itself, and the lists of pipelines without other state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,14 +17,18 @@ use thalweg_core::unit::{Incarnation, StageId, UnitId};
 use thalweg_crds::statements::{self, Fate, Kept, Numbered};
 use tokio::sync::Mutex;
 
-use super::client::{ClientError, Cluster, Outgoing, Result as ClientResult, Transactions};
-use super::delivery::{About, START_LIMIT, Until, entries, in_use, owner, producing, transactional_id};
+use super::client::{Bounds, ClientError, Cluster, Outgoing, Result as ClientResult, Transactions};
+use super::delivery::{About, START_LIMIT, Until, bounds, entries, in_use, lost, owner, producing, transactional_id};
 use super::patience::{Patience, persist, told};
-use super::progress::Owner;
+use super::progress::{Beginning, Cut, Noted, Owner, beginning};
 use super::transaction::{Next, next};
 
 /// Key of the pipeline's own record.
 const PIPELINE: &str = "pipeline";
+/// A transaction of partition 0 takes some milliseconds: one that takes longer than this is of a process that has died in it.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+/// How long after one look at whether it is over follows the next.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// Key of a list of units that were allotted partitions, behind those of the lists before.
 fn allotment(index: usize) -> Bytes {
@@ -52,6 +58,9 @@ struct Record {
     /// Whose start that was, where another one has it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     begun_by: Option<Owner>,
+    /// What partitions had lost before the incarnation began.
+    #[serde(default, skip_serializing_if = "Cut::is_nothing")]
+    cut: Cut,
 }
 
 impl Record {
@@ -75,6 +84,8 @@ pub(super) struct Claimed {
     /// The installation that ids of units' transactions name.
     pub(super) ids: String,
     pub(super) incarnation: Incarnation,
+    /// What partitions had lost before it began.
+    pub(super) cut: Cut,
     /// By the number that a stage has in the plan, the one that its units bear here.
     pub(super) kept: BTreeMap<StageId, StageId>,
     /// The stages that write to the cluster, by those numbers.
@@ -87,6 +98,10 @@ pub(super) struct Home {
     topic: Arc<str>,
     about: About,
     clock: SharedClock,
+    /// Whether a pipeline may begin where records are gone, and nothing is noted.
+    may_begin: bool,
+    /// Where the partition began when it was opened.
+    start: u64,
     state: Mutex<HomeState>,
 }
 
@@ -103,22 +118,108 @@ impl Home {
         about: &About,
         clock: &SharedClock,
     ) -> Result<Self> {
-        let home = Self {
+        let mut home = Self {
             cluster: Arc::clone(cluster),
             topic: Arc::clone(topic),
             about: about.clone(),
             clock: clock.clone(),
+            may_begin: false,
+            start: 0,
             state: Mutex::new(HomeState { producer: None, entries: BTreeMap::new() }),
         };
-        home.state.lock().await.entries = home.entries(Until::Committed).await?;
+        let found = home.bounds().await?;
+        home.start = found.start;
+        home.state.get_mut().entries = home.between(found.start..found.stable_end).await?;
         Ok(home)
     }
 
-    async fn entries(&self, until: Until) -> Result<BTreeMap<Bytes, Bytes>> {
+    /// The same; whether a pipeline may begin where records are gone, and nothing is noted.
+    pub(super) fn beginning_where(self, may_begin: bool) -> Self {
+        Self { may_begin, ..self }
+    }
+
+    async fn bounds(&self) -> Result<Bounds> {
         let doing = format!("reading `{}`", self.topic);
-        let bounds = persist(&self.clock, START_LIMIT, &doing, || self.cluster.bounds(&self.topic, 0)).await?;
-        let offsets = bounds.start..until.end(&bounds);
+        persist(&self.clock, START_LIMIT, &doing, || self.cluster.bounds(&self.topic, 0)).await
+    }
+
+    async fn between(&self, offsets: Range<u64>) -> Result<BTreeMap<Bytes, Bytes>> {
         Ok(entries(&*self.cluster, &self.topic, 0, offsets, &self.clock).await?.into_iter().collect())
+    }
+
+    async fn entries(&self, until: Until) -> Result<BTreeMap<Bytes, Bytes>> {
+        let bounds = self.bounds().await?;
+        self.between(bounds.start..until.end(&bounds)).await
+    }
+
+    /// All that was committed before this was called. Who commits is answered before readers see it, some milliseconds later; who
+    /// has died with a transaction open would hide it until brokers give that up, a minute later and more: it is ended.
+    async fn decided(&self) -> Result<BTreeMap<Bytes, Bytes>> {
+        let mut bounds = self.bounds().await?;
+        let (wanted, began) = (bounds.end, self.clock.monotonic());
+        loop {
+            match look(&bounds, wanted, self.clock.monotonic().saturating_sub(began)) {
+                Look::Read => return self.between(bounds.start..bounds.stable_end).await,
+                Look::Wait => tokio::time::sleep(BETWEEN_LOOKS).await,
+                Look::End => self.end(wanted).await?,
+            }
+            bounds = self.bounds().await?;
+        }
+    }
+
+    /// Ends what somebody has open below an offset.
+    async fn end(&self, wanted: u64) -> Result<()> {
+        let doing = format!("ending a transaction that is open in `{}`", self.topic);
+        let mut state = self.state.lock().await;
+        // Another unit of this process may have done it meanwhile.
+        if self.bounds().await?.stable_end >= wanted {
+            return Ok(());
+        }
+        tracing::warn!("{doing}: whoever began it has not ended it for {IN_FLIGHT:?}");
+        let mut patience = Patience::new(&self.clock, START_LIMIT);
+        loop {
+            // One that this process has ends nothing: only a new one does.
+            state.producer = None;
+            match self.producer(&mut state).await? {
+                Ok(producer) => {
+                    state.producer = Some(producer);
+                    return Ok(());
+                }
+                Err(error) => {
+                    if !is_worth_another(&error) || !patience.wait(&doing, &error).await {
+                        return Err(told(&doing, &error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where partitions begin now.
+    async fn cut(&self) -> Result<Cut> {
+        let doing = format!("reading topic `{}`", self.topic);
+        let found = persist(&self.clock, START_LIMIT, &doing, || self.cluster.topic(&self.topic)).await?;
+        let mut starts = Vec::new();
+        for partition in 0..found.map_or(0, |found| found.partitions) {
+            starts.push((partition, bounds(&*self.cluster, &self.topic, partition, &self.clock).await?.start));
+        }
+        Ok(Cut::of(starts))
+    }
+
+    /// A record, with what was lost before its incarnation began.
+    ///
+    /// # Errors
+    /// `DataLoss` where something was lost since.
+    async fn with_cut(&self, stored: Option<&Record>, record: Record) -> Result<Record> {
+        let noted = match stored {
+            None => Noted::Nothing,
+            Some(stored) if stored.incarnation == record.incarnation => Noted::This(&stored.cut),
+            Some(_) => Noted::Earlier,
+        };
+        match beginning(noted, self.start, self.may_begin) {
+            Beginning::Whole => Ok(record),
+            Beginning::Anew => Ok(Record { cut: self.cut().await?, ..record }),
+            Beginning::Lost => Err(lost(&self.topic, 0, self.start)),
+        }
     }
 
     /// Takes the topic for this pipeline. Who only looks notes nothing.
@@ -127,6 +228,8 @@ impl Home {
             let before = self.state.lock().await.entries.get(PIPELINE.as_bytes()).cloned();
             let stored = before.as_ref().map(|before| self.record(before)).transpose()?;
             let (record, claimed) = self.next(stored.as_ref(), about)?;
+            let record = self.with_cut(stored.as_ref(), record).await?;
+            let claimed = Claimed { cut: record.cut.clone(), ..claimed };
             if about.only_looks {
                 return Ok(claimed);
             }
@@ -212,9 +315,21 @@ impl Home {
         retired.retain(|stage, _| !writers.contains(stage));
         let is_kept_here = about.numbers.is_none();
         let begun_by = goes_on.and_then(|stored| stored.begun_by.clone());
-        let record = Record { owner, ids, incarnation, kept, is_kept_here, writers, retired, restart, begun_by };
+        let cut = goes_on.map(|stored| stored.cut.clone()).unwrap_or_default();
+        let record = Record {
+            owner,
+            ids,
+            incarnation,
+            kept,
+            is_kept_here,
+            writers,
+            retired,
+            restart,
+            begun_by,
+            cut: cut.clone(),
+        };
         let (owner, ids, writers) = (record.owner.clone(), record.ids().to_owned(), record.writers.clone());
-        Ok((record, Claimed { owner, ids, incarnation, kept: numbers, writers }))
+        Ok((record, Claimed { owner, ids, incarnation, cut, kept: numbers, writers }))
     }
 
     /// What is noted, as ours: another owner's is refused, or taken over.
@@ -311,7 +426,7 @@ impl Home {
 
     /// Whether units of a stage write by the plan that was noted last.
     pub(super) async fn is_written_by(&self, stage: StageId) -> Result<bool> {
-        let noted = self.entries(Until::End).await?.remove(PIPELINE.as_bytes());
+        let noted = self.decided().await?.remove(PIPELINE.as_bytes());
         let record = noted.as_ref().map(|noted| self.record(noted)).transpose()?;
         Ok(record.is_none_or(|record| record.writers.contains(&stage)))
     }
@@ -457,6 +572,27 @@ fn allotted(entries: &BTreeMap<Bytes, Bytes>) -> serde_json::Result<BTreeMap<Uni
     Ok(allotted)
 }
 
+/// What whoever wants to read partition 0 up to an offset does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// All of it is decided: read it.
+    Read,
+    /// Somebody is about to end a transaction: look again.
+    Wait,
+    /// Somebody has died in a transaction: end it.
+    End,
+}
+
+fn look(bounds: &Bounds, wanted: u64, waited: Duration) -> Look {
+    if bounds.stable_end >= wanted {
+        Look::Read
+    } else if waited < IN_FLIGHT {
+        Look::Wait
+    } else {
+        Look::End
+    }
+}
+
 fn is_worth_another(error: &ClientError) -> bool {
     matches!(error, ClientError::Fenced(_)) || next(error) != Next::Stop
 }
@@ -492,7 +628,8 @@ mod tests {
     use thalweg_crds::statements::Statement;
 
     use super::*;
-    use crate::kafka::played::{Played, about};
+    use crate::kafka::client::Polled;
+    use crate::kafka::played::{Paused, Played, about};
 
     /// Workers that begin together fence each other, while they make producers and while they write.
     #[tokio::test(start_paused = true)]
@@ -518,6 +655,54 @@ mod tests {
         let home = Home::open(&shared, &"progress".into(), &about(), &clock).await.expect("opened");
         let error = home.claim(&about()).await.expect_err("refused");
         assert_eq!(error.kind, ErrorKind::User);
+    }
+
+    #[test]
+    fn only_a_transaction_that_is_open_for_long_is_ended() {
+        let open = Bounds { start: 0, stable_end: 3, end: 5 };
+        assert_eq!(look(&open, 5, Duration::ZERO), Look::Wait);
+        assert_eq!(look(&open, 5, IN_FLIGHT), Look::End);
+        assert_eq!(look(&open, 3, IN_FLIGHT), Look::Read, "what comes behind it is of no matter");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_died_in_a_transaction_is_ended_by_whoever_must_know_what_is_noted() {
+        let cluster = Played::default();
+        let clock: SharedClock = Arc::new(Paused::new());
+        let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
+        let home = Home::open(&shared, &"progress".into(), &about(), &clock).await.expect("opened");
+        cluster.holds(Bounds { start: 0, stable_end: 1, end: 2 });
+        // Once for whoever ends it, and once for whoever asked.
+        let all = || Polled { next: 2, ..Polled::default() };
+        cluster.polls().extend([all(), all()]);
+        let began = clock.monotonic();
+        assert!(home.is_written_by(StageId(0)).await.expect("read"));
+        assert!(clock.monotonic() - began < 2 * IN_FLIGHT);
+        assert_eq!(*cluster.ids(), ["thalweg-default.p-pipeline"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_partition_that_has_lost_records_is_data_loss_until_somebody_starts_anew() {
+        let cluster = Played::default();
+        cluster.holds(Bounds { start: 5, stable_end: 5, end: 5 });
+        let home = opened(&cluster).await;
+        let error = home.claim(&about()).await.expect_err("something was noted");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+        assert!(
+            error.to_string().contains("progress topic `progress`, partition 0: the oldest record kept is 5"),
+            "{error}"
+        );
+        assert!(cluster.ids().is_empty(), "and nothing is written: {:?}", cluster.ids());
+        let mut home = home.beginning_where(true);
+        let begun = home.claim(&about()).await.expect("started anew");
+        assert!(!begun.cut.is_passed(0, 5) && begun.cut.is_passed(0, 6), "{begun:?}");
+        assert_eq!(home.claim(&about()).await.expect("it goes on").cut, begun.cut);
+        home.start = 6;
+        let error = home.claim(&about()).await.expect_err("something was lost since");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+        cluster.holds(Bounds { start: 6, stable_end: 6, end: 6 });
+        let again = home.claim(&About { fresh: true, ..about() }).await.expect("started anew");
+        assert!(again.incarnation > begun.incarnation && !again.cut.is_passed(0, 6), "{again:?}");
     }
 
     fn of(installation: &str, adopt: Adopt) -> About {

@@ -14,8 +14,8 @@ use thalweg_crds::connector::KafkaCompression;
 use thalweg_crds::pipeline::Delivery as Promise;
 
 use super::client::{
-    Bounds, ClientError, Cluster, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing, Reach, Result,
-    Topic, Transactions, Wanted,
+    Bounds, CLEANUP_POLICY, ClientError, Cluster, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing,
+    Reach, Result, Topic, Transactions, Wanted,
 };
 use super::config::{Connection, Fetching, SinkConfig};
 use super::delivery::About;
@@ -35,6 +35,7 @@ struct Answers {
     ids: Mutex<Vec<String>>,
     grown: Mutex<Vec<u32>>,
     bounds: Mutex<Option<Bounds>>,
+    policy: Mutex<Option<Result<Option<String>>>>,
     /// Whether the topic was deleted, and how often it was made again.
     is_gone: AtomicBool,
     made_again: AtomicU32,
@@ -97,6 +98,11 @@ impl Played {
     /// What each partition holds from now on, by its offsets.
     pub(super) fn holds(&self, bounds: Bounds) {
         *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounds);
+    }
+
+    /// What is said of the topic's `cleanup.policy`; that it is compacted, where nothing else is given.
+    pub(super) fn policy(&self) -> MutexGuard<'_, Option<Result<Option<String>>>> {
+        self.0.policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The topic is deleted.
@@ -180,8 +186,11 @@ impl Cluster for Played {
         Ok(())
     }
 
-    async fn most_bytes(&self, _topic: &str) -> Result<Option<usize>> {
-        Ok(None)
+    async fn setting(&self, _topic: &str, name: &str) -> Result<Option<String>> {
+        match name {
+            CLEANUP_POLICY => self.policy().clone().unwrap_or_else(|| Ok(Some("compact".to_owned()))),
+            _ => Ok(None),
+        }
     }
 
     async fn bounds(&self, _topic: &str, _partition: u32) -> Result<Bounds> {
@@ -212,6 +221,10 @@ impl Cluster for Played {
         self.answers()?;
         self.producers().pop_front().unwrap_or(Ok(()))?;
         self.ids().push(id.to_owned());
+        // Whatever was open is ended.
+        if let Some(bounds) = &mut *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) {
+            bounds.stable_end = bounds.end;
+        }
         Ok(Box::new(Writer(self.clone())))
     }
 }

@@ -1,4 +1,7 @@
-//! The records of the progress topic: how far each unit has come, in the same transactions as its rows.
+//! The records of the progress topic: how far each unit has come, in the same transactions as its rows; and what follows where
+//! some of them were deleted.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -73,9 +76,107 @@ impl Progress {
     }
 }
 
+/// Whether brokers delete nothing of a topic with this `cleanup.policy` but what was written again under the same key.
+pub(super) fn is_compacted(policy: &str) -> bool {
+    policy.split(',').map(str::trim).eq(["compact"])
+}
+
+/// Where partitions began when an incarnation did, but for those that began at offset 0. Compaction leaves the beginning of a log
+/// where it is: what begins later has lost records to retention, or to somebody who deleted them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Cut(BTreeMap<u32, u64>);
+
+impl Cut {
+    /// By partition, the offset of the first record that it keeps.
+    pub fn of(starts: impl IntoIterator<Item = (u32, u64)>) -> Self {
+        Self(starts.into_iter().filter(|(_, start)| *start > 0).collect())
+    }
+
+    /// Whether no partition had lost anything.
+    pub fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a partition that begins at `start` has lost records since: of a unit of which nothing is found there, nobody knows
+    /// how far it came.
+    pub fn is_passed(&self, partition: u32, start: u64) -> bool {
+        start > self.0.get(&partition).copied().unwrap_or(0)
+    }
+}
+
+/// What partition 0 says of a pipeline to a process that is of an incarnation of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Noted<'a> {
+    /// Nothing.
+    Nothing,
+    /// That an earlier incarnation was there.
+    Earlier,
+    /// That this incarnation is there, and what was lost before it.
+    This(&'a Cut),
+}
+
+/// What follows from where partition 0 begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// It has lost nothing that counts.
+    Whole,
+    /// The incarnation begins: what was lost before counts no more, and is noted.
+    Anew,
+    /// It has lost what the pipeline had noted, or some of it: where its units keep their progress, and where its splits begin.
+    Lost,
+}
+
+/// Decides by where partition 0 begins. `may_begin`: whoever would remember the pipeline does not, or it is to start anew.
+pub(super) fn beginning(noted: Noted<'_>, start: u64, may_begin: bool) -> Beginning {
+    match noted {
+        Noted::Earlier => Beginning::Anew,
+        Noted::This(cut) if cut.is_passed(0, start) => Beginning::Lost,
+        Noted::This(_) => Beginning::Whole,
+        // Whoever was there before has left a record.
+        Noted::Nothing if start == 0 => Beginning::Whole,
+        Noted::Nothing if may_begin => Beginning::Anew,
+        Noted::Nothing => Beginning::Lost,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_topic_of_which_nothing_goes_by_age_or_size_is_compacted() {
+        assert!(is_compacted("compact") && is_compacted(" compact "));
+        for policy in ["delete", "compact,delete", "delete, compact", ""] {
+            assert!(!is_compacted(policy), "{policy}");
+        }
+    }
+
+    #[test]
+    fn what_a_partition_has_lost_since_its_incarnation_began_counts() {
+        let cut = Cut::of([(0, 0), (1, 7), (2, 0)]);
+        assert!(!cut.is_nothing() && Cut::of([(0, 0)]).is_nothing());
+        assert!(!cut.is_passed(0, 0) && cut.is_passed(0, 1));
+        assert!(!cut.is_passed(1, 7) && cut.is_passed(1, 8));
+        assert!(cut.is_passed(9, 1), "one that was added later began at 0");
+        let text = serde_json::to_string(&cut).expect("JSON");
+        assert_eq!((text.as_str(), serde_json::from_str::<Cut>(&text).expect("read")), (r#"{"1":7}"#, cut));
+    }
+
+    #[test]
+    fn a_pipeline_begins_where_nothing_was_lost_or_somebody_has_it_start_anew_and_nowhere_else() {
+        let (whole, cut) = (Cut::default(), Cut::of([(0, 5)]));
+        for may_begin in [false, true] {
+            assert_eq!(beginning(Noted::Nothing, 0, may_begin), Beginning::Whole);
+            assert_eq!(beginning(Noted::This(&whole), 0, may_begin), Beginning::Whole);
+            assert_eq!(beginning(Noted::This(&whole), 5, may_begin), Beginning::Lost);
+            assert_eq!(beginning(Noted::This(&cut), 5, may_begin), Beginning::Whole);
+            assert_eq!(beginning(Noted::This(&cut), 6, may_begin), Beginning::Lost);
+            assert_eq!(beginning(Noted::Earlier, 5, may_begin), Beginning::Anew);
+        }
+        assert_eq!(beginning(Noted::Nothing, 5, false), Beginning::Lost);
+        assert_eq!(beginning(Noted::Nothing, 5, true), Beginning::Anew);
+    }
 
     #[test]
     fn progress_comes_back_as_it_was() {

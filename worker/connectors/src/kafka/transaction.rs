@@ -114,6 +114,7 @@ impl UnitTransaction {
         let stored = delivery.last(unit, partition, Until::End).await?;
         if stored.is_none() {
             delivery.check_same().await?;
+            delivery.check_whole(partition).await?;
         }
         let epoch = epoch(owner, stored.as_ref(), delivery.incarnation(), &doing)?;
         let last = stored.filter(|stored| stored.incarnation == delivery.incarnation()).and_then(|stored| stored.label);

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rand::Rng;
 use thalweg_connectors::kafka::client::{
-    Bounds, ClientError, Cluster, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing, Reach, Result,
-    Topic, Transactions, Wanted,
+    Bounds, CLEANUP_POLICY, ClientError, Cluster, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing,
+    Reach, Result, Topic, Transactions, Wanted,
 };
 use thalweg_connectors::kafka::config::Connection;
 use thalweg_core::source::Records;
@@ -231,9 +231,9 @@ impl Cluster for Way {
         heard(fate, "growing a topic", ())
     }
 
-    async fn most_bytes(&self, _topic: &str) -> Result<Option<usize>> {
+    async fn setting(&self, _topic: &str, name: &str) -> Result<Option<String>> {
         self.0.travel("asking for settings").await?;
-        Ok(None)
+        Ok((name == CLEANUP_POLICY).then(|| "compact".to_owned()))
     }
 
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds> {

@@ -16,8 +16,8 @@ use super::krafka_error::from;
 use super::krafka_producer::{KrafkaProducer, KrafkaTransactions};
 use super::krafka_reader::KrafkaReader;
 use super::{
-    ANSWER, BUFFERED_BYTES, Bounds, CONNECTED, ClientError, Cluster, MOST_BYTES, NewTopic, PartitionReader, Producer,
-    Producing, Reach, Result, Topic, Transactions, Wanted, number,
+    ANSWER, BUFFERED_BYTES, Bounds, CONNECTED, ClientError, Cluster, NewTopic, PartitionReader, Producer, Producing, Reach,
+    Result, Topic, Transactions, Wanted, number,
 };
 use crate::kafka::config::Connection;
 
@@ -136,15 +136,13 @@ impl Cluster for KrafkaCluster {
         grown.into_values().try_for_each(|grown| grown.map_err(|error| from(&error)))
     }
 
-    async fn most_bytes(&self, topic: &str) -> Result<Option<usize>> {
+    async fn setting(&self, topic: &str, name: &str) -> Result<Option<String>> {
         let resource = ConfigResource::topic(topic);
-        let options = DescribeConfigsOptions::default().config_names(vec![MOST_BYTES.to_owned()]);
+        let options = DescribeConfigsOptions::default().config_names(vec![name.to_owned()]);
         let found = self.admin().describe_configs([resource], options).await.map_err(|error| from(&error));
         match found.map(|found| found.into_values().next()) {
             Ok(Some(Ok(entries))) => {
-                let entry = entries.into_iter().find(|entry| entry.name == MOST_BYTES);
-                let most: Option<usize> = entry.and_then(|entry| entry.value?.parse().ok());
-                Ok(most.map(|most| most.min(BUFFERED_BYTES)))
+                Ok(entries.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.value))
             }
             Ok(Some(Err(error))) => match from(&error) {
                 ClientError::Denied(_) | ClientError::Refused(_) => Ok(None),

@@ -27,6 +27,8 @@ pub use self::krafka::Krafka as Library;
 pub use self::rdkafka::Rdkafka as Library;
 use super::config::Connection;
 
+/// The setting of a topic that says what brokers delete of it.
+pub const CLEANUP_POLICY: &str = "cleanup.policy";
 /// The setting of a topic that limits its batches.
 const MOST_BYTES: &str = "max.message.bytes";
 /// How long a broker may take to accept a connection, and as long again for TLS and the login. Another one may answer instead.
@@ -219,8 +221,14 @@ pub trait Cluster: Send + Sync {
     /// Gives a topic so many partitions in all.
     async fn grow_topic(&self, name: &str, partitions: u32) -> Result<()>;
 
+    /// A setting of a topic, such as `cleanup.policy`; `None` where the brokers do not tell this user.
+    async fn setting(&self, topic: &str, name: &str) -> Result<Option<String>>;
+
     /// Bytes of a batch that the brokers take for a topic at the most; `None` where they do not tell this user.
-    async fn most_bytes(&self, topic: &str) -> Result<Option<usize>>;
+    async fn most_bytes(&self, topic: &str) -> Result<Option<usize>> {
+        let most = self.setting(topic, MOST_BYTES).await?;
+        Ok(most.and_then(|most| most.parse::<usize>().ok()).map(|most| most.min(BUFFERED_BYTES)))
+    }
 
     /// Where a partition starts and ends, now.
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds>;

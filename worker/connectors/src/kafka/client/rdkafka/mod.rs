@@ -38,8 +38,8 @@ use self::reader::RdkafkaReader;
 use self::served::{Served, apart};
 use super::addresses::{self, Advertised};
 use super::{
-    ANSWER, BUFFERED_BYTES, Bounds, ClientError, Cluster, MOST_BYTES, NewTopic, PartitionReader, Producer, Producing,
-    Reach, Result, Topic, Transactions, Wanted, number,
+    ANSWER, Bounds, ClientError, Cluster, NewTopic, PartitionReader, Producer, Producing, Reach, Result, Topic,
+    Transactions, Wanted, number,
 };
 use crate::kafka::config::Connection;
 
@@ -220,7 +220,7 @@ impl Cluster for RdkafkaCluster {
         only(grown.await?).map_err(|code| from_code(code, code.to_string()))
     }
 
-    async fn most_bytes(&self, topic: &str) -> Result<Option<usize>> {
+    async fn setting(&self, topic: &str, name: &str) -> Result<Option<String>> {
         let topic = topic.to_owned();
         let found = self.administer(move |admin, options| {
             block_on(admin.describe_configs([&ResourceSpecifier::Topic(&topic)], options))
@@ -231,10 +231,7 @@ impl Cluster for RdkafkaCluster {
             Err(error) => return Err(error),
         };
         match found {
-            Some(Ok(settings)) => {
-                let most = settings.get(MOST_BYTES).and_then(|entry| entry.value.as_ref()?.parse().ok());
-                Ok(most.map(|most: usize| most.min(BUFFERED_BYTES)))
-            }
+            Some(Ok(settings)) => Ok(settings.get(name).and_then(|entry| entry.value.clone())),
             Some(Err(code)) => match from_code(code, code.to_string()) {
                 ClientError::Denied(_) | ClientError::Refused(_) => Ok(None),
                 error => Err(error),
