@@ -16,8 +16,8 @@ use thalweg_crds::pipeline::Delivery as Promise;
 use tokio::time::Instant;
 
 use super::client::{
-    Bounds, ClientError, Cluster, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing, Reach, Result,
-    Topic, Transactions, Wanted,
+    Bounds, ClientError, Cluster, EpochEnd, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing, Reach,
+    Result, Topic, Transactions, Wanted,
 };
 use super::config::{Connection, Fetching, SinkConfig};
 use super::delivery::About;
@@ -36,6 +36,7 @@ struct Answers {
     ids: Mutex<Vec<String>>,
     grown: Mutex<Vec<u32>>,
     bounds: Mutex<Option<Bounds>>,
+    epoch_end: Mutex<Option<EpochEnd>>,
     /// Whether the topic was deleted, and how often it was made again.
     is_gone: AtomicBool,
     made_again: AtomicU32,
@@ -117,6 +118,11 @@ impl Played {
     /// What each partition holds from now on, by its offsets.
     pub(super) fn holds(&self, bounds: Bounds) {
         *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounds);
+    }
+
+    /// Where the epoch ends from now on that anybody asks about.
+    pub(super) fn ends_epoch(&self, end: EpochEnd) {
+        *self.0.epoch_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
     }
 
     /// The topic is deleted.
@@ -208,6 +214,11 @@ impl Cluster for Played {
         self.answers()?;
         let bounds = *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(bounds.unwrap_or(Bounds { start: 0, stable_end: 0, end: 0 }))
+    }
+
+    async fn epoch_end(&self, _topic: &str, _partition: u32, _epoch: u32) -> Result<Option<EpochEnd>> {
+        self.answers()?;
+        Ok(*self.0.epoch_end.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn offset_at(&self, _topic: &str, _partition: u32, _millis: i64) -> Result<Option<u64>> {

@@ -356,10 +356,21 @@ impl Shared {
             return Err(Error::data_loss(self.place(partition), detail).with_hint(START_ANEW));
         }
         if next > bounds.end {
-            let detail = format!("offset {next} is wanted, and the log ends at {}: it was cut back", bounds.end);
-            return Err(Error::data_loss(self.place(partition), detail).with_hint(START_ANEW));
+            return Err(self.cut(partition, next, Some(bounds.end)));
         }
         Ok(())
+    }
+
+    /// Records that were read are not in the log any more.
+    pub(super) fn cut(&self, partition: u32, next: u64, end: Option<u64>) -> Error {
+        let end = end.map_or_else(String::new, |end| format!(" to {end}"));
+        let detail = format!(
+            "offset {next} is wanted, and the log was cut back{end}: records that were read are gone, and others may stand in \
+             their places"
+        );
+        let hint = "a broker leads that did not have them, as `unclean.leader.election.enable` allows, or one that lost its disk; \
+                    start the pipeline anew with --fresh (in a cluster, `restart.nonce`) to read what there is";
+        Error::data_loss(self.place(partition), detail).with_hint(hint)
     }
 
     /// A batch that holds what is wanted cannot be read.
@@ -409,7 +420,7 @@ mod tests {
     use thalweg_core::source::{Payload, RawChunk, Read, Records};
 
     use super::*;
-    use crate::kafka::client::Polled;
+    use crate::kafka::client::{EpochEnd, Epochs, Polled};
     use crate::kafka::outage::TOLD_AFTER;
     use crate::kafka::played::{Paused, Played, connection};
 
@@ -529,7 +540,7 @@ mod tests {
         let polled = |offsets: std::ops::Range<u64>, first| {
             let (next, values) = (offsets.end, offsets.clone().map(|_| Some(Bytes::from_static(b"{}"))).collect());
             let records = Records { values, offsets: offsets.collect(), first_timestamp: first, ..Records::default() };
-            Polled { records, next, at_end: false }
+            Polled { records, next, ..Polled::default() }
         };
         cluster.polls().extend([polled(0..4, Some(1_000)), polled(4..5, Some(2_000)), polled(5..6, None)]);
         let (source, split) = (source(&cluster, &list), SplitId::new("0"));
@@ -544,6 +555,67 @@ mod tests {
             found.push((to.offset, records.first_timestamp));
         }
         assert_eq!(found, [(2, Some(1_000)), (4, Some(1_000)), (5, Some(2_000)), (6, None)]);
+    }
+
+    /// Records of one epoch.
+    fn of_epoch(epoch: u32, offsets: std::ops::Range<u64>) -> Polled {
+        let (next, values) = (offsets.end, offsets.clone().map(|_| Some(Bytes::from_static(b"{}"))).collect());
+        let records = Records { values, offsets: offsets.collect(), ..Records::default() };
+        Polled { records, next, epochs: Some(Epochs { first: epoch, last: epoch }), ..Polled::default() }
+    }
+
+    /// What the next chunk ends with, or why there is none.
+    async fn chunk(reader: &mut dyn SplitReader) -> Result<u128> {
+        match reader.read(None).await? {
+            Read::Chunk(chunk) => Ok(chunk.to.offset),
+            other => panic!("a chunk, found {other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_of_a_leader_that_lacks_what_was_read_are_data_loss_however_long_its_log_is() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source(&cluster, &list);
+        source.splits().await.expect("listed");
+        // Those that follow have been written since, and the log is as long as it was, or longer.
+        cluster.holds(Bounds { start: 0, stable_end: 9, end: 9 });
+        for (then, end, lost) in [
+            (of_epoch(2, 4..6), EpochEnd { epoch: 1, end: 4 }, None),
+            (of_epoch(2, 4..6), EpochEnd { epoch: 1, end: 3 }, Some(" to 3")),
+            (of_epoch(2, 4..6), EpochEnd { epoch: 0, end: 9 }, Some("")),
+            // Nobody need be asked.
+            (of_epoch(0, 4..6), EpochEnd { epoch: 1, end: 4 }, Some("")),
+        ] {
+            cluster.ends_epoch(end);
+            cluster.polls().extend([of_epoch(1, 0..2), of_epoch(1, 2..4), then]);
+            let mut reader = source.open(&SplitId::new("0"), Position::START).await.expect("opened");
+            for to in [0, 2, 4] {
+                assert_eq!(chunk(&mut *reader).await.expect("a chunk"), to);
+            }
+            match (chunk(&mut *reader).await, lost) {
+                (Ok(to), None) => assert_eq!(to, 6),
+                (Err(error), Some(lost)) => {
+                    let told = format!("offset 4 is wanted, and the log was cut back{lost}: records that were read are");
+                    assert_eq!((error.kind, error.what.as_str()), (ErrorKind::DataLoss, "topic `t`, partition 0"));
+                    assert!(error.detail.starts_with(&told), "{error}");
+                }
+                (found, _) => panic!("{found:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_position_behind_the_end_is_data_loss_with_both_and_what_to_do() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source(&cluster, &list);
+        source.splits().await.expect("listed");
+        cluster.holds(Bounds { start: 0, stable_end: 6, end: 6 });
+        let at = |offset| Position::within(entry_of(7), offset);
+        source.open(&SplitId::new("0"), at(6)).await.expect("the end itself is none");
+        let error = source.open(&SplitId::new("0"), at(10)).await.err().expect("the log was cut");
+        assert_eq!((error.kind, error.what.as_str()), (ErrorKind::DataLoss, "topic `t`, partition 0"));
+        assert!(error.detail.starts_with("offset 10 is wanted, and the log was cut back to 6"), "{error}");
+        assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("--fresh") && hint.contains("unclean")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -56,6 +56,10 @@ pub enum ClientError {
     /// The log does not hold the wanted offset.
     #[error("the log does not hold the wanted offset")]
     OutOfRange,
+    /// The log was cut back behind what was read of it, to this end where that is told: a leader came that did not have all
+    /// of it, and other records may stand in the places of those that were read by now.
+    #[error("the log was cut back")]
+    Cut(Option<u64>),
     /// A batch whose bytes cannot be read; asking again gives the same bytes.
     #[error("{0}")]
     Corrupt(String),
@@ -143,6 +147,24 @@ pub struct Wanted {
     pub headers: bool,
 }
 
+/// Epochs of the leaders (KIP-101) under which records were written. In a log they never go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epochs {
+    /// That of the first record.
+    pub first: u32,
+    /// That of the last one.
+    pub last: u32,
+}
+
+/// Where an epoch ends in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The epoch, or the greatest one below it, where the log holds nothing of it.
+    pub epoch: u32,
+    /// The offset behind its last record.
+    pub end: u64,
+}
+
 /// What a reader got.
 #[derive(Debug, Default)]
 pub struct Polled {
@@ -152,6 +174,8 @@ pub struct Polled {
     pub next: u64,
     /// Whether the broker has just said that nothing follows, not even of an open transaction.
     pub at_end: bool,
+    /// The epochs of the records, where the library tells them.
+    pub epochs: Option<Epochs>,
 }
 
 /// A record to be written.
@@ -222,6 +246,12 @@ pub trait Cluster: Send + Sync {
 
     /// Where a partition starts and ends, now.
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds>;
+
+    /// Where an epoch ends in a partition by now (KIP-320); `None` where nobody tells.
+    async fn epoch_end(&self, topic: &str, partition: u32, epoch: u32) -> Result<Option<EpochEnd>> {
+        let _ = (topic, partition, epoch);
+        Ok(None)
+    }
 
     /// The first offset whose timestamp is at or after `millis`; `None` where no record is that new.
     async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>>;

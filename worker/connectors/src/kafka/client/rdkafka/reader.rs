@@ -80,9 +80,9 @@ impl PartitionReader for RdkafkaReader {
         match tokio::time::timeout(wait, self.steps.recv()).await {
             Ok(Some(Step::Records(records, next))) => {
                 (self.next, self.news) = (next, None);
-                Ok(Polled { records, next, at_end: false })
+                Ok(Polled { records, next, ..Polled::default() })
             }
-            Ok(Some(Step::End(end))) if end.at < self.next => Err(ClientError::OutOfRange),
+            Ok(Some(Step::End(end))) if end.at < self.next => Err(ClientError::Cut(Some(end.at))),
             Ok(Some(Step::End(end))) => {
                 self.next = end.at;
                 self.news = (end.high <= end.at).then(Instant::now);
