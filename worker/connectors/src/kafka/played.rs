@@ -37,6 +37,7 @@ struct Answers {
     grown: Mutex<Vec<u32>>,
     bounds: Mutex<Option<Bounds>>,
     epoch_end: Mutex<Option<EpochEnd>>,
+    asked: Mutex<Vec<usize>>,
     /// Whether the topic was deleted, and how often it was made again.
     is_gone: AtomicBool,
     made_again: AtomicU32,
@@ -123,6 +124,11 @@ impl Played {
     /// Where the epoch ends from now on that anybody asks about.
     pub(super) fn ends_epoch(&self, end: EpochEnd) {
         *self.0.epoch_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
+    /// How many bytes each reader asks for that was opened.
+    pub(super) fn asked(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The topic is deleted.
@@ -229,8 +235,15 @@ impl Cluster for Played {
         Ok(())
     }
 
-    async fn reader(&self, _topic: &str, _partition: u32, from: u64, _: Wanted) -> Result<Box<dyn PartitionReader>> {
+    async fn reader(
+        &self,
+        _topic: &str,
+        _partition: u32,
+        from: u64,
+        wanted: Wanted,
+    ) -> Result<Box<dyn PartitionReader>> {
         self.answers()?;
+        self.asked().extend(wanted.fetch_bytes);
         Ok(Box::new(Reader { cluster: self.clone(), next: from }))
     }
 

@@ -9,9 +9,10 @@ use thalweg_core::error::Result;
 use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, Piece, RawChunk, Read, Records, SplitReader};
 
-use super::client::{ClientError, PartitionReader, Polled, Result as ClientResult};
+use super::client::{ClientError, PartitionReader, Polled, Result as ClientResult, Wanted};
 use super::outage::Waiting;
 use super::patience::told;
+use super::portion::Portion;
 use super::source::{Shared, entry_of};
 use super::watchdog::{Follows, Said, Seen, Verdict, follows, is_gone, judge};
 
@@ -30,6 +31,8 @@ pub(super) struct KafkaReader {
     partition: u32,
     piece: Piece,
     reader: Option<Box<dyn PartitionReader>>,
+    /// How much it fetches.
+    portion: Portion,
     /// What was read and not handed on: it was not judged yet, or lies behind a cut.
     held: Option<Polled>,
     /// The last record that was read.
@@ -55,12 +58,14 @@ impl KafkaReader {
         waiting: Waiting,
     ) -> Self {
         let (reader, held, seen, silent_since) = (None, None, None, None);
+        let portion = Portion::new(&shared.memory, shared.config.connection.fetching.partition_bytes);
         Self {
             shared,
             topic_id,
             partition,
             piece,
             reader,
+            portion,
             held,
             seen,
             next,
@@ -87,17 +92,21 @@ impl KafkaReader {
     }
 
     async fn poll(&mut self) -> ClientResult<Polled> {
+        if self.portion.is_off() {
+            self.reader = None;
+        }
         if self.reader.is_none() {
             let cluster = self.shared.cluster().await.map_err(|error| ClientError::Away(error.to_string()))?;
             // The library knows nothing of what another one of it has read.
             self.check_seen().await?;
             let config = &self.shared.config;
-            self.reader = Some(cluster.reader(&config.topic, self.partition, self.next, config.wanted).await?);
+            let wanted = Wanted { fetch_bytes: Some(self.portion.open()), ..config.wanted };
+            self.reader = Some(cluster.reader(&config.topic, self.partition, self.next, wanted).await?);
         }
-        match &mut self.reader {
-            Some(reader) => reader.poll(WAIT).await,
-            None => Ok(Polled { next: self.next, ..Polled::default() }),
-        }
+        let Some(reader) = &mut self.reader else { return Ok(Polled { next: self.next, ..Polled::default() }) };
+        let polled = reader.poll(WAIT).await?;
+        self.portion.took(&polled.records, polled.ahead);
+        Ok(polled)
     }
 
     /// Whether the log that the held records are of is the one that was read before, once.

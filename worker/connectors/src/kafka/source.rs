@@ -11,6 +11,7 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Cause, Error, Result};
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
+use thalweg_core::share::Share;
 use thalweg_core::source::{LogBounds, Piece, Source, Split, SplitReader};
 use tokio::sync::Mutex;
 
@@ -18,6 +19,7 @@ use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
 use super::outage::Outages;
 use super::patience::{MISSING, Patience, persist, told};
+use super::portion::LEAST_PART;
 use super::reader::KafkaReader;
 use super::starts::{Found, Starts, Which};
 
@@ -38,6 +40,8 @@ pub struct KafkaSource {
 pub(super) struct Shared {
     pub(super) config: SourceConfig,
     pub(super) clock: SharedClock,
+    /// What all readers of the pipeline may have in memory together and not decoded.
+    pub(super) memory: Share,
     reach: Arc<dyn Reach>,
     cluster: Mutex<Option<Arc<dyn Cluster>>>,
     is_away: AtomicBool,
@@ -53,10 +57,16 @@ struct Known {
 }
 
 impl KafkaSource {
-    /// A source that keeps in `list` where partitions start.
-    pub fn new(config: SourceConfig, list: Arc<dyn AppendLog>, clock: SharedClock, reach: Arc<dyn Reach>) -> Self {
+    /// A source that keeps in `list` where partitions start. Its readers share `memory` with all others of the pipeline.
+    pub fn new(
+        config: SourceConfig,
+        list: Arc<dyn AppendLog>,
+        clock: SharedClock,
+        reach: Arc<dyn Reach>,
+        memory: &Share,
+    ) -> Self {
         let (cluster, is_away, outages) = (Mutex::default(), AtomicBool::new(false), Arc::default());
-        let shared = Shared { config, clock, reach, cluster, is_away, outages };
+        let shared = Shared { config, clock, memory: memory.clone(), reach, cluster, is_away, outages };
         let (known, shown, is_shown) = (Mutex::default(), Mutex::default(), AtomicBool::new(true));
         Self { shared: Arc::new(shared), list, known, shown, is_shown }
     }
@@ -290,6 +300,15 @@ impl Source for KafkaSource {
         let name = config.topic.clone();
         let piece = Piece { name, ordinal: partition, watermark_scope: 0, is_last_scope: true };
         let reader = KafkaReader::new(Arc::clone(&self.shared), topic.id, partition, next, piece, waiting);
+        if self.shared.memory.falls_short(LEAST_PART) {
+            let (topic, partitions) = (&self.shared.config.topic, self.shared.memory.holders());
+            tracing::warn!(
+                %topic,
+                partitions,
+                "there is too little memory for so many partitions of one worker: it may take more than its limit; raise the \
+                 limit, or have more workers"
+            );
+        }
         Ok(Box::new(if begins { reader.beginning() } else { reader }))
     }
 
@@ -425,10 +444,14 @@ mod tests {
     use crate::kafka::played::{Paused, Played, connection};
 
     fn source(cluster: &Played, list: &Arc<MemoryLog>) -> KafkaSource {
+        source_within(cluster, list, &Share::default())
+    }
+
+    fn source_within(cluster: &Played, list: &Arc<MemoryLog>, memory: &Share) -> KafkaSource {
         let (start_at, wanted) = (StartAt::Earliest, Default::default());
         let (connection, topic, most_bytes, group) = (connection(), "t".into(), 1_000, None);
         let config = SourceConfig { connection, topic, start_at, most_bytes, wanted, group };
-        KafkaSource::new(config, list.clone(), Arc::new(Paused::new()), Arc::new(cluster.clone()))
+        KafkaSource::new(config, list.clone(), Arc::new(Paused::new()), Arc::new(cluster.clone()), memory)
     }
 
     /// A worker that reads hears of a new partition by the assignment; the broker that it asks may not have heard of it, or
@@ -616,6 +639,34 @@ mod tests {
         assert_eq!((error.kind, error.what.as_str()), (ErrorKind::DataLoss, "topic `t`, partition 0"));
         assert!(error.detail.starts_with("offset 10 is wanted, and the log was cut back to 6"), "{error}");
         assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("--fresh") && hint.contains("unclean")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_fetches_less_once_more_of_them_share_the_memory_and_then_looks_whether_its_log_is_whole() {
+        const MIB: usize = 1 << 20;
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source_within(&cluster, &list, &Share::new(Some(MIB)));
+        source.splits().await.expect("listed");
+        let opened = || async { source.open(&SplitId::new("0"), Position::START).await.expect("opened") };
+        let mut reader = opened().await;
+        cluster.polls().extend([of_epoch(1, 0..2), of_epoch(1, 2..4)]);
+        for to in [0, 2] {
+            assert_eq!(chunk(&mut *reader).await.expect("a chunk"), to);
+        }
+        let other = opened().await;
+        assert_eq!(chunk(&mut *reader).await.expect("a chunk"), 4, "a new reader goes on where the last one was");
+        assert_eq!(*cluster.asked(), [MIB / 2, MIB / 4]);
+        // Nothing is opened anew for twice as much.
+        drop(other);
+        assert!(matches!(reader.read(None).await, Ok(Read::CaughtUp)));
+        assert_eq!(cluster.asked().len(), 2);
+        // Whoever reads on without the library's knowledge asks itself.
+        let _others = [opened().await, opened().await, opened().await];
+        cluster.ends_epoch(EpochEnd { epoch: 1, end: 3 });
+        cluster.polls().push_back(of_epoch(2, 4..6));
+        let error = chunk(&mut *reader).await.expect_err("the log was cut");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+        assert_eq!(cluster.polls().len(), 1, "it was found before anything was read");
     }
 
     #[tokio::test(start_paused = true)]

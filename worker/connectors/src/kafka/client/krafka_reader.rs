@@ -44,7 +44,7 @@ impl KrafkaReader {
             .lag_staleness_threshold(NEWS)
             .max_poll_records(POLL_RECORDS)
             .max_buffered_records(BUFFERED_RECORDS)
-            .max_partition_fetch_bytes(fetching.partition_bytes)
+            .max_partition_fetch_bytes(wanted.fetch_bytes(fetching))
             .fetch_max_wait(fetching.max_wait);
         if let Some(rack) = &fetching.rack {
             builder = builder.client_rack(rack);
@@ -61,6 +61,15 @@ impl KrafkaReader {
     async fn at_end(&self) -> bool {
         let lag = self.consumer.lag().await.into_values().next();
         lag.is_some_and(|lag| !lag.stale && lag.high_watermark.is_some_and(|end| end <= self.next.cast_signed()))
+    }
+
+    /// How many records the library holds behind those of a poll: of more than it hands on at once. It never waits.
+    async fn ahead(&self, polled: usize) -> u64 {
+        if polled < POLL_RECORDS as usize {
+            return 0;
+        }
+        let fetched = self.consumer.fetch_position(&self.topic, number(self.partition)).await;
+        fetched.and_then(|fetched| u64::try_from(fetched).ok()).map_or(0, |fetched| fetched.saturating_sub(self.next))
     }
 
     fn columns(&self, polled: Vec<ConsumerRecord>) -> Records {
@@ -98,7 +107,8 @@ impl PartitionReader for KrafkaReader {
             }
             let epochs = epochs(first, last);
             self.next = last.offset.cast_unsigned() + 1;
-            return Ok(Polled { records: self.columns(polled), next: self.next, at_end: false, epochs });
+            let ahead = self.ahead(polled.len()).await;
+            return Ok(Polled { records: self.columns(polled), next: self.next, at_end: false, epochs, ahead });
         }
         let position = self.consumer.position(&self.topic, number(self.partition)).await;
         match position.and_then(|position| u64::try_from(position).ok()) {

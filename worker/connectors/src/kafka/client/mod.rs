@@ -25,7 +25,7 @@ pub use self::krafka::Krafka as Library;
 /// The library that this build speaks through.
 #[cfg(feature = "rdkafka")]
 pub use self::rdkafka::Rdkafka as Library;
-use super::config::Connection;
+use super::config::{Connection, Fetching};
 
 /// The setting of a topic that limits its batches.
 const MOST_BYTES: &str = "max.message.bytes";
@@ -136,7 +136,7 @@ pub struct Bounds {
     pub end: u64,
 }
 
-/// What readers fill in beside values, offsets and the time of the first record.
+/// What readers fill in beside values, offsets and the time of the first record, and how much they fetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Timestamps.
@@ -145,6 +145,15 @@ pub struct Wanted {
     pub keys: bool,
     /// Headers.
     pub headers: bool,
+    /// Bytes that one answer holds at the most, but for a batch that is longer; by default as the connection has it.
+    pub fetch_bytes: Option<usize>,
+}
+
+impl Wanted {
+    /// Bytes that one answer holds at the most, as brokers are asked for them.
+    fn fetch_bytes(&self, fetching: &Fetching) -> i32 {
+        self.fetch_bytes.map_or(fetching.partition_bytes, |bytes| i32::try_from(bytes).unwrap_or(i32::MAX))
+    }
 }
 
 /// Epochs of the leaders (KIP-101) under which records were written. In a log they never go back.
@@ -176,6 +185,8 @@ pub struct Polled {
     pub at_end: bool,
     /// The epochs of the records, where the library tells them.
     pub epochs: Option<Epochs>,
+    /// How many records behind these the library has in memory already.
+    pub ahead: u64,
 }
 
 /// A record to be written.
