@@ -1,7 +1,8 @@
 //! The memory that a process may use, and how much of it rows on their way get.
 //!
 //! What is shared out here is what grows with the speed of input: chunks that are read and decoded, and ranges that wait for
-//! their units; in `shares`, what units hold until it is stored or delivered. Windows are as large as the data makes them.
+//! their units; in `shares`, what readers have fetched, and what units hold until it is stored or delivered. Windows are as large as
+//! the data makes them.
 
 mod shares;
 

@@ -30,7 +30,9 @@ pub struct KafkaSource {
     /// Log-in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sasl: Option<Sasl>,
-    /// A consumer group to which positions are also written, for tools that look there. May change while it runs.
+    /// A consumer group to which is written, every few seconds, how far partitions were handed to the pipeline's units, for
+    /// tools that look there. It does not wait for commits, so it may be ahead of them; a write that fails is logged, and
+    /// nothing else; it is never read back. May change while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub commit_to_group: Option<String>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thalweg_e2e::kafka::Kafka;
 
 use crate::etl::{manifest, wait_for};
-use crate::events::{Filling, Found, check};
+use crate::events::{Filling, Found, check, fill};
 use crate::place::{Place, Run};
 
 const LIMIT: Duration = Duration::from_secs(150);
@@ -89,4 +89,38 @@ async fn a_broker_that_is_alone_and_stands_still_is_waited_for() {
     let seen = wait_for(&kafka, "out", sent as usize);
     run.stop();
     assert_eq!(check(&seen, sent), Found::default());
+}
+
+/// Two copies, of which one suffices for an acknowledgement, and either may lead whatever it lacks.
+fn create_carelessly(kafka: &Kafka) {
+    let made = kafka
+        .tool("org.apache.kafka.tools.TopicCommand")
+        .args(["--bootstrap-server", &kafka.addresses().join(","), "--create", "--topic", "events"])
+        .args(["--replica-assignment", "1:2", "--config", "min.insync.replicas=1"])
+        .args(["--config", "unclean.leader.election.enable=true"])
+        .output()
+        .expect("java starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_a_new_leader_does_not_have_are_data_loss() {
+    let mut kafka = Kafka::start_three();
+    create_carelessly(&kafka);
+    let place = Place::with(&manifest(&kafka, "Earliest", ""));
+    let mut run = place.run(&[]);
+    fill(&kafka, "events", 0..10, PER_SECOND).await;
+    shows(&mut run, &kafka, 10);
+    // The other one goes on without it.
+    kafka.kill_one(2);
+    fill(&kafka, "events", 10..20, PER_SECOND).await;
+    shows(&mut run, &kafka, 20);
+    kafka.kill_one(1);
+    kafka.resume_one(2);
+    // It leads with half of them, and others take the places of the rest.
+    fill(&kafka, "events", 20..50, PER_SECOND).await;
+    let said = run.fails(LIMIT);
+    let told = "DataLoss: StreamSource/events: topic `events`, partition 0: offset 20 is wanted, and the log was cut back";
+    assert!(said.contains(told), "{said}");
+    assert_eq!(kafka.committed("out").len(), 20, "nothing of the other log was read");
 }

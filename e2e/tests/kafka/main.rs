@@ -6,6 +6,7 @@ mod at_least_once;
 mod avro;
 mod bad_input;
 mod corrupt;
+mod csv;
 mod etl;
 mod events;
 mod headers;

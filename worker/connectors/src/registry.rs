@@ -73,6 +73,8 @@ pub struct SourceRequest<'a> {
     pub clock: SharedClock,
     /// How clusters of Kafka are reached.
     pub kafka: Arc<dyn Reach>,
+    /// What the readers of a pipeline's topics may have fetched and not decoded yet.
+    pub memory: &'a Share,
 }
 
 /// A source, and what makes columns of its chunks.
@@ -190,10 +192,8 @@ fn kafka_source(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> 
     let decoder = kafka_decoder(request)?;
     let config = SourceConfig::resolve(kafka, most, format::wanted(request), request.values)?;
     let list = (request.lists)(&format!("{}/kafka", request.source.alias));
-    Ok(OpenedSource {
-        source: Arc::new(KafkaSource::new(config, list, request.clock.clone(), request.kafka.clone())),
-        decoder,
-    })
+    let (clock, kafka) = (request.clock.clone(), request.kafka.clone());
+    Ok(OpenedSource { source: Arc::new(KafkaSource::new(config, list, clock, kafka, request.memory)), decoder })
 }
 
 fn kafka_decoder(request: &SourceRequest<'_>) -> Result<Arc<dyn Decoder>> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use arrow::array::{Int64Array, RecordBatch};
 use bytes::Bytes;
 use krafka::Record;
-use thalweg_connectors::kafka::client::{Bounds, ClientError, Cluster, Library, Outgoing, Producing, Reach, Wanted};
+use thalweg_connectors::kafka::client::{
+    Bounds, ClientError, Cluster, EpochEnd, Epochs, Krafka, Library, Outgoing, Producing, Reach, Wanted,
+};
 use thalweg_connectors::kafka::config::{Connection, Fetching};
 use thalweg_connectors::kafka::{About, Delivery, KafkaSink, SinkConfig};
 use thalweg_core::address::{Reachable, Reason, Surroundings};
@@ -163,6 +165,41 @@ async fn the_time_of_the_first_record_is_told_although_nobody_wants_times() {
         let records = tokio::time::timeout(Duration::from_secs(20), some).await.expect("read in time");
         assert_eq!((records.first_timestamp, records.timestamps.len()), (Some(first), 0));
     }
+}
+
+/// The epochs of the first records from an offset on.
+async fn epochs(cluster: &dyn Cluster, from: u64) -> Epochs {
+    let mut reader = cluster.reader("t", 0, from, Wanted::default()).await.expect("opened");
+    let some = async {
+        loop {
+            let polled = reader.poll(Duration::from_millis(200)).await.expect("polled");
+            if let Some(epochs) = polled.epochs {
+                return epochs;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), some).await.expect("read in time")
+}
+
+/// By that a reader knows whether a new leader has what it has read.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_ends_where_the_next_one_begins() {
+    let mut kafka = Kafka::start();
+    kafka.create_topic("t", 1, &[]).await;
+    kafka.send((0..10).map(|n| Record::new("t", n.to_string()))).await;
+    // librdkafka has no such question.
+    let cluster = Krafka.reach(&connection(&kafka)).await.expect("reached");
+    let Epochs { first, last } = epochs(&*cluster, 0).await;
+    assert_eq!(first, last);
+    assert_eq!(cluster.epoch_end("t", 0, first).await, Ok(Some(EpochEnd { epoch: first, end: 10 })));
+    kafka.stop();
+    kafka.resume();
+    kafka.send((10..15).map(|n| Record::new("t", n.to_string()))).await;
+    let cluster = Krafka.reach(&connection(&kafka)).await.expect("reached");
+    let next = epochs(&*cluster, 10).await.first;
+    assert!(next > first, "{next} after {first}");
+    assert_eq!(cluster.epoch_end("t", 0, first).await, Ok(Some(EpochEnd { epoch: first, end: 10 })));
+    assert_eq!(cluster.epoch_end("t", 0, next).await, Ok(Some(EpochEnd { epoch: next, end: 15 })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! A share of a process's memory, and those who hold of it.
 //!
 //! Whoever holds rows that cannot be let go at once, such as those of an open transaction, has an equal part of the share with
-//! all others who do so now: who comes later makes the parts smaller, who goes makes them larger. Nobody waits for anybody.
+//! all others who do so now: who comes later makes the parts smaller, who goes makes them larger. Nobody waits for anybody. Whoever
+//! knows beforehand how much comes at a time, as readers do, asks for no more than its part, and need not tell what it takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -66,8 +66,8 @@ pub trait Source: Send + Sync {
         None
     }
 
-    /// Shows those outside who look for it how far splits were taken. It decides nothing, and where it fails that is told and
-    /// nothing else follows.
+    /// Shows those outside who look for it how far splits were taken: handed to units, which may not have committed it. It
+    /// decides nothing, and where it fails that is told and nothing else follows.
     async fn show_taken(&self, taken: &[(SplitId, Position)]) {
         let _ = taken;
     }

@@ -1,15 +1,17 @@
-//! How the memory of a process is shared out to what its units hold: state, and rows on their way to sinks.
+//! How the memory of a process is shared out to what its units hold, state and rows on their way to sinks, and to what its readers
+//! have fetched.
 //!
 //! | share | what it bounds |
 //! |---|---|
 //! | a quarter | chunks in work ([`Budget::chunks`]) |
+//! | a sixteenth | records of brokers that were fetched and are not decoded yet ([`Budget::fetched_bytes`]) |
 //! | an eighth | ranges that wait for their units ([`Budget::exchange_bytes`]) |
 //! | an eighth | state on its way into stores, and the cache of what is read of it ([`Budget::cache_bytes`], [`Budget::of_unit`]) |
 //! | a quarter | rows that sinks hold until they are delivered ([`Budget::sink_bytes`]) |
 //! | the rest | windows, tables of lookups, code |
 //!
-//! Rows of sinks are shared by those who write at a time ([`thalweg_core::share`]). What a store may hold is said when it is opened,
-//! so state is shared by all keyed units of the plan: one worker may come to own all of them.
+//! What was fetched is shared by those who read at a time, rows of sinks by those who write ([`thalweg_core::share`]). What a store may
+//! hold is said when it is opened, so state is shared by all keyed units of the plan: one worker may come to own all of them.
 
 use thalweg_core::share;
 
@@ -38,6 +40,11 @@ pub struct OfUnit {
 }
 
 impl Budget {
+    /// Records of brokers that were fetched and are not decoded yet: nothing where there is no limit.
+    pub fn fetched_bytes(self) -> Option<usize> {
+        self.share(16)
+    }
+
     /// Rows that sinks hold until they are delivered: nothing where there is no limit.
     pub fn sink_bytes(self) -> Option<usize> {
         self.share(4)
@@ -110,12 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn all_shares_together_leave_a_quarter() {
+    fn all_shares_together_leave_three_sixteenths() {
         for bytes in [Budget::LEAST_BYTES, 256 << 20, GIB, 16 * GIB] {
             let budget = Budget(Some(bytes));
             let state = budget.of_units().expect("a limit") + budget.cache_bytes(u64::MAX) as usize;
-            let shared = state + budget.sink_bytes().expect("a limit") + budget.exchange_bytes();
-            assert!(shared as u64 + bytes / 4 <= bytes - bytes / 4, "{bytes}: {shared}");
+            let rows = budget.sink_bytes().expect("a limit") + budget.fetched_bytes().expect("a limit");
+            let shared = state + rows + budget.exchange_bytes();
+            assert!(shared as u64 + bytes / 4 <= bytes - bytes / 16 * 3, "{bytes}: {shared}");
         }
     }
 

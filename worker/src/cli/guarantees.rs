@@ -30,6 +30,7 @@ const LEADERS: &str = "e2e/tests/kafka/leaders.rs";
 const SECURITY: &str = "e2e/tests/kafka/security.rs";
 const ADDRESSES: &str = "worker/tests/it/addresses.rs";
 const CLIENT: &str = "worker/connectors/tests/kafka_client.rs";
+const SOURCE: &str = "worker/connectors/src/kafka/source.rs";
 const KILLS: &str = "worker/tests/it/kills.rs";
 const WATCH: &str = "worker/tests/it/watch.rs";
 const CHANGES: &str = "worker/tests/it/bad_input/changes.rs";
@@ -65,6 +66,7 @@ const SOURCES: &[Promise] = &[
             (BAD, "a_topic_that_is_made_again_is_not_taken_for_the_one_that_was_read"),
             (CORRUPT, "a_batch_whose_checksum_is_wrong_stops_the_pipeline_and_nothing_is_skipped"),
             (CORRUPT, "a_batch_that_cannot_be_decompressed_stops_the_pipeline_and_nothing_is_skipped"),
+            (LEADERS, "records_that_a_new_leader_does_not_have_are_data_loss"),
         ],
     ),
     promise(
@@ -226,6 +228,21 @@ const FAULTS: &[Promise] = &[
             (BAD, "what_retention_deleted_before_it_was_read_is_data_loss"),
             (BAD, "what_comes_and_goes_after_a_partition_was_begun_is_data_loss_though_nothing_was_read"),
         ],
+    ),
+    promise(
+        "a log that was cut back behind what was read of it, as by an unclean election of a leader",
+        "reason `DataLoss`, with the offset, and the end where that is known. Not noticed after a restart, or where another worker takes \
+         the partition over, if the log has grown beyond the offset by then",
+        &[
+            (LEADERS, "records_that_a_new_leader_does_not_have_are_data_loss"),
+            (SOURCE, "records_of_a_leader_that_lacks_what_was_read_are_data_loss_however_long_its_log_is"),
+            (SOURCE, "a_position_behind_the_end_is_data_loss_with_both_and_what_to_do"),
+        ],
+    ),
+    promise(
+        "values of CSV",
+        "rows by the order of `schema`; a value that does not fit is a bad record (`onError`)",
+        &[("e2e/tests/kafka/csv.rs", "values_of_csv_are_rows_by_the_order_of_the_schema_and_others_do_what_on_error_says")],
     ),
     promise(
         "a wrong password; a certificate that is untrusted or has expired, on either side",

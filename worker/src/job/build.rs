@@ -130,6 +130,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     let outputs = Outputs { resolved: &resolved, plan: &plan, key_groups };
     outputs.check()?;
     let memory = Share::new(settings.budget.sink_bytes());
+    let fetched = Share::new(settings.budget.fetched_bytes());
     let delivery = outputs.delivery(&root, (&state, &expected), &memory, settings).await?;
     // Where every unit's commits are transactions of a sink, all that is to be kept is kept there.
     let kept_there = delivery.as_ref().filter(|_| !durable && outputs.are_transactional());
@@ -146,7 +147,7 @@ pub async fn build(planned: Planned, settings: &Settings, roots: &mut Roots) -> 
     let (mut lookups, mut counted_lookups) = (HashMap::new(), Vec::new());
     for source in &resolved.sources {
         let Some(columns) = columns_read(&plan, source) else { continue };
-        let job_source = job_source(source, &columns, &lists, settings)?;
+        let job_source = job_source(source, &columns, &lists, (settings, &fetched))?;
         let is_lookup = source.spec.lookup.is_some();
         let counted = SourceCounters { name: source.alias.clone(), is_lookup, ..SourceCounters::default() };
         if is_lookup {
@@ -287,7 +288,7 @@ fn job_source(
     source: &ResolvedSource,
     columns: &BTreeSet<String>,
     lists: &dyn Fn(&str) -> Arc<dyn AppendLog>,
-    settings: &Settings,
+    (settings, memory): (&Settings, &Share),
 ) -> Result<JobSource> {
     let watermark = source.spec.watermark.as_ref();
     let resource = format!("StreamSource/{}", source.name);
@@ -299,6 +300,7 @@ fn job_source(
         values: &settings.secrets,
         clock: settings.clock.clone(),
         kafka: settings.kafka.clone(),
+        memory,
     });
     let opened = opened.map_err(|error| error.of(&resource))?;
     Ok(JobSource {

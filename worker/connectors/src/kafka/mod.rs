@@ -5,6 +5,7 @@
 //! | [`config`], `login` | what a resource says, with its secrets read |
 //! | [`client`] | what we ask of a client library, and the one that answers |
 //! | `source`, `starts`, `reader`, `watchdog` | partitions as splits: found, started, read, watched |
+//! | `portion` | how much a reader fetches at a time |
 //! | `sink`, `writer`, `encode`, `fit` | rows as records, and those that are too long |
 //! | `transaction` | one unit's rows, sent again where a broker gives them up |
 //! | [`delivery`], `progress`, `home` | how far each unit has come, kept in the cluster that it writes to |
@@ -20,6 +21,7 @@ mod login;
 mod patience;
 #[cfg(test)]
 mod played;
+mod portion;
 mod progress;
 mod reader;
 mod sink;

@@ -94,7 +94,7 @@ pub(super) fn told(doing: &str, error: &ClientError) -> Error {
             (ErrorKind::External, Some("are the brokers up, and are `brokers` their addresses?"))
         }
         ClientError::NoTopic => (ErrorKind::User, Some("create it, or name another one in `kafka.topic`")),
-        ClientError::OutOfRange | ClientError::Corrupt(_) => (ErrorKind::DataLoss, None),
+        ClientError::OutOfRange | ClientError::Cut(_) | ClientError::Corrupt(_) => (ErrorKind::DataLoss, None),
         ClientError::Fenced(_) => (ErrorKind::Fenced, Some("does the same pipeline run twice?")),
         ClientError::TooLarge(_) => {
             (ErrorKind::User, Some("raise `max.message.bytes` of the topic, or write shorter rows"))

@@ -14,8 +14,8 @@ use thalweg_crds::connector::KafkaCompression;
 use thalweg_crds::pipeline::Delivery as Promise;
 
 use super::client::{
-    Bounds, CLEANUP_POLICY, ClientError, Cluster, NewTopic, Outgoing, PartitionReader, Polled, Producer, Producing,
-    Reach, Result, Topic, Transactions, Wanted,
+    Bounds, CLEANUP_POLICY, ClientError, Cluster, EpochEnd, NewTopic, Outgoing, PartitionReader, Polled, Producer,
+    Producing, Reach, Result, Topic, Transactions, Wanted,
 };
 use super::config::{Connection, Fetching, SinkConfig};
 use super::delivery::About;
@@ -36,6 +36,8 @@ struct Answers {
     grown: Mutex<Vec<u32>>,
     bounds: Mutex<Option<Bounds>>,
     policy: Mutex<Option<Result<Option<String>>>>,
+    epoch_end: Mutex<Option<EpochEnd>>,
+    asked: Mutex<Vec<usize>>,
     /// Whether the topic was deleted, and how often it was made again.
     is_gone: AtomicBool,
     made_again: AtomicU32,
@@ -103,6 +105,16 @@ impl Played {
     /// What is said of the topic's `cleanup.policy`; that it is compacted, where nothing else is given.
     pub(super) fn policy(&self) -> MutexGuard<'_, Option<Result<Option<String>>>> {
         self.0.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the epoch ends from now on that anybody asks about.
+    pub(super) fn ends_epoch(&self, end: EpochEnd) {
+        *self.0.epoch_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
+    /// How many bytes each reader asks for that was opened.
+    pub(super) fn asked(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The topic is deleted.
@@ -199,6 +211,11 @@ impl Cluster for Played {
         Ok(bounds.unwrap_or(Bounds { start: 0, stable_end: 0, end: 0 }))
     }
 
+    async fn epoch_end(&self, _topic: &str, _partition: u32, _epoch: u32) -> Result<Option<EpochEnd>> {
+        self.answers()?;
+        Ok(*self.0.epoch_end.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     async fn offset_at(&self, _topic: &str, _partition: u32, _millis: i64) -> Result<Option<u64>> {
         Ok(None)
     }
@@ -207,8 +224,15 @@ impl Cluster for Played {
         Ok(())
     }
 
-    async fn reader(&self, _topic: &str, _partition: u32, from: u64, _: Wanted) -> Result<Box<dyn PartitionReader>> {
+    async fn reader(
+        &self,
+        _topic: &str,
+        _partition: u32,
+        from: u64,
+        wanted: Wanted,
+    ) -> Result<Box<dyn PartitionReader>> {
         self.answers()?;
+        self.asked().extend(wanted.fetch_bytes);
         Ok(Box::new(Reader { cluster: self.clone(), next: from }))
     }
 

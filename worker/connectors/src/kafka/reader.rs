@@ -9,10 +9,11 @@ use thalweg_core::error::Result;
 use thalweg_core::position::Position;
 use thalweg_core::source::{Payload, Piece, RawChunk, Read, Records, SplitReader};
 
-use super::client::{ClientError, PartitionReader, Polled, Result as ClientResult};
+use super::client::{ClientError, PartitionReader, Polled, Result as ClientResult, Wanted};
 use super::patience::told;
+use super::portion::Portion;
 use super::source::{Shared, entry_of};
-use super::watchdog::{Said, Verdict, judge};
+use super::watchdog::{Follows, Said, Seen, Verdict, follows, is_gone, judge};
 use crate::outage::Waiting;
 
 /// How long one call waits for records.
@@ -30,8 +31,12 @@ pub(super) struct KafkaReader {
     partition: u32,
     piece: Piece,
     reader: Option<Box<dyn PartitionReader>>,
-    /// What was read and not handed on: it lies behind a cut.
+    /// How much it fetches.
+    portion: Portion,
+    /// What was read and not handed on: it was not judged yet, or lies behind a cut.
     held: Option<Polled>,
+    /// The last record that was read.
+    seen: Option<Seen>,
     next: u64,
     /// Whether nobody has read the log before, so that it is to be said where it begins.
     begins: bool,
@@ -52,14 +57,17 @@ impl KafkaReader {
         piece: Piece,
         waiting: Waiting<u32>,
     ) -> Self {
-        let (reader, held, silent_since) = (None, None, None);
+        let (reader, held, seen, silent_since) = (None, None, None, None);
+        let portion = Portion::new(&shared.memory, shared.config.connection.fetching.partition_bytes);
         Self {
             shared,
             topic_id,
             partition,
             piece,
             reader,
+            portion,
             held,
+            seen,
             next,
             begins: false,
             read: 0,
@@ -74,15 +82,83 @@ impl KafkaReader {
         Self { begins: true, ..self }
     }
 
+    /// Has something in `held`, which says what was read. It stays there where a call is dropped.
+    async fn fetch(&mut self) -> ClientResult<()> {
+        if self.held.is_none() {
+            let polled = self.poll().await?;
+            self.held = Some(polled);
+        }
+        self.judge_held().await
+    }
+
     async fn poll(&mut self) -> ClientResult<Polled> {
+        if self.portion.is_off() {
+            self.reader = None;
+        }
         if self.reader.is_none() {
             let cluster = self.shared.cluster().await.map_err(|error| ClientError::Away(error.to_string()))?;
+            // The library knows nothing of what another one of it has read.
+            self.check_seen().await?;
             let config = &self.shared.config;
-            self.reader = Some(cluster.reader(&config.topic, self.partition, self.next, config.wanted).await?);
+            let wanted = Wanted { fetch_bytes: Some(self.portion.open()), ..config.wanted };
+            self.reader = Some(cluster.reader(&config.topic, self.partition, self.next, wanted).await?);
         }
-        match &mut self.reader {
-            Some(reader) => reader.poll(WAIT).await,
-            None => Ok(Polled { next: self.next, ..Polled::default() }),
+        let Some(reader) = &mut self.reader else { return Ok(Polled { next: self.next, ..Polled::default() }) };
+        let polled = reader.poll(WAIT).await?;
+        self.portion.took(&polled.records, polled.ahead);
+        Ok(polled)
+    }
+
+    /// Whether the log that the held records are of is the one that was read before, once.
+    async fn judge_held(&mut self) -> ClientResult<()> {
+        let found = self.held.as_ref().and_then(|held| held.epochs.zip(held.records.offsets.last().copied()));
+        let Some((epochs, last)) = found else { return Ok(()) };
+        match follows(self.seen, epochs) {
+            Follows::Surely => {}
+            Follows::Never => return Err(ClientError::Cut(None)),
+            Follows::Ask => self.check_seen().await?,
+        }
+        self.seen = Some(Seen { epoch: epochs.last, next: last + 1 });
+        if let Some(held) = &mut self.held {
+            held.epochs = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the log still holds the last record that was read, where that is known.
+    async fn check_seen(&self) -> ClientResult<()> {
+        let Some(seen) = self.seen else { return Ok(()) };
+        let cluster = self.shared.cluster().await.map_err(|error| ClientError::Away(error.to_string()))?;
+        match cluster.epoch_end(&self.shared.config.topic, self.partition, seen.epoch).await? {
+            Some(end) if is_gone(seen, end) => Err(ClientError::Cut(Some(end.end).filter(|end| *end < seen.next))),
+            _ => Ok(()),
+        }
+    }
+
+    /// What follows where nothing could be read.
+    async fn failed(&mut self, error: ClientError) -> Result<()> {
+        match error {
+            ClientError::Corrupt(detail) => self.is_corrupt(detail).await,
+            ClientError::Cut(end) => self.is_cut(end).await,
+            error @ (ClientError::Denied(_) | ClientError::Refused(_) | ClientError::Forbidden(_)) => {
+                let what = format!("reading topic `{}`, partition {}", self.shared.config.topic, self.partition);
+                Err(told(&what, &error))
+            }
+            error => self.look(Some(error)).await,
+        }
+    }
+
+    /// What was read is in the log no more. A topic that was deleted, or made again, looks the same, and is told as what it is.
+    async fn is_cut(&mut self, end: Option<u64>) -> Result<()> {
+        let verdict = self.ask().await.map(|said| judge(said, self.topic_id, self.next));
+        match verdict {
+            Ok(Verdict::Another) => Err(self.shared.another()),
+            Ok(Verdict::Gone) => {
+                self.reader = None;
+                tokio::time::sleep(WAIT).await;
+                Ok(())
+            }
+            _ => Err(self.shared.cut(self.partition, self.next, end)),
         }
     }
 
@@ -197,24 +273,18 @@ impl SplitReader for KafkaReader {
                 let polled = Polled { next: self.next, ..Polled::default() };
                 return Ok(Read::Chunk(self.chunk(polled, None)));
             }
-            let polled = match self.held.take() {
-                Some(held) => Ok(held),
-                None => self.poll().await,
-            };
-            match polled {
-                Ok(polled) if polled.next > self.next => return Ok(Read::Chunk(self.chunk(polled, until))),
-                Ok(polled) if polled.at_end => {
+            if let Err(error) = self.fetch().await {
+                self.failed(error).await?;
+                continue;
+            }
+            match self.held.take() {
+                Some(polled) if polled.next > self.next => return Ok(Read::Chunk(self.chunk(polled, until))),
+                Some(polled) if polled.at_end => {
                     self.hears();
                     self.shared.is_back();
                     return Ok(Read::CaughtUp);
                 }
-                Ok(_) => self.look(None).await?,
-                Err(ClientError::Corrupt(detail)) => self.is_corrupt(detail).await?,
-                Err(error @ (ClientError::Denied(_) | ClientError::Refused(_) | ClientError::Forbidden(_))) => {
-                    let what = format!("reading topic `{}`, partition {}", self.shared.config.topic, self.partition);
-                    return Err(told(&what, &error));
-                }
-                Err(error) => self.look(Some(error)).await?,
+                _ => self.look(None).await?,
             }
         }
     }

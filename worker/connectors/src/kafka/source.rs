@@ -11,12 +11,14 @@ use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Cause, Error, Result};
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
+use thalweg_core::share::Share;
 use thalweg_core::source::{LogBounds, Piece, Source, Split, SplitReader};
 use tokio::sync::Mutex;
 
 use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
 use super::patience::{MISSING, Patience, persist, told};
+use super::portion::LEAST_PART;
 use super::reader::KafkaReader;
 use super::starts::{Found, Starts, Which};
 use crate::outage::Outages;
@@ -38,6 +40,8 @@ pub struct KafkaSource {
 pub(super) struct Shared {
     pub(super) config: SourceConfig,
     pub(super) clock: SharedClock,
+    /// What all readers of the pipeline may have in memory together and not decoded.
+    pub(super) memory: Share,
     reach: Arc<dyn Reach>,
     cluster: Mutex<Option<Arc<dyn Cluster>>>,
     is_away: AtomicBool,
@@ -53,10 +57,16 @@ struct Known {
 }
 
 impl KafkaSource {
-    /// A source that keeps in `list` where partitions start.
-    pub fn new(config: SourceConfig, list: Arc<dyn AppendLog>, clock: SharedClock, reach: Arc<dyn Reach>) -> Self {
+    /// A source that keeps in `list` where partitions start. Its readers share `memory` with all others of the pipeline.
+    pub fn new(
+        config: SourceConfig,
+        list: Arc<dyn AppendLog>,
+        clock: SharedClock,
+        reach: Arc<dyn Reach>,
+        memory: &Share,
+    ) -> Self {
         let (cluster, is_away, outages) = (Mutex::default(), AtomicBool::new(false), Arc::default());
-        let shared = Shared { config, clock, reach, cluster, is_away, outages };
+        let shared = Shared { config, clock, memory: memory.clone(), reach, cluster, is_away, outages };
         let (known, shown, is_shown) = (Mutex::default(), Mutex::default(), AtomicBool::new(true));
         Self { shared: Arc::new(shared), list, known, shown, is_shown }
     }
@@ -290,6 +300,15 @@ impl Source for KafkaSource {
         let name = config.topic.clone();
         let piece = Piece { name, ordinal: partition, watermark_scope: 0, is_last_scope: true };
         let reader = KafkaReader::new(Arc::clone(&self.shared), topic.id, partition, next, piece, waiting);
+        if self.shared.memory.falls_short(LEAST_PART) {
+            let (topic, partitions) = (&self.shared.config.topic, self.shared.memory.holders());
+            tracing::warn!(
+                %topic,
+                partitions,
+                "there is too little memory for so many partitions of one worker: it may take more than its limit; raise the \
+                 limit, or have more workers"
+            );
+        }
         Ok(Box::new(if begins { reader.beginning() } else { reader }))
     }
 
@@ -356,10 +375,21 @@ impl Shared {
             return Err(Error::data_loss(self.place(partition), detail).with_hint(START_ANEW));
         }
         if next > bounds.end {
-            let detail = format!("offset {next} is wanted, and the log ends at {}: it was cut back", bounds.end);
-            return Err(Error::data_loss(self.place(partition), detail).with_hint(START_ANEW));
+            return Err(self.cut(partition, next, Some(bounds.end)));
         }
         Ok(())
+    }
+
+    /// Records that were read are not in the log any more.
+    pub(super) fn cut(&self, partition: u32, next: u64, end: Option<u64>) -> Error {
+        let end = end.map_or_else(String::new, |end| format!(" to {end}"));
+        let detail = format!(
+            "offset {next} is wanted, and the log was cut back{end}: records that were read are gone, and others may stand in \
+             their places"
+        );
+        let hint = "a broker leads that did not have them, as `unclean.leader.election.enable` allows, or one that lost its disk; \
+                    start the pipeline anew with --fresh (in a cluster, `restart.nonce`) to read what there is";
+        Error::data_loss(self.place(partition), detail).with_hint(hint)
     }
 
     /// A batch that holds what is wanted cannot be read.
@@ -409,15 +439,19 @@ mod tests {
     use thalweg_core::source::{Payload, RawChunk, Read, Records};
 
     use super::*;
-    use crate::kafka::client::Polled;
+    use crate::kafka::client::{EpochEnd, Epochs, Polled};
     use crate::kafka::played::{Paused, Played, connection};
     use crate::outage::TOLD_AFTER;
 
     fn source(cluster: &Played, list: &Arc<MemoryLog>) -> KafkaSource {
+        source_within(cluster, list, &Share::default())
+    }
+
+    fn source_within(cluster: &Played, list: &Arc<MemoryLog>, memory: &Share) -> KafkaSource {
         let (start_at, wanted) = (StartAt::Earliest, Default::default());
         let (connection, topic, most_bytes, group) = (connection(), "t".into(), 1_000, None);
         let config = SourceConfig { connection, topic, start_at, most_bytes, wanted, group };
-        KafkaSource::new(config, list.clone(), Arc::new(Paused::new()), Arc::new(cluster.clone()))
+        KafkaSource::new(config, list.clone(), Arc::new(Paused::new()), Arc::new(cluster.clone()), memory)
     }
 
     /// A worker that reads hears of a new partition by the assignment; the broker that it asks may not have heard of it, or
@@ -529,7 +563,7 @@ mod tests {
         let polled = |offsets: std::ops::Range<u64>, first| {
             let (next, values) = (offsets.end, offsets.clone().map(|_| Some(Bytes::from_static(b"{}"))).collect());
             let records = Records { values, offsets: offsets.collect(), first_timestamp: first, ..Records::default() };
-            Polled { records, next, at_end: false }
+            Polled { records, next, ..Polled::default() }
         };
         cluster.polls().extend([polled(0..4, Some(1_000)), polled(4..5, Some(2_000)), polled(5..6, None)]);
         let (source, split) = (source(&cluster, &list), SplitId::new("0"));
@@ -544,6 +578,95 @@ mod tests {
             found.push((to.offset, records.first_timestamp));
         }
         assert_eq!(found, [(2, Some(1_000)), (4, Some(1_000)), (5, Some(2_000)), (6, None)]);
+    }
+
+    /// Records of one epoch.
+    fn of_epoch(epoch: u32, offsets: std::ops::Range<u64>) -> Polled {
+        let (next, values) = (offsets.end, offsets.clone().map(|_| Some(Bytes::from_static(b"{}"))).collect());
+        let records = Records { values, offsets: offsets.collect(), ..Records::default() };
+        Polled { records, next, epochs: Some(Epochs { first: epoch, last: epoch }), ..Polled::default() }
+    }
+
+    /// What the next chunk ends with, or why there is none.
+    async fn chunk(reader: &mut dyn SplitReader) -> Result<u128> {
+        match reader.read(None).await? {
+            Read::Chunk(chunk) => Ok(chunk.to.offset),
+            other => panic!("a chunk, found {other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_of_a_leader_that_lacks_what_was_read_are_data_loss_however_long_its_log_is() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source(&cluster, &list);
+        source.splits().await.expect("listed");
+        // Those that follow have been written since, and the log is as long as it was, or longer.
+        cluster.holds(Bounds { start: 0, stable_end: 9, end: 9 });
+        for (then, end, lost) in [
+            (of_epoch(2, 4..6), EpochEnd { epoch: 1, end: 4 }, None),
+            (of_epoch(2, 4..6), EpochEnd { epoch: 1, end: 3 }, Some(" to 3")),
+            (of_epoch(2, 4..6), EpochEnd { epoch: 0, end: 9 }, Some("")),
+            // Nobody need be asked.
+            (of_epoch(0, 4..6), EpochEnd { epoch: 1, end: 4 }, Some("")),
+        ] {
+            cluster.ends_epoch(end);
+            cluster.polls().extend([of_epoch(1, 0..2), of_epoch(1, 2..4), then]);
+            let mut reader = source.open(&SplitId::new("0"), Position::START).await.expect("opened");
+            for to in [0, 2, 4] {
+                assert_eq!(chunk(&mut *reader).await.expect("a chunk"), to);
+            }
+            match (chunk(&mut *reader).await, lost) {
+                (Ok(to), None) => assert_eq!(to, 6),
+                (Err(error), Some(lost)) => {
+                    let told = format!("offset 4 is wanted, and the log was cut back{lost}: records that were read are");
+                    assert_eq!((error.kind, error.what.as_str()), (ErrorKind::DataLoss, "topic `t`, partition 0"));
+                    assert!(error.detail.starts_with(&told), "{error}");
+                }
+                (found, _) => panic!("{found:?}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_position_behind_the_end_is_data_loss_with_both_and_what_to_do() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source(&cluster, &list);
+        source.splits().await.expect("listed");
+        cluster.holds(Bounds { start: 0, stable_end: 6, end: 6 });
+        let at = |offset| Position::within(entry_of(7), offset);
+        source.open(&SplitId::new("0"), at(6)).await.expect("the end itself is none");
+        let error = source.open(&SplitId::new("0"), at(10)).await.err().expect("the log was cut");
+        assert_eq!((error.kind, error.what.as_str()), (ErrorKind::DataLoss, "topic `t`, partition 0"));
+        assert!(error.detail.starts_with("offset 10 is wanted, and the log was cut back to 6"), "{error}");
+        assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("--fresh") && hint.contains("unclean")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_fetches_less_once_more_of_them_share_the_memory_and_then_looks_whether_its_log_is_whole() {
+        const MIB: usize = 1 << 20;
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source_within(&cluster, &list, &Share::new(Some(MIB)));
+        source.splits().await.expect("listed");
+        let opened = || async { source.open(&SplitId::new("0"), Position::START).await.expect("opened") };
+        let mut reader = opened().await;
+        cluster.polls().extend([of_epoch(1, 0..2), of_epoch(1, 2..4)]);
+        for to in [0, 2] {
+            assert_eq!(chunk(&mut *reader).await.expect("a chunk"), to);
+        }
+        let other = opened().await;
+        assert_eq!(chunk(&mut *reader).await.expect("a chunk"), 4, "a new reader goes on where the last one was");
+        assert_eq!(*cluster.asked(), [MIB / 2, MIB / 4]);
+        // Nothing is opened anew for twice as much.
+        drop(other);
+        assert!(matches!(reader.read(None).await, Ok(Read::CaughtUp)));
+        assert_eq!(cluster.asked().len(), 2);
+        // Whoever reads on without the library's knowledge asks itself.
+        let _others = [opened().await, opened().await, opened().await];
+        cluster.ends_epoch(EpochEnd { epoch: 1, end: 3 });
+        cluster.polls().push_back(of_epoch(2, 4..6));
+        let error = chunk(&mut *reader).await.expect_err("the log was cut");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+        assert_eq!(cluster.polls().len(), 1, "it was found before anything was read");
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,6 +63,7 @@ pub(super) fn next(error: &ClientError) -> Next {
         | ClientError::Refused(_)
         | ClientError::Forbidden(_)
         | ClientError::Corrupt(_)
+        | ClientError::Cut(_)
         | ClientError::OutOfRange => Next::Stop,
     }
 }

@@ -1,7 +1,7 @@
 //! What silence means: the client library tells neither an outage, nor a topic that is gone, nor a log that lost what
 //! is wanted. Pure.
 
-use super::client::{Bounds, Topic};
+use super::client::{Bounds, EpochEnd, Epochs, Topic};
 
 /// What the cluster says of a partition whose reader gets nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,58 @@ pub(super) fn judge(said: Said, id: u128, next: u64) -> Verdict {
     }
 }
 
+/// The last record that was read: the epoch of the leader that it was written under, and the offset behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The epoch.
+    pub epoch: u32,
+    /// The offset behind it.
+    pub next: u64,
+}
+
+/// Whether a record that was read is surely in the log of those that follow it. One leader appends to one log: where the
+/// epoch is still the same, nothing was cut off in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// It is.
+    Surely,
+    /// It is not: epochs never go back.
+    Never,
+    /// Whoever leads now knows where that epoch ends.
+    Ask,
+}
+
+/// Judges records by their epochs.
+pub(super) fn follows(seen: Option<Seen>, found: Epochs) -> Follows {
+    match seen {
+        Some(seen) if found.first < seen.epoch => Follows::Never,
+        Some(seen) if found.first > seen.epoch => Follows::Ask,
+        _ => Follows::Surely,
+    }
+}
+
+/// Whether a record that was read is gone, where its epoch, or what is left of those before it, ends there (KIP-320).
+/// Retention does not move the end of an epoch to before what was read of it.
+pub(super) fn is_gone(seen: Seen, end: EpochEnd) -> bool {
+    end.epoch < seen.epoch || end.end < seen.next
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_of_another_leader_follow_where_it_has_what_was_read_before() {
+        let (seen, found) = (Seen { epoch: 4, next: 100 }, |first| Epochs { first, last: 9 });
+        assert_eq!(follows(None, found(1)), Follows::Surely, "nothing was read yet");
+        let judged = [3, 4, 5].map(|first| follows(Some(seen), found(first)));
+        assert_eq!(judged, [Follows::Never, Follows::Surely, Follows::Ask]);
+        let gone = |epoch, end| is_gone(seen, EpochEnd { epoch, end });
+        assert!(!gone(4, 100) && !gone(4, 120), "it was appended to before another one led");
+        assert!(gone(4, 99));
+        assert!(gone(3, 120), "a log of another leader, which knows nothing of the epoch");
+        assert!(!gone(4, 250), "retention has deleted the epoch: it ends where the log starts");
+    }
 
     fn said(id: u128, start: u64, stable_end: u64, end: u64) -> Said {
         let topic = Some(Topic { id, partitions: 1, may_read: true, may_write: true });

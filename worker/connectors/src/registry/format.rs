@@ -56,6 +56,7 @@ pub(super) fn wanted(request: &SourceRequest<'_>) -> Wanted {
         timestamps: names.contains(&"timestamp"),
         keys: names.contains(&"key"),
         headers: names.contains(&"headers"),
+        fetch_bytes: None,
     }
 }
 

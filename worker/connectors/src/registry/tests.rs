@@ -81,6 +81,7 @@ async fn read(folder: &Path, spec: serde_json::Value) -> Result<RecordBatch> {
         values: &NoValues,
         clock: Arc::new(SystemClock::new()),
         kafka: Arc::new(Library),
+        memory: &Share::default(),
     })?;
     let mut batches = Vec::new();
     for split in opened.source.splits().await? {

@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use thalweg_core::append_log::{AppendLog, MemoryLog};
 use thalweg_core::clock::SystemClock;
 use thalweg_core::error::Result;
+use thalweg_core::share::Share;
 use thalweg_crds::connector::{SinkConnector, SourceConnector};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
@@ -39,8 +40,17 @@ impl Values for Unread {
 pub fn try_source(resolved: &ResolvedSource, schema: SchemaRef, columns: &BTreeSet<String>) -> Result<()> {
     let lists = |_: &str| Arc::new(MemoryLog::new()) as Arc<dyn AppendLog>;
     let clock = Arc::new(SystemClock::new());
-    let kafka = Arc::new(Library);
-    let request = SourceRequest { source: resolved, schema, columns, lists: &lists, values: &Unread, clock, kafka };
+    let (kafka, memory) = (Arc::new(Library), Share::default());
+    let request = SourceRequest {
+        source: resolved,
+        schema,
+        columns,
+        lists: &lists,
+        values: &Unread,
+        clock,
+        kafka,
+        memory: &memory,
+    };
     match resolved.spec.connector() {
         // Its certificates and keys are parsed with its settings.
         Some(SourceConnector::Kafka(_)) => kafka_decoder(&request).map(drop),

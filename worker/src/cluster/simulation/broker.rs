@@ -318,7 +318,7 @@ impl Reader {
             }
         }
         self.next = to as u64;
-        Ok(Some(Polled { records, next: self.next, at_end: to == entries.len() }))
+        Ok(Some(Polled { records, next: self.next, at_end: to == entries.len(), ..Polled::default() }))
     }
 
     fn is_at_end(&self) -> bool {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use krafka::admin::{
     AclOperation, AdminClient, AlterConsumerGroupOffsetsOptions, ConfigResource, CreatePartitionsOptions,
     CreateTopicsOptions, DescribeClusterOptions, DescribeConfigsOptions, DescribeTopicsOptions, ListOffsetsOptions,
-    OffsetSpec, TopicPartition,
+    OffsetForLeaderEpochOptions, OffsetSpec, TopicPartition,
 };
 use krafka::error::ErrorCode;
 use krafka::{Kafka, KrafkaError};
@@ -16,8 +16,8 @@ use super::krafka_error::from;
 use super::krafka_producer::{KrafkaProducer, KrafkaTransactions};
 use super::krafka_reader::KrafkaReader;
 use super::{
-    ANSWER, BUFFERED_BYTES, Bounds, CONNECTED, ClientError, Cluster, NewTopic, PartitionReader, Producer, Producing, Reach,
-    Result, Topic, Transactions, Wanted, number,
+    ANSWER, BUFFERED_BYTES, Bounds, CONNECTED, ClientError, Cluster, EpochEnd, NewTopic, PartitionReader, Producer,
+    Producing, Reach, Result, Topic, Transactions, Wanted, number,
 };
 use crate::kafka::config::Connection;
 
@@ -164,6 +164,27 @@ impl Cluster for KrafkaCluster {
             offset(OffsetSpec::Latest, false)
         )?;
         Ok(Bounds { start, stable_end, end })
+    }
+
+    async fn epoch_end(&self, topic: &str, partition: u32, epoch: u32) -> Result<Option<EpochEnd>> {
+        let Ok(epoch) = i32::try_from(epoch) else { return Ok(None) };
+        let wanted = TopicPartition::new(topic, number(partition));
+        let asked = [(wanted.clone(), epoch)];
+        let found = self.admin().offset_for_leader_epoch(asked, OffsetForLeaderEpochOptions::default()).await;
+        let end = match found.map_err(|error| from(&error))?.remove(&wanted) {
+            Some(Ok(end)) => end,
+            Some(Err(error)) => {
+                return match from(&error) {
+                    error @ (ClientError::Away(_) | ClientError::NoTopic) => Err(error),
+                    // A broker that does not tell, or not this user.
+                    _ => Ok(None),
+                };
+            }
+            None => return Err(ClientError::Away(format!("no end of an epoch was given for {topic}-{partition}"))),
+        };
+        // Below zero where a broker does not know.
+        let known = u32::try_from(end.leader_epoch).ok().zip(u64::try_from(end.end_offset).ok());
+        Ok(known.map(|(epoch, end)| EpochEnd { epoch, end }))
     }
 
     async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>> {

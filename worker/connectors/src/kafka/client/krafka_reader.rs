@@ -8,7 +8,7 @@ use krafka::{Kafka, Offset};
 use thalweg_core::source::Records;
 
 use super::krafka_error::from;
-use super::{ClientError, NEWS, PartitionReader, Polled, Result, Wanted, number};
+use super::{ClientError, Epochs, NEWS, PartitionReader, Polled, Result, Wanted, number};
 use crate::kafka::config::Fetching;
 
 /// With the library's own limit of 500 records a fetch is decoded again and again: a tenth of the speed.
@@ -26,7 +26,7 @@ pub(super) struct KrafkaReader {
 
 impl KrafkaReader {
     /// A reader from an offset on. Whether the log holds it must be known: below its start the first poll says so, but
-    /// beyond its end the library goes on at the end, silently.
+    /// beyond its end the library goes to the end, which a poll tells only where it notices that.
     pub(super) async fn open(
         kafka: &Kafka,
         fetching: &Fetching,
@@ -44,7 +44,7 @@ impl KrafkaReader {
             .lag_staleness_threshold(NEWS)
             .max_poll_records(POLL_RECORDS)
             .max_buffered_records(BUFFERED_RECORDS)
-            .max_partition_fetch_bytes(fetching.partition_bytes)
+            .max_partition_fetch_bytes(wanted.fetch_bytes(fetching))
             .fetch_max_wait(fetching.max_wait);
         if let Some(rack) = &fetching.rack {
             builder = builder.client_rack(rack);
@@ -61,6 +61,15 @@ impl KrafkaReader {
     async fn at_end(&self) -> bool {
         let lag = self.consumer.lag().await.into_values().next();
         lag.is_some_and(|lag| !lag.stale && lag.high_watermark.is_some_and(|end| end <= self.next.cast_signed()))
+    }
+
+    /// How many records the library holds behind those of a poll: of more than it hands on at once. It never waits.
+    async fn ahead(&self, polled: usize) -> u64 {
+        if polled < POLL_RECORDS as usize {
+            return 0;
+        }
+        let fetched = self.consumer.fetch_position(&self.topic, number(self.partition)).await;
+        fetched.and_then(|fetched| u64::try_from(fetched).ok()).map_or(0, |fetched| fetched.saturating_sub(self.next))
     }
 
     fn columns(&self, polled: Vec<ConsumerRecord>) -> Records {
@@ -91,20 +100,48 @@ impl PartitionReader for KrafkaReader {
     async fn poll(&mut self, wait: Duration) -> Result<Polled> {
         let polled = self.consumer.poll(wait).await.map_err(|error| from(&error))?;
         // The records are ours now: nothing waits from here on, so no dropped call loses them.
-        if let Some(last) = polled.last() {
+        if let Some((first, last)) = polled.first().zip(polled.last()) {
+            // The library has gone back to where the log was cut, and tells nobody.
+            if first.offset < self.next.cast_signed() {
+                return Err(ClientError::Cut(u64::try_from(first.offset).ok()));
+            }
+            let epochs = epochs(first, last);
             self.next = last.offset.cast_unsigned() + 1;
-            let records = self.columns(polled);
-            return Ok(Polled { records, next: self.next, at_end: false });
+            let ahead = self.ahead(polled.len()).await;
+            return Ok(Polled { records: self.columns(polled), next: self.next, at_end: false, epochs, ahead });
         }
         let position = self.consumer.position(&self.topic, number(self.partition)).await;
         match position.and_then(|position| u64::try_from(position).ok()) {
-            // A log that was cut back: the library goes there, silently.
-            Some(position) if position < self.next => Err(ClientError::OutOfRange),
+            // The same, and nothing has come there yet.
+            Some(position) if position < self.next => Err(ClientError::Cut(Some(position))),
             Some(position) => {
                 self.next = position;
                 Ok(Polled { next: position, at_end: self.at_end().await, ..Polled::default() })
             }
             None => Ok(Polled { next: self.next, ..Polled::default() }),
         }
+    }
+}
+
+/// Records of batches that old brokers wrote have none.
+fn epochs(first: &ConsumerRecord, last: &ConsumerRecord) -> Option<Epochs> {
+    let epoch = |record: &ConsumerRecord| record.leader_epoch.and_then(|epoch| u32::try_from(epoch).ok());
+    epoch(first).zip(epoch(last)).map(|(first, last)| Epochs { first, last })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_that_is_not_known_is_none() {
+        let record = |epoch| {
+            let mut record = ConsumerRecord::new("t", 0, 0, None, None);
+            record.leader_epoch = epoch;
+            record
+        };
+        assert_eq!(epochs(&record(Some(3)), &record(Some(4))), Some(Epochs { first: 3, last: 4 }));
+        assert_eq!(epochs(&record(Some(-1)), &record(Some(4))), None);
+        assert_eq!(epochs(&record(None), &record(None)), None);
     }
 }

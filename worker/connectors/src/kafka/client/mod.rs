@@ -25,7 +25,7 @@ pub use self::krafka::Krafka as Library;
 /// The library that this build speaks through.
 #[cfg(feature = "rdkafka")]
 pub use self::rdkafka::Rdkafka as Library;
-use super::config::Connection;
+use super::config::{Connection, Fetching};
 
 /// The setting of a topic that says what brokers delete of it.
 pub const CLEANUP_POLICY: &str = "cleanup.policy";
@@ -60,6 +60,10 @@ pub enum ClientError {
     /// The log does not hold the wanted offset.
     #[error("the log does not hold the wanted offset")]
     OutOfRange,
+    /// The log was cut back behind what was read of it, to this end where that is told: a leader came that did not have all
+    /// of it, and other records may stand in the places of those that were read by now.
+    #[error("the log was cut back")]
+    Cut(Option<u64>),
     /// A batch whose bytes cannot be read; asking again gives the same bytes.
     #[error("{0}")]
     Corrupt(String),
@@ -136,7 +140,7 @@ pub struct Bounds {
     pub end: u64,
 }
 
-/// What readers fill in beside values, offsets and the time of the first record.
+/// What readers fill in beside values, offsets and the time of the first record, and how much they fetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Timestamps.
@@ -145,6 +149,33 @@ pub struct Wanted {
     pub keys: bool,
     /// Headers.
     pub headers: bool,
+    /// Bytes that one answer holds at the most, but for a batch that is longer; by default as the connection has it.
+    pub fetch_bytes: Option<usize>,
+}
+
+impl Wanted {
+    /// Bytes that one answer holds at the most, as brokers are asked for them.
+    fn fetch_bytes(&self, fetching: &Fetching) -> i32 {
+        self.fetch_bytes.map_or(fetching.partition_bytes, |bytes| i32::try_from(bytes).unwrap_or(i32::MAX))
+    }
+}
+
+/// Epochs of the leaders (KIP-101) under which records were written. In a log they never go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epochs {
+    /// That of the first record.
+    pub first: u32,
+    /// That of the last one.
+    pub last: u32,
+}
+
+/// Where an epoch ends in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The epoch, or the greatest one below it, where the log holds nothing of it.
+    pub epoch: u32,
+    /// The offset behind its last record.
+    pub end: u64,
 }
 
 /// What a reader got.
@@ -156,6 +187,10 @@ pub struct Polled {
     pub next: u64,
     /// Whether the broker has just said that nothing follows, not even of an open transaction.
     pub at_end: bool,
+    /// The epochs of the records, where the library tells them.
+    pub epochs: Option<Epochs>,
+    /// How many records behind these the library has in memory already.
+    pub ahead: u64,
 }
 
 /// A record to be written.
@@ -232,6 +267,12 @@ pub trait Cluster: Send + Sync {
 
     /// Where a partition starts and ends, now.
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds>;
+
+    /// Where an epoch ends in a partition by now (KIP-320); `None` where nobody tells.
+    async fn epoch_end(&self, topic: &str, partition: u32, epoch: u32) -> Result<Option<EpochEnd>> {
+        let _ = (topic, partition, epoch);
+        Ok(None)
+    }
 
     /// The first offset whose timestamp is at or after `millis`; `None` where no record is that new.
     async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>>;

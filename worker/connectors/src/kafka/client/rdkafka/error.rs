@@ -36,9 +36,8 @@ pub(super) fn from_code(code: RDKafkaErrorCode, text: String) -> ClientError {
         Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition | Code::UnknownTopicId => {
             ClientError::NoTopic
         }
-        Code::AutoOffsetReset | Code::LogTruncation | Code::NoOffset | Code::OffsetOutOfRange => {
-            ClientError::OutOfRange
-        }
+        Code::AutoOffsetReset | Code::NoOffset | Code::OffsetOutOfRange => ClientError::OutOfRange,
+        Code::LogTruncation => ClientError::Cut(None),
         Code::BadCompression | Code::BadMessage => ClientError::Corrupt(text),
         Code::MessageBatchTooLarge | Code::MessageSizeTooLarge => ClientError::TooLarge(text),
         Code::Authentication
@@ -106,6 +105,7 @@ mod tests {
         assert!(matches!(code(RDKafkaErrorCode::Authentication), ClientError::Denied(_)));
         assert_eq!(code(RDKafkaErrorCode::UnknownTopicOrPartition), ClientError::NoTopic);
         assert_eq!(code(RDKafkaErrorCode::AutoOffsetReset), ClientError::OutOfRange);
+        assert_eq!(code(RDKafkaErrorCode::LogTruncation), ClientError::Cut(None));
         let ClientError::Denied(text) = code(RDKafkaErrorCode::TopicAuthorizationFailed) else { panic!("denied") };
         assert!(text.contains("TopicAuthorizationFailed"), "{text}");
     }

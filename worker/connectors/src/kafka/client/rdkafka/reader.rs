@@ -24,8 +24,8 @@ const BATCH_RECORDS: usize = 10_000;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for whoever polls.
 const BATCHES: usize = 2;
-/// Kilobytes that the library reads ahead.
-const AHEAD_KILOBYTES: &str = "8192";
+/// Answers that the library reads ahead.
+const AHEAD: i32 = 8;
 /// How long one look for records waits; a reader ends within this time.
 const QUIET: Duration = Duration::from_millis(100);
 /// At its end a log is looked at so often: the library tells each end once.
@@ -62,9 +62,12 @@ impl RdkafkaReader {
     ) -> Result<Self> {
         let (found, steps) = mpsc::channel(BATCHES);
         let topic = topic.to_owned();
-        super::served::thread("kafka-reader", move || match consumer(&connection, &topic, partition, next) {
-            Ok(consumer) => Thread { consumer, asking, topic, partition, wanted, found }.run(next),
-            Err(error) => drop(found.blocking_send(Step::Failed(error))),
+        let fetch_bytes = wanted.fetch_bytes(&connection.fetching);
+        super::served::thread("kafka-reader", move || {
+            match consumer(&connection, fetch_bytes, &topic, partition, next) {
+                Ok(consumer) => Thread { consumer, asking, topic, partition, wanted, found }.run(next),
+                Err(error) => drop(found.blocking_send(Step::Failed(error))),
+            }
         })?;
         Ok(Self { steps, next, news: None })
     }
@@ -80,9 +83,9 @@ impl PartitionReader for RdkafkaReader {
         match tokio::time::timeout(wait, self.steps.recv()).await {
             Ok(Some(Step::Records(records, next))) => {
                 (self.next, self.news) = (next, None);
-                Ok(Polled { records, next, at_end: false })
+                Ok(Polled { records, next, ..Polled::default() })
             }
-            Ok(Some(Step::End(end))) if end.at < self.next => Err(ClientError::OutOfRange),
+            Ok(Some(Step::End(end))) if end.at < self.next => Err(ClientError::Cut(Some(end.at))),
             Ok(Some(Step::End(end))) => {
                 self.next = end.at;
                 self.news = (end.high <= end.at).then(Instant::now);
@@ -96,7 +99,13 @@ impl PartitionReader for RdkafkaReader {
 }
 
 /// A consumer of one partition.
-fn consumer(connection: &Connection, topic: &str, partition: u32, next: u64) -> Result<BaseConsumer<Ear>> {
+fn consumer(
+    connection: &Connection,
+    fetch_bytes: i32,
+    topic: &str,
+    partition: u32,
+    next: u64,
+) -> Result<BaseConsumer<Ear>> {
     let mut config: ClientConfig = settings::of(connection)?;
     let fetching = &connection.fetching;
     config
@@ -111,8 +120,8 @@ fn consumer(connection: &Connection, topic: &str, partition: u32, next: u64) -> 
         .set("check.crcs", "true")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.wait.max.ms", fetching.max_wait.as_millis().to_string())
-        .set("max.partition.fetch.bytes", fetching.partition_bytes.to_string())
-        .set("queued.max.messages.kbytes", AHEAD_KILOBYTES);
+        .set("max.partition.fetch.bytes", fetch_bytes.to_string())
+        .set("queued.max.messages.kbytes", (AHEAD.saturating_mul(fetch_bytes) >> 10).max(1).to_string());
     if let Some(rack) = &fetching.rack {
         config.set("client.rack", rack);
     }
