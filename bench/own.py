@@ -4,7 +4,8 @@
     bench/own.py                          # everything, 10 and 40 million rows
     bench/own.py --rows 1000000 --only memory,start
 
-Prints each figure against its bar, and writes target/bench-own.json. Standard library only; Linux.
+Prints each figure against its bar, and writes target/bench-own.json; beside it bench-own-moments.json, with what each run held at
+which moment. Standard library only; Linux.
 """
 
 import argparse
@@ -89,6 +90,8 @@ class Bench:
 
     def __init__(self, binary, work, source):
         self.binary, self.work, self.source, self.figures = binary, work, source, []
+        # Of each run whose peak is judged: MB that are resident, and how many of them are pages of files, each 50 ms.
+        self.moments = {}
 
     def figure(self, name, value, unit, bar=None):
         """Notes a figure, and prints it against its bar: the most that it may be."""
@@ -118,14 +121,14 @@ class Bench:
         return folder
 
     def run(self, folder, state):
-        """Runs to the end: the peak of resident memory in MB, the summary, and resident memory each 50 ms."""
+        """Runs to the end: the peak of resident memory in MB, the summary, and what was resident each 50 ms."""
         words = [self.binary, "run", "own.yaml", "-o", "json"]
         words += ["--state", "state"] if state else []
         with open(folder / "summary", "w+") as out:
             process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=subprocess.DEVNULL)
-            levels, ended = [], 0
+            moments, ended = [], 0
             while not ended:
-                levels.append(resident_mb(process.pid))
+                moments.append(resident_mb(process.pid))
                 time.sleep(0.05)
                 ended, status, used = os.wait4(process.pid, os.WNOHANG)
             out.seek(0)
@@ -133,13 +136,13 @@ class Bench:
         if status != 0:
             sys.exit(f"thalweg run failed in {folder}: {status}")
         shutil.rmtree(folder)
-        return used.ru_maxrss / 1024, json.loads(lines[-1]), levels
+        return used.ru_maxrss / 1024, json.loads(lines[-1]), moments
 
 
 def resident_mb(pid):
-    """What a process holds now."""
-    pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """What a process holds now, and how much of it are pages of files (proc_pid_statm(5): resident, shared)."""
+    resident, files = map(int, pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1:3])
+    return tuple(round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1) for pages in (resident, files))
 
 
 def memory(bench, rows):
@@ -167,11 +170,13 @@ def memory(bench, rows):
             url = f"{data}/*.{bench.source}"
             written = {"files": order, "format": FORMATS[bench.source]}
             folder = bench.manifest("bids", sql, "files: { url: out }", FORMATS[form], url=url, **written)
-            peak, summary, levels = bench.run(folder, state)
+            peak, summary, moments = bench.run(folder, state)
+            levels = [resident for resident, _ in moments]
             held = summary["stages"][-1].get("stateBytes", 0) / 1e6
             beside = f", {held:.0f} MB of state" if held >= NOISE_MB else ""
             title = f"{name}, {many / 1e6:g} M rows"
             bench.figure(f"peak, {title}{beside}", peak, "MB", PEAK_MB + held)
+            bench.moments[title] = moments
             # Of a run that is four times as long the highest moment is the highest of four times as many.
             level = sorted(levels)[len(levels) * 19 // 20]
             if fewer is not None and not beside:
@@ -269,6 +274,7 @@ def main():
     out = pathlib.Path(words.json)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"machine": {"cpus": os.cpu_count()}, "figures": bench.figures}, indent=2) + "\n")
+    out.with_name(f"{out.stem}-moments.json").write_text(json.dumps(bench.moments) + "\n")
     sys.exit(0 if all(figure["pass"] for figure in bench.figures) else 1)
 
 

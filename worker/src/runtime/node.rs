@@ -188,7 +188,7 @@ impl Node {
             permits: self.permits.clone(),
             throttle: self.job.throttle.clone(),
             turns: node.turns.clone(),
-            depth: self.job.parallelism + 1,
+            depth: depth(self.job.parallelism),
             clock: self.job.clock.clone(),
             counters: self.job.counters.clone(),
             failures: self.failures.about(id.clone()),
@@ -439,6 +439,12 @@ impl Node {
     }
 }
 
+/// Chunks of one split that wait between its reader and whoever serves it. With the one that is being handed in and the one that
+/// is waited for they are as many as may be in work, so that a split that is read alone keeps all threads busy.
+fn depth(parallelism: usize) -> usize {
+    (CHUNKS_PER_THREAD * parallelism).saturating_sub(1).max(1)
+}
+
 /// The name of a split as a log.
 pub fn split_log(source: &str, split: &SplitId) -> LogId {
     LogId::Split { source: source.into(), split: split.clone() }
@@ -447,4 +453,19 @@ pub fn split_log(source: &str, split: &SplitId) -> LogId {
 /// What a unit logs says which unit it is.
 pub fn unit_span(job: &Job, unit: UnitId) -> tracing::Span {
     tracing::info_span!("unit", pipeline = job.name, %unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_split_alone_has_as_many_chunks_in_work_as_there_may_be() {
+        for parallelism in [1, 2, 8, 64] {
+            // The shared ones, and the reader's own.
+            let allowed = CHUNKS_PER_THREAD * parallelism + 1;
+            assert_eq!(depth(parallelism) + 2, allowed, "{parallelism} threads");
+        }
+        assert_eq!(depth(0), 1, "a queue has room for one");
+    }
 }

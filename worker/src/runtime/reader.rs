@@ -1,13 +1,17 @@
 //! Reads one split from a position on: chunks in order, worked on side by side.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::source::{Payload, RawChunk, Read};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
 use super::chunk::{MaxTime, Opened, Processed};
 use super::error::Result;
@@ -35,12 +39,32 @@ pub struct Working {
     pub to: Position,
     /// Whether the watermark follows its event times already.
     pub follows_piece: bool,
-    /// What becomes of it, and the greatest event time behind it.
-    pub job: JoinHandle<Result<(Processed, MaxTime), String>>,
+    /// What becomes of it.
+    pub job: oneshot::Receiver<Done>,
     /// What was read since the split was opened, in units of its size.
     pub read: u64,
     _permit: OwnedSemaphorePermit,
 }
+
+/// What became of a chunk, and the greatest event time behind it.
+pub type Done = Result<(Processed, MaxTime), Undone>;
+
+/// Why nothing became of a chunk.
+#[derive(Debug)]
+pub enum Undone {
+    /// The plan is wrong.
+    Plan(String),
+    /// What worked on it panicked, and said this.
+    Panicked(String),
+}
+
+/// What is to be done for a chunk.
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Chunks that nobody works on yet, oldest first. A task takes the oldest, whichever chunk it was spawned for: the runtime begins
+/// with the task that was spawned last, and since chunks are handed on in order, all would wait for the first of them.
+#[derive(Clone, Default)]
+struct Waiting(Arc<Mutex<VecDeque<Work>>>);
 
 /// Reads a split for as long as somebody takes the items.
 pub struct Reader {
@@ -53,6 +77,7 @@ pub struct Reader {
     items: mpsc::Sender<Item>,
     /// One chunk is never waited for: others may hold all that there are, and wait for a sink that stands still.
     own: Arc<Semaphore>,
+    waiting: Waiting,
 }
 
 impl Reader {
@@ -64,7 +89,7 @@ impl Reader {
         until: watch::Receiver<Option<Position>>,
         items: mpsc::Sender<Item>,
     ) -> Self {
-        Self { log, start, cuts, until, items, own: Arc::new(Semaphore::new(1)) }
+        Self { log, start, cuts, until, items, own: Arc::new(Semaphore::new(1)), waiting: Waiting::default() }
     }
 
     /// Reads until the log ends or nobody wants more.
@@ -149,7 +174,7 @@ impl Reader {
         let throttle = self.log.throttle.clone().map(|throttle| (throttle, self.log.clock.clone()));
         let follows_piece = chunk.piece.is_last_scope;
         let (send_after, after) = oneshot::channel();
-        let job = tokio::spawn(async move {
+        let work = async move {
             let opened = Opened::new(&plan, chunk);
             let before = before.await.map_err(|_| "the chunk before was not decoded".to_owned())?;
             let max = opened.max_after(before);
@@ -158,10 +183,43 @@ impl Reader {
             }
             // The next chunk may be gone already: then nobody waits for this.
             let _ = send_after.send(max);
-            Ok((opened.process(&plan, before)?, max))
-        });
+            Ok::<_, String>((opened.process(&plan, before)?, max))
+        };
+        let (send_done, job) = oneshot::channel();
+        self.waiting.push(Box::pin(async move {
+            let done = match AssertUnwindSafe(work).catch_unwind().await {
+                Ok(done) => done.map_err(Undone::Plan),
+                Err(panic) => Err(Undone::Panicked(said(panic.as_ref()))),
+            };
+            // Nobody waits for it where the reading was given up.
+            let _ = send_done.send(done);
+        }));
         (Working { to, follows_piece, job, read, _permit: permit }, after)
     }
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Work>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One chunk more, and one task more that takes one.
+    fn push(&self, work: Work) {
+        self.lock().push_back(work);
+        let waiting = self.clone();
+        tokio::spawn(async move {
+            let oldest = waiting.lock().pop_front();
+            if let Some(work) = oldest {
+                work.await;
+            }
+        });
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it panicked").to_owned()
 }
 
 /// The time of a chunk's first record, where its log has one.
@@ -220,6 +278,31 @@ fn known(seen: oneshot::Receiver<MaxTime>, known: MaxTime) -> oneshot::Receiver<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn the_oldest_chunk_is_begun_first_however_the_runtime_orders_its_tasks() {
+        let (begun, mut order) = mpsc::unbounded_channel();
+        // Within a task of the runtime: what such a task spawns last is begun first.
+        let pushing = tokio::spawn(async move {
+            let waiting = Waiting::default();
+            for number in 0..5 {
+                let begun = begun.clone();
+                waiting.push(Box::pin(async move { begun.send(number).expect("it is heard") }));
+            }
+        });
+        pushing.await.expect("no panic");
+        let mut found = Vec::new();
+        while let Some(number) = order.recv().await {
+            found.push(number);
+        }
+        assert_eq!(found, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_panic_is_told_in_its_own_words() {
+        let (text, formatted): (Box<dyn Any + Send>, Box<dyn Any + Send>) = (Box::new("odd"), Box::new("7".to_owned()));
+        assert_eq!([said(text.as_ref()), said(formatted.as_ref()), said(&7)], ["odd", "7", "it panicked"]);
+    }
 
     #[test]
     fn pauses_grow_and_stay_short_against_idleness() {

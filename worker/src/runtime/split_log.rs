@@ -28,7 +28,7 @@ use super::error::{Result, RunError};
 use super::failures::Failures;
 use super::lag::SplitGauge;
 use super::load::Throttle;
-use super::reader::{Item, Reader, Working};
+use super::reader::{Item, Reader, Undone, Working};
 
 /// An input of a stage that a source is read by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,16 +219,18 @@ impl SplitRanges {
 
     async fn chunk(&mut self, working: Working) -> Result<SplitRange> {
         let Working { to, follows_piece, job, read, .. } = working;
-        let done = match job.await {
-            Ok(done) => done,
-            Err(error) => {
+        let (processed, max) = match job.await {
+            Ok(Ok(done)) => done,
+            Ok(Err(Undone::Plan(message))) => return Err(RunError::Plan { stage: 0, message }),
+            Ok(Err(Undone::Panicked(said))) => {
                 let place = self.log.source.describe(&self.log.split, self.progress.next, None).await;
                 return Err(RunError::Internal(format!(
-                    "{place}: what decodes the records from here on stopped: {error}"
+                    "{place}: what decodes the records from here on stopped: {said}"
                 )));
             }
+            // The runtime ends, and its tasks with it.
+            Err(_) => return std::future::pending().await,
         };
-        let (processed, max) = done.map_err(|message| RunError::Plan { stage: 0, message })?;
         let behind = |(_, delay_ms): (usize, i64)| Watermark::behind(max.max, delay_ms);
         let follows = follows_piece.then_some(self.log.plan.watermark).flatten();
         let known = self.progress;

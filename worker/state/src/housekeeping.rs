@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::StoreClock;
 use crate::root::StateRoot;
-use crate::settings::{Medium, compaction, garbage_collection};
+use crate::settings::{COMPACTION_POLL, Medium, compaction, garbage_collection};
 
 /// When garbage is collected for the first time, and how often after that.
 const COLLECT: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(5));
@@ -66,6 +66,7 @@ async fn keep(
         .with_system_clock(clock.clone())
         .build();
     let merging = async {
+        tokio::time::sleep(phase(&path)).await;
         let admin = AdminBuilder::new(path.clone(), root.objects().clone()).build();
         compactions_seen(&admin, &clock).await?;
         compactor.run().await
@@ -77,6 +78,15 @@ async fn keep(
     };
     // The tasks that it has started.
     compactor.stop().await.and(ended)
+}
+
+/// How long after its opening the tables of a store are looked at for the first time. The units of a process are opened together:
+/// if they were looked at together too, all would merge at one moment, and hold at once what each needs for that.
+fn phase(path: &Path) -> Duration {
+    let text: &str = path.as_ref();
+    // FNV-1a: units next to each other, whose last digits are, lie apart by the same time.
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    Duration::from_millis(text.bytes().fold(0xcbf2_9ce4_8422_2325, mix) % COMPACTION_POLL.as_millis() as u64)
 }
 
 /// Tells the clock when the last compactions began: a job must not begin before those that are on record.
@@ -98,5 +108,19 @@ async fn collect(root: &StateRoot, path: &Path, medium: Medium, clock: &Arc<Stor
         tokio::time::sleep(pause).await;
         collector.run_gc_once().await;
         pause = COLLECT.1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_units_of_a_stage_are_looked_at_one_after_the_other() {
+        let unit = |index: usize| phase(&Path::from(format!("default/own/1/units/1-{index}")));
+        let mut phases: Vec<_> = (0..8).map(unit).collect();
+        phases.sort();
+        assert!(phases.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_millis(200)), "{phases:?}");
+        assert!(phases.iter().all(|phase| *phase < COMPACTION_POLL), "{phases:?}");
     }
 }

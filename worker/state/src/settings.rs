@@ -32,7 +32,7 @@ const L0_MAX_SSTS: usize = 256;
 /// How often compaction looks for work, and how often finished work is taken over. Each look lists and reads manifests, for
 /// every unit: two each second were a third of what state costs. The longer, the more small tables pile up, and a scan
 /// reads each of them.
-const COMPACTION_POLL: Duration = Duration::from_secs(3);
+pub(crate) const COMPACTION_POLL: Duration = Duration::from_secs(3);
 
 /// Tables of one compaction: at a commit a second, a merge each eight seconds; after a burst, up to 64 at once. The
 /// default (4 to 8) merges twice as often, and cannot follow more than eight commits a poll.

@@ -1,11 +1,10 @@
 //! Whole records of one file, read ahead of those who take them.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use thalweg_core::decode::BadRecord;
 use thalweg_core::error::{Error, Result};
 use thalweg_core::source::Payload;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// A run of whole records of one file.
@@ -64,28 +63,53 @@ pub(crate) trait Blocks: Send {
     fn next(&mut self) -> Result<Option<Block>>;
 }
 
-/// What a task of reading gives back: who reads on, and what was read, which ends with the file's end or an error.
-type Step = (Option<Box<dyn Blocks>>, VecDeque<Result<Option<Block>>>);
+/// What was read: a block, or the file's end or an error, behind which nothing comes.
+type Item = Result<Option<Block>>;
 
-/// Reads ahead, so that disk and decoder work side by side: `count` blocks at a time, while the ones before are taken. One
-/// at a time would wake a thread for each block, and the decoders wait for it.
+/// Who reads on, and where what is read waits.
+struct Reading {
+    blocks: Box<dyn Blocks>,
+    into: mpsc::Sender<Item>,
+}
+
+impl Reading {
+    /// Reads until no more may wait, or to the end: then nobody reads on. Blocks.
+    fn fill(mut self) -> Option<Self> {
+        while let Ok(place) = self.into.try_reserve() {
+            let item = self.blocks.next();
+            let is_last = !matches!(item, Ok(Some(_)));
+            place.send(item);
+            if is_last {
+                return None;
+            }
+        }
+        Some(self)
+    }
+}
+
+/// Reads ahead, so that disk and decoder work side by side: up to `count` blocks wait, each of which can be taken as soon as it was
+/// read. A thread reads on once half of them were taken: to wake one for each block would cost more than to read it.
 pub(crate) struct Prefetch {
     count: usize,
-    idle: Option<Box<dyn Blocks>>,
-    task: Option<JoinHandle<Step>>,
-    read: VecDeque<Result<Option<Block>>>,
+    idle: Option<Reading>,
+    task: Option<JoinHandle<Option<Reading>>>,
+    read: mpsc::Receiver<Item>,
 }
 
 impl Prefetch {
-    /// Opens a file and starts reading so many blocks at a time.
+    /// Opens a file and starts to read so many blocks ahead.
     pub(crate) fn start(count: usize, open: impl FnOnce() -> Result<Box<dyn Blocks>> + Send + 'static) -> Self {
         let count = count.max(1);
+        let (into, read) = mpsc::channel(count);
         let task = tokio::task::spawn_blocking(move || match open() {
-            // The first one is waited for.
-            Ok(blocks) => step(blocks, 1),
-            Err(error) => (None, VecDeque::from([Err(error)])),
+            Ok(blocks) => Reading { blocks, into }.fill(),
+            Err(error) => {
+                // There is room for one, unless nobody waits for it any more.
+                let _ = into.try_send(Err(error));
+                None
+            }
         });
-        Self { count, idle: None, task: Some(task), read: VecDeque::new() }
+        Self { count, idle: None, task: Some(task), read }
     }
 
     /// The next block; `None` at the file's end, and for ever after an error.
@@ -93,32 +117,109 @@ impl Prefetch {
     /// # Cancel safety
     /// A call that is dropped loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
-        if self.read.is_empty()
-            && let Some(task) = &mut self.task
+        let read = loop {
+            self.read_on();
+            let Some(task) = &mut self.task else { break self.read.try_recv().unwrap_or(Ok(None)) };
+            tokio::select! {
+                biased;
+                ended = task => {
+                    self.task = None;
+                    self.idle = ended.map_err(|error| Error::internal("reading a file ahead", error))?;
+                }
+                Some(read) = self.read.recv() => break read,
+            }
+        };
+        self.read_on();
+        read
+    }
+
+    fn read_on(&mut self) {
+        if self.read.len() <= self.count / 2
+            && let Some(reading) = self.idle.take()
         {
-            let joined = task.await;
-            self.task = None;
-            let lost = |error| (None, VecDeque::from([Err(Error::internal("reading a file ahead", error))]));
-            (self.idle, self.read) = joined.unwrap_or_else(lost);
+            self.task = Some(tokio::task::spawn_blocking(move || reading.fill()));
         }
-        if let Some(blocks) = self.idle.take() {
-            let count = self.count;
-            self.task = Some(tokio::task::spawn_blocking(move || step(blocks, count)));
-        }
-        self.read.pop_front().unwrap_or(Ok(None))
     }
 }
 
-/// Reads so many blocks, or to the end.
-fn step(mut blocks: Box<dyn Blocks>, count: usize) -> Step {
-    let mut read = VecDeque::with_capacity(count);
-    while read.len() < count {
-        let block = blocks.next();
-        let is_last = !matches!(block, Ok(Some(_)));
-        read.push_back(block);
-        if is_last {
-            return (None, read);
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc as threads;
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// Blocks of one byte each, read once they are let through, and how many were read.
+    struct Numbered {
+        blocks: u64,
+        let_through: threads::Receiver<()>,
+        read: Arc<AtomicU64>,
+    }
+
+    impl Blocks for Numbered {
+        fn next(&mut self) -> Item {
+            let number = self.read.load(Ordering::SeqCst);
+            if number == self.blocks {
+                return Ok(None);
+            }
+            // Who lets them through is gone at the end of a test.
+            let _ = self.let_through.recv();
+            self.read.store(number + 1, Ordering::SeqCst);
+            Ok(Some(Block::text(number, Bytes::from_static(b"x"), number + 1)))
         }
     }
-    (Some(blocks), read)
+
+    fn numbered(count: usize, blocks: u64) -> (Prefetch, threads::Sender<()>, Arc<AtomicU64>) {
+        let (opens, let_through) = threads::channel();
+        let read = Arc::new(AtomicU64::new(0));
+        let of_file = Numbered { blocks, let_through, read: Arc::clone(&read) };
+        (Prefetch::start(count, move || Ok(Box::new(of_file))), opens, read)
+    }
+
+    async fn next(prefetch: &mut Prefetch) -> Option<u64> {
+        let next = tokio::time::timeout(LIMIT, prefetch.next()).await.expect("in time");
+        next.expect("no error").map(|block| block.from)
+    }
+
+    #[tokio::test]
+    async fn a_block_is_there_as_soon_as_it_was_read() {
+        let (mut prefetch, opens, _) = numbered(4, 9);
+        for number in 0..9 {
+            opens.send(()).expect("it reads");
+            assert_eq!(next(&mut prefetch).await, Some(number), "it waits for none behind it");
+        }
+        assert_eq!(next(&mut prefetch).await, None);
+        assert_eq!(next(&mut prefetch).await, None, "and that stays so");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_ahead_than_may_wait_and_all_comes_in_order() {
+        for count in [1, 2, 3, 4, 7] {
+            let (mut prefetch, opens, read) = numbered(count, 50);
+            (0..50).for_each(|_| opens.send(()).expect("it reads"));
+            for number in 0..50 {
+                assert_eq!(next(&mut prefetch).await, Some(number), "{count} ahead");
+                let ahead = read.load(Ordering::SeqCst) - (number + 1);
+                assert!(ahead <= count as u64, "{ahead} blocks of {count} wait");
+            }
+            assert_eq!(next(&mut prefetch).await, None, "{count} ahead");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_reading_is_an_error_and_no_end() {
+        struct Broken;
+        impl Blocks for Broken {
+            fn next(&mut self) -> Item {
+                panic!("out of order")
+            }
+        }
+        let mut prefetch = Prefetch::start(4, || Ok(Box::new(Broken)));
+        let error = tokio::time::timeout(LIMIT, prefetch.next()).await.expect("in time").expect_err("it panicked");
+        assert!(error.to_string().contains("reading a file ahead"), "{error}");
+    }
 }
