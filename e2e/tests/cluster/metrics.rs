@@ -237,12 +237,7 @@ async fn prometheus_finds_operator_and_workers_and_every_query_of_dashboard_and_
     let of_others =
         format!("{{pipeline='e2e-metrics.{SUMS}', split!=''}} or {{pipeline='e2e-metrics.{SUMS}', unit!=''}}");
     assert!(prometheus.query(&of_others).is_empty(), "nobody asked for splits or units of {SUMS}");
-    println!(
-        "{} targets, {} queries of dashboards, {} metrics",
-        targets.len(),
-        panels.len(),
-        known.len()
-    );
+    println!("{} targets, {} queries of dashboards, {} metrics", targets.len(), panels.len(), known.len());
 
     assert_recorded(&prometheus, &namespace, COPIES);
     assert_reported_to_the_operator_alone(&namespace, COPIES);

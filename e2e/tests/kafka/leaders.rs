@@ -120,7 +120,8 @@ async fn records_that_a_new_leader_does_not_have_are_data_loss() {
     // It leads with half of them, and others take the places of the rest.
     fill(&kafka, "events", 20..50, PER_SECOND).await;
     let said = run.fails(LIMIT);
-    let told = "DataLoss: StreamSource/events: topic `events`, partition 0: offset 20 is wanted, and the log was cut back";
+    let told =
+        "DataLoss: StreamSource/events: topic `events`, partition 0: offset 20 is wanted, and the log was cut back";
     assert!(said.contains(told), "{said}");
     assert_eq!(kafka.committed("out").len(), 20, "nothing of the other log was read");
 }

@@ -48,8 +48,7 @@ enum Scenario {
 }
 
 impl Scenario {
-    const ALL: [Self; 6] =
-        [Self::Sleep, Self::Delete, Self::DeleteUnread, Self::Restart, Self::Image, Self::Complete];
+    const ALL: [Self; 6] = [Self::Sleep, Self::Delete, Self::DeleteUnread, Self::Restart, Self::Image, Self::Complete];
 
     /// Whether the pipeline is deleted, and was to go with its state.
     fn deletes(self) -> bool {

@@ -242,7 +242,10 @@ const FAULTS: &[Promise] = &[
     promise(
         "values of CSV",
         "rows by the order of `schema`; a value that does not fit is a bad record (`onError`)",
-        &[("e2e/tests/kafka/csv.rs", "values_of_csv_are_rows_by_the_order_of_the_schema_and_others_do_what_on_error_says")],
+        &[(
+            "e2e/tests/kafka/csv.rs",
+            "values_of_csv_are_rows_by_the_order_of_the_schema_and_others_do_what_on_error_says",
+        )],
     ),
     promise(
         "a wrong password; a certificate that is untrusted or has expired, on either side",

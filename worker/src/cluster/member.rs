@@ -201,7 +201,7 @@ impl Member {
     fn cannot_read(&mut self, log: LogId, error: &RunError) {
         let now = self.shared.clock.monotonic();
         // What was told of a reader before, or twice, means nothing.
-        let Some(Reading { failures, now: state }) = self.reading.get_mut(&log) else { return };
+        let Some(Reading { failures, now: state, .. }) = self.reading.get_mut(&log) else { return };
         let Now::Served { since, .. } = state else { return };
         let pause = failures.failed(now.saturating_sub(*since));
         tracing::error!(%log, %error, ?pause, "cannot be read on; tried again after");

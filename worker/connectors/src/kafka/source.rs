@@ -618,7 +618,8 @@ mod tests {
             match (chunk(&mut *reader).await, lost) {
                 (Ok(to), None) => assert_eq!(to, 6),
                 (Err(error), Some(lost)) => {
-                    let told = format!("offset 4 is wanted, and the log was cut back{lost}: records that were read are");
+                    let told =
+                        format!("offset 4 is wanted, and the log was cut back{lost}: records that were read are");
                     assert_eq!((error.kind, error.what.as_str()), (ErrorKind::DataLoss, "topic `t`, partition 0"));
                     assert!(error.detail.starts_with(&told), "{error}");
                 }

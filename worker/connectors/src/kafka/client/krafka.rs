@@ -16,8 +16,8 @@ use super::krafka_error::from;
 use super::krafka_producer::{KrafkaProducer, KrafkaTransactions};
 use super::krafka_reader::KrafkaReader;
 use super::{
-    ANSWER, BUFFERED_BYTES, Bounds, CONNECTED, ClientError, Cluster, EpochEnd, NewTopic, PartitionReader, Producer,
-    Producing, Reach, Result, Topic, Transactions, Wanted, number,
+    ANSWER, Bounds, CONNECTED, ClientError, Cluster, EpochEnd, NewTopic, PartitionReader, Producer, Producing, Reach,
+    Result, Topic, Transactions, Wanted, number,
 };
 use crate::kafka::config::Connection;
 
