@@ -102,8 +102,8 @@ pub async fn leave(subject: &Subject, context: &Context) -> Result<(Option<Durat
     }
 }
 
-/// The same where this version cannot read it, for what is `amiss`: it is let go at once, and its state stays. How that is to be
-/// removed, and whether it still is, nobody knows here.
+/// The same where this version cannot read it, for what is `amiss`: where no operator comes that can, it is let go, and its state
+/// stays. How that is to be removed, and whether it still is, nobody knows here.
 ///
 /// # Errors
 /// The write failed: the next look begins anew.
@@ -115,10 +115,20 @@ pub async fn leave_unread(
     if !has_finalizer(pipeline) {
         return Ok((None, 0));
     }
+    let json = pipeline.json();
+    let Next::LetGo(outcome) = removal::unread(&json["spec"], leaving_since(pipeline)) else {
+        return Ok((Some(AGAIN), 0));
+    };
     let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
     warn!(namespace, pipeline = name, amiss, "letting go of what cannot be read");
-    let spec = pipeline.json()["spec"].take();
-    release(pipeline, context, spec["state"]["url"].as_str(), &removal::unread(&spec)).await
+    release(pipeline, context, json["spec"]["state"]["url"].as_str(), &outcome).await
+}
+
+/// For how long it has been leaving.
+fn leaving_since(pipeline: &impl Resource) -> Duration {
+    let since = pipeline.meta().deletion_timestamp.as_ref();
+    let since = since.and_then(|since| Duration::try_from(Timestamp::now().duration_since(since.0)).ok());
+    since.unwrap_or_default()
 }
 
 async fn deployment(subject: &Subject, context: &Context) -> Result<Option<Deployment>> {
@@ -129,17 +139,16 @@ async fn deployment(subject: &Subject, context: &Context) -> Result<Option<Deplo
 }
 
 async fn leaving(subject: &Subject, context: &Context, deployment: Option<&Deployment>) -> Result<Leaving> {
-    let since = subject.pipeline.metadata.deletion_timestamp.as_ref();
-    let since = since.and_then(|since| Duration::try_from(Timestamp::now().duration_since(since.0)).ok());
     // Those that write state: a lookout does not, and stays until all is gone.
     let workers = ListParams::default().labels(&selector_text(&subject.names));
     let pods: Api<Pod> = api(subject, context)?;
     let pods = pods.list(&workers).await.map_err(Error::api("listing worker pods"))?;
     Ok(Leaving {
         removes: removes(subject),
-        since: since.unwrap_or_default(),
+        since: leaving_since(&subject.pipeline),
         replicas: deployment.map(|deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
         pods: pods.items.len(),
+        named: named(subject, context).is_some(),
         job: job(subject, context).await?,
     })
 }
@@ -180,15 +189,23 @@ async fn last_words(subject: &Subject, context: &Context, job: &str) -> Result<S
     Ok(words.into_iter().rev().collect())
 }
 
+/// Its assignment, where that names workers.
+fn named(subject: &Subject, context: &Context) -> Option<StreamAssignment> {
+    observe::assignment(subject, context).ok().flatten().filter(|known| !known.spec.workers.is_empty())
+}
+
 /// Ends its workers; how many writes that took. Nobody will ask for what they have: once the assignment names none of them each
 /// closes at once, and does not work on for its time.
 async fn stop(subject: &Subject, context: &Context) -> Result<u32> {
     let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let named = observe::assignment(subject, context).ok().flatten().filter(|known| !known.spec.workers.is_empty());
-    if named.is_some() {
+    let named = named(subject, context);
+    if let Some(known) = &named {
         let name = subject.names.pipeline();
+        // At the version that was read: of two operators one is told to look again.
+        let version = known.resource_version();
+        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"workers": []}});
         let api: Api<StreamAssignment> = api(subject, context)?;
-        match api.patch(name, &parameters, &Patch::Merge(json!({"spec": {"workers": []}}))).await {
+        match api.patch(name, &parameters, &Patch::Merge(patch)).await {
             Ok(_) => context.metrics.wrote("StreamAssignment", "patch"),
             Err(error) if is_status(&error, 404) => {}
             Err(error) => return Err(Error::write("StreamAssignment", name, error)),

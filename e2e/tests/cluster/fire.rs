@@ -46,7 +46,7 @@ const WHILE_API_AWAY: Duration = Duration::from_secs(5);
 /// How long a unit may be silent while workers are added, and while they leave.
 const SCALED: Duration = Duration::from_secs(5);
 /// How long a unit may be silent while all workers are replaced, as after a minute without API server and by an upgrade
-/// (docs/design/0006-operator.md, "All workers told to end at once").
+/// (docs/design/0006-operator.md, "Whoever is told to end works on until it is asked").
 const ALL_REPLACED: Duration = Duration::from_secs(15);
 /// How often the operator is killed while workers are added.
 const OPERATOR_KILLS: usize = 3;
@@ -253,8 +253,10 @@ impl Bank {
 
     /// Upgrades the chart to another image, and waits until nothing of the old one runs.
     fn upgrade(&mut self) {
+        // After a minute without API server its controllers replace all workers as well, and this waits for that.
+        let since = Instant::now();
         let before = self.owned(2);
-        let (since, next) = (Instant::now(), image(Some("next")));
+        let (began, next) = (Instant::now(), image(Some("next")));
         install(&next, &[]);
         for pipeline in BOTH {
             wait_for("workers of the new image", 2 * LIMIT, || {
@@ -264,12 +266,10 @@ impl Bank {
             });
         }
         self.owned(2);
-        self.tell("chart upgraded, all workers replaced", json!({"after": seconds(since.elapsed())}));
+        self.tell("chart upgraded, all workers replaced", json!({"after": seconds(began.elapsed())}));
         let longest = self.tell_silences("while workers were replaced", since, &before[0]);
         self.bars.at_most("while workers were replaced: silence of a unit", Some(longest), ALL_REPLACED);
         if longest > POD_DELETED {
-            // In the minute without API server both nodes were held for lost: all workers are told to end when it is back, and
-            // nobody asks them for their units before they close them.
             println!("{}", self.namespace.succeed(&["get", "events", "--sort-by=.lastTimestamp"]));
             println!(
                 "{}",

@@ -20,10 +20,6 @@ use crate::statements::{Given, published as numbers};
 use crate::units::{States, Units, all_completed};
 use crate::validate::ValidatedPipeline;
 
-/// Slots beyond the workers that are wanted: a worker of a new plan starts before an old one stops, and one that replaces
-/// another while the slot of that one is still held.
-const SURGE: usize = 1;
-
 /// Units that move at once only to level loads: each stands still while it does.
 const MOVES_AT_ONCE: usize = 16;
 
@@ -163,14 +159,17 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
         () if !runs_wanted => Step::RollOut,
         () => progress_step(&next, observed),
     };
-    if step == Step::Pause {
+    // Whoever watches over what sleeps has to know first how far it was read, and workers are those who say so.
+    let is_noted = !wanted.is_watched || !basis.positions.is_empty();
+    if step == Step::Pause || (step == Step::Idle && is_noted) {
         // Nobody will ask for what they have: each commits and closes it once it hears that it is named no more.
         next.workers.clear();
     }
     let replaced = lost::replaced(observed, useful);
     let replicas = if stops || wanted.workers == 0 { 0 } else { replicas(useful, replaced, &next, observed) };
-    // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back.
-    let slots = (wanted.workers.max(1) + SURGE + replaced).max(observed.slot_count());
+    // Slots are never taken away: who is stopped leaves one, and it costs nothing until somebody comes back. All workers may be told
+    // to end at once, and hold their slots until whoever replaces them asks: each of those needs one to be told of.
+    let slots = (2 * wanted.workers.max(1) + replaced).max(observed.slot_count());
     let lookouts = has_lookout.then_some(i32::from(watches));
     let (workers, slots) = (i32::try_from(wanted.workers).unwrap_or(i32::MAX), narrow(slots));
     Plan { step, workers, replicas, lookouts, slots, freed: freed(observed), assignment: Some(next), left_out }

@@ -25,6 +25,8 @@ pub struct Leaving {
     pub replicas: Option<i32>,
     /// How many pods it has.
     pub pods: usize,
+    /// Whether its assignment names workers still: those work on until somebody asks for what they have.
+    pub named: bool,
     /// How far the Job has come, where there is one.
     pub job: Option<Progress>,
 }
@@ -77,19 +79,24 @@ pub fn next(leaving: &Leaving) -> Next {
         _ if leaving.since >= LIMIT => left(format!("after {} s the clean-up has not ended", LIMIT.as_secs())),
         (Some(Progress::Running), _) => Next::Wait,
         (None, None) => left("its Deployment is gone, and with it how the state is reached".to_owned()),
-        (None, Some(replicas)) if replicas > 0 => Next::StopWorkers,
+        (None, Some(replicas)) if replicas > 0 || (leaving.pods > 0 && leaving.named) => Next::StopWorkers,
         (None, Some(_)) if leaving.pods > 0 => Next::Wait,
         (None, Some(_)) => Next::StartJob,
     }
 }
 
-/// What becomes of the state of a pipeline that has the finalizer and that this version cannot read, by its spec as it is stored:
-/// it stays, whoever asks for what.
-pub fn unread(spec: &Value) -> Outcome {
-    match spec["deletionPolicy"] == "Retain" {
-        true => Outcome::Kept,
-        false => Outcome::Left("the operator is of another version and cannot read the pipeline".to_owned()),
+/// What to do next about a pipeline that has the finalizer and that this version cannot read, by its spec as it is stored. One that
+/// can may come, as in the middle of an upgrade; where none does, the state stays.
+pub fn unread(spec: &Value, since: Duration) -> Next {
+    if spec["deletionPolicy"] == "Retain" {
+        return Next::LetGo(Outcome::Kept);
     }
+    if since < LIMIT {
+        return Next::Wait;
+    }
+    let why =
+        format!("for {} s no operator came that could read the pipeline, which is of another version", LIMIT.as_secs());
+    Next::LetGo(Outcome::Left(why))
 }
 
 /// What is told of state that stays though it was to be removed: why, and where it lies; `url` is `state.url`, where it is known.
@@ -108,13 +115,15 @@ mod tests {
     use super::*;
 
     fn leaving() -> Leaving {
-        Leaving { removes: true, since: Duration::from_secs(1), replicas: Some(2), pods: 2, job: None }
+        Leaving { removes: true, since: Duration::from_secs(1), replicas: Some(2), pods: 2, named: true, job: None }
     }
 
     #[test]
     fn workers_end_then_the_job_runs_then_the_pipeline_goes() {
         assert_eq!(next(&leaving()), Next::StopWorkers);
-        let stopping = Leaving { replicas: Some(0), ..leaving() };
+        let asleep = Leaving { replicas: Some(0), ..leaving() };
+        assert_eq!(next(&asleep), Next::StopWorkers, "who is named works on");
+        let stopping = Leaving { named: false, ..asleep };
         assert_eq!(next(&stopping), Next::Wait);
         let stopped = Leaving { pods: 0, ..stopping };
         assert_eq!(next(&stopped), Next::StartJob);
@@ -131,12 +140,14 @@ mod tests {
 
     #[test]
     fn of_a_pipeline_that_cannot_be_read_state_stays_and_only_where_that_is_wanted_it_is_no_news() {
-        assert_eq!(unread(&json!({"deletionPolicy": "Retain"})), Outcome::Kept);
+        let early = LIMIT - Duration::from_secs(1);
+        assert_eq!(unread(&json!({"deletionPolicy": "Retain"}), Duration::ZERO), Next::LetGo(Outcome::Kept));
         for policy in [json!("Delete"), json!("Archive"), json!({"after": "1h"}), Value::Null] {
             let spec = json!({"deletionPolicy": policy});
-            assert!(matches!(unread(&spec), Outcome::Left(_)), "{spec}");
+            assert_eq!(unread(&spec, early), Next::Wait, "{spec}");
+            assert!(matches!(unread(&spec, LIMIT), Next::LetGo(Outcome::Left(_))), "{spec}");
         }
-        assert!(matches!(unread(&Value::Null), Outcome::Left(_)));
+        assert!(matches!(unread(&Value::Null, LIMIT), Next::LetGo(Outcome::Left(_))));
     }
 
     #[test]

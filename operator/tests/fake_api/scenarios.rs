@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::crashes::{EDITS, FaultPlan, Hardship, Run, assert_same, foreign_edit};
@@ -118,9 +118,12 @@ impl Scenario {
         match self {
             Self::Sleep => cluster.api.set_load(0.0, LOAD.1, 0),
             Self::Delete | Self::DeleteUnread => {
-                let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                // One that cannot be read waits ten minutes for an operator that can.
+                let long =
+                    if self == Self::DeleteUnread { SignedDuration::from_mins(11) } else { SignedDuration::ZERO };
+                let since = (Timestamp::now() - long).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
                 edit(cluster, |pipeline| {
-                    pipeline["metadata"]["deletionTimestamp"] = now.into();
+                    pipeline["metadata"]["deletionTimestamp"] = since.into();
                     if self == Self::DeleteUnread {
                         pipeline["spec"]["paused"] = "of another version".into();
                     }
