@@ -141,6 +141,8 @@ impl Nemesis {
             self.spread(bed, traffic);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        // The last partition gets some hundred rows, too.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
     /// How often each kind was brought about.
