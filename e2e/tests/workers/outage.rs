@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use krafka::Record;
 use serde_json::json;
+use thalweg_e2e::kafka::Kafka;
 use thalweg_e2e::wait_for;
+use thalweg_e2e::workers::Fleet;
 
 use crate::bed::{LIMIT, Numbers, number};
 

@@ -171,7 +171,7 @@ mod tests {
                     [None, Some(Progress::Running), Some(Progress::Failed("no".to_owned())), Some(Progress::Done)]
                 {
                     for removes in [false, true] {
-                        let late = Leaving { removes, since: LIMIT, replicas, pods, job: job.clone() };
+                        let late = Leaving { removes, since: LIMIT, replicas, pods, named: false, job: job.clone() };
                         assert!(matches!(next(&late), Next::LetGo(_)), "{late:?}");
                     }
                 }
