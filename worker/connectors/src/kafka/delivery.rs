@@ -163,7 +163,7 @@ impl Delivery {
     }
 
     /// Does something with the cluster, and while it takes long asks whether a broker answers.
-    pub(super) async fn watched<T>(&self, doing: impl Future<Output = T>) -> T {
+    pub(super) async fn watched<T>(&self, doing: impl Future<Output = Result<T>>) -> Result<T> {
         let ask = || async {
             match self.cluster.topic(&self.topic).await {
                 Err(ClientError::Away(said)) => Err(said),
