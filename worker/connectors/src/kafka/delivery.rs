@@ -29,7 +29,7 @@ use crate::outage::Watch;
 /// How long a start waits for brokers that do not answer.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long reading a partition of progress back may take.
-const READ_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(60);
 /// How long after one look follows the next.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// The last record of a partition is looked for in its last offsets first: compaction may be far behind.
@@ -640,10 +640,15 @@ pub(super) async fn entries(
             return Ok(found);
         }
         if clock.monotonic() >= until {
-            let detail = format!("offset {} of {} after {READ_LIMIT:?}", polled.next, offsets.end);
-            return Err(Error::external(doing, detail).with_hint("does a transaction hang?"));
+            return Err(undecided(&doing, polled.next, offsets.end));
         }
     }
+}
+
+/// A partition could not be read in [`READ_LIMIT`].
+pub(super) fn undecided(doing: &str, next: u64, end: u64) -> Error {
+    let detail = format!("offset {next} of {end} after {READ_LIMIT:?}");
+    Error::external(doing, detail).with_hint("does a transaction hang?")
 }
 
 /// Attempts of a write.
