@@ -403,7 +403,9 @@ fn not_compacted(topic: &str, policy: &str, connection: &Connection) -> Error {
          would be written again"
     );
     let hint = format!(
-        "kafka-configs --bootstrap-server {} --alter --entity-type topics --entity-name {topic} --add-config {CLEANUP_POLICY}=compact",
+        "kafka-configs --bootstrap-server {} --alter --entity-type topics --entity-name {topic} --add-config \
+         {CLEANUP_POLICY}=compact; if it then says DataLoss, progress was deleted before: start with --fresh, in a cluster set another \
+         restart.nonce",
         connection.brokers.join(",")
     );
     Error::user(format!("progress topic `{topic}`"), detail).with_hint(hint)
@@ -678,7 +680,8 @@ mod tests {
             let error = open().await.err().expect("brokers delete progress");
             assert_eq!(error.kind, ErrorKind::User, "{error}");
             let hint = "kafka-configs --bootstrap-server played:9092 --alter --entity-type topics --entity-name \
-                        thalweg-progress.default.p --add-config cleanup.policy=compact";
+                        thalweg-progress.default.p --add-config cleanup.policy=compact; if it then says DataLoss, progress was \
+                        deleted before: start with --fresh, in a cluster set another restart.nonce";
             assert_eq!((error.what.as_str(), error.hint.as_deref()), (TOPIC, Some(hint)));
             assert!(
                 error.detail.starts_with(&format!("its `cleanup.policy` is `{policy}`, and must be `compact`")),
