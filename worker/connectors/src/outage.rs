@@ -22,14 +22,17 @@ pub(crate) struct Outages<K>(Mutex<Noted<K>>);
 struct Noted<K> {
     /// How many have ever waited.
     count: u64,
-    unanswered: BTreeMap<u64, Unanswered<K>>,
+    unanswered: BTreeMap<K, Outage>,
 }
 
+/// It lasts until somebody gets through; whoever gives up, and tries again later, has not.
 #[derive(Debug)]
-struct Unanswered<K> {
-    of: K,
-    since: Duration,
+struct Outage {
+    /// What was said first: each change of it would be news to those who are told.
     said: String,
+    is_told: bool,
+    /// Those who wait, and since when.
+    waiting: BTreeMap<u64, Duration>,
 }
 
 impl<K> Default for Outages<K> {
@@ -38,13 +41,11 @@ impl<K> Default for Outages<K> {
     }
 }
 
-impl<K> Outages<K> {
+impl<K: Copy + Ord> Outages<K> {
     fn noted(&self) -> MutexGuard<'_, Noted<K>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl<K: Copy + PartialEq> Outages<K> {
     /// Somebody wants something of it.
     pub(crate) fn waiting(self: &Arc<Self>, of: K) -> Waiting<K> {
         let mut noted = self.noted();
@@ -52,43 +53,54 @@ impl<K: Copy + PartialEq> Outages<K> {
         Waiting { outages: Arc::clone(self), number: noted.count, of }
     }
 
-    /// What was said last to one who has waited for it in vain for [`TOLD_AFTER`].
+    /// What was said first of it, once somebody has waited for it in vain for [`TOLD_AFTER`] and while anybody does.
     pub(crate) fn told(&self, of: K, now: Duration) -> Option<String> {
-        let noted = self.noted();
-        let is_long = |it: &&Unanswered<K>| it.of == of && now.saturating_sub(it.since) >= TOLD_AFTER;
-        let found = noted.unanswered.values().find(is_long);
-        found.map(|it| it.said.clone())
+        let mut noted = self.noted();
+        let outage = noted.unanswered.get_mut(&of).filter(|outage| !outage.waiting.is_empty())?;
+        outage.is_told |= outage.waiting.values().any(|since| now.saturating_sub(*since) >= TOLD_AFTER);
+        outage.is_told.then(|| outage.said.clone())
+    }
+
+    /// Somebody has got through, who may have waited: unless others wait in vain still, it is over.
+    fn answered(&self, of: K, number: Option<u64>) {
+        let mut noted = self.noted();
+        let Some(outage) = noted.unanswered.get_mut(&of) else { return };
+        if let Some(number) = number {
+            outage.waiting.remove(&number);
+        }
+        if outage.waiting.is_empty() {
+            noted.unanswered.remove(&of);
+        }
     }
 }
 
 /// Somebody who wants something. Whoever wants it no more waits for nothing.
 #[derive(Debug)]
-pub(crate) struct Waiting<K> {
+pub(crate) struct Waiting<K: Copy + Ord> {
     outages: Arc<Outages<K>>,
     number: u64,
     of: K,
 }
 
-impl<K: Copy> Waiting<K> {
+impl<K: Copy + Ord> Waiting<K> {
     /// Nobody answers, and nobody has since then; an earlier time counts where it was told before.
     pub(crate) fn unanswered(&self, since: Duration, said: impl fmt::Display) {
-        let said = said.to_string();
         let mut noted = self.outages.noted();
-        let first = || Unanswered { of: self.of, since, said: String::new() };
-        noted.unanswered.entry(self.number).or_insert_with(first).said = said;
+        let first = || Outage { said: said.to_string(), is_told: false, waiting: BTreeMap::new() };
+        noted.unanswered.entry(self.of).or_insert_with(first).waiting.entry(self.number).or_insert(since);
     }
-}
 
-impl<K> Waiting<K> {
     /// Somebody has answered.
     pub(crate) fn answered(&self) {
-        self.outages.noted().unanswered.remove(&self.number);
+        self.outages.answered(self.of, Some(self.number));
     }
 }
 
-impl<K> Drop for Waiting<K> {
+impl<K: Copy + Ord> Drop for Waiting<K> {
     fn drop(&mut self) {
-        self.answered();
+        if let Some(outage) = self.outages.noted().unanswered.get_mut(&self.of) {
+            outage.waiting.remove(&self.number);
+        }
     }
 }
 
@@ -121,19 +133,24 @@ impl Watch {
     ///
     /// # Cancel safety
     /// That of what is done.
-    pub(crate) async fn over<T, A: Future<Output = Result<(), String>>>(
+    pub(crate) async fn over<T, E, A: Future<Output = Result<(), String>>>(
         &self,
-        doing: impl Future<Output = T>,
+        doing: impl Future<Output = Result<T, E>>,
         ask: impl Fn() -> A,
-    ) -> T {
-        tokio::select! {
+    ) -> Result<T, E> {
+        let done = tokio::select! {
             biased;
             done = doing => done,
             never = self.look(ask) => match never {},
+        };
+        if done.is_ok() {
+            self.outages.answered((), None);
         }
+        done
     }
 
-    /// What was said last to one who has tried in vain for [`TOLD_AFTER`], with the system and since when.
+    /// What was said first since the system has taken nothing, once somebody has tried in vain for [`TOLD_AFTER`] and while anybody
+    /// tries; with the system and since when.
     pub(crate) fn told(&self) -> Option<String> {
         self.outages.told((), self.clock.monotonic())
     }
@@ -144,7 +161,10 @@ impl Watch {
             tokio::time::sleep(LOOK_EVERY).await;
             match ask().await {
                 // It is slow, and there.
-                Ok(()) => attempt = self.attempt(),
+                Ok(()) => {
+                    attempt.waiting.answered();
+                    attempt = self.attempt();
+                }
                 Err(said) => attempt.failed(said),
             }
         }
@@ -181,12 +201,32 @@ mod tests {
         one.unanswered(at(9), "no route");
         other.unanswered(at(9), "no route");
         assert_eq!(outages.told(1, at(12)), None, "a new leader may be chosen");
-        assert_eq!(outages.told(1, at(13)).as_deref(), Some("no route"), "since the first time, by the last error");
+        assert_eq!(outages.told(1, at(13)).as_deref(), Some("refused"), "since the first time");
         assert_eq!(outages.told(2, at(13)), None, "it is another one's");
         one.answered();
         assert_eq!((outages.told(1, at(60)), outages.told(2, at(60)).as_deref()), (None, Some("no route")));
         drop(other);
         assert_eq!(outages.told(2, at(60)), None, "nobody wants it any more");
+    }
+
+    #[test]
+    fn what_is_told_of_an_outage_stays_whoever_waits_until_somebody_gets_through() {
+        let (outages, at) = (Arc::new(Outages::default()), Duration::from_secs);
+        let (one, other) = (outages.waiting(1), outages.waiting(1));
+        one.unanswered(at(0), "refused");
+        other.unanswered(at(9), "no route");
+        assert_eq!(outages.told(1, at(10)).as_deref(), Some("refused"));
+        drop(one);
+        assert_eq!(outages.told(1, at(11)).as_deref(), Some("refused"), "it goes on");
+        drop(other);
+        assert_eq!(outages.told(1, at(12)), None, "both have given up");
+        let again = outages.waiting(1);
+        again.unanswered(at(60), "no route");
+        assert_eq!(outages.told(1, at(61)).as_deref(), Some("refused"), "nobody has got through meanwhile");
+        again.answered();
+        again.unanswered(at(70), "no leader");
+        assert_eq!(outages.told(1, at(79)), None, "it is another outage");
+        assert_eq!(outages.told(1, at(80)).as_deref(), Some("no leader"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -198,7 +238,11 @@ mod tests {
             asked.fetch_add(1, Ordering::Relaxed);
             Ok::<(), String>(())
         };
-        watch.over(tokio::time::sleep(Duration::from_secs(59)), answers).await;
+        let slow = async {
+            tokio::time::sleep(Duration::from_secs(59)).await;
+            Ok::<_, Infallible>(())
+        };
+        assert_eq!(watch.over(slow, answers).await, Ok(()));
         assert_eq!(asked.load(Ordering::Relaxed), 11, "each five seconds");
         assert_eq!(watch.told(), None);
         // From second 59 on nobody does.
@@ -209,13 +253,25 @@ mod tests {
         };
         let (early, late) = tokio::select! {
             biased;
-            () = watch.over(std::future::pending::<()>(), silent) => panic!("it does not end"),
+            _ = watch.over(std::future::pending::<Result<(), Infallible>>(), silent) => panic!("it does not end"),
             told = async { (told_after(9).await, told_after(2).await) } => told,
         };
         assert_eq!(early, None, "it may be over soon");
         let expected = "Kafka at b:9092 has taken nothing since 1970-01-01T00:00:59Z (connection refused)";
         assert_eq!(late.as_deref(), Some(expected));
         assert_eq!(watch.told(), None, "nobody wants it any more");
+        // Whoever tries again is told of the same outage, and whoever gets through ends it.
+        let fails = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            Err::<(), _>(watch.told())
+        };
+        assert_eq!(watch.over(fails, silent).await, Err(Some(expected.to_owned())));
+        assert_eq!(watch.over(std::future::ready(Ok::<_, Infallible>(())), silent).await, Ok(()));
+        let begins = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            Err::<(), _>(watch.told())
+        };
+        assert_eq!(watch.over(begins, silent).await, Err(None), "it may be over soon");
     }
 
     #[tokio::test(start_paused = true)]
@@ -228,7 +284,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         attempt.failed("too few replicas");
         let told = watch.told().expect("it lasts");
-        assert!(told.ends_with("since 1970-01-01T00:00:00Z (too few replicas)"), "{told}");
+        assert!(told.ends_with("since 1970-01-01T00:00:00Z (no leader)"), "{told}");
         drop(attempt);
         assert_eq!(watch.told(), None, "it has got through");
     }

@@ -260,8 +260,9 @@ impl Now {
     /// Why it, or parts of it, stand still: of one resource each reason once.
     fn failures(&self) -> Vec<Failure> {
         let of_units = self.stopped.values().map(|(_, failure)| failure);
-        let of_systems = self.unread.values().chain(self.unheard.values()).chain(self.unwritten.values());
-        let all = self.failure.iter().chain(of_systems).chain(of_units);
+        let of_splits = self.unread.values().chain(self.unheard.values());
+        // While a unit is opened again and again its sink is told of now and then: what stopped it stands throughout.
+        let all = self.failure.iter().chain(of_splits).chain(of_units).chain(self.unwritten.values());
         let mut known = BTreeSet::new();
         all.filter(|failure| known.insert((&failure.reason, &failure.resource))).take(MOST_FAILURES).cloned().collect()
     }
@@ -458,6 +459,14 @@ mod tests {
         board.closes(UNIT);
         board.has_stopped(UNIT, Epoch(4), &away("StreamSink/out"));
         assert_eq!(board.report().failures.len(), 2, "once of each resource");
+        // What is told does not change each time that the unit is opened in vain.
+        let stopped = RunError::from(Error::external("acquiring a unit", "away").of("StreamSink/out"));
+        board.has_stopped(UNIT, Epoch(4), &stopped);
+        for waiting in [vec![], vec![away("StreamSink/out")]] {
+            board.write_nothing_to(&waiting);
+            let told: Vec<_> = board.report().failures.into_iter().map(|failure| failure.message).collect();
+            assert_eq!(told, ["acquiring a unit: away"], "{waiting:?}");
+        }
         board.owns(UNIT);
         board.write_nothing_to(&[]);
         assert_eq!((board.report().state, board.report().failures), (WorkerState::Running, vec![]));

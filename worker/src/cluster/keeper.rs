@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::ErrorKind;
-use thalweg_core::ownership::assignment::Slot;
+use thalweg_core::ownership::assignment::{Slot, UnitAssignment};
 use thalweg_core::ownership::tenure::{
     AfterLoss, Answer, Basis, HANDOFF_LIMIT, Reply, Step, Tenure, after_loss, asked_to_release, replied, step,
 };
@@ -324,16 +324,9 @@ impl Keeper {
         match read {
             Ok(Ok(published)) => {
                 let view = published.as_ref().map(View::new).unwrap_or_default();
-                if view.uid != self.uid {
-                    // The watch will bring it.
-                    self.tenure = Tenure::Released { epoch };
-                    return;
-                }
-                let row = view.row(self.unit);
-                self.tenure = match after_loss(row, self.shared.me, epoch) {
-                    AfterLoss::Reopen => Tenure::Cleared { epoch },
-                    AfterLoss::Release => Tenure::Released { epoch: row.epoch },
-                };
+                // Of another object the watch will bring it.
+                let row = (view.uid == self.uid).then(|| view.row(self.unit));
+                self.tenure = after_reading(&self.shared.board, self.unit, row, (self.shared.me, epoch));
             }
             Ok(Err(error)) => {
                 tracing::warn!(unit = %self.unit, %error, "the unit was taken over, or was not");
@@ -355,6 +348,18 @@ impl Keeper {
             _ => Ok(()),
         }
     }
+}
+
+/// What follows for a unit that was lost at an epoch, by a row that was read since, where there is one. Of a unit that this worker
+/// opens no more nothing is told: the watch may bring its next owner only later, and then there is nothing to be closed.
+fn after_reading(board: &Board, unit: UnitId, row: Option<UnitAssignment>, (me, epoch): (Slot, Epoch)) -> Tenure {
+    let known = match row.map(|row| (row.epoch, after_loss(row, me, epoch))) {
+        Some((_, AfterLoss::Reopen)) => return Tenure::Cleared { epoch },
+        Some((known, AfterLoss::Release)) => known,
+        None => epoch,
+    };
+    board.let_go(unit);
+    Tenure::Released { epoch: known }
 }
 
 enum Event {
@@ -398,4 +403,31 @@ async fn answered(asked: &mut Option<BoxFuture<'static, Reply>>) -> Reply {
     let reply = answer.await;
     *asked = None;
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::error::Error;
+    use thalweg_core::unit::{RunId, StageId};
+
+    use super::*;
+
+    const UNIT: UnitId = UnitId { stage: StageId(1), index: 2 };
+
+    #[test]
+    fn what_had_stopped_a_unit_is_told_no_more_once_a_fresh_read_says_that_it_is_anothers() {
+        let (me, other, epoch) = (Slot(1), Slot(2), Epoch(4));
+        let row = |owner, epoch| Some(UnitAssignment { owner: Some(owner), epoch, previous: None });
+        for (row, tenure) in [
+            (row(me, epoch), Tenure::Cleared { epoch }),
+            (row(other, Epoch(5)), Tenure::Released { epoch: Epoch(5) }),
+            (None, Tenure::Released { epoch }),
+        ] {
+            let board = Board::new(&RunId("me/0".to_owned()), "hash");
+            board.has_stopped(UNIT, epoch, &Error::external("broker", "away").into());
+            assert_eq!(after_reading(&board, UNIT, row, (me, epoch)), tenure);
+            let is_told = !board.report().failures.is_empty();
+            assert_eq!(is_told, matches!(tenure, Tenure::Cleared { .. }), "{tenure:?}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::log::{LogId, SplitId};
+use thalweg_core::ownership::assignment::Slot;
 use thalweg_core::unit::{StageId, UnitId};
 use thalweg_crds::ids;
 use thalweg_crds::report::SplitReport;
@@ -134,12 +135,13 @@ impl Member {
 
     /// Looks how far behind the splits are that it reads, and whether sources and sinks answer, now and then.
     pub fn look(&self) -> impl Future<Output = Infallible> + use<> {
-        let Shared { node, board, .. } = self.shared.clone();
+        let Shared { node, board, me, .. } = self.shared.clone();
+        let view = self.view.subscribe();
         async move {
             tokio::select! {
                 biased;
                 never = watch_outages(&node, &board) => never,
-                never = watch_figures(&node, &board) => never,
+                never = watch_figures(&node, &board, &view, me) => never,
             }
         }
     }
@@ -283,11 +285,13 @@ impl Member {
     }
 }
 
-/// Tells how far behind splits are, and how busy everybody is.
-async fn watch_figures(node: &Node, board: &Board) -> Infallible {
+/// Tells how far behind splits are, and how busy everybody is. Of a split that others are to read by now those outside are told by
+/// them.
+async fn watch_figures(node: &Node, board: &Board, view: &watch::Receiver<Arc<View>>, me: Slot) -> Infallible {
     let (mut rates, mut looks) = (Rates::default(), Looks::new(processors()));
     loop {
-        let figures = node.figures(&mut rates).await;
+        let mine = view.borrow().read_by(me);
+        let figures = node.figures(&mut rates, |log| mine.contains(log)).await;
         let now = node.job.clock.monotonic();
         let sample = Sample::take(now, processor_time(), &node.job.counters, node.job.throttle.as_deref());
         board.works(looks.shares(now, sample));

@@ -67,6 +67,13 @@ impl View {
         self.units.iter().filter(move |(_, row)| leaves(row)).map(|(unit, _)| *unit)
     }
 
+    /// The splits that a worker is to read.
+    pub fn read_by(&self, me: Slot) -> BTreeSet<LogId> {
+        let splits = self.splits.iter().flat_map(|(source, splits)| splits.iter().map(move |split| (source, split)));
+        let read = splits.filter(|(_, (_, reader))| *reader == Some(me));
+        read.map(|(source, (split, _))| split_log(source, split)).collect()
+    }
+
     /// Logs that other workers serve: splits that they read, and outboxes of units that they own, where `feeding` are the
     /// stages with outboxes.
     pub fn elsewhere(&self, me: Slot, feeding: &BTreeSet<StageId>) -> BTreeMap<LogId, RunId> {
@@ -168,6 +175,13 @@ mod tests {
         let units = |slot| view().handed_over_by(Slot(slot)).map(|unit| unit.to_string()).collect::<Vec<_>>();
         assert_eq!(units(2), ["0-0"]);
         assert_eq!(units(1), [""; 0]);
+    }
+
+    #[test]
+    fn splits_are_read_by_the_worker_that_the_assignment_names() {
+        let read = |slot| view().read_by(Slot(slot)).iter().map(LogId::to_string).collect::<Vec<_>>();
+        assert_eq!((read(1), read(2)), (vec!["trips/a".to_owned()], vec!["trips/b".to_owned()]));
+        assert_eq!(read(3), [""; 0]);
     }
 
     #[test]

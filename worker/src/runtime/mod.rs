@@ -262,7 +262,7 @@ async fn look(node: &Node) -> Infallible {
     let mut rates = lag::Rates::default();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        node.figures(&mut rates).await;
+        node.figures(&mut rates, |_| true).await;
     }
 }
 

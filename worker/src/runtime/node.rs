@@ -199,8 +199,9 @@ impl Node {
         self.hub.serve(id, Arc::new(ServedSplit(Arc::new(log))))
     }
 
-    /// What is known now of the splits that are read here. The pipeline's counters are told, and whom sources show it.
-    pub async fn figures(&self, rates: &mut Rates) -> Vec<SplitFigures> {
+    /// What is known now of the splits that are read here. The pipeline's counters are told, and whom sources show it, of those that
+    /// `is_shown`.
+    pub async fn figures(&self, rates: &mut Rates, is_shown: impl Fn(&LogId) -> bool) -> Vec<SplitFigures> {
         let read = self.gauges.all();
         let figures = read.iter().map(|(gauged, gauge)| {
             let rate = rates.of(gauged, gauge, self.job.clock.monotonic());
@@ -232,6 +233,7 @@ impl Node {
         }
         for (index, source) in self.job.sources.iter().enumerate() {
             let of_source = read.iter().filter(|(gauged, _)| gauged.source == index);
+            let of_source = of_source.filter(|(gauged, _)| is_shown(&split_log(&source.name, &gauged.split)));
             let taken = of_source.filter_map(|(gauged, gauge)| Some((gauged.split.clone(), gauge.accepted()?)));
             source.source.show_taken(&taken.collect::<Vec<_>>()).await;
         }

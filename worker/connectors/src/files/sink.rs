@@ -44,7 +44,7 @@ pub(crate) struct Output {
 
 impl Output {
     /// Does something with the place, and while it takes long asks whether that answers.
-    pub(crate) async fn watched<T>(&self, doing: impl Future<Output = T>) -> T {
+    pub(crate) async fn watched<T>(&self, doing: impl Future<Output = Result<T>>) -> Result<T> {
         self.watch.over(doing, || self.target.answers()).await
     }
 }

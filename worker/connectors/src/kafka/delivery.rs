@@ -29,7 +29,7 @@ use crate::outage::Watch;
 /// How long a start waits for brokers that do not answer.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long reading a partition of progress back may take.
-const READ_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(60);
 /// How long after one look follows the next.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// The last record of a partition is looked for in its last offsets first: compaction may be far behind.
@@ -163,7 +163,7 @@ impl Delivery {
     }
 
     /// Does something with the cluster, and while it takes long asks whether a broker answers.
-    pub(super) async fn watched<T>(&self, doing: impl Future<Output = T>) -> T {
+    pub(super) async fn watched<T>(&self, doing: impl Future<Output = Result<T>>) -> Result<T> {
         let ask = || async {
             match self.cluster.topic(&self.topic).await {
                 Err(ClientError::Away(said)) => Err(said),
@@ -403,7 +403,9 @@ fn not_compacted(topic: &str, policy: &str, connection: &Connection) -> Error {
          would be written again"
     );
     let hint = format!(
-        "kafka-configs --bootstrap-server {} --alter --entity-type topics --entity-name {topic} --add-config {CLEANUP_POLICY}=compact",
+        "kafka-configs --bootstrap-server {} --alter --entity-type topics --entity-name {topic} --add-config \
+         {CLEANUP_POLICY}=compact; if it then says DataLoss, progress was deleted before: start with --fresh, in a cluster set another \
+         restart.nonce",
         connection.brokers.join(",")
     );
     Error::user(format!("progress topic `{topic}`"), detail).with_hint(hint)
@@ -640,10 +642,15 @@ pub(super) async fn entries(
             return Ok(found);
         }
         if clock.monotonic() >= until {
-            let detail = format!("offset {} of {} after {READ_LIMIT:?}", polled.next, offsets.end);
-            return Err(Error::external(doing, detail).with_hint("does a transaction hang?"));
+            return Err(undecided(&doing, polled.next, offsets.end));
         }
     }
+}
+
+/// A partition could not be read in [`READ_LIMIT`].
+pub(super) fn undecided(doing: &str, next: u64, end: u64) -> Error {
+    let detail = format!("offset {next} of {end} after {READ_LIMIT:?}");
+    Error::external(doing, detail).with_hint("does a transaction hang?")
 }
 
 /// Attempts of a write.
@@ -673,7 +680,8 @@ mod tests {
             let error = open().await.err().expect("brokers delete progress");
             assert_eq!(error.kind, ErrorKind::User, "{error}");
             let hint = "kafka-configs --bootstrap-server played:9092 --alter --entity-type topics --entity-name \
-                        thalweg-progress.default.p --add-config cleanup.policy=compact";
+                        thalweg-progress.default.p --add-config cleanup.policy=compact; if it then says DataLoss, progress was \
+                        deleted before: start with --fresh, in a cluster set another restart.nonce";
             assert_eq!((error.what.as_str(), error.hint.as_deref()), (TOPIC, Some(hint)));
             assert!(
                 error.detail.starts_with(&format!("its `cleanup.policy` is `{policy}`, and must be `compact`")),

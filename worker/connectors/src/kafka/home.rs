@@ -18,17 +18,20 @@ use thalweg_crds::statements::{self, Fate, Kept, Numbered};
 use tokio::sync::Mutex;
 
 use super::client::{Bounds, ClientError, Cluster, Outgoing, Result as ClientResult, Transactions};
-use super::delivery::{About, START_LIMIT, Until, bounds, entries, in_use, lost, owner, producing, transactional_id};
+use super::delivery::{
+    About, READ_LIMIT, START_LIMIT, Until, bounds, entries, in_use, lost, owner, producing, transactional_id, undecided,
+};
 use super::patience::{Patience, persist, told};
 use super::progress::{Beginning, Cut, Noted, Owner, beginning};
 use super::transaction::{Next, next};
 
 /// Key of the pipeline's own record.
 const PIPELINE: &str = "pipeline";
-/// A transaction of partition 0 takes some milliseconds: one that takes longer than this is of a process that has died in it.
-const IN_FLIGHT: Duration = Duration::from_secs(1);
-/// How long after one look at whether it is over follows the next.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// A transaction of partition 0 takes some milliseconds: one that takes longer than this is of a process that has died in it. Whoever
+/// is merely slow is fenced, and has to write once more.
+const IN_FLIGHT: Duration = Duration::from_secs(5);
+/// How long after one look at whether it is over follows the next, at first and at the most: a tenth of the time that it has taken.
+const BETWEEN_LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Key of a list of units that were allotted partitions, behind those of the lists before.
 fn allotment(index: usize) -> Bytes {
@@ -105,10 +108,15 @@ pub(super) struct Home {
     state: Mutex<HomeState>,
 }
 
+#[derive(Default)]
 struct HomeState {
     /// What this process writes with, until another one writes.
     producer: Option<Box<dyn Transactions>>,
     entries: BTreeMap<Bytes, Bytes>,
+    /// Below this offset nothing is open that a new producer ends.
+    ended: u64,
+    /// When and why it was last in vain to read all that was written.
+    unread: Option<(Duration, Error)>,
 }
 
 impl Home {
@@ -125,7 +133,7 @@ impl Home {
             clock: clock.clone(),
             may_begin: false,
             start: 0,
-            state: Mutex::new(HomeState { producer: None, entries: BTreeMap::new() }),
+            state: Mutex::default(),
         };
         let found = home.bounds().await?;
         home.start = found.start;
@@ -153,36 +161,47 @@ impl Home {
     }
 
     /// All that was committed before this was called. Who commits is answered before readers see it, some milliseconds later; who
-    /// has died with a transaction open would hide it until brokers give that up, a minute later and more: it is ended.
+    /// has died with a transaction open would hide it until brokers give that up, a minute later and more: it is ended. One that
+    /// nobody can end is waited for outside of the lock, which others need.
     async fn decided(&self) -> Result<BTreeMap<Bytes, Bytes>> {
         let mut bounds = self.bounds().await?;
         let (wanted, began) = (bounds.end, self.clock.monotonic());
+        let mut tried = Tried::Nothing;
         loop {
-            match look(&bounds, wanted, self.clock.monotonic().saturating_sub(began)) {
+            let waited = self.clock.monotonic().saturating_sub(began);
+            match look(&bounds, wanted, waited, tried) {
                 Look::Read => return self.between(bounds.start..bounds.stable_end).await,
-                Look::Wait => tokio::time::sleep(BETWEEN_LOOKS).await,
-                Look::End => self.end(wanted).await?,
+                Look::Wait => tokio::time::sleep((waited / 10).clamp(BETWEEN_LOOKS.0, BETWEEN_LOOKS.1)).await,
+                Look::End => {
+                    self.end(wanted, bounds.end).await?;
+                    tried = Tried::ToEnd;
+                }
+                Look::GiveUp => {
+                    let doing = format!("reading `{}`, partition 0", self.topic);
+                    return Err(undecided(&doing, bounds.stable_end, wanted));
+                }
             }
             bounds = self.bounds().await?;
         }
     }
 
-    /// Ends what somebody has open below an offset.
-    async fn end(&self, wanted: u64) -> Result<()> {
+    /// Ends what somebody has open below an offset; `end` is where the partition ends.
+    async fn end(&self, wanted: u64, end: u64) -> Result<()> {
         let doing = format!("ending a transaction that is open in `{}`", self.topic);
+        let mut patience = Patience::new(&self.clock, START_LIMIT);
         let mut state = self.state.lock().await;
-        // Another unit of this process may have done it meanwhile.
-        if self.bounds().await?.stable_end >= wanted {
+        // Another unit of this process may have done it meanwhile: once more would only fence other processes.
+        let is_decided = |bounds: Bounds| bounds.stable_end >= wanted;
+        if state.ended >= wanted || self.cluster.bounds(&self.topic, 0).await.is_ok_and(is_decided) {
             return Ok(());
         }
         tracing::warn!("{doing}: whoever began it has not ended it for {IN_FLIGHT:?}");
-        let mut patience = Patience::new(&self.clock, START_LIMIT);
+        // One that this process has ends nothing: only a new one does. Whoever writes makes another, and reads first.
+        state.producer = None;
         loop {
-            // One that this process has ends nothing: only a new one does.
-            state.producer = None;
-            match self.producer(&mut state).await? {
-                Ok(producer) => {
-                    state.producer = Some(producer);
+            match self.make().await {
+                Ok(_) => {
+                    state.ended = end;
                     return Ok(());
                 }
                 Err(error) => {
@@ -490,7 +509,14 @@ impl Home {
     /// whoever begins ends what others had open, and sees all that they wrote.
     async fn put(&self, key: Bytes, before: Option<Bytes>, value: Bytes) -> Result<bool> {
         let doing = format!("writing to `{}`", self.topic);
+        let began = self.clock.monotonic();
         let mut state = self.state.lock().await;
+        // Whoever had the lock meanwhile has tried for all who wait for it.
+        if let Some((at, error)) = &state.unread
+            && *at > began
+        {
+            return Err(error.clone());
+        }
         let mut patience = Patience::new(&self.clock, START_LIMIT);
         let mut has_tried = false;
         loop {
@@ -529,13 +555,19 @@ impl Home {
         if let Some(producer) = state.producer.take() {
             return Ok(Ok(producer));
         }
-        // One for whoever may want the topic: of two installations that find none, one is first.
-        let (id, how) = (format!("thalweg-{}-{PIPELINE}", self.about.pipeline), producing(&self.about, None));
-        let made = self.cluster.transactions(&id, &how).await;
+        let made = self.make().await;
         if made.is_ok() {
-            state.entries = self.entries(Until::End).await?;
+            let read = self.entries(Until::End).await;
+            state.unread = read.as_ref().err().map(|error| (self.clock.monotonic(), error.clone()));
+            state.entries = read?;
         }
         Ok(made)
+    }
+
+    async fn make(&self) -> ClientResult<Box<dyn Transactions>> {
+        // One for whoever may want the topic: of two installations that find none, one is first.
+        let (id, how) = (format!("thalweg-{}-{PIPELINE}", self.about.pipeline), producing(&self.about, None));
+        self.cluster.transactions(&id, &how).await
     }
 
     /// Sees what other processes have written. What this one wrote itself a reader may not see yet: a commit is answered before its
@@ -581,15 +613,24 @@ enum Look {
     Wait,
     /// Somebody has died in a transaction: end it.
     End,
+    /// It is open still, and nobody can end it.
+    GiveUp,
 }
 
-fn look(bounds: &Bounds, wanted: u64, waited: Duration) -> Look {
-    if bounds.stable_end >= wanted {
-        Look::Read
-    } else if waited < IN_FLIGHT {
-        Look::Wait
-    } else {
-        Look::End
+/// What was done about a transaction that stays open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    Nothing,
+    ToEnd,
+}
+
+fn look(bounds: &Bounds, wanted: u64, waited: Duration, tried: Tried) -> Look {
+    match tried {
+        _ if bounds.stable_end >= wanted => Look::Read,
+        _ if waited < IN_FLIGHT => Look::Wait,
+        Tried::Nothing => Look::End,
+        Tried::ToEnd if waited < READ_LIMIT => Look::Wait,
+        Tried::ToEnd => Look::GiveUp,
     }
 }
 
@@ -660,9 +701,12 @@ mod tests {
     #[test]
     fn only_a_transaction_that_is_open_for_long_is_ended() {
         let open = Bounds { start: 0, stable_end: 3, end: 5 };
-        assert_eq!(look(&open, 5, Duration::ZERO), Look::Wait);
-        assert_eq!(look(&open, 5, IN_FLIGHT), Look::End);
-        assert_eq!(look(&open, 3, IN_FLIGHT), Look::Read, "what comes behind it is of no matter");
+        assert_eq!(look(&open, 5, Duration::ZERO, Tried::Nothing), Look::Wait);
+        assert_eq!(look(&open, 5, Duration::from_secs(4), Tried::Nothing), Look::Wait, "somebody is slow");
+        assert_eq!(look(&open, 5, IN_FLIGHT, Tried::Nothing), Look::End);
+        assert_eq!(look(&open, 5, IN_FLIGHT, Tried::ToEnd), Look::Wait, "once is enough");
+        assert_eq!(look(&open, 5, READ_LIMIT, Tried::ToEnd), Look::GiveUp);
+        assert_eq!(look(&open, 3, IN_FLIGHT, Tried::Nothing), Look::Read, "what comes behind it is of no matter");
     }
 
     #[tokio::test(start_paused = true)]
@@ -672,13 +716,43 @@ mod tests {
         let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
         let home = Home::open(&shared, &"progress".into(), &about(), &clock).await.expect("opened");
         cluster.holds(Bounds { start: 0, stable_end: 1, end: 2 });
-        // Once for whoever ends it, and once for whoever asked.
-        let all = || Polled { next: 2, ..Polled::default() };
-        cluster.polls().extend([all(), all()]);
+        cluster.polls().push_back(Polled { next: 2, ..Polled::default() });
         let began = clock.monotonic();
         assert!(home.is_written_by(StageId(0)).await.expect("read"));
         assert!(clock.monotonic() - began < 2 * IN_FLIGHT);
         assert_eq!(*cluster.ids(), ["thalweg-default.p-pipeline"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transaction_that_nobody_can_end_holds_each_up_for_a_minute_and_nobody_for_others() {
+        let cluster = Played::default();
+        let clock: SharedClock = Arc::new(Paused::new());
+        let shared: Arc<dyn Cluster> = Arc::new(cluster.clone());
+        let home = Home::open(&shared, &"progress".into(), &about(), &clock).await.expect("opened");
+        cluster.hangs();
+        let units = [0, 1].map(|index| UnitId { stage: StageId(0), index });
+        let began = clock.monotonic();
+        let asks = || home.is_written_by(StageId(0));
+        let looks = async {
+            // It is being waited for by now.
+            tokio::time::sleep(2 * IN_FLIGHT).await;
+            let found = home.partition(units[0]).await.expect("read");
+            (found, clock.monotonic() - began)
+        };
+        let (one, other, third, (found, after)) = tokio::join!(asks(), asks(), asks(), looks);
+        for error in [one, other, third].map(|asked| asked.expect_err("it hangs")) {
+            assert_eq!((error.kind, &*error.detail), (ErrorKind::External, "offset 0 of 1 after 60s"), "{error}");
+        }
+        assert!(found.is_none() && after < 3 * IN_FLIGHT, "nobody has the lock: {after:?}");
+        assert!(clock.monotonic() - began < READ_LIMIT + IN_FLIGHT, "{:?}", clock.monotonic() - began);
+        assert_eq!(*cluster.ids(), ["thalweg-default.p-pipeline"], "nobody is fenced more than once");
+        // Those who write read all of it first, one after another.
+        let began = clock.monotonic();
+        let (one, other) = tokio::join!(home.allot(&units[..1]), home.allot(&units[1..]));
+        for error in [one, other].map(|allotted| allotted.expect_err("it hangs")) {
+            assert_eq!((error.kind, &*error.detail), (ErrorKind::External, "offset 0 of 1 after 60s"), "{error}");
+        }
+        assert!(clock.monotonic() - began < READ_LIMIT + IN_FLIGHT, "{:?}", clock.monotonic() - began);
     }
 
     #[tokio::test(start_paused = true)]

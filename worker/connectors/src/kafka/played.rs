@@ -35,6 +35,7 @@ struct Answers {
     ids: Mutex<Vec<String>>,
     grown: Mutex<Vec<u32>>,
     bounds: Mutex<Option<Bounds>>,
+    hangs: AtomicBool,
     policy: Mutex<Option<Result<Option<String>>>>,
     epoch_end: Mutex<Option<EpochEnd>>,
     asked: Mutex<Vec<usize>>,
@@ -100,6 +101,16 @@ impl Played {
     /// What each partition holds from now on, by its offsets.
     pub(super) fn holds(&self, bounds: Bounds) {
         *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounds);
+    }
+
+    /// Each partition holds one record from now on, of a transaction that nobody ends.
+    pub(super) fn hangs(&self) {
+        self.holds(Bounds { start: 0, stable_end: 0, end: 1 });
+        self.0.hangs.store(true, Ordering::Relaxed);
+    }
+
+    fn is_hanging(&self) -> bool {
+        self.0.hangs.load(Ordering::Relaxed)
     }
 
     /// What is said of the topic's `cleanup.policy`; that it is compacted, where nothing else is given.
@@ -246,7 +257,9 @@ impl Cluster for Played {
         self.producers().pop_front().unwrap_or(Ok(()))?;
         self.ids().push(id.to_owned());
         // Whatever was open is ended.
-        if let Some(bounds) = &mut *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(bounds) = &mut *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+            && !self.is_hanging()
+        {
             bounds.stable_end = bounds.end;
         }
         Ok(Box::new(Writer(self.clone())))
@@ -262,7 +275,7 @@ struct Reader {
 impl PartitionReader for Reader {
     /// Of an outage it says nothing, as libraries do.
     async fn poll(&mut self, wait: Duration) -> Result<Polled> {
-        if self.cluster.answers().is_err() {
+        if self.cluster.answers().is_err() || self.cluster.is_hanging() {
             tokio::time::sleep(wait).await;
             return Ok(Polled { next: self.next, ..Polled::default() });
         }
