@@ -200,6 +200,22 @@ async fn an_epoch_ends_where_the_next_one_begins() {
     assert!(next > first, "{next} after {first}");
     assert_eq!(cluster.epoch_end("t", 0, first).await, Ok(Some(EpochEnd { epoch: first, end: 10 })));
     assert_eq!(cluster.epoch_end("t", 0, next).await, Ok(Some(EpochEnd { epoch: next, end: 15 })));
+    assert_eq!(cluster.epoch_end("t", 0, next + 1).await, Err(ClientError::Cut(None)), "a leader knows its own epoch");
+    // Here an answer has one batch. Were the next one joined to it in a poll, nobody could tell that another log began there.
+    let wanted = Wanted { fetch_bytes: Some(1), ..Wanted::default() };
+    let mut reader = cluster.reader("t", 0, 0, wanted).await.expect("opened");
+    let all = async {
+        let (mut found, mut until) = (Vec::new(), 0);
+        while until < 15 {
+            let polled = reader.poll(Duration::from_millis(200)).await.expect("polled");
+            until = polled.next;
+            found.extend(polled.epochs);
+        }
+        found
+    };
+    let found = tokio::time::timeout(Duration::from_secs(20), all).await.expect("read in time");
+    assert!(found.iter().all(|epochs| epochs.first == epochs.last), "{found:?}");
+    assert_eq!(found.iter().map(|epochs| epochs.last).max(), Some(next));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,7 @@ pub(super) struct Played(Arc<Answers>);
 struct Answers {
     is_away: AtomicBool,
     polls: Mutex<VecDeque<Polled>>,
+    failures: Mutex<VecDeque<ClientError>>,
     partitions: Mutex<VecDeque<Result<u32>>>,
     producers: Mutex<VecDeque<Result<()>>>,
     commits: Mutex<VecDeque<Result<()>>>,
@@ -37,7 +38,7 @@ struct Answers {
     bounds: Mutex<Option<Bounds>>,
     hangs: AtomicBool,
     policy: Mutex<Option<Result<Option<String>>>>,
-    epoch_end: Mutex<Option<EpochEnd>>,
+    epoch_end: Mutex<Option<Result<EpochEnd>>>,
     asked: Mutex<Vec<usize>>,
     /// Whether the topic was deleted, and how often it was made again.
     is_gone: AtomicBool,
@@ -118,8 +119,8 @@ impl Played {
         self.0.policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the epoch ends from now on that anybody asks about.
-    pub(super) fn ends_epoch(&self, end: EpochEnd) {
+    /// Where the epoch ends from now on that anybody asks about, or what is said instead.
+    pub(super) fn ends_epoch(&self, end: Result<EpochEnd>) {
         *self.0.epoch_end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
     }
 
@@ -153,6 +154,11 @@ impl Played {
     /// What readers get before they stand at the end.
     pub(super) fn polls(&self) -> MutexGuard<'_, VecDeque<Polled>> {
         self.0.polls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the library tells readers before anything else.
+    pub(super) fn failures(&self) -> MutexGuard<'_, VecDeque<ClientError>> {
+        self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many partitions the topic has, each time that it is asked; where it has none there is no such topic.
@@ -224,7 +230,7 @@ impl Cluster for Played {
 
     async fn epoch_end(&self, _topic: &str, _partition: u32, _epoch: u32) -> Result<Option<EpochEnd>> {
         self.answers()?;
-        Ok(*self.0.epoch_end.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.epoch_end.lock().unwrap_or_else(PoisonError::into_inner).clone().transpose()
     }
 
     async fn offset_at(&self, _topic: &str, _partition: u32, _millis: i64) -> Result<Option<u64>> {
@@ -278,6 +284,9 @@ impl PartitionReader for Reader {
         if self.cluster.answers().is_err() || self.cluster.is_hanging() {
             tokio::time::sleep(wait).await;
             return Ok(Polled { next: self.next, ..Polled::default() });
+        }
+        if let Some(failure) = self.cluster.failures().pop_front() {
+            return Err(failure);
         }
         if let Some(polled) = self.cluster.polls().pop_front() {
             self.next = polled.next;

@@ -17,7 +17,7 @@ const LEAST_BYTES: usize = 64 << 10;
 pub(super) const LEAST_PART: usize = ANSWERS * LEAST_BYTES;
 /// What a record takes beside its key, value and headers, as the library has it and as one of a chunk.
 const RECORD_BYTES: usize = 200;
-/// Swelling that was not seen again fades by such a part with each answer.
+/// Swelling that was not seen again fades by such a part with each answer that was full.
 const FADES: usize = 8;
 
 /// What one reader fetches.
@@ -54,7 +54,7 @@ impl Portion {
     pub(super) fn took(&mut self, records: &Records, ahead: u64) {
         if !records.offsets.is_empty() {
             let bytes = in_memory(records, usize::try_from(ahead).unwrap_or(usize::MAX));
-            self.swelling = swelling(self.swelling, bytes, self.asked);
+            self.swelling = swelling(self.swelling, bytes, longest(records), self.asked);
         }
     }
 
@@ -74,23 +74,37 @@ fn is_off(asked: usize, wanted: usize) -> bool {
     wanted < asked || wanted / 4 >= asked.max(1)
 }
 
-/// How often what is asked for is in memory, where an answer to so much takes these bytes.
-fn swelling(before: usize, bytes: usize, asked: usize) -> usize {
+/// How often what is asked for is in memory, where an answer to so much takes these bytes, and its longest record those. One
+/// that is less than what was asked for says nothing of a full one: whoever has caught up gets no others, until much comes at
+/// once.
+fn swelling(before: usize, bytes: usize, longest: usize, asked: usize) -> usize {
     let now = bytes.div_ceil(asked.max(1)).max(1);
-    if now >= before { now } else { before - (before - now).div_ceil(FADES) }
+    let is_full = bytes.saturating_add(longest) >= asked;
+    match now >= before {
+        true => now,
+        false if is_full => before - (before - now).div_ceil(FADES),
+        false => before,
+    }
+}
+
+fn length(bytes: &Option<Bytes>) -> usize {
+    bytes.as_ref().map_or(0, Bytes::len)
+}
+
+/// Bytes of the longest value.
+fn longest(records: &Records) -> usize {
+    records.values.iter().map(length).max().unwrap_or_default()
 }
 
 /// What an answer takes in memory of which these records were handed on, and `ahead` more wait. The longest of them does not count:
 /// it comes however little is asked for. Nor do keys and headers that nobody reads.
 fn in_memory(records: &Records, ahead: usize) -> usize {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
     let header = |(name, value): &(String, Option<Bytes>)| name.len() + length(value);
-    let values = records.values.iter().map(length);
-    let longest = values.clone().max().unwrap_or_default();
+    let values: usize = records.values.iter().map(length).sum();
     let keys: usize = records.keys.iter().map(length).sum();
     let headers: usize = records.headers.iter().flatten().map(header).sum();
     let count = records.offsets.len();
-    let bytes = values.sum::<usize>() - longest + keys + headers + count * RECORD_BYTES;
+    let bytes = values - longest(records) + keys + headers + count * RECORD_BYTES;
     bytes.saturating_add((bytes / count.max(1)).saturating_mul(ahead))
 }
 
@@ -148,10 +162,26 @@ mod tests {
     }
 
     #[test]
-    fn swelling_is_believed_at_once_and_fades() {
-        assert_eq!(swelling(1, 10 * MIB, MIB), 10);
-        assert_eq!([swelling(10, 0, MIB), swelling(2, 0, MIB), swelling(1, 0, MIB)], [8, 1, 1]);
-        assert_eq!(swelling(3, 5 * MIB + 1, MIB), 6);
+    fn swelling_is_believed_at_once_and_fades_with_full_answers() {
+        assert_eq!(swelling(1, 10 * MIB, 0, MIB), 10);
+        assert_eq!([10, 2, 1].map(|before| swelling(before, MIB, 0, MIB)), [8, 1, 1]);
+        assert_eq!(swelling(3, 5 * MIB + 1, 0, MIB), 6);
+        assert_eq!(swelling(10, MIB - 1, 0, MIB), 10, "a full one may be ten times as much");
+        assert_eq!(swelling(10, 200, MIB, MIB), 8, "one long record fills it");
+    }
+
+    #[test]
+    fn small_answers_change_nothing_of_what_a_swollen_one_has_taught_and_no_reader_is_opened_anew() {
+        let mut reader = Portion::new(&Share::new(Some(2 * MIB)), MIB as i32);
+        assert_eq!(reader.open(), MIB);
+        reader.took(&records(&[1_000; 9_000]), 0);
+        assert!(reader.is_off());
+        assert_eq!(reader.open(), 64 << 10);
+        for _ in 0..1_000 {
+            reader.took(&records(&[1_000]), 0);
+            assert!(!reader.is_off());
+        }
+        assert_eq!(reader.open(), 64 << 10, "what comes at once may be as swollen as before");
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) struct KafkaReader {
     held: Option<Polled>,
     /// The last record that was read.
     seen: Option<Seen>,
+    /// That the log was cut, to this end where it is told, and it is not judged yet.
+    cut: Option<Option<u64>>,
     next: u64,
     /// Whether nobody has read the log before, so that it is to be said where it begins.
     begins: bool,
@@ -57,7 +59,9 @@ impl KafkaReader {
         piece: Piece,
         waiting: Waiting<u32>,
     ) -> Self {
-        let (reader, held, seen, silent_since) = (None, None, None, None);
+        let (reader, held, cut, silent_since) = (None, None, None, None);
+        // Offsets run over what readers are not shown, so that one may begin behind the last record.
+        let seen = shared.logs.seen(partition).filter(|seen| seen.next <= next);
         let portion = Portion::new(&shared.memory, shared.config.connection.fetching.partition_bytes);
         Self {
             shared,
@@ -68,6 +72,7 @@ impl KafkaReader {
             portion,
             held,
             seen,
+            cut,
             next,
             begins: false,
             read: 0,
@@ -84,6 +89,9 @@ impl KafkaReader {
 
     /// Has something in `held`, which says what was read. It stays there where a call is dropped.
     async fn fetch(&mut self) -> ClientResult<()> {
+        if let Some(end) = self.cut {
+            return Err(ClientError::Cut(end));
+        }
         if self.held.is_none() {
             let polled = self.poll().await?;
             self.held = Some(polled);
@@ -114,24 +122,30 @@ impl KafkaReader {
         let found = self.held.as_ref().and_then(|held| held.epochs.zip(held.records.offsets.last().copied()));
         let Some((epochs, last)) = found else { return Ok(()) };
         match follows(self.seen, epochs) {
-            Follows::Surely => {}
+            Follows::Surely if self.seen.is_some() => {}
             Follows::Never => return Err(ClientError::Cut(None)),
-            Follows::Ask => self.check_seen().await?,
+            // Who begins before the place where others are knows nothing itself.
+            Follows::Surely | Follows::Ask => {
+                self.check_seen().await?;
+            }
         }
-        self.seen = Some(Seen { epoch: epochs.last, next: last + 1 });
+        let seen = Seen { epoch: epochs.last, next: last + 1 };
+        self.seen = Some(seen);
+        self.shared.logs.saw(self.partition, seen);
         if let Some(held) = &mut self.held {
             held.epochs = None;
         }
         Ok(())
     }
 
-    /// Whether the log still holds the last record that was read, where that is known.
-    async fn check_seen(&self) -> ClientResult<()> {
-        let Some(seen) = self.seen else { return Ok(()) };
+    /// Whether the log surely holds the last record that any reader of the partition has got: whoever leads says so. Where it
+    /// says the contrary, the log was cut.
+    async fn check_seen(&self) -> ClientResult<bool> {
+        let Some(seen) = self.shared.logs.seen(self.partition) else { return Ok(false) };
         let cluster = self.shared.cluster().await.map_err(|error| ClientError::Away(error.to_string()))?;
         match cluster.epoch_end(&self.shared.config.topic, self.partition, seen.epoch).await? {
-            Some(end) if is_gone(seen, end) => Err(ClientError::Cut(Some(end.end).filter(|end| *end < seen.next))),
-            _ => Ok(()),
+            Some(end) if is_gone(seen, end) => Err(ClientError::Cut(Some(end.end))),
+            end => Ok(end.is_some()),
         }
     }
 
@@ -148,17 +162,63 @@ impl KafkaReader {
         }
     }
 
-    /// What was read is in the log no more. A topic that was deleted, or made again, looks the same, and is told as what it is.
+    /// What was read is in the log no more. A topic that was deleted, or made again, looks the same, and is told as what it is:
+    /// so it is judged once somebody answers.
     async fn is_cut(&mut self, end: Option<u64>) -> Result<()> {
-        let verdict = self.ask().await.map(|said| judge(said, self.topic_id, self.next));
+        (self.cut, self.reader) = (Some(end), None);
+        let since = self.shared.clock.monotonic();
+        let (verdict, is_whole) = match self.ask_of_cut().await {
+            Ok(said) => said,
+            Err(error) => return self.unanswered(since, error).await,
+        };
+        self.shared.is_back();
+        self.waiting.answered();
         match verdict {
-            Ok(Verdict::Another) => Err(self.shared.another()),
-            Ok(Verdict::Gone) => {
-                self.reader = None;
+            Verdict::Another => Err(self.shared.another()),
+            Verdict::Gone => {
+                tokio::time::sleep(WAIT).await;
+                Ok(())
+            }
+            // Whoever leads has what the library says is gone.
+            Verdict::Wait | Verdict::Stalled if is_whole && self.was_seen(end) => {
+                tracing::debug!("{} is read anew: its log is whole", self.shared.place(self.partition));
+                self.cut = None;
                 tokio::time::sleep(WAIT).await;
                 Ok(())
             }
             _ => Err(self.shared.cut(self.partition, self.next, end)),
+        }
+    }
+
+    /// What the cluster says of a log that seems to have been cut, and whether it surely holds what was read.
+    async fn ask_of_cut(&self) -> ClientResult<(Verdict, bool)> {
+        let verdict = judge(self.ask().await?, self.topic_id, self.next);
+        if matches!(verdict, Verdict::Another | Verdict::Gone) {
+            return Ok((verdict, false));
+        }
+        match self.check_seen().await {
+            Ok(is_whole) => Ok((verdict, is_whole)),
+            Err(ClientError::Cut(_)) => Ok((verdict, false)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a record that was read would be gone, were the log cut to there.
+    fn was_seen(&self, end: Option<u64>) -> bool {
+        let seen = self.shared.logs.seen(self.partition);
+        end.zip(seen).is_some_and(|(end, seen)| end < seen.next)
+    }
+
+    /// What is asked is asked again in a while, where nobody answers.
+    async fn unanswered(&self, since: Duration, error: ClientError) -> Result<()> {
+        match error {
+            ClientError::Away(_) | ClientError::NoTopic => {
+                self.shared.is_away(&error);
+                self.waiting.unanswered(since, &error);
+                tokio::time::sleep(WAIT).await;
+                Ok(())
+            }
+            error => Err(told(&format!("reading topic `{}`", self.shared.config.topic), &error)),
         }
     }
 
@@ -219,13 +279,7 @@ impl KafkaReader {
         self.silent_since = None;
         let said = match self.ask().await {
             Ok(said) => said,
-            Err(error @ ClientError::Away(_)) => {
-                self.shared.is_away(&error);
-                self.waiting.unanswered(since, &error);
-                tokio::time::sleep(WAIT).await;
-                return Ok(());
-            }
-            Err(error) => return Err(told(&format!("reading topic `{}`", self.shared.config.topic), &error)),
+            Err(error) => return self.unanswered(since, error).await,
         };
         self.shared.is_back();
         self.waiting.answered();
@@ -277,6 +331,8 @@ impl SplitReader for KafkaReader {
                 self.failed(error).await?;
                 continue;
             }
+            // Another reader may have found it meanwhile, which knows more.
+            self.shared.check_uncut(self.partition)?;
             match self.held.take() {
                 Some(polled) if polled.next > self.next => return Ok(Read::Chunk(self.chunk(polled, until))),
                 Some(polled) if polled.at_end => {

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 
 use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
+use super::logs::{Cut, Logs};
 use super::patience::{MISSING, Patience, persist, told};
 use super::portion::LEAST_PART;
 use super::reader::KafkaReader;
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub(super) clock: SharedClock,
     /// What all readers of the pipeline may have in memory together and not decoded.
     pub(super) memory: Share,
+    /// What readers have found out of the partitions' logs.
+    pub(super) logs: Logs,
     reach: Arc<dyn Reach>,
     cluster: Mutex<Option<Arc<dyn Cluster>>>,
     is_away: AtomicBool,
@@ -66,7 +69,8 @@ impl KafkaSource {
         memory: &Share,
     ) -> Self {
         let (cluster, is_away, outages) = (Mutex::default(), AtomicBool::new(false), Arc::default());
-        let shared = Shared { config, clock, memory: memory.clone(), reach, cluster, is_away, outages };
+        let (memory, logs) = (memory.clone(), Logs::default());
+        let shared = Shared { config, clock, memory, logs, reach, cluster, is_away, outages };
         let (known, shown, is_shown) = (Mutex::default(), Mutex::default(), AtomicBool::new(true));
         Self { shared: Arc::new(shared), list, known, shown, is_shown }
     }
@@ -269,6 +273,7 @@ impl Source for KafkaSource {
 
     async fn open(&self, split: &SplitId, from: Position) -> Result<Box<dyn SplitReader>> {
         let partition = partition_of(split)?;
+        self.shared.check_uncut(partition)?;
         let cluster = self.shared.cluster().await?;
         let (topic, start) = self.opened(partition).await?;
         let Shared { config, clock, .. } = &*self.shared;
@@ -380,8 +385,18 @@ impl Shared {
         Ok(())
     }
 
-    /// Records that were read are not in the log any more.
+    /// Whether no reader has found that a log was cut. Behind that it is another one, however long it has become, and units that
+    /// read on there would pass over what took the places of what they had read: nobody reads it any more.
+    pub(super) fn check_uncut(&self, partition: u32) -> Result<()> {
+        self.logs.cut(partition).map_or(Ok(()), |cut| Err(self.told_cut(partition, cut)))
+    }
+
+    /// Records that were read are not in the log any more. It is kept: whoever opens the partition again is told the same.
     pub(super) fn cut(&self, partition: u32, next: u64, end: Option<u64>) -> Error {
+        self.told_cut(partition, self.logs.note(partition, Cut { next, end }))
+    }
+
+    fn told_cut(&self, partition: u32, Cut { next, end }: Cut) -> Error {
         let end = end.map_or_else(String::new, |end| format!(" to {end}"));
         let detail = format!(
             "offset {next} is wanted, and the log was cut back{end}: records that were read are gone, and others may stand in \
@@ -439,7 +454,7 @@ mod tests {
     use thalweg_core::source::{Payload, RawChunk, Read, Records};
 
     use super::*;
-    use crate::kafka::client::{EpochEnd, Epochs, Polled};
+    use crate::kafka::client::{EpochEnd, Epochs, NewTopic, Polled};
     use crate::kafka::played::{Paused, Played, connection};
     use crate::outage::TOLD_AFTER;
 
@@ -598,17 +613,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn records_of_a_leader_that_lacks_what_was_read_are_data_loss_however_long_its_log_is() {
         let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
-        let source = source(&cluster, &list);
-        source.splits().await.expect("listed");
         // Those that follow have been written since, and the log is as long as it was, or longer.
         cluster.holds(Bounds { start: 0, stable_end: 9, end: 9 });
         for (then, end, lost) in [
-            (of_epoch(2, 4..6), EpochEnd { epoch: 1, end: 4 }, None),
-            (of_epoch(2, 4..6), EpochEnd { epoch: 1, end: 3 }, Some(" to 3")),
-            (of_epoch(2, 4..6), EpochEnd { epoch: 0, end: 9 }, Some("")),
+            (of_epoch(2, 4..6), Ok(EpochEnd { epoch: 1, end: 4 }), None),
+            (of_epoch(2, 4..6), Ok(EpochEnd { epoch: 1, end: 3 }), Some(" to 3")),
+            (of_epoch(2, 4..6), Ok(EpochEnd { epoch: 0, end: 3 }), Some(" to 3")),
+            // Compaction may have taken all of an epoch.
+            (of_epoch(2, 4..6), Ok(EpochEnd { epoch: 0, end: 4 }), None),
+            (of_epoch(2, 4..6), Err(ClientError::Cut(None)), Some("")),
             // Nobody need be asked.
-            (of_epoch(0, 4..6), EpochEnd { epoch: 1, end: 4 }, Some("")),
+            (of_epoch(0, 4..6), Ok(EpochEnd { epoch: 1, end: 4 }), Some("")),
         ] {
+            let source = source(&cluster, &list);
+            source.splits().await.expect("listed");
             cluster.ends_epoch(end);
             cluster.polls().extend([of_epoch(1, 0..2), of_epoch(1, 2..4), then]);
             let mut reader = source.open(&SplitId::new("0"), Position::START).await.expect("opened");
@@ -628,13 +646,128 @@ mod tests {
         }
     }
 
+    fn at(offset: u64) -> Position {
+        Position::within(entry_of(7), offset)
+    }
+
+    /// A source of a log that ends at `end`, and a reader of it that has read so many records of the first epoch.
+    async fn reading(cluster: &Played, records: u64, end: u64) -> (KafkaSource, Box<dyn SplitReader>) {
+        let source = source(cluster, &Arc::new(MemoryLog::new()));
+        source.splits().await.expect("listed");
+        cluster.holds(Bounds { start: 0, stable_end: end, end });
+        cluster.polls().push_back(of_epoch(1, 0..records));
+        let mut reader = source.open(&SplitId::new("0"), Position::START).await.expect("opened");
+        for to in [0, records] {
+            assert_eq!(chunk(&mut *reader).await.expect("a chunk"), u128::from(to));
+        }
+        (source, reader)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_was_cut_is_read_by_nobody_any_more_however_long_it_grows() {
+        let (cluster, split) = (Played::default(), SplitId::new("0"));
+        let (source, mut reader) = reading(&cluster, 20, 20).await;
+        // Another one follows it.
+        cluster.polls().push_back(of_epoch(1, 5..8));
+        let mut behind = source.open(&split, at(5)).await.expect("opened");
+        assert_eq!(chunk(&mut *behind).await.expect("a chunk"), 8);
+        // It was cut to ten, and has grown since.
+        cluster.failures().push_back(ClientError::Cut(Some(10)));
+        cluster.ends_epoch(Ok(EpochEnd { epoch: 1, end: 10 }));
+        cluster.holds(Bounds { start: 0, stable_end: 50, end: 50 });
+        let error = chunk(&mut *reader).await.expect_err("it was cut");
+        assert!(error.detail.starts_with("offset 20 is wanted, and the log was cut back to 10"), "{error}");
+        drop(reader);
+        cluster.polls().push_back(of_epoch(1, 8..10));
+        let told = chunk(&mut *behind).await.expect_err("it would come to where the other one was");
+        assert_eq!((told.kind, told.to_string()), (ErrorKind::DataLoss, error.to_string()));
+        for from in [at(20), at(8), Position::START] {
+            let told = source.open(&split, from).await.err().expect("nobody goes on there");
+            assert_eq!((told.kind, told.to_string()), (ErrorKind::DataLoss, error.to_string()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_after_others_looks_whether_the_log_holds_what_they_have_read() {
+        let split = SplitId::new("0");
+        // Behind the last record may be the marker of a transaction.
+        for from in [2, 4, 5] {
+            let cluster = Played::default();
+            let (source, reader) = reading(&cluster, 4, 9).await;
+            drop(reader);
+            cluster.ends_epoch(Ok(EpochEnd { epoch: 1, end: 3 }));
+            cluster.polls().push_back(of_epoch(2, from..9));
+            let mut next = source.open(&split, at(from)).await.expect("the log is long enough");
+            let error = chunk(&mut *next).await.expect_err("it was cut");
+            assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+            assert_eq!(cluster.polls().len(), 1, "it was found before anything was read");
+        }
+        // Or it is cut once the library reads, and before it has got anything.
+        let cluster = Played::default();
+        let (source, _reader) = reading(&cluster, 4, 9).await;
+        let mut behind = source.open(&split, at(2)).await.expect("opened");
+        assert!(matches!(behind.read(None).await, Ok(Read::CaughtUp)));
+        cluster.ends_epoch(Ok(EpochEnd { epoch: 1, end: 3 }));
+        cluster.polls().push_back(of_epoch(2, 2..9));
+        let error = chunk(&mut *behind).await.expect_err("it was cut");
+        assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
+    }
+
+    /// The first one that is asked about the topic does not answer.
+    fn bounces(cluster: &Played) {
+        *cluster.partitions() = VecDeque::from([Err(ClientError::Away("it restarts".to_owned())), Ok(1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_that_the_library_tells_is_judged_once_somebody_answers() {
+        // A topic that was made again looks the same.
+        let cluster = Played::default();
+        let (_source, mut reader) = reading(&cluster, 4, 9).await;
+        cluster.forget_topic();
+        let topic = NewTopic { name: "t".to_owned(), partitions: 1, replication: None, settings: Vec::new() };
+        assert_eq!(cluster.create_topic(&topic).await, Ok(true));
+        cluster.failures().push_back(ClientError::Cut(Some(0)));
+        bounces(&cluster);
+        let error = chunk(&mut *reader).await.expect_err("it is another one");
+        assert!(error.detail.starts_with("it was deleted and made again"), "{error}");
+
+        // Where nobody knows more, the library is believed, and it is not forgotten meanwhile.
+        let cluster = Played::default();
+        let source = source(&cluster, &Arc::new(MemoryLog::new()));
+        source.splits().await.expect("listed");
+        cluster.holds(Bounds { start: 0, stable_end: 9, end: 9 });
+        let mut reader = source.open(&SplitId::new("0"), at(4)).await.expect("opened");
+        cluster.failures().push_back(ClientError::Cut(Some(1)));
+        bounces(&cluster);
+        cluster.polls().push_back(of_epoch(2, 4..6));
+        let error = chunk(&mut *reader).await.expect_err("it was cut");
+        assert!(error.detail.starts_with("offset 4 is wanted, and the log was cut back to 1"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_that_the_library_tells_is_none_where_whoever_leads_has_what_was_read() {
+        for (cut, lost) in [(1, false), (4, true)] {
+            let cluster = Played::default();
+            let (_source, mut reader) = reading(&cluster, 4, 9).await;
+            cluster.polls().push_back(Polled { next: 5, ..Polled::default() });
+            assert_eq!(chunk(&mut *reader).await.expect("a marker"), 5);
+            cluster.ends_epoch(Ok(EpochEnd { epoch: 1, end: 4 }));
+            cluster.failures().push_back(ClientError::Cut(Some(cut)));
+            cluster.polls().push_back(of_epoch(1, 5..6));
+            match chunk(&mut *reader).await {
+                Ok(to) => assert_eq!((to, lost), (6, false)),
+                // A record may stand where the marker was.
+                Err(error) => assert_eq!((error.kind, lost), (ErrorKind::DataLoss, true), "{error}"),
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_position_behind_the_end_is_data_loss_with_both_and_what_to_do() {
         let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
         let source = source(&cluster, &list);
         source.splits().await.expect("listed");
         cluster.holds(Bounds { start: 0, stable_end: 6, end: 6 });
-        let at = |offset| Position::within(entry_of(7), offset);
         source.open(&SplitId::new("0"), at(6)).await.expect("the end itself is none");
         let error = source.open(&SplitId::new("0"), at(10)).await.err().expect("the log was cut");
         assert_eq!((error.kind, error.what.as_str()), (ErrorKind::DataLoss, "topic `t`, partition 0"));
@@ -663,7 +796,7 @@ mod tests {
         assert_eq!(cluster.asked().len(), 2);
         // Whoever reads on without the library's knowledge asks itself.
         let _others = [opened().await, opened().await, opened().await];
-        cluster.ends_epoch(EpochEnd { epoch: 1, end: 3 });
+        cluster.ends_epoch(Ok(EpochEnd { epoch: 1, end: 3 }));
         cluster.polls().push_back(of_epoch(2, 4..6));
         let error = chunk(&mut *reader).await.expect_err("the log was cut");
         assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");

@@ -71,10 +71,11 @@ pub(super) fn follows(seen: Option<Seen>, found: Epochs) -> Follows {
     }
 }
 
-/// Whether a record that was read is gone, where its epoch, or what is left of those before it, ends there (KIP-320).
-/// Retention does not move the end of an epoch to before what was read of it.
+/// Whether a record that was read is gone, where its epoch, or what is left of those before it, ends there: judged as Java's
+/// consumer does (KIP-320). Retention does not move the end of an epoch to before what was read of it. That of an earlier epoch
+/// says nothing by itself: compaction may have taken all records of an epoch, and who copied the log since knows of none.
 pub(super) fn is_gone(seen: Seen, end: EpochEnd) -> bool {
-    end.epoch < seen.epoch || end.end < seen.next
+    end.end < seen.next
 }
 
 #[cfg(test)]
@@ -90,7 +91,8 @@ mod tests {
         let gone = |epoch, end| is_gone(seen, EpochEnd { epoch, end });
         assert!(!gone(4, 100) && !gone(4, 120), "it was appended to before another one led");
         assert!(gone(4, 99));
-        assert!(gone(3, 120), "a log of another leader, which knows nothing of the epoch");
+        assert!(gone(3, 99), "a log of another leader, which has nothing of the epoch");
+        assert!(!gone(3, 120), "compaction has taken the epoch, and the next one begins behind it");
         assert!(!gone(4, 250), "retention has deleted the epoch: it ends where the log starts");
     }
 

@@ -182,9 +182,7 @@ impl Cluster for KrafkaCluster {
             }
             None => return Err(ClientError::Away(format!("no end of an epoch was given for {topic}-{partition}"))),
         };
-        // Below zero where a broker does not know.
-        let known = u32::try_from(end.leader_epoch).ok().zip(u64::try_from(end.end_offset).ok());
-        Ok(known.map(|(epoch, end)| EpochEnd { epoch, end }))
+        known(end.leader_epoch, end.end_offset).map(Some)
     }
 
     async fn offset_at(&self, topic: &str, partition: u32, millis: i64) -> Result<Option<u64>> {
@@ -212,5 +210,25 @@ impl Cluster for KrafkaCluster {
 
     async fn transactions(&self, id: &str, producing: &Producing) -> Result<Box<dyn Transactions>> {
         Ok(Box::new(KrafkaTransactions::build(&self.kafka, id, producing).await?))
+    }
+}
+
+/// Where an epoch ends. Both are below zero where a leader knows of no epoch that is as late, which Java's consumer takes for a
+/// log that was cut.
+fn known(epoch: i32, end: i64) -> Result<EpochEnd> {
+    let known = u32::try_from(epoch).ok().zip(u64::try_from(end).ok());
+    known.map(|(epoch, end)| EpochEnd { epoch, end }).ok_or(ClientError::Cut(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_knows_of_no_epoch_as_late_has_another_log() {
+        assert_eq!(known(3, 0), Ok(EpochEnd { epoch: 3, end: 0 }));
+        for (epoch, end) in [(-1, -1), (-1, 5), (3, -1)] {
+            assert_eq!(known(epoch, end), Err(ClientError::Cut(None)));
+        }
     }
 }

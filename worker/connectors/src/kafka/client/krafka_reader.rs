@@ -123,7 +123,8 @@ impl PartitionReader for KrafkaReader {
     }
 }
 
-/// Records of batches that old brokers wrote have none.
+/// Records of batches that old brokers wrote have none. Those of one poll are of one answer, and so of one log, whatever epochs
+/// lie between the first and the last: the library fetches again once it has handed all of an answer on.
 fn epochs(first: &ConsumerRecord, last: &ConsumerRecord) -> Option<Epochs> {
     let epoch = |record: &ConsumerRecord| record.leader_epoch.and_then(|epoch| u32::try_from(epoch).ok());
     epoch(first).zip(epoch(last)).map(|(first, last)| Epochs { first, last })

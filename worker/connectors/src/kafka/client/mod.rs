@@ -269,6 +269,9 @@ pub trait Cluster: Send + Sync {
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds>;
 
     /// Where an epoch ends in a partition by now (KIP-320); `None` where nobody tells.
+    ///
+    /// # Errors
+    /// `Cut` where whoever leads knows of no epoch that is as late: its log is another one.
     async fn epoch_end(&self, topic: &str, partition: u32, epoch: u32) -> Result<Option<EpochEnd>> {
         let _ = (topic, partition, epoch);
         Ok(None)

@@ -17,15 +17,16 @@ use super::super::{ClientError, NEWS, PartitionReader, Polled, Result, Wanted, n
 use super::ear::{Ear, End};
 use super::error::from;
 use super::{native, settings};
-use crate::kafka::config::Connection;
+use crate::kafka::config::{Connection, Fetching};
 
 /// Records, and about so many bytes of values, that are handed on at once.
 const BATCH_RECORDS: usize = 10_000;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches that wait for whoever polls.
 const BATCHES: usize = 2;
-/// Answers that the library reads ahead.
+/// Answers that the library reads ahead, and of a reader that shares memory as many as are counted.
 const AHEAD: i32 = 8;
+const SHARED_AHEAD: i32 = 2;
 /// How long one look for records waits; a reader ends within this time.
 const QUIET: Duration = Duration::from_millis(100);
 /// At its end a log is looked at so often: the library tells each end once.
@@ -62,9 +63,8 @@ impl RdkafkaReader {
     ) -> Result<Self> {
         let (found, steps) = mpsc::channel(BATCHES);
         let topic = topic.to_owned();
-        let fetch_bytes = wanted.fetch_bytes(&connection.fetching);
         super::served::thread("kafka-reader", move || {
-            match consumer(&connection, fetch_bytes, &topic, partition, next) {
+            match consumer(&connection, wanted, &topic, partition, next) {
                 Ok(consumer) => Thread { consumer, asking, topic, partition, wanted, found }.run(next),
                 Err(error) => drop(found.blocking_send(Step::Failed(error))),
             }
@@ -98,10 +98,16 @@ impl PartitionReader for RdkafkaReader {
     }
 }
 
+/// KiB that the library has queued before it fetches no more.
+fn queued_kbytes(wanted: Wanted, fetching: &Fetching) -> i32 {
+    let ahead = if wanted.fetch_bytes.is_some() { SHARED_AHEAD } else { AHEAD };
+    (ahead.saturating_mul(wanted.fetch_bytes(fetching)) >> 10).max(1)
+}
+
 /// A consumer of one partition.
 fn consumer(
     connection: &Connection,
-    fetch_bytes: i32,
+    wanted: Wanted,
     topic: &str,
     partition: u32,
     next: u64,
@@ -120,8 +126,8 @@ fn consumer(
         .set("check.crcs", "true")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.wait.max.ms", fetching.max_wait.as_millis().to_string())
-        .set("max.partition.fetch.bytes", fetch_bytes.to_string())
-        .set("queued.max.messages.kbytes", (AHEAD.saturating_mul(fetch_bytes) >> 10).max(1).to_string());
+        .set("max.partition.fetch.bytes", wanted.fetch_bytes(fetching).to_string())
+        .set("queued.max.messages.kbytes", queued_kbytes(wanted, fetching).to_string());
     if let Some(rack) = &fetching.rack {
         config.set("client.rack", rack);
     }
@@ -254,5 +260,16 @@ impl Thread {
             ClientError::Away(_) => None,
             error => Some(Step::Failed(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_shares_memory_queues_no_more_answers_than_are_counted() {
+        let queued = |fetch_bytes| queued_kbytes(Wanted { fetch_bytes, ..Wanted::default() }, &Fetching::default());
+        assert_eq!([None, Some(64 << 10), Some(0)].map(queued), [8 << 10, 128, 1]);
     }
 }
