@@ -5,7 +5,7 @@
 //! | [`config`], `login` | what a resource says, with its secrets read |
 //! | [`client`] | what we ask of a client library, and the one that answers |
 //! | `source`, `starts`, `reader`, `watchdog` | partitions as splits: found, started, read, watched |
-| `logs` | what readers have found out of their logs |
+//! | `logs` | what readers have found out of their logs |
 //! | `portion` | how much a reader fetches at a time |
 //! | `sink`, `writer`, `encode`, `fit` | rows as records, and those that are too long |
 //! | `transaction` | one unit's rows, sent again where a broker gives them up |

@@ -63,11 +63,9 @@ impl RdkafkaReader {
     ) -> Result<Self> {
         let (found, steps) = mpsc::channel(BATCHES);
         let topic = topic.to_owned();
-        super::served::thread("kafka-reader", move || {
-            match consumer(&connection, wanted, &topic, partition, next) {
-                Ok(consumer) => Thread { consumer, asking, topic, partition, wanted, found }.run(next),
-                Err(error) => drop(found.blocking_send(Step::Failed(error))),
-            }
+        super::served::thread("kafka-reader", move || match consumer(&connection, wanted, &topic, partition, next) {
+            Ok(consumer) => Thread { consumer, asking, topic, partition, wanted, found }.run(next),
+            Err(error) => drop(found.blocking_send(Step::Failed(error))),
         })?;
         Ok(Self { steps, next, news: None })
     }
