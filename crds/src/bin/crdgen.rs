@@ -27,6 +27,10 @@ fn generate(chart: &Path, schemas: &Path) -> ExitCode {
     let definitions = definitions();
     let files = definitions.iter().map(|definition| (chart.join(file_name(definition)), to_template(definition)));
     for (path, text) in files.chain([(schemas.to_owned(), schemas_json())]) {
+        // What is as it should be keeps its time, and with it all that was built from it.
+        if std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
+            continue;
+        }
         if let Err(error) = std::fs::write(&path, text) {
             println!("{}: {error}; give a folder that exists and can be written", path.display());
             return ExitCode::FAILURE;

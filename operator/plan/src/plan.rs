@@ -161,7 +161,7 @@ pub fn next(wanted: &Wanted<'_>, observed: &Observed) -> Plan {
     };
     // Whoever watches over what sleeps has to know first how far it was read, and workers are those who say so.
     let is_noted = !wanted.is_watched || !basis.positions.is_empty();
-    if step == Step::Pause || (step == Step::Idle && is_noted) {
+    if step == Step::Pause || (step == Step::Idle && is_noted && observed.deployment.is_some()) {
         // Nobody will ask for what they have: each commits and closes it once it hears that it is named no more.
         next.workers.clear();
     }

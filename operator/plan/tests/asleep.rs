@@ -48,9 +48,9 @@ fn asleep() -> (ValidatedPipeline, Observed, Plan) {
     observed.slots.iter_mut().for_each(|slot| slot.holder = None);
     observed.pods.clear();
     observed.reports.clear();
+    observed.deployment = Some(Rollout { current: true, ..Rollout::default() });
     let plan = plan_scaled(&valid, &observed, &Scaling::default());
     observed.assignment.clone_from(&plan.assignment);
-    observed.deployment = Some(Rollout { current: true, ..Rollout::default() });
     observed.lookout = Lookout {
         deployment: Some(Rollout { replicas: 1, total: 1, updated: 1, current: true, ..Rollout::default() }),
         pods: vec![WorkerPod { name: "lookout".to_owned(), age: Duration::from_secs(60), ..WorkerPod::default() }],
@@ -92,6 +92,21 @@ fn ready(validated: Result<&ValidatedPipeline, &[Problem]>, observed: &Observed,
     let facts = Facts { validated, observed, plan, scaling: None, generation, previous: &previous, selector };
     let status = status(&facts, Time(Timestamp::UNIX_EPOCH));
     status.conditions.into_iter().find(|condition| condition.type_ == "Ready").expect("a condition")
+}
+
+#[test]
+fn workers_of_what_falls_asleep_are_named_until_it_is_noted_how_far_they_have_read() {
+    let (valid, mut observed, asleep) = asleep();
+    let positions = asleep.assignment.expect("published").positions;
+    observed.assignment.as_mut().expect("published").positions.clear();
+    join(&mut observed, 0, "a", &valid.plan.hash);
+    let entry =
+        |observed: &Observed| plan_scaled(&valid, observed, &Scaling::default()).assignment.expect("one").workers;
+    let named = entry(&observed);
+    assert_eq!(named.len(), 1, "nobody else says how far it was read");
+    observed.assignment.as_mut().expect("published").workers = named;
+    observed.assignment.as_mut().expect("published").positions = positions;
+    assert_eq!(entry(&observed), [], "nobody will ask for what it has");
 }
 
 #[test]
