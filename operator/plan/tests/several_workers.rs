@@ -56,7 +56,7 @@ fn die(observed: &mut Observed, number: usize) {
 fn units_and_splits_are_spread_over_the_workers_that_are_asked_for() {
     let pipeline = with_workers(&keyed(), 3);
     let first = plan(&pipeline, &Observed::default());
-    assert_eq!((first.replicas, first.slots), (3, 4));
+    assert_eq!((first.replicas, first.slots), (3, 6));
     let (observed, settled) = running(&pipeline, 3);
     let (units, splits) = shares(spec(&settled));
     assert_eq!((counts(&units), counts(&splits)), (vec![3, 3, 2], vec![2, 2, 2]));
