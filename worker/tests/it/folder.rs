@@ -116,7 +116,8 @@ fn a_worker_reports_how_busy_it_is_and_a_throttle_sets_what_it_can_do() {
         last["busyShare"].as_f64().is_some_and(|busy| busy > 0.95)
     });
     let shares = ["busyShare", "blockedShare"].map(|share| last[share].as_f64().expect("a share"));
-    assert!(shares.iter().sum::<f64>() <= 1.0, "{last:#}");
+    // Each is rounded on its own.
+    assert!(shares.iter().sum::<f64>() <= 1.0 + 1e-9, "{last:#}");
     // Rows go through one chunk at a time.
     let rate = || report(&place).unwrap_or_default()["splits"][0]["rate"].as_f64();
     eventually("held back", LIMIT, || rate().is_some_and(|rate| rate > 0.0 && rate < 1_000.0));

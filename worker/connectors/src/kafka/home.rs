@@ -269,7 +269,7 @@ impl Home {
     /// Whether the record was written in place of `before`.
     async fn put_record(&self, before: Option<Bytes>, record: &Record) -> Result<bool> {
         let text = serde_json::to_vec(record).map_err(|error| Error::internal("writing a record", error))?;
-        self.put(PIPELINE.into(), before, text.into()).await
+        self.put(self.clock.monotonic(), PIPELINE.into(), before, text.into()).await
     }
 
     /// Ends what units of stages that write no more may have left open, and fences whoever works on one still: nobody acquires
@@ -462,7 +462,7 @@ impl Home {
 
     /// Allots partitions to those units that have none; the last partition of all of them.
     pub(super) async fn allot(&self, units: &[UnitId]) -> Result<Option<u32>> {
-        let mut is_fresh = false;
+        let (began, mut is_fresh) = (self.clock.monotonic(), false);
         loop {
             let allotted = self.allotted().await?;
             let missing: Vec<_> = units.iter().filter(|unit| !allotted.contains_key(*unit)).collect();
@@ -477,7 +477,7 @@ impl Home {
             }
             let index = allotments(&self.state.lock().await.entries).count();
             let text = serde_json::to_vec(&missing).map_err(|error| Error::internal("writing units", error))?;
-            self.put(allotment(index), None, text.into()).await?;
+            self.put(began, allotment(index), None, text.into()).await?;
         }
     }
 
@@ -506,10 +506,9 @@ impl Home {
     }
 
     /// Writes a value in place of `before`; whether it was still there. Of several processes one writes at a time:
-    /// whoever begins ends what others had open, and sees all that they wrote.
-    async fn put(&self, key: Bytes, before: Option<Bytes>, value: Bytes) -> Result<bool> {
+    /// whoever begins ends what others had open, and sees all that they wrote. The caller has waited for it since it `began`.
+    async fn put(&self, began: Duration, key: Bytes, before: Option<Bytes>, value: Bytes) -> Result<bool> {
         let doing = format!("writing to `{}`", self.topic);
-        let began = self.clock.monotonic();
         let mut state = self.state.lock().await;
         // Whoever had the lock meanwhile has tried for all who wait for it.
         if let Some((at, error)) = &state.unread
@@ -654,7 +653,8 @@ impl AppendLog for TopicList {
     }
 
     async fn append(&self, index: u64, record: Bytes) -> Result<Appended> {
-        let is_put = self.home.put(format!("{}{index}", self.prefix).into(), None, record).await?;
+        let began = self.home.clock.monotonic();
+        let is_put = self.home.put(began, format!("{}{index}", self.prefix).into(), None, record).await?;
         Ok(if is_put { Appended::Created } else { Appended::Exists })
     }
 }
