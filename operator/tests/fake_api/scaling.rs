@@ -279,6 +279,7 @@ async fn an_edit_at_zero_is_taken_over_at_once_and_what_comes_then_wakes_it() {
 async fn a_bad_edit_at_zero_keeps_nobody_asleep() {
     let cluster = asleep().await;
     let published = || kubelet::of_kind(&cluster.api, kubelet::ASSIGNMENTS)[0]["spec"].clone();
+    cluster.until("nobody is named", |_| published()["workers"].is_null()).await;
     let before = published();
     cluster.api.store().edit(&pipeline_key(), |pipeline| pipeline["spec"]["sinks"][0]["name"] = "nowhere".into());
     cluster.api.changed();
