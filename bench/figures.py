@@ -1,7 +1,7 @@
 """What a measurement comes to: medians, spreads, bars; as a table and as JSON."""
 
 from dataclasses import asdict, dataclass, field
-from statistics import median
+from statistics import median, quantiles
 
 
 @dataclass
@@ -33,6 +33,12 @@ class Figure:
 def of(runs, key="cpuSeconds"):
     """The median of one figure of several runs."""
     return median(run[key] for run in runs)
+
+
+def middle_half(runs, key):
+    """How far the middle half of one figure of several runs lies apart, as part of the median."""
+    low, middle, high = quantiles((run[key] for run in runs), n=4)
+    return (high - low) / middle
 
 
 def spread(runs, key="cpuSeconds"):

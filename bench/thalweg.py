@@ -15,6 +15,10 @@ class Thalweg:
     def __init__(self, binary, place, cache):
         self.binary, self.place, self.cache = binary, place, cache
 
+    def beside(self, name):
+        """The same in a place of its own, for runs at the same time."""
+        return Thalweg(self.binary, self.place / name, self.cache)
+
     def version(self):
         return run([str(self.binary), "--version"])["out"].strip()
 
