@@ -3,7 +3,8 @@
 //!
 //! Who is level with the main cursor is served by it. Whoever has no credit when a range comes is detached: the main
 //! cursor goes on, and the subscriber returns through the catch-up cursor, which merges once it is level. A third
-//! position waits for the merge, unless it comes right after the catch-up cursor has begun: that one then goes back.
+//! position waits for the merge, unless it comes right after the catch-up cursor has begun: that one then goes back. A cursor stands
+//! where some subscriber does: what nobody waits for is not read.
 //! Ranges end where a subscriber's accepted position lies, because a range that was aggregated cannot be cut.
 
 use std::collections::BTreeMap;
@@ -237,6 +238,26 @@ impl<S: Ord + Clone> Cursors<S> {
         self.join(Which::CatchUp);
         self.learn(Which::Main);
         self.learn(Which::CatchUp);
+        if self.skip() {
+            self.settle();
+        }
+    }
+
+    /// A cursor behind all that it serves, since who was level with it has gone, goes on to the first of them: nobody wants what lies
+    /// between, and it may be gone already. Whether one did.
+    fn skip(&mut self) -> bool {
+        let mut skips = false;
+        for which in [Which::Main, Which::CatchUp] {
+            // The catch-up cursor ends at the main one.
+            let end = if which == Which::CatchUp { self.main } else { None };
+            let least = self.at(which).map(|subscriber| subscriber.accepted).chain(end).min_by_key(|first| first.next);
+            let behind = |cursor: LogProgress| least.filter(|least| least.next > cursor.next);
+            if let Some(least) = self.cursor(which).and_then(behind) {
+                *self.cursor_mut(which) = Some(LogProgress { idle: false, ..least });
+                skips = true;
+            }
+        }
+        skips
     }
 
     /// A cursor knows of the log before it what any of those knows that it serves from here on: a unit that goes on from

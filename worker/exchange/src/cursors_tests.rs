@@ -102,6 +102,23 @@ proptest! {
     }
 
     #[test]
+    fn a_cursor_stands_where_one_of_those_does_that_it_serves(events in events()) {
+        let mut log = Log::default();
+        for event in events {
+            log.apply(event);
+            for which in [Which::Main, Which::CatchUp] {
+                if let Some(cursor) = log.cursors.cursor(which) {
+                    prop_assert!(!log.cursors.served_by(which, cursor.next).is_empty(), "{which:?}: {:?}", log.cursors);
+                }
+            }
+            let cursors = [Which::Main, Which::CatchUp].map(|which| log.cursors.cursor(which).map(|cursor| cursor.next));
+            if let [Some(main), Some(catch_up)] = cursors {
+                prop_assert!(catch_up < main, "{:?}", log.cursors);
+            }
+        }
+    }
+
+    #[test]
     fn whoever_has_credit_comes_to_the_end_of_the_log(events in events()) {
         let mut log = Log::default();
         events.into_iter().for_each(|event| log.apply(event));
@@ -173,6 +190,16 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_only_one_waited_for_that_has_gone_is_not_read() {
+    let mut cursors = Cursors::new(PATIENCE);
+    cursors.subscribe("gone", at(2), 1, seconds(0));
+    cursors.subscribe("stays", at(7), 1, seconds(0));
+    assert_eq!(cursors.want(Which::Main, seconds(0)), Want::Read { from: at(2), until: Some(Position::at(7)) });
+    cursors.unsubscribe(&"gone");
+    assert_eq!(cursors.want(Which::Main, seconds(0)), Want::Read { from: at(7), until: None });
 }
 
 #[test]
