@@ -47,7 +47,7 @@ const WHILE_API_AWAY: Duration = Duration::from_secs(5);
 const SCALED: Duration = Duration::from_secs(5);
 /// How long a unit may be silent while all workers are replaced, as after a minute without API server and by an upgrade
 /// (docs/design/0006-operator.md, "Whoever is told to end works on until it is asked").
-const ALL_REPLACED: Duration = Duration::from_secs(15);
+const ALL_REPLACED: Duration = Duration::from_secs(8);
 /// How often the operator is killed while workers are added.
 const OPERATOR_KILLS: usize = 3;
 
