@@ -85,7 +85,7 @@ def cores(thalweg, count, repeats, files):
     """Two cores and two threads against one of each, by the clock on the wall.
 
     Beside it stands what the machine gives: two processes at once, each on a core of its own, against one. Where virtual cores share
-    a real one, or the host has other work, that is far below two, and nothing that runs on them can be above it.
+    a real one, or the host has other work, that is far below two, and no two threads can be above it.
     """
     name = f"cores-{files}-file{'s'[:files > 1]}"
     title = f"two cores against one, {f'{files} files' if files > 1 else 'one file'}"
