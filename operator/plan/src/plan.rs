@@ -238,8 +238,8 @@ fn is_asleep(wanted: &Wanted<'_>, observed: &Observed) -> bool {
 }
 
 /// What is published, under the plan that is wanted. A start from scratch knows of no split, since another topic has others, and
-/// of no progress topic: where it was deleted, another one is made. What
-/// nobody has begun yet has read nothing: positions are those of all statements.
+/// of no progress topic: where it was deleted, another one is made. What nobody has begun yet has read nothing: positions are those of
+/// all statements.
 fn under_another_plan(published: AssignmentSpec, wanted: &Wanted<'_>) -> AssignmentSpec {
     let is_begun = |stage: &Stage| published.units.iter().any(|unit| unit.unit.stage == stage.id);
     let positions = if wanted.stages.iter().all(is_begun) { published.positions.clone() } else { Vec::new() };
