@@ -21,7 +21,7 @@ async fn main() {
         for split in source.splits().await.expect("splits") {
             let mut reader = source.open(&split.id, Position::START).await.expect("a reader");
             while let Read::Chunk(chunk) = reader.read(None).await.expect("a chunk") {
-                if let Payload::Text(text) = chunk.payload {
+                if let Payload::Text(text) = chunk.fetched().await.expect("a text").payload {
                     bytes += text.len();
                 }
             }

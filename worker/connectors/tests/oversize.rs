@@ -36,6 +36,7 @@ async fn a_record_of_a_hundred_megabytes_is_not_held() {
     let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
     let (mut texts, mut bad, mut most) = (Vec::new(), 0, 0);
     while let Read::Chunk(chunk) = reader.read(None).await.expect("a read") {
+        let chunk = chunk.fetched().await.expect("a text");
         let Payload::Text(text) = chunk.payload else { panic!("text expected") };
         texts.extend_from_slice(&text);
         bad += chunk.bad.len();

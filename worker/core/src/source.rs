@@ -1,5 +1,6 @@
 //! What a connector implements to be read.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -124,6 +125,19 @@ pub struct RawChunk {
     pub bad: Vec<BadRecord>,
 }
 
+impl RawChunk {
+    /// The chunk with its text, where that was not read yet.
+    ///
+    /// # Errors
+    /// As [`Unread::read`].
+    pub async fn fetched(mut self) -> Result<Self> {
+        if let Payload::Unread(stretch) = self.payload {
+            self.payload = Payload::Text(stretch.read().await?);
+        }
+        Ok(self)
+    }
+}
+
 /// A part of a log that has a watermark of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -145,10 +159,56 @@ pub enum Payload {
     /// Text of whole records, each ended by a newline but perhaps the last. A row's position is
     /// `from.offset` plus the byte at which it starts.
     Text(Bytes),
+    /// Such text, where it is stored: who decodes a chunk reads it first ([`RawChunk::fetched`]), so that no text crosses from
+    /// one core to another.
+    Unread(Stretch),
     /// One value a record, as brokers give them. Record `i` has the position of `offsets[i]` in the entry of `from`.
     Records(Box<Records>),
     /// Columns already (Parquet, generators), named as in the source's format. Row `i` has position `from + i`.
     Columns(RecordBatch),
+}
+
+/// A text from which stretches are read, by several side by side.
+#[async_trait]
+pub trait Unread: Debug + Send + Sync {
+    /// `length` bytes from byte `from` on.
+    ///
+    /// # Errors
+    /// As those of [`SplitReader::read`], and where there are fewer.
+    async fn read(self: Arc<Self>, from: u64, length: usize) -> Result<Bytes>;
+}
+
+/// A stretch of whole records that nobody has read yet.
+#[derive(Clone, Debug)]
+pub struct Stretch {
+    text: Arc<dyn Unread>,
+    from: u64,
+    length: usize,
+}
+
+impl Stretch {
+    /// `length` bytes of a text from byte `from` on.
+    pub fn new(text: Arc<dyn Unread>, from: u64, length: usize) -> Self {
+        Self { text, from, length }
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Keeps the first `at` bytes and gives the rest, as [`Bytes::split_off`] does.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let at = at.min(self.length);
+        let rest = Self { text: Arc::clone(&self.text), from: self.from + at as u64, length: self.length - at };
+        self.length = at;
+        rest
+    }
+
+    async fn read(self) -> Result<Bytes> {
+        self.text.read(self.from, self.length).await
+    }
 }
 
 /// Records of a partition, by column. What no column of the query reads is left empty.

@@ -23,6 +23,7 @@ pub async fn read_whole(source: &JobSource, counters: &SourceCounters) -> Result
     for split in source.source.splits().await? {
         let mut reader = source.source.open(&split.id, Position::START).await?;
         while let Read::Chunk(chunk) = reader.read(None).await? {
+            let chunk = chunk.fetched().await.map_err(|error| error.of(&source.resource))?;
             let decoded = source.decoder.decode(&chunk);
             for bad in &decoded.bad {
                 counters.bad.of(bad.class).add(1);

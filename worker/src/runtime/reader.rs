@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use thalweg_core::error::Error as CoreError;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
 use thalweg_core::source::{Payload, RawChunk, Read};
@@ -54,6 +55,8 @@ pub type Done = Result<(Processed, MaxTime), Undone>;
 pub enum Undone {
     /// The plan is wrong.
     Plan(String),
+    /// Its text could not be read.
+    Unread(CoreError),
     /// What worked on it panicked, and said this.
     Panicked(String),
 }
@@ -175,20 +178,20 @@ impl Reader {
         let follows_piece = chunk.piece.is_last_scope;
         let (send_after, after) = oneshot::channel();
         let work = async move {
-            let opened = Opened::new(&plan, chunk);
-            let before = before.await.map_err(|_| "the chunk before was not decoded".to_owned())?;
+            let opened = Opened::new(&plan, chunk.fetched().await.map_err(Undone::Unread)?);
+            let before = before.await.map_err(|_| Undone::Plan("the chunk before was not decoded".to_owned()))?;
             let max = opened.max_after(before);
             if let Some((throttle, clock)) = throttle {
                 throttle.take(&*clock, opened.rows()).await;
             }
             // The next chunk may be gone already: then nobody waits for this.
             let _ = send_after.send(max);
-            Ok::<_, String>((opened.process(&plan, before)?, max))
+            Ok((opened.process(&plan, before).map_err(Undone::Plan)?, max))
         };
         let (send_done, job) = oneshot::channel();
         self.waiting.push(Box::pin(async move {
             let done = match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(done) => done.map_err(Undone::Plan),
+                Ok(done) => done,
                 Err(panic) => Err(Undone::Panicked(said(panic.as_ref()))),
             };
             // Nobody waits for it where the reading was given up.
@@ -226,7 +229,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 fn oldest(chunk: &RawChunk) -> Option<i64> {
     match &chunk.payload {
         Payload::Records(records) => records.first_timestamp,
-        Payload::Text(_) | Payload::Columns(_) => None,
+        Payload::Text(_) | Payload::Unread(_) | Payload::Columns(_) => None,
     }
 }
 

@@ -222,6 +222,7 @@ impl SplitRanges {
         let (processed, max) = match job.await {
             Ok(Ok(done)) => done,
             Ok(Err(Undone::Plan(message))) => return Err(RunError::Plan { stage: 0, message }),
+            Ok(Err(Undone::Unread(error))) => return Err(error.of(&self.log.resource).into()),
             Ok(Err(Undone::Panicked(said))) => {
                 let place = self.log.source.describe(&self.log.split, self.progress.next, None).await;
                 return Err(RunError::Internal(format!(

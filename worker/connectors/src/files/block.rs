@@ -1,9 +1,12 @@
 //! Whole records of one file, read ahead of those who take them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use thalweg_core::decode::BadRecord;
 use thalweg_core::error::{Error, Result};
-use thalweg_core::source::Payload;
+use thalweg_core::source::{Payload, Stretch};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -28,6 +31,12 @@ impl Block {
         Self { from, to: from + text.len() as u64, payload: Payload::Text(text), bad: Vec::new(), stored }
     }
 
+    /// A block of text that stays where it is stored: its offsets are bytes of the file.
+    pub(crate) fn unread(from: u64, text: Stretch) -> Self {
+        let to = from + text.length() as u64;
+        Self { from, to, payload: Payload::Unread(text), bad: Vec::new(), stored: to }
+    }
+
     /// A stretch that holds no row.
     pub(crate) fn gap(from: u64, to: u64, bad: Vec<BadRecord>, stored: u64) -> Self {
         Self { from, to, payload: Payload::Text(Bytes::new()), bad, stored }
@@ -41,6 +50,7 @@ impl Block {
         let length = (at - self.from) as usize;
         let rest = match &mut self.payload {
             Payload::Text(text) if length <= text.len() => Payload::Text(text.split_off(length)),
+            Payload::Unread(text) if length <= text.length() => Payload::Unread(text.split_off(length)),
             Payload::Columns(rows) if length <= rows.num_rows() => {
                 let rest = rows.slice(length, rows.num_rows() - length);
                 *rows = rows.slice(0, length);
@@ -66,18 +76,32 @@ pub(crate) trait Blocks: Send {
 /// What was read: a block, or the file's end or an error, behind which nothing comes.
 type Item = Result<Option<Block>>;
 
+/// So many blocks wait at the most of which only the place is known.
+const PLACES_AHEAD: usize = 16;
+
+/// Whether memory holds what was read.
+fn is_held(item: &Item) -> bool {
+    matches!(item, Ok(Some(block)) if !matches!(block.payload, Payload::Unread(_)))
+}
+
 /// Who reads on, and where what is read waits.
 struct Reading {
     blocks: Box<dyn Blocks>,
     into: mpsc::Sender<Item>,
+    /// Blocks that wait and are held, and how many may.
+    held: Arc<AtomicUsize>,
+    count: usize,
 }
 
 impl Reading {
     /// Reads until no more may wait, or to the end: then nobody reads on. Blocks.
     fn fill(mut self) -> Option<Self> {
-        while let Ok(place) = self.into.try_reserve() {
+        while self.held.load(Ordering::Relaxed) < self.count
+            && let Ok(place) = self.into.try_reserve()
+        {
             let item = self.blocks.next();
             let is_last = !matches!(item, Ok(Some(_)));
+            self.held.fetch_add(is_held(&item).into(), Ordering::Relaxed);
             place.send(item);
             if is_last {
                 return None;
@@ -87,10 +111,12 @@ impl Reading {
     }
 }
 
-/// Reads ahead, so that disk and decoder work side by side: up to `count` blocks wait, each of which can be taken as soon as it was
-/// read. A thread reads on once half of them were taken: to wake one for each block would cost more than to read it.
+/// Reads ahead, so that disk and decoder work side by side: up to `count` blocks wait that are held, and more that are not, each of
+/// which can be taken as soon as it was read. A thread reads on once half of them were taken: to wake one for each block would cost
+/// more than to read it.
 pub(crate) struct Prefetch {
     count: usize,
+    held: Arc<AtomicUsize>,
     idle: Option<Reading>,
     task: Option<JoinHandle<Option<Reading>>>,
     read: mpsc::Receiver<Item>,
@@ -100,16 +126,18 @@ impl Prefetch {
     /// Opens a file and starts to read so many blocks ahead.
     pub(crate) fn start(count: usize, open: impl FnOnce() -> Result<Box<dyn Blocks>> + Send + 'static) -> Self {
         let count = count.max(1);
-        let (into, read) = mpsc::channel(count);
+        let (into, read) = mpsc::channel(count.max(PLACES_AHEAD));
+        let held = Arc::new(AtomicUsize::new(0));
+        let holding = Arc::clone(&held);
         let task = tokio::task::spawn_blocking(move || match open() {
-            Ok(blocks) => Reading { blocks, into }.fill(),
+            Ok(blocks) => Reading { blocks, into, held: holding, count }.fill(),
             Err(error) => {
                 // There is room for one, unless nobody waits for it any more.
                 let _ = into.try_send(Err(error));
                 None
             }
         });
-        Self { count, idle: None, task: Some(task), read }
+        Self { count, held, idle: None, task: Some(task), read }
     }
 
     /// The next block; `None` at the file's end, and for ever after an error.
@@ -129,12 +157,14 @@ impl Prefetch {
                 Some(read) = self.read.recv() => break read,
             }
         };
+        self.held.fetch_sub(is_held(&read).into(), Ordering::Relaxed);
         self.read_on();
         read
     }
 
     fn read_on(&mut self) {
-        if self.read.len() <= self.count / 2
+        if self.held.load(Ordering::Relaxed) <= self.count / 2
+            && self.read.len() <= self.read.max_capacity() / 2
             && let Some(reading) = self.idle.take()
         {
             self.task = Some(tokio::task::spawn_blocking(move || reading.fill()));
@@ -144,10 +174,11 @@ impl Prefetch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
     use std::sync::mpsc as threads;
     use std::time::Duration;
+
+    use thalweg_core::source::Unread;
 
     use super::*;
 
@@ -208,6 +239,49 @@ mod tests {
             }
             assert_eq!(next(&mut prefetch).await, None, "{count} ahead");
         }
+    }
+
+    /// A text that nobody reads.
+    #[derive(Debug)]
+    struct Elsewhere;
+
+    #[async_trait::async_trait]
+    impl Unread for Elsewhere {
+        async fn read(self: Arc<Self>, from: u64, _length: usize) -> Result<Bytes> {
+            Err(Error::internal("reading", format!("byte {from}")))
+        }
+    }
+
+    #[tokio::test]
+    async fn of_blocks_that_memory_does_not_hold_more_may_wait() {
+        struct Places(Arc<AtomicU64>);
+        impl Blocks for Places {
+            fn next(&mut self) -> Item {
+                let number = self.0.fetch_add(1, Ordering::SeqCst);
+                // A held one among them, first and last.
+                let (held, place) = (
+                    || Block::text(number, Bytes::from_static(b"x"), 0),
+                    || Block::unread(number, Stretch::new(Arc::new(Elsewhere), number, 1)),
+                );
+                Ok((number < 50).then(|| if number % 10 == 0 { held() } else { place() }))
+            }
+        }
+        let read = Arc::new(AtomicU64::new(0));
+        let of_file = Places(Arc::clone(&read));
+        let mut prefetch = Prefetch::start(2, move || Ok(Box::new(of_file)));
+        // The second held one is the eleventh.
+        let ahead = async {
+            while read.load(Ordering::SeqCst) < 11 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, ahead).await.expect("in time");
+        for number in 0..50 {
+            assert_eq!(next(&mut prefetch).await, Some(number));
+            let ahead = read.load(Ordering::SeqCst).min(50) - (number + 1);
+            assert!(ahead <= PLACES_AHEAD as u64, "{ahead} wait");
+        }
+        assert_eq!(next(&mut prefetch).await, None);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! What text is read into: buffers that are used again once nobody holds the text, so that they are cleared only once.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 
 use bytes::Bytes;
 
@@ -14,7 +15,8 @@ const ROOM_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Buffers {
     chunk_bytes: usize,
-    free: Mutex<Vec<Vec<u8>>>,
+    /// With the thread that used each last, whose core's cache may hold it.
+    free: Mutex<Vec<(ThreadId, Vec<u8>)>>,
 }
 
 impl Buffers {
@@ -23,16 +25,27 @@ impl Buffers {
         Self { chunk_bytes: chunk_bytes.max(1), free: Mutex::default() }
     }
 
+    /// Bytes of a chunk, about.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+
+    /// One that this thread used last, if there is one.
     fn take(&self) -> Vec<u8> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| Vec::with_capacity(self.chunk_bytes + ROOM_BYTES))
+        let mine = thread::current().id();
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = free.iter().rposition(|(of, _)| *of == mine).or(free.len().checked_sub(1));
+        match at {
+            Some(at) => free.remove(at).1,
+            None => Vec::with_capacity(self.chunk_bytes + ROOM_BYTES),
+        }
     }
 
     /// One that a long record has stretched is not kept.
     fn put_back(&self, bytes: Vec<u8>) {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < KEPT && bytes.capacity() <= 2 * self.chunk_bytes + ROOM_BYTES {
-            free.push(bytes);
+            free.push((thread::current().id(), bytes));
         }
     }
 
@@ -157,6 +170,22 @@ mod tests {
         assert_eq!(&buffer.split_to(3)[..], b"fg\n");
         buffers.clear();
         assert!(buffers.free.lock().expect("not poisoned").is_empty());
+    }
+
+    #[test]
+    fn a_thread_gets_the_buffer_that_it_used_last() {
+        let buffers = Arc::new(Buffers::new(8));
+        let used = || {
+            let mut buffer = Buffer::new(Arc::clone(&buffers));
+            put(&mut buffer, b"ab");
+            buffer
+        };
+        let (mut mine, other) = (used(), used());
+        let place = mine.text().as_ptr();
+        drop(mine.split_to(2));
+        thread::scope(|scope| scope.spawn(|| drop({ other }.split_to(2))).join()).expect("no panic");
+        assert_eq!(used().text().as_ptr(), place, "though another was given back later");
+        assert_eq!(buffers.free.lock().expect("not poisoned").len(), 1);
     }
 
     #[test]

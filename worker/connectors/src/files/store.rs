@@ -1,7 +1,8 @@
 //! Listing and reading stored files, local or in S3.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use object_store::multipart::MultipartStore;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
 use serde::{Deserialize, Serialize};
 use thalweg_core::error::{Error, ErrorKind, Result};
 use thalweg_objects::{BucketAccess, Said};
@@ -168,6 +171,24 @@ impl Stored {
                 into[..bytes.len()].copy_from_slice(&bytes);
                 Ok(bytes.len())
             }
+        }
+    }
+
+    /// Fills a buffer from byte `offset` on with what is in memory already; the rest of it has to be waited for. Never blocks.
+    pub(crate) fn read_cached(&self, offset: u64, into: &mut [u8]) -> usize {
+        match self {
+            // Where it fails, whoever waits for it is told why.
+            Self::Local(file) => {
+                preadv2(file, &mut [IoSliceMut::new(into)], offset, ReadWriteFlags::NOWAIT).unwrap_or_default()
+            }
+            Self::Object(_) => 0,
+        }
+    }
+
+    /// Has a range read into memory, if the system has time; whether it does shows only in how long readers wait.
+    pub(crate) fn read_ahead(&self, offset: u64, length: usize) {
+        if let Self::Local(file) = self {
+            let _ = fadvise(file, offset, NonZeroU64::new(length as u64), Advice::WillNeed);
         }
     }
 

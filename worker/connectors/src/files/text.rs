@@ -15,6 +15,7 @@ use super::config::Compression;
 use super::input::{Input, storage_error};
 use super::store::{Found, PUT_BACK, Stored, read_error};
 use super::unfit::OpenError;
+use super::unread::Lines;
 use crate::formats::framing::{Framing, Within};
 
 /// The offset after which nothing of a file is left, however long it would have been: where a file breaks off.
@@ -48,6 +49,8 @@ pub(crate) struct TextBlocks {
     options: TextOptions,
     stored: Arc<Stored>,
     listed: Found,
+    /// Where chunks may be left to those who decode them.
+    lines: Option<Arc<Lines>>,
     input: Option<Input>,
     fault: Option<io::Error>,
     buffer: Buffer,
@@ -78,7 +81,8 @@ impl TextBlocks {
         };
         let buffer = Buffer::new(Arc::clone(&options.buffers));
         let (skipping, ready) = (None, VecDeque::new());
-        let mut blocks = Self { options, stored, listed, input, fault, buffer, offset: from, skipping, ready };
+        let lines = Lines::of(&stored, &listed, &options);
+        let mut blocks = Self { options, stored, listed, lines, input, fault, buffer, offset: from, skipping, ready };
         blocks.fault = blocks.fault.take().map(|error| blocks.storage_fault(error)).transpose()?;
         Ok(blocks)
     }
@@ -109,8 +113,24 @@ impl TextBlocks {
         Ok(read)
     }
 
+    /// A chunk that need not be read here.
+    fn leave(&mut self) -> Result<Option<Block>> {
+        let lines = self.lines.as_ref().filter(|_| self.input.is_some() && self.skipping.is_none());
+        let Some(block) = lines.map(|lines| lines.chunk(self.offset)).transpose()?.flatten() else { return Ok(None) };
+        self.offset = block.to;
+        // Reading goes on behind it, without what was read of it before.
+        self.buffer = Buffer::new(Arc::clone(&self.options.buffers));
+        match Input::open(&self.stored, self.options.compression, self.offset) {
+            Ok(input) => self.input = Some(input),
+            Err(error) => (self.input, self.fault) = (None, Some(self.storage_fault(error)?)),
+        }
+        Ok(Some(block))
+    }
+
     fn advance(&mut self) -> Result<bool> {
-        if self.fill()? > 0 {
+        if let Some(block) = self.leave()? {
+            self.ready.push_back(block);
+        } else if self.fill()? > 0 {
             self.cut();
         } else if let Some(fault) = self.fault.take() {
             return self.break_off(&fault);

@@ -137,6 +137,7 @@ pub(crate) async fn drain(reader: &mut dyn SplitReader) -> Result<Taken> {
     loop {
         match reader.read(None).await? {
             Read::Chunk(chunk) => {
+                let chunk = chunk.fetched().await?;
                 if let Some(last) = taken.chunks.last() {
                     assert!(chunk.from == last.to || chunk.from == Position::within(last.to.entry + 1, 0));
                 }

@@ -65,6 +65,7 @@ async fn a_chunk_ends_exactly_where_it_is_asked_to() {
     for (index, (until, _)) in whole.rows.iter().enumerate().skip(1) {
         let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
         let Read::Chunk(chunk) = reader.read(Some(*until)).await.expect("a chunk") else { panic!("a chunk expected") };
+        let chunk = chunk.fetched().await.expect("a text");
         assert_eq!((chunk.to, rows(&chunk).as_slice()), (*until, &whole.rows[..index]));
         assert_eq!(drain(reader.as_mut()).await.expect("rows").rows, whole.rows[index..]);
     }
@@ -86,7 +87,7 @@ async fn a_dropped_read_loses_nothing() {
             std::task::Poll::Pending => reader.read(None).await,
         };
         match read.expect("a read") {
-            Read::Chunk(chunk) => taken.extend(rows(&chunk)),
+            Read::Chunk(chunk) => taken.extend(rows(&chunk.fetched().await.expect("a text"))),
             Read::CaughtUp => panic!("bounded"),
             Read::End => break,
         }
