@@ -7,6 +7,7 @@ pub mod bars;
 pub mod cluster;
 pub mod deck;
 pub mod kafka;
+pub mod manifest;
 pub mod workers;
 
 use std::ffi::OsStr;

@@ -2,6 +2,7 @@
 
 use super::{COPIES, DELAY_MS, EVENTS, SUMS, WINDOW_MS, dead_letters};
 use crate::kafka::Kafka;
+use crate::manifest::Manifest;
 
 /// Where windows keep their state.
 #[derive(Clone, Debug)]
@@ -30,52 +31,36 @@ pub struct Pipelines {
 impl Pipelines {
     /// Both, and what they read and write.
     pub fn manifest(&self) -> String {
-        format!("{}---\n{}---\n{}", self.source(), self.copies(), self.sums())
+        self.sums(self.copies(self.source())).to_string()
     }
 
     /// The pipeline that passes rows on, alone.
     pub fn only_copies(&self) -> String {
-        format!("{}---\n{}", self.source(), self.copies())
+        self.copies(self.source()).to_string()
     }
 
     /// The pipeline with windows, alone.
     pub fn only_sums(&self) -> String {
-        format!("{}---\n{}", self.source(), self.sums())
+        self.sums(self.source()).to_string()
     }
 
-    /// The `kafka` of a source or a sink, in flow style. A broker on this machine has to be allowed by its address.
-    fn kafka(&self, more: &str) -> String {
+    /// The input of both. A broker on this machine has to be allowed by its address.
+    fn source(&self) -> Manifest {
         let host = self.broker.rsplit_once(':').expect("host:port").0;
-        format!(r#"{{ brokers: ["{}"], allowPrivateAddresses: ["{host}/32"], {more} }}"#, self.broker)
+        Manifest::at(&self.broker)
+            .everywhere(&format!(r#"allowPrivateAddresses: ["{host}/32"]"#))
+            .source(EVENTS, &["id BIGINT", "account STRING", "at TIMESTAMP(3)", "amount BIGINT"])
+            .spec("format: { json: { timestampFormat: EpochMillis } }")
+            .spec(&format!("watermark: {{ column: at, delay: {DELAY_MS}ms, late: DeadLetter }}"))
+            .spec("onError: DeadLetter")
     }
 
-    fn source(&self) -> String {
-        format!(
-            r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {}
-  format: {{ json: {{ timestampFormat: EpochMillis }} }}
-  schema:
-    - {{ name: id, type: BIGINT }}
-    - {{ name: account, type: STRING }}
-    - {{ name: at, type: TIMESTAMP(3) }}
-    - {{ name: amount, type: BIGINT }}
-  watermark: {{ column: at, delay: {DELAY_MS}ms, late: DeadLetter }}
-  onError: DeadLetter
-"#,
-            self.kafka(&format!("topic: {EVENTS}"))
-        )
-    }
-
-    fn copies(&self) -> String {
+    fn copies(&self, manifest: Manifest) -> Manifest {
         let sql = "INSERT INTO copies SELECT id, account, amount * 2 AS twice FROM events";
-        self.pipeline(COPIES, sql, &format!("commitEvery: {}ms", self.commit_every_ms))
+        self.pipeline(manifest, COPIES, sql, &format!("commitEvery: {}ms", self.commit_every_ms))
     }
 
-    fn sums(&self) -> String {
+    fn sums(&self, manifest: Manifest) -> Manifest {
         let sql = format!(
             "INSERT INTO sums SELECT account, window_start, count(*) AS events, \
              sum(CASE WHEN amount > 0 THEN amount ELSE 0 END) AS credits, \
@@ -89,40 +74,19 @@ spec:
             State::Bucket(settings) => format!("url: 's3://bucket/state', s3: {settings}"),
         };
         let state = format!("commitEvery: {}ms, keyGroups: {}, {kept}", self.commit_every_ms, self.key_groups);
-        self.pipeline(SUMS, &sql, &state)
+        self.pipeline(manifest, SUMS, &sql, &state)
     }
 
-    fn pipeline(&self, name: &str, sql: &str, state: &str) -> String {
+    fn pipeline(&self, manifest: Manifest, name: &str, sql: &str, state: &str) -> Manifest {
         let (dead, workers) = (dead_letters(name), self.workers);
-        let (out, letters) =
-            (self.kafka(&format!("topic: {name}, key: [account]")), self.kafka(&format!("topic: {dead}")));
-        format!(
-            r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: {name} }}
-spec:
-  kafka: {out}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: {dead} }}
-spec:
-  kafka: {letters}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: {name} }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: {name} }}]
-  deadLetter: {{ sink: {dead} }}
-  sql: "{sql}"
-  state: {{ {state} }}
-  scaling: {{ mode: Manual, workers: {workers}, maxWorkers: {} }}
-"#,
-            workers.max(4)
-        )
+        manifest
+            .sink(name)
+            .kafka("key: [account]")
+            .sink(&dead)
+            .pipeline(name, &[EVENTS], &[name], sql)
+            .spec(&format!("deadLetter: {{ sink: {dead} }}"))
+            .spec(&format!("state: {{ {state} }}"))
+            .spec(&format!("scaling: {{ mode: Manual, workers: {workers}, maxWorkers: {} }}", workers.max(4)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use thalweg_e2e::binary;
 use thalweg_e2e::cluster::s3::S3;
+use thalweg_e2e::manifest::Manifest;
 
 /// Trips counted by zone and window, from made-up input, into a bucket; state in the same bucket.
 pub struct Counts {
@@ -27,39 +28,20 @@ impl Counts {
 
     fn resources(&self, rate: &str, sink: &str, state: &str) -> String {
         let Self { name, rows, .. } = self;
-        format!(
-            r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: {name}-trips }}
-spec:
-  generator: {{ taxi: {{}}, seed: 7, rows: {rows}, {rate}splits: 3 }}
-  schema:
-    - {{ name: trip_id, type: BIGINT }}
-    - {{ name: pickup_datetime, type: TIMESTAMP(3) }}
-    - {{ name: pickup_location_id, type: INT }}
-  watermark: {{ column: pickup_datetime, delay: 5s }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: {name}-counts }}
-spec:
-  files: {{ {sink} }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: {name} }}
-spec:
-  sources: [{{ name: {name}-trips, as: trips }}]
-  sinks: [{{ name: {name}-counts, as: counts }}]
-  sql: |
-    INSERT INTO counts
-    SELECT window_start, pickup_location_id AS zone, COUNT(*) AS trips, SUM(trip_id) AS ids
-    FROM TABLE(TUMBLE(TABLE trips, DESCRIPTOR(pickup_datetime), INTERVAL '1' SECOND))
-    GROUP BY window_start, window_end, pickup_location_id
-  state: {{ {state} }}
-"#
-        )
+        let (trips, counts) = (format!("{name}-trips"), format!("{name}-counts"));
+        let sql = "INSERT INTO counts \
+                   SELECT window_start, pickup_location_id AS zone, COUNT(*) AS trips, SUM(trip_id) AS ids \
+                   FROM TABLE(TUMBLE(TABLE trips, DESCRIPTOR(pickup_datetime), INTERVAL '1' SECOND)) \
+                   GROUP BY window_start, window_end, pickup_location_id";
+        Manifest::default()
+            .source(&trips, &["trip_id BIGINT", "pickup_datetime TIMESTAMP(3)", "pickup_location_id INT"])
+            .connector(&format!("generator: {{ taxi: {{}}, seed: 7, rows: {rows}, {rate}splits: 3 }}"))
+            .spec("watermark: { column: pickup_datetime, delay: 5s }")
+            .sink(&counts)
+            .connector(&format!("files: {{ {sink} }}"))
+            .pipeline(name, &[&format!("{trips}, as: trips")], &[&format!("{counts}, as: counts")], sql)
+            .spec(&format!("state: {{ {state} }}"))
+            .to_string()
     }
 
     /// The lines that the sink holds in the end, sorted: what `thalweg run` makes of the same input, undisturbed.

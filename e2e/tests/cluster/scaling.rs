@@ -13,6 +13,7 @@ use serde_json::Value;
 use thalweg_e2e::cluster::host;
 use thalweg_e2e::cluster::kubectl::{Namespace, is_ready};
 use thalweg_e2e::kafka::{Filler, Kafka};
+use thalweg_e2e::manifest::Manifest;
 use thalweg_e2e::wait_for;
 
 use crate::LIMIT;
@@ -35,34 +36,16 @@ const TWO: &str = "minWorkers: 2, maxWorkers: 2, targetLag: 15s, catchUp: 30s";
 const PATIENCE: Duration = Duration::from_secs(240);
 
 fn manifests(kafka: &Kafka, scaling: &str) -> String {
-    let (broker, host, slow) = (kafka.address(), host(), image(Some("slow")));
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events, allowPrivateAddresses: ["{host}/32"] }}
-  schema: [{{ name: id, type: BIGINT }}]
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out, createTopic: {{ partitions: 4 }}, allowPrivateAddresses: ["{host}/32"] }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: follow }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT id FROM events
-  state: {{ commitEvery: 1s }}
-  scaling: {{ {scaling} }}
-  worker: {{ image: "{slow}" }}
-"#
-    )
+    Manifest::over(kafka)
+        .everywhere(&format!(r#"allowPrivateAddresses: ["{}/32"]"#, host()))
+        .source("events", &["id BIGINT"])
+        .sink("out")
+        .kafka("createTopic: { partitions: 4 }")
+        .pipeline("follow", &["events"], &["out"], "INSERT INTO out SELECT id FROM events")
+        .spec("state: { commitEvery: 1s }")
+        .spec(&format!("scaling: {{ {scaling} }}"))
+        .spec(&format!(r#"worker: {{ image: "{}" }}"#, image(Some("slow"))))
+        .to_string()
 }
 
 /// Sends numbered records, so many a second to each partition, until it is ended.

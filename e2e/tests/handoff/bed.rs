@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use thalweg_e2e::cluster::s3::S3;
+use thalweg_e2e::manifest::Manifest;
 use thalweg_e2e::workers::Fleet;
 use thalweg_e2e::workers::told::{self, Commit};
 use thalweg_e2e::{bars, wait_for};
@@ -78,39 +79,21 @@ impl Settings {
             None => "url: ./state".to_owned(),
         };
         let (pad, commit_every) = ("x".repeat(200), self.commit_every_ms);
-        format!(
-            r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  generator: {{ schema: {{}}, splits: 2{pace} }}
-  schema:
-    - {{ name: id, type: BIGINT }}
-    - {{ name: amount, type: INT }}
-    - {{ name: at, type: TIMESTAMP(3) }}
-  watermark: {{ column: at, delay: 1s }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: {PIPELINE} }}
-spec:
-  blackhole: {{}}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: {PIPELINE} }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: {PIPELINE} }}]
-  sql: |
-    CREATE TEMPORARY VIEW padded AS SELECT CONCAT('{pad}', CAST(id AS STRING)) AS k, amount, at FROM events;
-    INSERT INTO {PIPELINE} SELECT k, window_start, count(*) AS n, sum(amount) AS total, max(amount) AS most
-    FROM TABLE(TUMBLE(TABLE padded, DESCRIPTOR(at), INTERVAL '365' DAY))
-    GROUP BY window_start, window_end, k
-  state: {{ commitEvery: {commit_every}ms, keyGroups: 2, {state} }}
-"#
-        )
+        let sql = format!(
+            "CREATE TEMPORARY VIEW padded AS SELECT CONCAT('{pad}', CAST(id AS STRING)) AS k, amount, at FROM events; \
+             INSERT INTO {PIPELINE} SELECT k, window_start, count(*) AS n, sum(amount) AS total, max(amount) AS most \
+             FROM TABLE(TUMBLE(TABLE padded, DESCRIPTOR(at), INTERVAL '365' DAY)) \
+             GROUP BY window_start, window_end, k"
+        );
+        Manifest::default()
+            .source("events", &["id BIGINT", "amount INT", "at TIMESTAMP(3)"])
+            .connector(&format!("generator: {{ schema: {{}}, splits: 2{pace} }}"))
+            .spec("watermark: { column: at, delay: 1s }")
+            .sink(PIPELINE)
+            .connector("blackhole: {}")
+            .pipeline(PIPELINE, &["events"], &[PIPELINE], &sql)
+            .spec(&format!("state: {{ commitEvery: {commit_every}ms, keyGroups: 2, {state} }}"))
+            .to_string()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thalweg_e2e::kafka::{Filler, Kafka, Seen};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::events::fill_with;
 use crate::place::Place;
@@ -18,35 +19,12 @@ const KILLS: u64 = 15;
 const PARTITIONS: i32 = 4;
 
 fn manifest(kafka: &Kafka) -> String {
-    let broker = kafka.address();
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events }}
-  schema:
-    - {{ name: part, type: INT, metadata: partition }}
-    - {{ name: place, type: BIGINT, metadata: offset }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: least }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT part, place FROM events
-  delivery: AtLeastOnce
-  state: {{ commitEvery: 200ms }}
-"#
-    )
+    Manifest::over(kafka)
+        .source("events", &["part INT, metadata: partition", "place BIGINT, metadata: offset"])
+        .sink("out")
+        .pipeline("least", &["events"], &["out"], "INSERT INTO out SELECT part, place FROM events")
+        .spec("delivery: AtLeastOnce")
+        .to_string()
 }
 
 /// What an independent reader found.

@@ -4,58 +4,34 @@ use std::time::Duration;
 
 use krafka::Record;
 use thalweg_e2e::kafka::{Kafka, Seen};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::bad_input::topics;
 use crate::place::Place;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
+const FORMAT: &str = r#"
+format:
+  avro:
+    schema: |
+      { "type": "record", "name": "Order", "fields": [
+        { "name": "id", "type": "long" },
+        { "name": "note", "type": ["null", "string"], "default": null },
+        { "name": "at", "type": { "type": "long", "logicalType": "timestamp-millis" } } ] }
+"#;
+
 fn manifest(kafka: &Kafka) -> String {
-    let broker = kafka.address();
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events }}
-  format:
-    avro:
-      schema: |
-        {{ "type": "record", "name": "Order", "fields": [
-          {{ "name": "id", "type": "long" }},
-          {{ "name": "note", "type": ["null", "string"], "default": null }},
-          {{ "name": "at", "type": {{ "type": "long", "logicalType": "timestamp-millis" }} }} ] }}
-  schema:
-    - {{ name: "n", type: BIGINT, from: id }}
-    - {{ name: note, type: STRING }}
-    - {{ name: at, type: TIMESTAMP(3) }}
-    - {{ name: place, type: BIGINT, metadata: offset }}
-  onError: DeadLetter
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: dead }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: dead }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: avro }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  deadLetter: {{ sink: dead }}
-  sql: INSERT INTO out SELECT n, note, at, place FROM events
-  state: {{ commitEvery: 200ms }}
-"#
-    )
+    let columns = ["n BIGINT, from: id", "note STRING", "at TIMESTAMP(3)", "place BIGINT, metadata: offset"];
+    Manifest::over(kafka)
+        .source("events", &columns)
+        .spec(FORMAT)
+        .spec("onError: DeadLetter")
+        .sink("out")
+        .sink("dead")
+        .pipeline("avro", &["events"], &["out"], "INSERT INTO out SELECT n, note, at, place FROM events")
+        .spec("deadLetter: { sink: dead }")
+        .to_string()
 }
 
 /// 2018-01-01T00:00:00Z, as Avro writes the number of its milliseconds.

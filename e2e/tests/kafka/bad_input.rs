@@ -4,54 +4,34 @@ use std::time::Duration;
 
 use krafka::Record;
 use thalweg_e2e::kafka::{Kafka, Seen};
+use thalweg_e2e::manifest::Manifest;
 use thalweg_e2e::wait_for;
 
 use crate::place::Place;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A pipeline from `events` to `out`, with more lines for the source and the pipeline.
+/// A pipeline from `events` to `out`, with one more field of the source and the pipeline.
 pub fn manifest(kafka: &Kafka, source: &str, pipeline: &str) -> String {
-    let broker = kafka.address();
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events }}
-  schema:
-    - {{ name: "n", type: BIGINT, nullable: false }}
-    - {{ name: topic, type: STRING, metadata: topic }}
-    - {{ name: part, type: INT, metadata: partition }}
-    - {{ name: place, type: BIGINT, metadata: offset }}
-    - {{ name: at, type: TIMESTAMP(3), metadata: timestamp }}
-    - {{ name: key, type: STRING, metadata: key }}
-    - {{ name: headers, type: "MAP<STRING, STRING>", metadata: headers }}
-{source}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out, key: [key, "n"] }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: dead }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: dead }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: bad }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT n, topic, part, place, at, key, headers FROM events
-  state: {{ commitEvery: 200ms }}
-{pipeline}"#
-    )
+    let columns = [
+        "n BIGINT, nullable: false",
+        "topic STRING, metadata: topic",
+        "part INT, metadata: partition",
+        "place BIGINT, metadata: offset",
+        "at TIMESTAMP(3), metadata: timestamp",
+        "key STRING, metadata: key",
+        r#"headers "MAP<STRING, STRING>", metadata: headers"#,
+    ];
+    let sql = "INSERT INTO out SELECT n, topic, part, place, at, key, headers FROM events";
+    Manifest::over(kafka)
+        .source("events", &columns)
+        .spec(source)
+        .sink("out")
+        .kafka(r#"key: [key, "n"]"#)
+        .sink("dead")
+        .pipeline("bad", &["events"], &["out"], sql)
+        .spec(pipeline)
+        .to_string()
 }
 
 pub async fn topics(kafka: &Kafka) {
@@ -78,7 +58,7 @@ async fn bad_records_become_dead_letters_in_the_same_transaction_and_metadata_ar
     let kafka = Kafka::start();
     topics(&kafka).await;
     kafka.send(bad_records()).await;
-    let place = Place::with(&manifest(&kafka, "  onError: DeadLetter", "  deadLetter: { sink: dead }"));
+    let place = Place::with(&manifest(&kafka, "onError: DeadLetter", "deadLetter: { sink: dead }"));
     let mut run = place.run(&[]);
     let out = run.until("two rows", LIMIT, || Some(kafka.committed("out")).filter(|seen| seen.len() >= 2));
     let dead = kafka.committed("dead");
@@ -124,7 +104,7 @@ async fn a_record_of_ten_megabytes_is_read_and_a_longer_one_is_a_bad_record() {
         Record::new("events", format!(r#"{{"n":{n},"x":"{x}"}}"#))
     };
     kafka.send([of_length(0, TEN), of_length(1, TEN + 1), of_length(2, 100)]).await;
-    let place = Place::with(&manifest(&kafka, "  onError: DeadLetter", "  deadLetter: { sink: dead }"));
+    let place = Place::with(&manifest(&kafka, "onError: DeadLetter", "deadLetter: { sink: dead }"));
     let mut run = place.run(&[]);
     let out = run.until("two rows", LIMIT, || Some(kafka.committed("out")).filter(|seen| seen.len() >= 2));
     let dead = kafka.committed("dead");

@@ -81,7 +81,7 @@ async fn stops_and_goes_on(fits: bool, cause: &str) {
     two_batches(&kafka).await;
     let segment = Segment::of(&kafka);
     segment.spoil(fits);
-    let place = Place::with(&manifest(&kafka, "  onError: DeadLetter", "  deadLetter: { sink: dead }"));
+    let place = Place::with(&manifest(&kafka, "onError: DeadLetter", "deadLetter: { sink: dead }"));
     let said = place.run(&[]).fails(LIMIT);
     assert!(
         said.contains("DataLoss: StreamSource/events: topic `events`, partition 0: offset 10 is wanted, and a batch"),

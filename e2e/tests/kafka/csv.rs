@@ -4,51 +4,26 @@ use std::time::Duration;
 
 use krafka::Record;
 use thalweg_e2e::kafka::{Kafka, Seen};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::place::Place;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A pipeline of this name, which is also that of its topic; `dead` is a line that says where dead letters go.
+/// A pipeline of this name, which is also that of its topic; `dead` says where dead letters go.
 fn manifest(kafka: &Kafka, name: &str, on_error: &str, dead: &str) -> String {
-    let broker = kafka.address();
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events }}
-  format: {{ csv: {{ header: false, delimiter: ";", "null": "-" }} }}
-  schema:
-    - {{ name: "n", type: BIGINT, nullable: false }}
-    - {{ name: place, type: BIGINT, metadata: offset }}
-    - {{ name: who, type: STRING }}
-    - {{ name: amount, type: DOUBLE }}
-  onError: {on_error}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: {name}, createTopic: {{ partitions: 1 }} }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: dead }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: dead, createTopic: {{ partitions: 1 }} }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: {name} }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT amount, who, n, place FROM events
-  state: {{ commitEvery: 200ms }}
-{dead}"#
-    )
+    let columns = ["n BIGINT, nullable: false", "place BIGINT, metadata: offset", "who STRING", "amount DOUBLE"];
+    Manifest::over(kafka)
+        .source("events", &columns)
+        .spec(r#"format: { csv: { header: false, delimiter: ";", "null": "-" } }"#)
+        .spec(on_error)
+        .sink("out")
+        .kafka(&format!("topic: {name}, createTopic: {{ partitions: 1 }}"))
+        .sink("dead")
+        .kafka("createTopic: { partitions: 1 }")
+        .pipeline(name, &["events"], &["out"], "INSERT INTO out SELECT amount, who, n, place FROM events")
+        .spec(dead)
+        .to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,16 +41,16 @@ async fn values_of_csv_are_rows_by_the_order_of_the_schema_and_others_do_what_on
     ];
     let rows = |seen: &[Seen]| seen.iter().filter_map(|seen| seen.value.clone()).collect::<Vec<_>>();
 
-    let said = Place::with(&manifest(&kafka, "fails", "Fail", "")).run(&[]).fails(LIMIT);
+    let said = Place::with(&manifest(&kafka, "fails", "onError: Fail", "")).run(&[]).fails(LIMIT);
     assert!(said.contains("StreamSource/events") && said.contains("topic events, partition 0, offset 2"), "{said}");
 
-    let place = Place::with(&manifest(&kafka, "drops", "Drop", ""));
+    let place = Place::with(&manifest(&kafka, "drops", "onError: Drop", ""));
     let mut run = place.run(&[]);
     let out = run.until("four rows", LIMIT, || Some(kafka.committed("drops")).filter(|seen| seen.len() >= 4));
     run.stop();
     assert_eq!(rows(&out), wanted);
 
-    let place = Place::with(&manifest(&kafka, "letters", "DeadLetter", "  deadLetter: { sink: dead }"));
+    let place = Place::with(&manifest(&kafka, "letters", "onError: DeadLetter", "deadLetter: { sink: dead }"));
     let mut run = place.run(&[]);
     let out = run.until("four rows", LIMIT, || Some(kafka.committed("letters")).filter(|seen| seen.len() >= 4));
     let dead = run.until("four letters", LIMIT, || Some(kafka.committed("dead")).filter(|seen| seen.len() >= 4));

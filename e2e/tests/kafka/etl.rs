@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use krafka::Record;
 use thalweg_e2e::kafka::{Kafka, Seen};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::events::{Found, check, fill};
 use crate::kills::kill_again_and_again;
@@ -13,36 +14,16 @@ use crate::place::Place;
 /// How long output may take to be complete.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// A pipeline from `events` to `out` that begins there, with one more field.
 pub fn manifest(kafka: &Kafka, start_at: &str, pipeline: &str) -> String {
-    let broker = kafka.addresses().join(r#"", ""#);
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events, startAt: {{ position: {start_at} }} }}
-  schema:
-    - {{ name: key, type: STRING }}
-    - {{ name: "n", type: BIGINT }}
-    - {{ name: amount, type: BIGINT }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out, key: [key], createTopic: {{ partitions: 3 }} }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: etl }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT key, n, amount * 2 AS twice FROM events
-  state: {{ commitEvery: 200ms }}
-{pipeline}"#
-    )
+    Manifest::over(kafka)
+        .source("events", &["key STRING", "n BIGINT", "amount BIGINT"])
+        .kafka(&format!("startAt: {{ position: {start_at} }}"))
+        .sink("out")
+        .kafka("key: [key], createTopic: { partitions: 3 }")
+        .pipeline("etl", &["events"], &["out"], "INSERT INTO out SELECT key, n, amount * 2 AS twice FROM events")
+        .spec(pipeline)
+        .to_string()
 }
 
 pub fn wait_for(kafka: &Kafka, topic: &str, count: usize) -> Vec<Seen> {

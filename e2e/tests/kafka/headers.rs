@@ -4,47 +4,24 @@ use std::time::Duration;
 
 use krafka::Record;
 use thalweg_e2e::kafka::{Kafka, Seen};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::place::Place;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A pipeline that writes people by `id`, and deletes those without a name.
-fn manifest(kafka: &Kafka, sink: &str) -> String {
-    let broker = kafka.address();
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events }}
-  schema:
-    - {{ name: id, type: STRING }}
-    - {{ name: name, type: STRING }}
-    - {{ name: age, type: INT }}
-    - {{ name: headers, type: "MAP<STRING, BYTES>", metadata: headers }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: people }}
-spec:
-  kafka:
-    brokers: ["{broker}"]
-    topic: people
-    key: [id]
-{sink}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: people }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: people }}]
-  sql: INSERT INTO people SELECT id, name, age, headers['trace'] AS trace FROM events
-  state: {{ commitEvery: 200ms }}
-"#
-    )
+/// A pipeline that writes people by `id`, with more of the sink.
+fn manifest(kafka: &Kafka, of_kafka: &str, on_error: &str) -> String {
+    let columns = ["id STRING", "name STRING", "age INT", r#"headers "MAP<STRING, BYTES>", metadata: headers"#];
+    let sql = "INSERT INTO people SELECT id, name, age, headers['trace'] AS trace FROM events";
+    Manifest::over(kafka)
+        .source("events", &columns)
+        .sink("people")
+        .kafka("key: [id]")
+        .kafka(of_kafka)
+        .spec(on_error)
+        .pipeline("people", &["events"], &["people"], sql)
+        .to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +39,7 @@ async fn columns_are_headers_and_a_row_of_nulls_deletes_its_key() {
             event(r#"{"id":"c","name":null,"age":8}"#).header("trace", ""),
         ])
         .await;
-    let place = Place::with(&manifest(&kafka, "    headers: [trace, age]\n    tombstones: true"));
+    let place = Place::with(&manifest(&kafka, "headers: [trace, age], tombstones: true", ""));
     let mut run = place.run(&[]);
     run.until("four records", LIMIT, || kafka.committed_at_least("people", 4).then_some(()));
     run.stop();
@@ -89,7 +66,7 @@ async fn without_tombstones_a_row_of_nulls_is_a_record_with_a_value() {
     kafka.create_topic("events", 1, &[]).await;
     kafka.create_topic("people", 1, &[]).await;
     kafka.send([Record::new("events", r#"{"id":"a"}"#)]).await;
-    let place = Place::with(&manifest(&kafka, ""));
+    let place = Place::with(&manifest(&kafka, "", ""));
     let mut run = place.run(&[]);
     run.until("a record", LIMIT, || kafka.committed_at_least("people", 1).then_some(()));
     run.stop();
@@ -107,7 +84,7 @@ async fn headers_count_for_what_a_topic_takes() {
         Record::new("events", format!(r#"{{"id":"{id}","name":"x","age":1}}"#)).header("trace", "t".repeat(bytes))
     };
     kafka.send([event("a", 700), event("b", 950), event("c", 10)]).await;
-    let place = Place::with(&manifest(&kafka, "    headers: [trace]\n  onError: Drop"));
+    let place = Place::with(&manifest(&kafka, "headers: [trace]", "onError: Drop"));
     let mut run = place.run(&[]);
     run.until("two records", LIMIT, || kafka.committed_at_least("people", 2).then_some(()));
     run.stop();

@@ -15,7 +15,7 @@ const PER_SECOND: u64 = 1_000;
 /// A pipeline whose transactions are open nearly all the time.
 async fn place(kafka: &Kafka) -> Place {
     kafka.create_topic("events", 4, &[]).await;
-    Place::with(&manifest(kafka, "Earliest", "").replace("commitEvery: 200ms", "commitEvery: 1s"))
+    Place::with(&manifest(kafka, "Earliest", "state: { commitEvery: 1s }"))
 }
 
 /// Waits until so many rows show.

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::place::Place;
 use crate::security::Authority;
@@ -201,34 +202,14 @@ fn now() -> String {
 
 /// A pipeline that reads from the double.
 fn place(double: &Double, authority: &Authority) -> Place {
-    let place = Place::with(&format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka:
-    brokers: ["{}"]
-    topic: events
-    tls: {{ caFrom: {{ configMapKeyRef: {{ name: ca, key: ca.crt }} }} }}
-    sasl: {{ mechanism: AwsMskIam, region: {REGION} }}
-  schema: [{{ name: "n", type: BIGINT }}]
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec: {{ blackhole: {{}} }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: in-aws }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT n FROM events
-"#,
-        double.broker
-    ));
+    let manifest = Manifest::at(&double.broker)
+        .source("events", &["n BIGINT"])
+        .kafka("tls: { caFrom: { configMapKeyRef: { name: ca, key: ca.crt } } }")
+        .kafka(&format!("sasl: {{ mechanism: AwsMskIam, region: {REGION} }}"))
+        .sink("out")
+        .connector("blackhole: {}")
+        .pipeline("in-aws", &["events"], &["out"], "INSERT INTO out SELECT n FROM events");
+    let place = Place::with(&manifest.to_string());
     place.write("secrets/ca/ca.crt", &authority.certificate);
     place
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use krafka::Record;
 use thalweg_e2e::kafka::{Kafka, Listener};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::place::Place;
 
@@ -51,64 +52,17 @@ fn allow(kafka: &Kafka, on: &[&str], operations: &[&str]) {
     assert!(allowed.status.success(), "{}", String::from_utf8_lossy(&allowed.stderr));
 }
 
-fn source(kafka: &Kafka, topic: &str) -> String {
-    let broker = kafka.address_of("SASL");
-    format!(
-        r#"
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: {topic} }}
-spec:
-  kafka:
-    brokers: ["{broker}"]
-    topic: {topic}
-    {LOGIN}
-  schema: [{{ name: "n", type: BIGINT }}]"#
-    )
-}
-
-fn sink(kafka: &Kafka, topic: &str) -> String {
-    let broker = kafka.address_of("SASL");
-    format!(
-        r#"
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: {topic} }}
-spec:
-  kafka:
-    brokers: ["{broker}"]
-    topic: {topic}
-    {LOGIN}"#
-    )
-}
-
 /// A pipeline that copies topics to topics.
 fn place(kafka: &Kafka, copies: &[(&str, &str)]) -> Place {
     let sources: BTreeSet<_> = copies.iter().map(|(from, _)| *from).collect();
     let sinks: BTreeSet<_> = copies.iter().map(|(_, to)| *to).collect();
-    let list =
-        |names: &BTreeSet<&str>| names.iter().map(|name| format!("{{ name: {name} }}")).collect::<Vec<_>>().join(", ");
+    let (sources, sinks) = (Vec::from_iter(sources), Vec::from_iter(sinks));
     let sql: Vec<_> = copies.iter().map(|(from, to)| format!("INSERT INTO {to} SELECT n FROM {from}")).collect();
-    let pipeline = format!(
-        r#"
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: guarded }}
-spec:
-  sources: [{}]
-  sinks: [{}]
-  sql: "{}"
-  state: {{ commitEvery: 200ms }}
-"#,
-        list(&sources),
-        list(&sinks),
-        sql.join("; ")
-    );
-    let resources = sources.iter().map(|name| source(kafka, name)).chain(sinks.iter().map(|name| sink(kafka, name)));
-    let place = Place::with(&format!("{}{pipeline}", resources.collect::<String>()));
+    let manifest = Manifest::at(&kafka.address_of("SASL")).everywhere(LOGIN);
+    let manifest = sources.iter().fold(manifest, |manifest, name| manifest.source(name, &["n BIGINT"]));
+    let manifest = sinks.iter().fold(manifest, |manifest, name| manifest.sink(name));
+    let manifest = manifest.pipeline("guarded", &sources, &sinks, &sql.join("; "));
+    let place = Place::with(&manifest.to_string());
     place.write("secrets/kafka/password", "s3cret");
     place
 }

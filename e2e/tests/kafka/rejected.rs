@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use krafka::Record;
 use thalweg_e2e::kafka::Kafka;
+use thalweg_e2e::manifest::Manifest;
 
 use crate::place::Place;
 
@@ -15,46 +16,17 @@ fn is_long(n: u64) -> bool {
     n % 100 == 7
 }
 
-fn manifest(kafka: &Kafka, sink: &str, query: &str) -> String {
-    let broker = kafka.address();
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events }}
-  schema:
-    - {{ name: "n", type: BIGINT }}
-    - {{ name: key, type: STRING, metadata: key }}
-    - {{ name: at, type: TIMESTAMP(3), metadata: timestamp }}
-  watermark: {{ column: at, delay: 1s }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out }}
-{sink}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: dead }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: dead }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: long }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  deadLetter: {{ sink: dead }}
-  sql: |
-    {query}
-  state: {{ commitEvery: 200ms, keyGroups: 2 }}
-"#
-    )
+fn manifest(kafka: &Kafka, on_error: &str, query: &str) -> String {
+    Manifest::over(kafka)
+        .source("events", &["n BIGINT", "key STRING, metadata: key", "at TIMESTAMP(3), metadata: timestamp"])
+        .spec("watermark: { column: at, delay: 1s }")
+        .sink("out")
+        .spec(on_error)
+        .sink("dead")
+        .pipeline("long", &["events"], &["out"], query)
+        .spec("deadLetter: { sink: dead }")
+        .spec("state: { commitEvery: 200ms, keyGroups: 2 }")
+        .to_string()
 }
 
 const ALL: &str = "INSERT INTO out SELECT n, key FROM events";
@@ -95,7 +67,7 @@ async fn a_row_that_the_topic_does_not_take_fails_the_pipeline_with_its_size() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_the_topic_does_not_take_become_dead_letters_once_and_the_others_are_written() {
     let kafka = filled().await;
-    let place = Place::with(&manifest(&kafka, "  onError: DeadLetter", ALL));
+    let place = Place::with(&manifest(&kafka, "onError: DeadLetter", ALL));
     let mut run = place.run(&[]);
     run.until("short rows", LIMIT, || Some(()).filter(|()| numbers(&kafka, "out") == short()));
     run.kill();
@@ -120,7 +92,7 @@ async fn windows_that_the_topic_does_not_take_become_dead_letters_and_dropped_on
     // A record a minute later closes every window.
     let end = 1_514_764_800_000 + ROWS as i64 * 10 + 60_000;
     kafka.send([Record::new("events", r#"{"n":999}"#).key("end").timestamp(end)]).await;
-    let place = Place::with(&manifest(&kafka, "  onError: DeadLetter", WINDOWS));
+    let place = Place::with(&manifest(&kafka, "onError: DeadLetter", WINDOWS));
     let sorted = || {
         let mut numbers = numbers(&kafka, "out");
         numbers.sort_unstable();
@@ -133,7 +105,7 @@ async fn windows_that_the_topic_does_not_take_become_dead_letters_and_dropped_on
     assert_eq!(letters.len(), 5);
     assert!(letters.iter().all(|letter| letter.json()["class"] == "Rejected"));
 
-    place.write("p.yaml", &manifest(&kafka, "  onError: Drop", WINDOWS));
+    place.write("p.yaml", &manifest(&kafka, "onError: Drop", WINDOWS));
     let mut run = place.run(&["--state", "state", "--fresh"]);
     let twice = 2 * short().len();
     run.until("short windows again", LIMIT, || Some(()).filter(|()| sorted().len() == twice));

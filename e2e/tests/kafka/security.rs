@@ -6,6 +6,7 @@ use krafka::Record;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use thalweg_e2e::kafka::{Kafka, Listener};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::place::Place;
 
@@ -99,38 +100,12 @@ impl Secured {
 
     /// A pipeline through a listener, and the values that it refers to.
     fn place(&self, listener: &str, security: &str, values: &[(&str, &str)]) -> Place {
-        let broker = self.kafka.address_of(listener);
-        let place = Place::with(&format!(
-            r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka:
-    brokers: ["{broker}"]
-    topic: events
-{security}
-  schema: [{{ name: "n", type: BIGINT }}]
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka:
-    brokers: ["{broker}"]
-    topic: out
-{security}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: secured }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT n FROM events
-  state: {{ commitEvery: 200ms }}
-"#
-        ));
+        let manifest = Manifest::at(&self.kafka.address_of(listener))
+            .everywhere(security)
+            .source("events", &["n BIGINT"])
+            .sink("out")
+            .pipeline("secured", &["events"], &["out"], "INSERT INTO out SELECT n FROM events");
+        let place = Place::with(&manifest.to_string());
         values.iter().for_each(|(name, value)| place.write(&format!("secrets/{name}"), value));
         place
     }
@@ -143,15 +118,14 @@ spec:
     }
 }
 
-const TRUST: &str = "    tls: { caFrom: { configMapKeyRef: { name: ca, key: ca.crt } } }";
-const MUTUAL: &str = "    tls:
-      caFrom: { configMapKeyRef: { name: ca, key: ca.crt } }
-      certFrom: { secretKeyRef: { name: client, key: tls.crt } }
-      keyFrom: { secretKeyRef: { name: client, key: tls.key } }";
+const TRUST: &str = "tls: { caFrom: { configMapKeyRef: { name: ca, key: ca.crt } } }";
+const MUTUAL: &str = "tls: { caFrom: { configMapKeyRef: { name: ca, key: ca.crt } }, \
+                      certFrom: { secretKeyRef: { name: client, key: tls.crt } }, \
+                      keyFrom: { secretKeyRef: { name: client, key: tls.key } } }";
 
 fn login(mechanism: &str) -> String {
     format!(
-        "{TRUST}\n    sasl: {{ mechanism: {mechanism}, username: app, \
+        "{TRUST}, sasl: {{ mechanism: {mechanism}, username: app, \
          passwordFrom: {{ secretKeyRef: {{ name: kafka, key: password }} }} }}"
     )
 }

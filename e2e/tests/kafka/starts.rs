@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use krafka::Record;
 use thalweg_e2e::kafka::Kafka;
+use thalweg_e2e::manifest::Manifest;
 
 use crate::place::Place;
 
@@ -11,35 +12,13 @@ const LIMIT: Duration = Duration::from_secs(90);
 const FIRST: i64 = 1_514_764_800_000;
 
 fn manifest(kafka: &Kafka, name: &str, source: &str) -> String {
-    let broker = kafka.address();
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka:
-    brokers: ["{broker}"]
-    topic: events
-    {source}
-  schema: [{{ name: "n", type: BIGINT }}]
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: "{name}", createTopic: {{ partitions: 1 }} }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: {name} }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT n FROM events
-  state: {{ commitEvery: 200ms }}
-"#
-    )
+    Manifest::over(kafka)
+        .source("events", &["n BIGINT"])
+        .kafka(source)
+        .sink("out")
+        .kafka(&format!("topic: {name}, createTopic: {{ partitions: 1 }}"))
+        .pipeline(name, &["events"], &["out"], "INSERT INTO out SELECT n FROM events")
+        .to_string()
 }
 
 /// Two partitions of ten records, a second apart: 0 to 9, and 10 to 19.

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use krafka::Record;
 use serde_json::{Value, json};
 use thalweg_e2e::kafka::{Kafka, Listener};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::place::Place;
 
@@ -33,40 +34,12 @@ async fn kafka() -> Kafka {
 
 /// A pipeline that logs in with the token.
 fn place(kafka: &Kafka, token: &str) -> Place {
-    let reach = format!(
-        "brokers: [\"{}\"]\n    sasl: {{ mechanism: OAuthBearer, \
-         tokenFrom: {{ secretKeyRef: {{ name: kafka, key: token }} }} }}",
-        kafka.address_of("OAUTH")
-    );
-    let place = Place::with(&format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka:
-    topic: events
-    {reach}
-  schema: [{{ name: "n", type: BIGINT }}]
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka:
-    topic: out
-    {reach}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: with-tokens }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT n FROM events
-  state: {{ commitEvery: 200ms }}
-"#
-    ));
+    let manifest = Manifest::at(&kafka.address_of("OAUTH"))
+        .everywhere("sasl: { mechanism: OAuthBearer, tokenFrom: { secretKeyRef: { name: kafka, key: token } } }")
+        .source("events", &["n BIGINT"])
+        .sink("out")
+        .pipeline("with-tokens", &["events"], &["out"], "INSERT INTO out SELECT n FROM events");
+    let place = Place::with(&manifest.to_string());
     place.write("secrets/kafka/token", token);
     place
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use krafka::Record;
 use serde_json::Value;
 use thalweg_e2e::kafka::{Kafka, Seen};
+use thalweg_e2e::manifest::Manifest;
 
 use crate::events::{event, fill};
 use crate::kills::kill_again_and_again;
@@ -18,41 +19,18 @@ const LIMIT: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 4;
 
 fn manifest(kafka: &Kafka) -> String {
-    let broker = kafka.address();
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events }}
-  format: {{ json: {{ timestampFormat: EpochMillis }} }}
-  schema:
-    - {{ name: key, type: STRING }}
-    - {{ name: at, type: TIMESTAMP(3) }}
-    - {{ name: amount, type: BIGINT }}
-  watermark: {{ column: at, delay: 1s }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out, key: [key], createTopic: {{ partitions: 3 }}, compression: Lz4 }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: windows }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: |
-    INSERT INTO out
-    SELECT key, window_start, count(*) AS events, sum(amount) AS amount
-    FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(at), INTERVAL '5' SECOND))
-    GROUP BY window_start, window_end, key
-  state: {{ commitEvery: 200ms, keyGroups: 5 }}
-"#
-    )
+    let sql = "INSERT INTO out SELECT key, window_start, count(*) AS events, sum(amount) AS amount \
+               FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(at), INTERVAL '5' SECOND)) \
+               GROUP BY window_start, window_end, key";
+    Manifest::over(kafka)
+        .source("events", &["key STRING", "at TIMESTAMP(3)", "amount BIGINT"])
+        .spec("format: { json: { timestampFormat: EpochMillis } }")
+        .spec("watermark: { column: at, delay: 1s }")
+        .sink("out")
+        .kafka("key: [key], createTopic: { partitions: 3 }, compression: Lz4")
+        .pipeline("windows", &["events"], &["out"], sql)
+        .spec("state: { commitEvery: 200ms, keyGroups: 5 }")
+        .to_string()
 }
 
 /// By key and window of five seconds: events and amount.

@@ -24,6 +24,10 @@ const COORDINATOR_AWAY_MS: std::ops::Range<u64> = 2_000..8_000;
 const MORE_PARTITIONS: i32 = 24;
 /// How long is waited at the end for a new partition to be known.
 const KNOWN_LIMIT: Duration = Duration::from_secs(120);
+/// Rows that each new partition has in the end, so that it shows whether they come out.
+const NEW_ROWS: i64 = 100;
+/// How long is waited at the end for them: traffic notices after 20 s that nobody answers it, and begins again.
+const ROWS_LIMIT: Duration = Duration::from_secs(60);
 /// Once the assignment names a split, every unit knows it so much later.
 const HEARD: Duration = Duration::from_secs(2);
 /// How long after its end a fault is blamed for a silence.
@@ -131,7 +135,7 @@ impl Nemesis {
         Duration::from_millis(if is_behind { PAUSE_MS.start } else { drawn })
     }
 
-    /// Ends every fault at its time, and waits until each partition is written to, or has not become known in time.
+    /// Ends every fault at its time, and waits until each partition has rows, or has not become known or got any in time.
     pub async fn rest(&mut self, bed: &mut Bed, traffic: &Traffic) {
         let awaits_news = |growing: &Option<(Instant, Option<Instant>)>| {
             growing.is_some_and(|(since, _)| since.elapsed() < KNOWN_LIMIT)
@@ -141,8 +145,10 @@ impl Nemesis {
             self.spread(bed, traffic);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        // The last partition gets some hundred rows, too.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let known = Instant::now();
+        while !have_rows(bed, traffic.partitions()).await && known.elapsed() < ROWS_LIMIT {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// How often each kind was brought about.
@@ -343,6 +349,16 @@ impl Nemesis {
 pub fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     i64::try_from(now.as_millis()).expect("not so late")
+}
+
+/// Whether those of so many partitions that are new have some rows.
+async fn have_rows(bed: &Bed, partitions: i32) -> bool {
+    for partition in PARTITIONS..partitions {
+        if bed.kafka.end_of(EVENTS, partition).await < NEW_ROWS {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether the assignment of a pipeline names so many splits of the input.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use krafka::Record;
 use thalweg_e2e::bank::{COPIES, Ledger, Pipelines, SUMS, State, Traffic, Watch};
 use thalweg_e2e::kafka::Kafka;
+use thalweg_e2e::manifest::Manifest;
 use thalweg_e2e::wait_for;
 use thalweg_e2e::workers::Fleet;
 
@@ -115,7 +116,7 @@ impl Numbers {
         let kafka = Kafka::start();
         kafka.create_topic("events", 2, &[]).await;
         kafka.create_topic("out", 1, out).await;
-        let mut fleet = Fleet::new(&numbers(&kafka.address()), &["--workers", "1"]);
+        let mut fleet = Fleet::new(&numbers(&kafka), &["--workers", "1"]);
         let worker = fleet.add_worker(NUMBERS, &[]);
         Self { kafka, fleet, worker }
     }
@@ -126,32 +127,10 @@ pub fn number(n: u64, partition: i32) -> Record {
     Record::new("events", format!(r#"{{"n":{n}}}"#)).partition(partition)
 }
 
-fn numbers(broker: &str) -> String {
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: events }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: events }}
-  schema:
-    - {{ name: "n", type: BIGINT }}
-    - {{ name: key, type: STRING, metadata: key }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: {NUMBERS} }}
-spec:
-  sources: [{{ name: events }}]
-  sinks: [{{ name: out }}]
-  sql: INSERT INTO out SELECT n, key FROM events
-  state: {{ commitEvery: 200ms }}
-"#
-    )
+fn numbers(kafka: &Kafka) -> String {
+    Manifest::over(kafka)
+        .source("events", &["n BIGINT", "key STRING, metadata: key"])
+        .sink("out")
+        .pipeline(NUMBERS, &["events"], &["out"], "INSERT INTO out SELECT n, key FROM events")
+        .to_string()
 }

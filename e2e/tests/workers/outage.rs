@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use krafka::Record;
 use serde_json::json;
 use thalweg_e2e::kafka::Kafka;
+use thalweg_e2e::manifest::Manifest;
 use thalweg_e2e::wait_for;
 use thalweg_e2e::workers::Fleet;
 
@@ -39,50 +40,31 @@ async fn a_broker_that_goes_away_is_reported_and_nothing_ends_until_it_is_back()
     assert_eq!(said.matches("named by the assignment").count(), 1, "{said}");
 }
 
-/// A pipeline that writes numbers to the topic of its name, in another cluster than it reads them from; with further fields.
-fn writing(input: &Kafka, output: &Kafka, name: &str, sql: &str, fields: &str) -> String {
-    let (input, output) = (input.address(), output.address());
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: {name}-events }}
-spec:
-  kafka: {{ brokers: ["{input}"], topic: events }}
-  format: {{ json: {{ timestampFormat: EpochMillis }} }}
-  schema:
-    - {{ name: "n", type: BIGINT }}
-    - {{ name: at, type: TIMESTAMP(3) }}
-  watermark: {{ column: at, delay: 1s }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: {name} }}
-spec:
-  kafka: {{ brokers: ["{output}"], topic: {name} }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: {name} }}
-spec:
-  sources: [{{ name: {name}-events, as: events }}]
-  sinks: [{{ name: {name}, as: out }}]
-  sql: "{sql}"
-  {fields}
-"#
-    )
+/// A pipeline that writes numbers to the topic of its name, in another cluster than it reads them from, with one more field.
+fn writing(input: &Kafka, output: &Kafka, name: &str, sql: &str, field: &str) -> String {
+    let source = format!("{name}-events");
+    Manifest::over(input)
+        .source(&source, &["n BIGINT", "at TIMESTAMP(3)"])
+        .kafka("topic: events")
+        .spec("format: { json: { timestampFormat: EpochMillis } }")
+        .spec("watermark: { column: at, delay: 1s }")
+        .sink(name)
+        .kafka(&format!(r#"brokers: ["{}"]"#, output.address()))
+        .pipeline(name, &[&format!("{source}, as: events")], &[&format!("{name}, as: out")], sql)
+        .spec(field)
+        .to_string()
 }
 
 /// Numbers that are written in every shape: in the transactions of units without state, from outboxes, and as they come.
 const SHAPES: [(&str, &str, &str); 3] = [
-    ("direct", "INSERT INTO out SELECT n FROM events", "state: { commitEvery: 200ms }"),
+    ("direct", "INSERT INTO out SELECT n FROM events", ""),
     (
         "stored",
         "INSERT INTO out SELECT n, window_start, count(*) AS events \
          FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(at), INTERVAL '1' SECOND)) GROUP BY window_start, window_end, n",
         "state: { commitEvery: 200ms, keyGroups: 1, url: ./state }",
     ),
-    ("acknowledged", "INSERT INTO out SELECT n FROM events", "delivery: AtLeastOnce\n  state: { commitEvery: 200ms }"),
+    ("acknowledged", "INSERT INTO out SELECT n FROM events", "delivery: AtLeastOnce"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +76,7 @@ async fn a_broker_of_a_sink_that_goes_away_is_reported_until_it_is_back_and_cost
     for (name, ..) in SHAPES {
         output.create_topic(name, 1, &[]).await;
     }
-    let manifest = SHAPES.map(|(name, sql, fields)| writing(&input, &output, name, sql, fields)).join("---");
+    let manifest = SHAPES.map(|(name, sql, field)| writing(&input, &output, name, sql, field)).concat();
     let mut fleet = Fleet::new(&manifest, &["--workers", "1"]);
     let workers = SHAPES.map(|(name, ..)| fleet.add_worker(name, &[]));
     let event = |n: u64| Record::new("events", format!(r#"{{"n":{n},"at":{}}}"#, n * 1_000)).partition(0);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use thalweg_e2e::kafka::Kafka;
+use thalweg_e2e::manifest::Manifest;
 use thalweg_e2e::wait_for;
 use thalweg_e2e::workers::Fleet;
 
@@ -21,47 +22,18 @@ const MORE: i64 = 100_000;
 
 /// Transactions that end by their size long before they end by their age.
 fn manifest(kafka: &Kafka, side: &Path) -> String {
-    let (broker, side) = (kafka.address(), side.display());
-    format!(
-        r#"
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: fast }}
-spec:
-  generator: {{ taxi: {{}}, splits: {UNITS} }}
-  schema: [{{ name: trip_id, type: BIGINT }}, {{ name: fare_amount, type: DOUBLE }}]
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSource
-metadata: {{ name: beside }}
-spec:
-  generator: {{ taxi: {{}}, splits: 1, rowsPerSecond: 1000 }}
-  schema: [{{ name: trip_id, type: BIGINT }}]
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: out }}
-spec:
-  kafka: {{ brokers: ["{broker}"], topic: out }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamSink
-metadata: {{ name: side }}
-spec:
-  files: {{ url: "{side}", roll: {{ every: 200ms }} }}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: StreamPipeline
-metadata: {{ name: {PIPELINE} }}
-spec:
-  sources: [{{ name: fast }}, {{ name: beside }}]
-  sinks: [{{ name: out }}, {{ name: side }}]
-  sql: |
-    INSERT INTO out SELECT trip_id, fare_amount FROM fast;
-    INSERT INTO side SELECT trip_id FROM beside;
-  state: {{ url: ./state, commitEvery: 1m }}
-"#
-    )
+    let sql = "INSERT INTO out SELECT trip_id, fare_amount FROM fast; INSERT INTO side SELECT trip_id FROM beside";
+    Manifest::over(kafka)
+        .source("fast", &["trip_id BIGINT", "fare_amount DOUBLE"])
+        .connector(&format!("generator: {{ taxi: {{}}, splits: {UNITS} }}"))
+        .source("beside", &["trip_id BIGINT"])
+        .connector("generator: { taxi: {}, splits: 1, rowsPerSecond: 1000 }")
+        .sink("out")
+        .sink("side")
+        .connector(&format!(r#"files: {{ url: "{}", roll: {{ every: 200ms }} }}"#, side.display()))
+        .pipeline(PIPELINE, &["fast", "beside"], &["out", "side"], sql)
+        .spec("state: { url: ./state, commitEvery: 1m }")
+        .to_string()
 }
 
 /// Lines of whole files.

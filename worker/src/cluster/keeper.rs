@@ -125,11 +125,12 @@ impl Keeper {
     pub async fn run(mut self) -> Result<()> {
         while !self.stop.is_cancelled() {
             let view = self.view.borrow_and_update().clone();
-            if view.uid != self.uid {
-                // Epochs of another object cannot be compared.
+            let basis = Basis::of(&self.uid, &view.uid);
+            if basis == Basis::AnotherAssignment {
                 self.close().await;
-                (self.uid, self.tenure) = (view.uid.clone(), Tenure::Free);
+                self.uid = view.uid.clone();
             }
+            self.tenure = self.tenure.under(basis);
             let (row, now) = (view.row(self.unit), self.shared.clock.monotonic());
             if row.owner != Some(self.shared.me) {
                 self.warmth = Warmth::Cold;
@@ -269,8 +270,7 @@ impl Keeper {
 
     /// Another worker asks for the unit.
     async fn answer(&mut self, request: ReleaseRequest) {
-        let same = request.assignment == self.uid;
-        let basis = if same { Basis::SameAssignment } else { Basis::AnotherAssignment };
+        let basis = Basis::of(&request.assignment, &self.uid);
         match asked_to_release(self.tenure, request.epoch, basis) {
             Answer::Ignore => return,
             Answer::CommitThenRelease => self.hand_over().await,

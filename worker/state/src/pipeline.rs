@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::commit::{UnitEntries, UnitStore};
 use thalweg_core::error::{Cause, Error, Result};
-use thalweg_core::ownership::claim::{Adopt, Claim, Expected as Before, StateOwner, claim};
+use thalweg_core::ownership::claim::{Adopt, Claim, Expected as Before, StateOwner, claim, still_ours};
 use thalweg_core::ownership::restart::{self, Begin, Restart};
 use thalweg_core::unit::{Incarnation, StageId, UnitId};
 use thalweg_crds::statements::{Kept, Next, Numbered, Statement};
@@ -264,9 +264,12 @@ impl PipelineState {
 
     async fn check_still_ours(&self) -> Result<()> {
         let since = owners(&self.root, &self.pipeline).read(self.hands).await?;
-        let Some(last) = since.last() else { return Ok(()) };
         let what = format!("state of pipeline `{}` in `{}`", self.pipeline, self.root.url());
-        check_owner(&what, &adoption(&what, last)?.owner, &self.owner)
+        let taken = since.last().map(|last| adoption(&what, last)).transpose()?;
+        match still_ours(taken.as_ref().map(|taken| &taken.owner), &self.owner) {
+            Claim::InUse(owner) => Err(in_use(&what, &owner, &self.owner)),
+            Claim::Adopt | Claim::Create | Claim::Use | Claim::DataLoss => Ok(()),
+        }
     }
 
     /// By the number that a stage has in the plan, the one under which its units are kept, and which the names of what they

@@ -59,6 +59,16 @@ pub fn claim(found: Option<&StateOwner>, me: &StateOwner, expected: Expected, ad
     }
 }
 
+/// Decides whether a unit of state that was ours when the job began may be opened, by who has taken it over last since then;
+/// `None` where nobody has. Adopting is for the beginning of a job alone: whoever is fenced by a new owner, and would fence it in
+/// turn, would have the unit go to and fro for ever.
+pub fn still_ours(taken_since: Option<&StateOwner>, me: &StateOwner) -> Claim {
+    match taken_since {
+        None => Claim::Use,
+        Some(owner) => claim(Some(owner), me, Expected::State, Adopt::No),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +85,14 @@ mod tests {
         assert_eq!(claim(Some(&me), &me, Expected::Nothing, Adopt::No), Claim::Use, "deleted and made again");
         assert_eq!(claim(Some(&owner("b")), &me, Expected::Nothing, Adopt::No), Claim::InUse(owner("b")));
         assert_eq!(claim(Some(&owner("b")), &me, Expected::State, Adopt::Yes), Claim::Adopt);
+    }
+
+    #[test]
+    fn state_is_ours_until_somebody_else_has_taken_it_over_last() {
+        let me = owner("a");
+        assert_eq!(still_ours(None, &me), Claim::Use);
+        assert_eq!(still_ours(Some(&me), &me), Claim::Use, "taken back");
+        assert_eq!(still_ours(Some(&owner("b")), &me), Claim::InUse(owner("b")));
     }
 
     #[test]

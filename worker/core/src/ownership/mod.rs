@@ -6,7 +6,7 @@
 //! | [`assignment`] | what the control plane publishes: handoff, takeover, above a stored epoch |
 //! | [`tenure`] | what a worker does about a unit: ask, open, wait, release; after being fenced; when it is asked |
 //! | [`acquire`] | whether the marker in a unit's state lets a worker take it |
-//! | [`claim`] | whether a pipeline may use the state that it finds |
+//! | [`claim`] | whether a pipeline may use the state that it finds, and its workers open units of it still |
 //! | [`delivery`] | where a sink's writer goes on, and what a refused write means |
 //! | [`restart`] | whether a plan goes on with the newest incarnation or begins another |
 //! | [`replay`] | where logs are read from, when a shard's children start, how far a log may be trimmed |

@@ -3,7 +3,7 @@
 //!
 //! A worker may read an assignment that is out of date: nothing here is unsafe then, for the store fences and the marker
 //! ([`super::acquire`]) decides; it only costs time. A tenure belongs to one assignment object: where that was deleted
-//! and made again (another UID, epochs that start anew), close what is open and start with [`Tenure::Free`].
+//! and made again (another UID, epochs that start anew), nothing is left of it ([`Tenure::under`]).
 
 use std::time::Duration;
 
@@ -71,6 +71,15 @@ impl Tenure {
             | Self::Failed { epoch, .. }
             | Self::Refused { epoch }
             | Self::Released { epoch } => Some(epoch),
+        }
+    }
+
+    /// What is left of it under the assignment that was read: nothing where that is another object, for epochs start anew there,
+    /// and one that is below ours would be waited for in vain. What is open is closed without writing.
+    pub fn under(self, basis: Basis) -> Self {
+        match basis {
+            Basis::SameAssignment => self,
+            Basis::AnotherAssignment => Self::Free,
         }
     }
 }
@@ -176,13 +185,20 @@ pub enum Answer {
     Ignore,
 }
 
-/// Which assignment a worker has read that asks another one to let go.
+/// Whether two rest on one assignment: who asks and who is asked, or what a worker has and what it has read since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
-    /// The same object (the same UID) that the one asked has read.
+    /// The same object (the same UID).
     SameAssignment,
     /// Another: it was deleted and made again, and one of both does not know yet. Their epochs cannot be compared.
     AnotherAssignment,
+}
+
+impl Basis {
+    /// By what tells two objects of one name apart: their UIDs.
+    pub fn of<T: PartialEq + ?Sized>(one: &T, other: &T) -> Self {
+        if one == other { Self::SameAssignment } else { Self::AnotherAssignment }
+    }
 }
 
 /// The answer of a worker that is asked to let go for the sake of ownership `epoch`.
@@ -272,6 +288,16 @@ mod tests {
         assert_eq!(step(held, seen, Slot(0), NOW), Step::Wait);
         assert_eq!(step(held, UnitAssignment { previous: None, ..seen }, Slot(0), NOW), Step::Release);
         assert_eq!(asked_to_release(held, Epoch(2), Basis::SameAssignment), Answer::CommitThenRelease);
+    }
+
+    #[test]
+    fn of_a_deleted_assignment_nothing_is_left_and_an_epoch_that_starts_anew_is_opened() {
+        let held = Tenure::Open { epoch: Epoch(7) };
+        let anew = UnitAssignment { owner: Some(Slot(0)), epoch: Epoch(1), previous: None };
+        let under = |uid: &str| held.under(Basis::of("first", uid));
+        assert_eq!(under("first"), held);
+        assert_eq!(step(under("first"), anew, Slot(0), NOW), Step::Wait, "an older read of its own");
+        assert_eq!(step(under("second"), anew, Slot(0), NOW), Step::Open(Epoch(1)));
     }
 
     #[test]

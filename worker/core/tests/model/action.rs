@@ -24,6 +24,10 @@ pub(crate) enum Action {
     WorkerReads {
         worker: usize,
     },
+    /// A worker's job begins, where the state is its installation's.
+    Begins {
+        worker: usize,
+    },
     /// A worker does what the ownership rules say next.
     Steps {
         worker: usize,
@@ -112,6 +116,10 @@ pub(crate) enum Action {
     },
     /// The pipeline is deleted and made again, its state kept.
     Recreates,
+    /// A worker's job begins by taking the state over, as its pipeline says.
+    Adopts {
+        worker: usize,
+    },
     /// The pipeline starts from scratch.
     StartsAnew,
     LosesState,
@@ -128,25 +136,29 @@ pub(crate) enum Action {
 impl Ownership {
     /// What happens without anybody's fault or will, in any order. Some of what changes nothing is listed, too.
     pub(crate) fn needed(&self, state: &State, actions: &mut Vec<Action>) {
-        let (workers, units) = (0..self.scope.workers, 0..self.scope.units);
-        for worker in workers.clone().filter(|&worker| !state.workers[worker].is_dead) {
-            units.clone().for_each(|unit| self.unit_actions(state, worker, unit, actions));
-            if state.workers[worker].seen != state.table {
+        let units = 0..self.scope.units;
+        for worker in (0..self.scope.workers).filter(|&worker| !state.workers[worker].is_dead) {
+            match state.workers[worker].is_to_begin {
+                true => actions.push(Action::Begins { worker }),
+                false => units.clone().for_each(|unit| self.unit_actions(state, worker, unit, actions)),
+            }
+            if state.workers[worker].seen != state.tables[self.scope.of_worker(worker)] {
                 actions.push(Action::WorkerReads { worker });
             }
         }
         for operator in 0..self.scope.operators {
-            if state.operators[operator] != state.table {
+            if state.operators[operator] != state.tables[self.scope.of_operator(operator)] {
                 actions.push(Action::OperatorReads { operator });
             }
             for unit in units.clone() {
                 let is_refused = |worker: usize| matches!(state.workers[worker].units[unit], Hold::Refused { .. });
-                if workers.clone().any(is_refused) {
+                if self.scope.workers_of(operator).any(is_refused) {
                     actions.push(Action::PublishesAbove { operator, unit });
                 }
                 let owner = state.operators[operator].rows[unit].owner;
                 if owner.is_none_or(|owner| state.workers[usize::from(owner)].is_dead) {
-                    actions.extend(workers.clone().map(|worker| Action::Assigns { operator, unit, worker }));
+                    let workers = self.scope.workers_of(operator);
+                    actions.extend(workers.map(|worker| Action::Assigns { operator, unit, worker }));
                 }
             }
             if self.scope.logs == Logs::ParentAndChild {
@@ -179,16 +191,16 @@ impl Ownership {
 
     /// Whether an update of this operator would not be refused as a conflict.
     pub(crate) fn may_write(&self, state: &State, operator: usize) -> bool {
-        state.operators[operator] == state.table || self.mutant == Some(Mutant::NoConditionalUpdate)
+        let is_newest = state.operators[operator] == state.tables[self.scope.of_operator(operator)];
+        is_newest || self.mutant == Some(Mutant::NoConditionalUpdate)
     }
 
     /// Faults, and what people and operators do of their own will, within what is left of the budget.
     pub(crate) fn unneeded(&self, state: &State, actions: &mut Vec<Action>) {
-        let workers = 0..self.scope.workers;
         for unit in 0..self.scope.units {
             if state.left.moves > 0 {
                 for operator in (0..self.scope.operators).filter(|&operator| self.may_write(state, operator)) {
-                    for worker in workers.clone().filter(|&worker| !state.workers[worker].is_dead) {
+                    for worker in self.scope.workers_of(operator).filter(|&worker| !state.workers[worker].is_dead) {
                         actions.push(Action::HandsOver { operator, unit, worker });
                         actions.push(Action::TakesOver { operator, unit, worker });
                     }
@@ -201,10 +213,13 @@ impl Ownership {
         if state.left.faults > 0 && self.scope.reads == Reads::Old {
             actions.extend((0..self.scope.operators).map(|operator| Action::OperatorReadsOld { operator }));
         }
-        for worker in workers {
+        for worker in 0..self.scope.workers {
             if state.workers[worker].is_dead {
                 actions.push(Action::Restarts { worker });
                 continue;
+            }
+            if state.workers[worker].is_to_begin && state.left.adoptions > 0 {
+                actions.push(Action::Adopts { worker });
             }
             if state.left.faults > 0 {
                 self.faults(state, worker, actions);

@@ -9,8 +9,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use super::properties::{I1, I2, I3, I4, I5, I6_CHILD, I6_REPLAY, I7, I8};
-use super::scope::{Budget, Mutant, Scope};
+use super::properties::{I1, I2, I3, I4, I5, I6_CHILD, I6_REPLAY, I7, I8, I10};
+use super::scope::{Mutant, Scope};
 use super::state::State;
 use super::{Numbers, Ownership};
 
@@ -89,6 +89,12 @@ mutants! {
     a_child_that_does_not_wait_for_every_unit_comes_too_early: ChildBeforeParentsEnd breaks I6_CHILD in SPLIT;
     the_end_of_a_parent_counts_under_its_incarnation_only: ParentsEndOfEarlierIncarnation breaks I6_CHILD in RESTARTED;
     lost_state_must_not_start_from_zero: LostStateFromZero breaks I3 in LOST;
+    a_pipeline_that_is_made_again_is_published_above_what_stands: RefusalIgnored breaks I8 in MADE_AGAIN;
+    what_stands_counts_for_a_pipeline_that_is_made_again: EqualEpochOfAnotherRun breaks I7 in MADE_AGAIN;
+    an_epoch_of_a_deleted_assignment_waits_for_ever: TenureOutlivesAssignment breaks I8 in RECREATED;
+    state_of_another_owner_is_not_used: AnotherOwnerIgnored breaks I10 in REFUSED;
+    state_that_is_taken_over_unsaid_goes_to_and_fro: AdoptionUnwritten breaks I8 in ADOPTED_AND_FENCED;
+    who_does_not_look_fences_whoever_fenced_it: OwnerAskedOnlyAtStart breaks I8 in ADOPTED_AND_FENCED;
 }
 
 #[test]
@@ -106,6 +112,18 @@ fn invariants_hold_where_reads_go_back_in_time() {
 #[test]
 fn invariants_hold_where_a_pipeline_is_made_again() {
     explore("recreated", Scope::RECREATED);
+}
+
+#[test]
+fn invariants_hold_where_another_installation_finds_the_state() {
+    explore("refused", Scope::REFUSED);
+    explore("adopted", Scope::ADOPTED);
+    explore("adopted and fenced", Scope::ADOPTED_AND_FENCED);
+}
+
+#[test]
+fn invariants_hold_where_two_installations_take_the_state_from_each_other() {
+    explore("taken back", Scope::TAKEN_BACK);
 }
 
 #[test]
@@ -149,6 +167,12 @@ fn invariants_hold_for_three_workers_and_two_changes_of_owner() {
 #[ignore = "takes minutes"]
 fn invariants_hold_for_two_logs_and_two_changes_of_owner() {
     explore("two logs, moved twice", Scope::TWO_LOGS);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn invariants_hold_where_state_is_taken_over_and_a_fault() {
+    explore("adopted and a fault", Scope::ADOPTED_AND_A_FAULT);
 }
 
 /// Half of the time histories at random, the other half all of them up to some length.
@@ -226,11 +250,19 @@ fn is_rare(property: &Property<Ownership>) -> bool {
 
 #[test]
 fn once_faults_stop_every_history_ends() {
-    let budget = Budget { moves: 1, faults: 1, ..Budget::default() };
-    let model =
-        Ownership { scope: Scope { budget, ..Scope::MOVED }, mutant: None, only: None, numbers: Numbers::Immaterial };
+    ends("once faults stop", Scope::MOVED);
+}
+
+#[test]
+fn once_nobody_takes_state_over_every_history_ends() {
+    ends("once nobody takes state over", Scope::TAKEN_BACK);
+}
+
+/// No history goes on for ever by steps that need nobody's fault or will.
+fn ends(name: &str, scope: Scope) {
+    let model = Ownership { scope, mutant: None, only: None, numbers: Numbers::Immaterial };
     let graph = Graph::of(&model);
-    println!("once faults stop: {} states, {} needed steps", graph.states, graph.needed.len());
+    println!("{name}: {} states, {} needed steps", graph.states, graph.needed.len());
     assert!(graph.needed.len() > graph.states, "there are steps to order");
     assert!(graph.is_acyclic(), "a history without faults can go on for ever");
 }

@@ -1,4 +1,5 @@
-//! Steps of operators and strangers: what is published, what dies, what is deleted.
+//! Steps of operators and strangers: what is published, what dies, what is deleted. Strangers meddle with the first
+//! installation only.
 
 use thalweg_core::ownership::assignment::{Refusal, Slot, UnitAssignment};
 use thalweg_core::ownership::replay::{ParentProgress, child_may_start};
@@ -6,7 +7,7 @@ use thalweg_core::position::Position;
 use thalweg_core::unit::{Epoch, Incarnation};
 
 use super::Ownership;
-use super::scope::{Logs, Mutant};
+use super::scope::{Installations, Logs, Mutant};
 use super::state::{Content, Hold, Row, State, Table, Worker, small_usize};
 
 impl Ownership {
@@ -23,7 +24,8 @@ impl Ownership {
             return None;
         }
         let row = Row::from(change(read.rows[unit].into())?);
-        let before = std::mem::replace(&mut state.table.rows[unit], row);
+        let table = &mut state.tables[self.scope.of_operator(operator)];
+        let before = std::mem::replace(&mut table.rows[unit], row);
         state.broken.epoch_shared |= row.epoch <= before.epoch && row.owner != before.owner;
         (row != before).then_some(())
     }
@@ -61,7 +63,7 @@ impl Ownership {
         if self.mutant == Some(Mutant::RefusalIgnored) {
             return None;
         }
-        let reports = (0..self.scope.workers).filter_map(|worker| match state.workers[worker].units[unit] {
+        let reports = self.scope.workers_of(operator).filter_map(|worker| match state.workers[worker].units[unit] {
             Hold::Refused { epoch, found } => {
                 Some(Refusal { worker: slot(worker), assigned: Epoch(epoch.into()), found: Epoch(found.into()) })
             }
@@ -73,20 +75,20 @@ impl Ownership {
     }
 
     pub(crate) fn publishes_child(&self, state: &mut State, operator: usize) -> Option<()> {
-        if self.scope.logs == Logs::Independent || state.operators[operator] != state.table {
+        if self.scope.logs == Logs::Independent || state.operators[operator] != state.tables[0] {
             return None;
         }
-        if state.table.is_child_published || !self.child_may_start(state) {
+        if state.tables[0].is_child_published || !self.child_may_start(state) {
             return None;
         }
-        state.table.is_child_published = true;
+        state.tables[0].is_child_published = true;
         Some(())
     }
 
     fn child_may_start(&self, state: &State) -> bool {
         let end = Position::at(self.scope.records[0].into());
         let mut units = (0..self.scope.units).map(|unit| self.parent_progress(state, unit));
-        let present = Incarnation(state.table.incarnation.into());
+        let present = Incarnation(state.tables[0].incarnation.into());
         match self.mutant {
             Some(Mutant::ChildBeforeParentsEnd) => units.any(|unit| child_may_start(end, present, [unit])),
             _ => child_may_start(end, present, units),
@@ -104,19 +106,21 @@ impl Ownership {
         });
         let ignores_incarnation = self.mutant == Some(Mutant::ParentsEndOfEarlierIncarnation);
         let report = owned.max_by_key(|handle| {
-            (ignores_incarnation || handle.incarnation == state.table.incarnation, handle.base.next[0])
+            (ignores_incarnation || handle.incarnation == state.tables[0].incarnation, handle.base.next[0])
         });
         let incarnation = report.map_or(0, |handle| handle.incarnation);
+        let incarnation = if ignores_incarnation { state.tables[0].incarnation } else { incarnation };
         ParentProgress {
-            incarnation: Incarnation(if ignores_incarnation { state.table.incarnation } else { incarnation }.into()),
+            incarnation: Incarnation(incarnation.into()),
             committed: report.map(|handle| Position::at(handle.base.next[0].into())),
         }
     }
 
-    /// One worker lives on, for otherwise nobody could be asked for anything.
+    /// One worker of an installation lives on, for otherwise nobody could be asked for anything.
     pub(crate) fn crashes(&self, state: &mut State, worker: usize) -> Option<()> {
-        let living = state.workers[..self.scope.workers].iter().filter(|worker| !worker.is_dead).count();
-        if living == 1 {
+        let installation = self.scope.of_worker(worker);
+        let of_installation = (0..self.scope.workers).filter(|&other| self.scope.of_worker(other) == installation);
+        if of_installation.filter(|&other| !state.workers[other].is_dead).count() == 1 {
             return None;
         }
         let units = Default::default();
@@ -127,21 +131,23 @@ impl Ownership {
 
     pub(crate) fn restarts(&self, state: &mut State, worker: usize) -> Option<()> {
         let worker = &mut state.workers[worker];
-        *worker = Worker { is_dead: false, life: worker.life + 1, ..*worker };
+        let is_to_begin = self.scope.installations == Installations::Two;
+        *worker = Worker { is_dead: false, life: worker.life + 1, is_to_begin, hands: 0, ..*worker };
         Some(())
     }
 
     pub(crate) fn recreates(&self, state: &mut State) -> Option<()> {
-        let Table { object, incarnation, .. } = state.table;
-        state.table = Table { object: object + 1, incarnation, ..Table::default() };
+        let Table { object, incarnation, .. } = state.tables[0];
+        state.tables[0] = Table { object: object + 1, incarnation, ..Table::default() };
         state.left.recreations -= 1;
         Some(())
     }
 
     pub(crate) fn starts_anew(&self, state: &mut State) -> Option<()> {
-        state.table.incarnation += 1;
-        state.table.is_child_published = false;
-        for row in &mut state.table.rows[..self.scope.units] {
+        let table = &mut state.tables[0];
+        table.incarnation += 1;
+        table.is_child_published = false;
+        for row in &mut table.rows[..self.scope.units] {
             *row = UnitAssignment::from(*row).restarted().into();
         }
         state.left.restarts -= 1;
@@ -149,7 +155,7 @@ impl Ownership {
     }
 
     pub(crate) fn loses_state(&self, state: &mut State) -> Option<()> {
-        let incarnation = usize::from(state.table.incarnation);
+        let incarnation = usize::from(state.tables[0].incarnation);
         for stores in &mut state.stores[..self.scope.units] {
             let store = &mut stores[incarnation];
             store.content = Content::default();
@@ -161,7 +167,7 @@ impl Ownership {
     }
 
     pub(crate) fn collects_fences(&self, state: &mut State, unit: usize) -> Option<()> {
-        let store = &mut state.stores[unit][usize::from(state.table.incarnation)];
+        let store = &mut state.stores[unit][usize::from(state.tables[0].incarnation)];
         (!std::mem::replace(&mut store.is_unfenced, true)).then_some(())
     }
 }

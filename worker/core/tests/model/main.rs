@@ -14,9 +14,10 @@ mod tenure;
 mod work;
 
 use stateright::{Model, Property};
+use thalweg_core::ownership::claim::Adopt;
 
 use action::Action;
-use scope::{Mutant, Reads, Scope};
+use scope::{Installations, Mutant, Reads, Scope};
 use state::{Hold, Row, State, small_usize};
 
 /// Whether states that differ in the numbers of workers, units and operators count once.
@@ -44,8 +45,12 @@ impl Ownership {
         let mut next = *before;
         let state = &mut next;
         match action {
-            Action::OperatorReads { operator } => self.operator_reads(state, operator, before.table),
-            Action::WorkerReads { worker } => self.worker_reads(state, worker, before.table),
+            Action::OperatorReads { operator } => {
+                self.operator_reads(state, operator, before.tables[self.scope.of_operator(operator)])
+            }
+            Action::WorkerReads { worker } => {
+                self.worker_reads(state, worker, before.tables[self.scope.of_worker(worker)])
+            }
             Action::OperatorReadsOld { operator } => {
                 state.left.faults -= 1;
                 self.operator_reads(state, operator, before.table_before)
@@ -54,6 +59,8 @@ impl Ownership {
                 state.left.faults -= 1;
                 self.worker_reads(state, worker, before.table_before)
             }
+            Action::Begins { worker } => self.begins(state, worker, Adopt::No),
+            Action::Adopts { worker } => self.adopts(state, worker),
             Action::Steps { worker, unit } => self.steps(state, worker, unit),
             Action::TimesOut { worker, unit } => self.times_out(state, worker, unit),
             Action::FindsNobody { worker, unit } => self.finds_nobody(state, worker, unit),
@@ -76,8 +83,8 @@ impl Ownership {
             Action::CollectsFences { unit } => self.collects_fences(state, unit),
             Action::EmitsUncommitted { worker, unit, log } => self.emits_uncommitted(state, worker, unit, log),
         }?;
-        if state.table != before.table && self.scope.reads == Reads::Old {
-            state.table_before = before.table;
+        if state.tables[0] != before.tables[0] && self.scope.reads == Reads::Old {
+            state.table_before = before.tables[0];
         }
         self.forget(state);
         Some(next)
@@ -109,18 +116,26 @@ impl Model for Ownership {
     type State = State;
     type Action = Action;
 
-    /// Every unit is assigned, and everybody knows; nobody has opened anything.
+    /// Every unit is assigned, and everybody knows; nobody has opened anything. The state is the first installation's.
     fn init_states(&self) -> Vec<State> {
         let mut state = State { left: self.scope.budget, ..State::default() };
         for unit in 0..self.scope.units {
-            let owner = Some(small_usize(unit % self.scope.workers));
-            state.table.rows[unit] = Row { owner, epoch: 1, previous: None };
+            let row = |worker: usize| Row { owner: Some(small_usize(worker)), epoch: 1, previous: None };
+            state.tables[0].rows[unit] = row(unit % self.scope.workers_of_first());
+            if self.scope.installations == Installations::Two {
+                state.tables[1].rows[unit] = row(self.scope.workers_of_first());
+            }
         }
         if self.scope.reads == Reads::Old {
-            state.table_before = state.table;
+            state.table_before = state.tables[0];
         }
-        state.operators.fill(state.table);
-        state.workers[..self.scope.workers].iter_mut().for_each(|worker| worker.seen = state.table);
+        for (at, operator) in state.operators.iter_mut().enumerate() {
+            *operator = state.tables[self.scope.of_operator(at)];
+        }
+        for (at, worker) in state.workers[..self.scope.workers].iter_mut().enumerate() {
+            let installation = self.scope.of_worker(at);
+            (worker.seen, worker.is_to_begin) = (state.tables[installation], installation != 0);
+        }
         vec![self.renumbered(state)]
     }
 
@@ -134,6 +149,6 @@ impl Model for Ownership {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        properties::properties(self.only)
+        properties::properties(&self.scope, self.only)
     }
 }

@@ -1,10 +1,11 @@
-//! The invariants I1 to I8 of `docs/design/0007-ownership-model.md`, and what must be reachable lest they hold for want of events.
+//! The invariants I1 to I8 and I10 of `docs/design/0007-ownership-model.md`, and what must be reachable lest they hold for want
+//! of events.
 
 use stateright::Property;
 use thalweg_core::position::Position;
 
 use super::Ownership;
-use super::scope::{INCARNATIONS, LOGS, Logs};
+use super::scope::{INCARNATIONS, LOGS, Logs, Scope};
 use super::state::{Handle, Hold, Rows, State, Store, small_usize};
 
 pub(crate) const I1: &str = "I1 at most one worker can commit for a unit";
@@ -17,13 +18,14 @@ pub(crate) const I6_REPLAY: &str = "I6 replay never starts past the least V";
 pub(crate) const I6_CHILD: &str = "I6 a child starts when its parent has ended for every unit";
 pub(crate) const I7: &str = "I7 no two owners share a unit, an epoch and an incarnation";
 pub(crate) const I8: &str = "I8 without further faults every unit comes to be owned, and takes and delivers everything";
+pub(crate) const I10: &str = "I10 a unit is opened by none but who had the state when it looked";
 
 /// Every property, or the one that a mutant is to break.
-pub(crate) fn properties(only: Option<&'static str>) -> Vec<Property<Ownership>> {
+pub(crate) fn properties(scope: &Scope, only: Option<&'static str>) -> Vec<Property<Ownership>> {
     let mut all = invariants();
     match only {
         Some(name) => all.retain(|property| property.name == name),
-        None => all.extend(reachable()),
+        None => all.extend(reachable(scope)),
     }
     all
 }
@@ -51,13 +53,14 @@ fn invariants() -> Vec<Property<Ownership>> {
         always(I6_CHILD, children_wait),
         always(I7, |_, state| !state.broken.epoch_shared),
         always(I8, |model, state| model.is_settled(state) || model.goes_on(state)),
+        always(I10, |_, state| !state.broken.trespassed),
     ]
 }
 
-fn reachable() -> Vec<Property<Ownership>> {
-    vec![
+fn reachable(scope: &Scope) -> Vec<Property<Ownership>> {
+    let mut all = vec![
         sometimes("everything is delivered by one who took over", |model, state| {
-            state.table.rows.iter().any(|row| row.epoch > 1) && model.is_settled(state)
+            state.tables[state.owner()].rows.iter().any(|row| row.epoch > 1) && model.is_settled(state)
         }),
         sometimes("a worker that was fenced finds out", |_, state| {
             any_hold(state, |hold| matches!(hold, Hold::Lost(_)))
@@ -65,10 +68,22 @@ fn reachable() -> Vec<Property<Ownership>> {
         sometimes("a worker is refused by a marker", |_, state| {
             any_hold(state, |hold| matches!(hold, Hold::Refused { .. }))
         }),
-        sometimes("an owner before lets go when asked", |_, state| {
+    ];
+    if scope.budget.moves > 0 {
+        all.push(sometimes("an owner before lets go when asked", |_, state| {
             any_hold(state, |hold| matches!(hold, Hold::Released(_)))
-        }),
-    ]
+        }));
+    }
+    if scope.budget.adoptions > 0 {
+        all.push(sometimes("everything is delivered by another installation", |model, state| {
+            state.owner() == 1 && model.is_settled(state)
+        }));
+        all.push(sometimes("who had the state before ends", |model, state| {
+            let before = &state.workers[..model.scope.workers_of_first()];
+            state.owner() == 1 && before.iter().any(|worker| worker.is_to_begin)
+        }));
+    }
+    all
 }
 
 fn any_hold(state: &State, is: fn(&Hold) -> bool) -> bool {
@@ -127,17 +142,18 @@ impl Ownership {
         actions.into_iter().any(|action| self.after(state, action).is_some())
     }
 
-    /// Whether every unit is owned by whom the assignment names, has taken all logs and delivered its outbox; or has
-    /// stopped because its state is gone.
+    /// Whether every unit is owned by whom the assignment names, that of the installation which has the state, has taken all
+    /// logs and delivered its outbox; or has stopped because its state is gone.
     fn is_settled(&self, state: &State) -> bool {
+        let table = &state.tables[state.owner()];
         (0..self.scope.units).all(|unit| {
-            let row = state.table.rows[unit];
-            let store = &state.stores[unit][usize::from(state.table.incarnation)];
+            let row = table.rows[unit];
+            let store = &state.stores[unit][usize::from(table.incarnation)];
             let hold = row.owner.map(|owner| &state.workers[usize::from(owner)]).map(|worker| worker.units[unit]);
             match hold {
                 Some(Hold::Owned(handle)) => {
                     let is_owner = handle.epoch == row.epoch
-                        && handle.incarnation == state.table.incarnation
+                        && handle.incarnation == table.incarnation
                         && handle.writer == store.writer;
                     let delivered: Rows = state.sinks[unit].rows[usize::from(handle.incarnation)];
                     is_owner && store.content.next == self.scope.records && delivered == store.content.outbox

@@ -11,6 +11,18 @@ pub(crate) const LOGS: usize = 2;
 /// Incarnations: the first, and one after a restart from scratch.
 pub(crate) const INCARNATIONS: usize = 2;
 
+/// Installations that may have a pipeline of one name on the same state.
+pub(crate) const INSTALLATIONS: usize = 2;
+
+/// Who has a pipeline of this name on the same state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Installations {
+    /// One installation, whose state it is.
+    One,
+    /// Another one as well, with an assignment of its own: the last worker is its, and the last operator.
+    Two,
+}
+
 /// How two logs are related.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Logs {
@@ -42,6 +54,8 @@ pub(crate) struct Budget {
     pub(crate) restarts: u8,
     /// Deletions of the state by a stranger.
     pub(crate) losses: u8,
+    /// Times that state of another installation is taken over: `state.adopt`.
+    pub(crate) adoptions: u8,
 }
 
 /// The bounds of a history.
@@ -53,6 +67,8 @@ pub(crate) struct Scope {
     pub(crate) units: usize,
     /// Operators that believe they lead.
     pub(crate) operators: usize,
+    /// Whose they are.
+    pub(crate) installations: Installations,
     /// Records in each log.
     pub(crate) records: [u8; LOGS],
     /// How the logs are related.
@@ -71,10 +87,11 @@ impl Scope {
         workers: 2,
         units: 1,
         operators: 2,
+        installations: Installations::One,
         records: [1, 1],
         logs: Logs::Independent,
         reads: Reads::Newest,
-        budget: Budget { moves: 1, faults: 1, recreations: 0, restarts: 0, losses: 0 },
+        budget: Budget { moves: 1, faults: 1, recreations: 0, restarts: 0, losses: 0, adoptions: 0 },
         writers: 9,
     };
     /// The same with one log, and two changes of owner.
@@ -84,24 +101,49 @@ impl Scope {
     pub(crate) const OLD_READS: Self = Self {
         records: [1, 0],
         reads: Reads::Old,
-        budget: Budget { moves: 1, faults: 2, recreations: 0, restarts: 0, losses: 0 },
+        budget: Budget { moves: 1, faults: 2, recreations: 0, restarts: 0, losses: 0, adoptions: 0 },
         ..Self::MOVED
     };
     /// One handover without any fault, and few writers to come to an end.
     pub(crate) const FENCED: Self = Self {
         operators: 1,
         records: [1, 0],
-        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 0 },
+        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 0, adoptions: 0 },
         writers: 5,
         ..Self::MOVED
     };
     /// The pipeline is deleted and made again.
-    pub(crate) const RECREATED: Self =
-        Self { budget: Budget { moves: 1, faults: 0, recreations: 1, restarts: 0, losses: 0 }, ..Self::MOVED };
+    pub(crate) const RECREATED: Self = Self {
+        budget: Budget { moves: 1, faults: 0, recreations: 1, restarts: 0, losses: 0, adoptions: 0 },
+        ..Self::MOVED
+    };
+    /// The same without any other change of owner: nobody meets a marker but the pipeline that is made again.
+    pub(crate) const MADE_AGAIN: Self = Self {
+        records: [1, 0],
+        budget: Budget { moves: 0, faults: 0, recreations: 1, restarts: 0, losses: 0, adoptions: 0 },
+        ..Self::MOVED
+    };
+    /// Two workers hand a unit over; another installation's pipeline of the same name finds their state, and is refused.
+    pub(crate) const REFUSED: Self = Self {
+        workers: 3,
+        installations: Installations::Two,
+        records: [1, 0],
+        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 0, adoptions: 0 },
+        writers: 20,
+        ..Self::MOVED
+    };
+    /// The same, until it takes the state over from those who still work.
+    pub(crate) const ADOPTED: Self = Self { budget: Budget { adoptions: 1, ..Self::REFUSED.budget }, ..Self::REFUSED };
+    /// Both say that they take it over.
+    pub(crate) const TAKEN_BACK: Self =
+        Self { budget: Budget { adoptions: 2, ..Self::REFUSED.budget }, ..Self::REFUSED };
+    /// One worker each, no change of owner, and few writers to come to an end.
+    pub(crate) const ADOPTED_AND_FENCED: Self =
+        Self { workers: 2, budget: Budget { moves: 0, ..Self::ADOPTED.budget }, writers: 6, ..Self::ADOPTED };
     /// The pipeline starts from scratch, while its source is split.
     pub(crate) const RESTARTED: Self = Self {
         logs: Logs::ParentAndChild,
-        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 1, losses: 0 },
+        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 1, losses: 0, adoptions: 0 },
         ..Self::MOVED
     };
     /// Two units read a source that is split.
@@ -109,18 +151,20 @@ impl Scope {
         units: 2,
         operators: 1,
         logs: Logs::ParentAndChild,
-        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 0 },
+        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 0, adoptions: 0 },
         ..Self::MOVED
     };
     /// Somebody deletes the state.
-    pub(crate) const LOST: Self =
-        Self { budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 1 }, ..Self::MOVED };
+    pub(crate) const LOST: Self = Self {
+        budget: Budget { moves: 1, faults: 0, recreations: 0, restarts: 0, losses: 1, adoptions: 0 },
+        ..Self::MOVED
+    };
 
     /// Two workers, two units, two operators, two changes of owner.
     pub(crate) const TWO_UNITS: Self = Self {
         units: 2,
         records: [1, 0],
-        budget: Budget { moves: 2, faults: 0, recreations: 0, restarts: 0, losses: 0 },
+        budget: Budget { moves: 2, faults: 0, recreations: 0, restarts: 0, losses: 0, adoptions: 0 },
         ..Self::MOVED
     };
     /// Three workers, one unit, two operators, a change of owner and a fault.
@@ -128,6 +172,9 @@ impl Scope {
 
     /// Two units, a change of owner and a fault.
     pub(crate) const TWO_UNITS_AND_A_FAULT: Self = Self { budget: Self::MOVED.budget, ..Self::TWO_UNITS };
+    /// State is taken over, with a change of owner and a fault.
+    pub(crate) const ADOPTED_AND_A_FAULT: Self =
+        Self { budget: Budget { faults: 1, ..Self::ADOPTED.budget }, ..Self::ADOPTED };
     /// Three workers, two changes of owner and a fault.
     pub(crate) const THREE_WORKERS_MOVED_TWICE: Self = Self { workers: 3, ..Self::MOVED_TWICE };
     /// Two logs, two changes of owner and a fault.
@@ -138,10 +185,34 @@ impl Scope {
         workers: 3,
         units: 2,
         reads: Reads::Old,
-        budget: Budget { moves: 2, faults: 2, recreations: 1, restarts: 1, losses: 0 },
+        budget: Budget { moves: 2, faults: 2, recreations: 1, restarts: 1, losses: 0, adoptions: 0 },
         writers: 15,
         ..Self::MOVED
     };
+
+    /// Workers of the first installation, which are alike.
+    pub(crate) fn workers_of_first(&self) -> usize {
+        match self.installations {
+            Installations::One => self.workers,
+            Installations::Two => self.workers - 1,
+        }
+    }
+
+    /// The installation of a worker.
+    pub(crate) fn of_worker(&self, worker: usize) -> usize {
+        usize::from(worker >= self.workers_of_first())
+    }
+
+    /// The installation of an operator.
+    pub(crate) fn of_operator(&self, operator: usize) -> usize {
+        usize::from(self.installations == Installations::Two && operator + 1 == self.operators)
+    }
+
+    /// The workers that an operator gives units to.
+    pub(crate) fn workers_of(&self, operator: usize) -> impl Iterator<Item = usize> {
+        let (scope, installation) = (*self, self.of_operator(operator));
+        (0..self.workers).filter(move |&worker| scope.of_worker(worker) == installation)
+    }
 }
 
 /// A rule that is broken on purpose.
@@ -185,4 +256,12 @@ pub(crate) enum Mutant {
     ParentsEndOfEarlierIncarnation,
     /// State that is gone is started from zero.
     LostStateFromZero,
+    /// State of another owner is used.
+    AnotherOwnerIgnored,
+    /// Who takes state over does not write it down.
+    AdoptionUnwritten,
+    /// Whose the state is, is asked when a job begins, and not before each unit.
+    OwnerAskedOnlyAtStart,
+    /// What a worker has of a deleted assignment counts under the one that was made since.
+    TenureOutlivesAssignment,
 }

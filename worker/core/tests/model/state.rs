@@ -11,7 +11,7 @@ use thalweg_core::ownership::delivery::SinkProgress;
 use thalweg_core::ownership::tenure::Tenure;
 use thalweg_core::unit::{Epoch, Incarnation, RunId};
 
-use super::scope::{Budget, INCARNATIONS, LOGS, OPERATORS, UNITS, WORKERS};
+use super::scope::{Budget, INCARNATIONS, INSTALLATIONS, LOGS, OPERATORS, UNITS, WORKERS};
 
 /// A unit's row of the assignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,6 +184,8 @@ pub(crate) enum Hold {
     Free,
     Asked(u8),
     Cleared(u8),
+    /// It has found the state to be its installation's still, and is about to open it.
+    Allowed(u8),
     /// Opened, and not decided yet whether it may be taken.
     Opened(Handle),
     Owned(Handle),
@@ -206,7 +208,7 @@ impl Hold {
         match self {
             Self::Free | Self::Halted => Tenure::Free,
             Self::Asked(at) => Tenure::Asked { epoch: epoch(at), at: ASKED_AT },
-            Self::Cleared(at) => Tenure::Cleared { epoch: epoch(at) },
+            Self::Cleared(at) | Self::Allowed(at) => Tenure::Cleared { epoch: epoch(at) },
             Self::Opened(handle) | Self::Owned(handle) => Tenure::Open { epoch: epoch(handle.epoch) },
             Self::Lost(at) => Tenure::Lost { epoch: epoch(at) },
             Self::Refused { epoch: at, .. } => Tenure::Refused { epoch: epoch(at) },
@@ -226,6 +228,10 @@ impl Hold {
 pub(crate) struct Worker {
     pub(crate) is_dead: bool,
     pub(crate) life: u8,
+    /// Its job is yet to begin, by asking whose the state is.
+    pub(crate) is_to_begin: bool,
+    /// How often the state had been taken over when its job began.
+    pub(crate) hands: u8,
     /// The assignment, as it last read it.
     pub(crate) seen: Table,
     pub(crate) units: [Hold; UNITS],
@@ -242,13 +248,18 @@ pub(crate) struct Broken {
     pub(crate) incarnations_mixed: bool,
     /// Two owners under one number.
     pub(crate) epoch_shared: bool,
+    /// A worker found the state to be another installation's, and went on to open a unit of it.
+    pub(crate) trespassed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct State {
-    pub(crate) table: Table,
-    /// The version before, where it may be read.
+    /// The assignment of each installation.
+    pub(crate) tables: [Table; INSTALLATIONS],
+    /// The version of the first one before, where it may be read.
     pub(crate) table_before: Table,
+    /// How often the state was taken over. By turns, for nobody takes over what is its own.
+    pub(crate) hands: u8,
     /// The assignment, as each operator last read it.
     pub(crate) operators: [Table; OPERATORS],
     pub(crate) workers: [Worker; WORKERS],
@@ -256,4 +267,11 @@ pub(crate) struct State {
     pub(crate) sinks: [Sink; UNITS],
     pub(crate) left: Budget,
     pub(crate) broken: Broken,
+}
+
+impl State {
+    /// The installation that has the state: who took it over last, or else who made it.
+    pub(crate) fn owner(&self) -> usize {
+        usize::from(self.hands) % INSTALLATIONS
+    }
 }

@@ -1,24 +1,31 @@
-//! Workers, units and operators are alike: of all states that differ in their numbers only, one is explored.
+//! Workers of one installation, units, and operators are alike: of all states that differ in their numbers only, one is explored.
 
-use super::scope::{Scope, UNITS, WORKERS};
+use super::scope::{Installations, Scope, UNITS, WORKERS};
 use super::state::{Content, Hold, Run, State, Store, Table, small_usize};
 
 /// The least of all states that come of `state` by renumbering.
 pub(crate) fn canonical(scope: &Scope, state: &State) -> State {
     let mut least = *state;
-    least.operators.sort_unstable();
-    for &workers in permutations(scope.workers) {
+    sort_operators(scope, &mut least);
+    for &workers in permutations(scope.workers_of_first()) {
         for units in [[0, 1], [1, 0]] {
             if scope.units < UNITS && units != [0, 1] {
                 continue;
             }
-            let other = renumbered(state, workers, units);
+            let other = renumbered(scope, state, workers, units);
             if other < least {
                 least = other;
             }
         }
     }
     least
+}
+
+/// Of two installations each has one operator.
+fn sort_operators(scope: &Scope, state: &mut State) {
+    if scope.installations == Installations::One {
+        state.operators.sort_unstable();
+    }
 }
 
 /// Every renumbering of so many workers: `new[old]`.
@@ -31,7 +38,7 @@ fn permutations(workers: usize) -> &'static [[usize; WORKERS]] {
     }
 }
 
-fn renumbered(state: &State, workers: [usize; WORKERS], units: [usize; UNITS]) -> State {
+fn renumbered(scope: &Scope, state: &State, workers: [usize; WORKERS], units: [usize; UNITS]) -> State {
     let mut next = *state;
     let worker = |old: u8| small_usize(workers[usize::from(old)]);
     let table = |old: &Table| {
@@ -50,10 +57,10 @@ fn renumbered(state: &State, workers: [usize; WORKERS], units: [usize; UNITS]) -
         }
         content
     };
-    next.table = table(&state.table);
+    next.tables = state.tables.each_ref().map(table);
     next.table_before = table(&state.table_before);
     next.operators = state.operators.each_ref().map(table);
-    next.operators.sort_unstable();
+    sort_operators(scope, &mut next);
     for (old, from) in state.workers.iter().enumerate() {
         let to = &mut next.workers[workers[old]];
         *to = *from;

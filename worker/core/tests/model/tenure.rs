@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use thalweg_core::ownership::assignment::UnitAssignment;
-use thalweg_core::ownership::claim::{Adopt, Claim, Expected, StateOwner, claim};
+use thalweg_core::ownership::claim::{Adopt, Claim, Expected, StateOwner, claim, still_ours};
 use thalweg_core::ownership::delivery::{Outbox, Resume, resume};
 use thalweg_core::ownership::tenure::{
     AfterLoss, Answer, Basis, HANDOFF_LIMIT, Reply, Step, Tenure, after_loss, asked_to_release, replied, step,
@@ -15,22 +15,59 @@ use thalweg_core::unit::{Epoch, Incarnation};
 use super::Ownership;
 use super::action::Outcome;
 use super::control::slot;
-use super::scope::Mutant;
-use super::state::{ASKED_AT, Handle, Hold, Owes, Run, State, Table, small, small_usize};
+use super::scope::{INSTALLATIONS, Installations, Mutant};
+use super::state::{ASKED_AT, Handle, Hold, Owes, Run, State, Table, Worker, small, small_usize};
 
-static PIPELINE: LazyLock<StateOwner> = LazyLock::new(|| StateOwner {
-    installation: "installation".to_owned(),
-    namespace: "default".to_owned(),
-    name: "pipeline".to_owned(),
+/// The pipeline, as it owns state in each installation.
+static OWNERS: LazyLock<[StateOwner; INSTALLATIONS]> = LazyLock::new(|| {
+    ["first", "second"].map(|installation| StateOwner {
+        installation: installation.to_owned(),
+        namespace: "default".to_owned(),
+        name: "pipeline".to_owned(),
+    })
 });
 
 impl Ownership {
+    /// A worker asks whose the state is, and begins its job where it is its own, or is taken over.
+    pub(crate) fn begins(&self, state: &mut State, worker: usize, adopt: Adopt) -> Option<()> {
+        let me = &OWNERS[self.scope.of_worker(worker)];
+        match claim(Some(&OWNERS[state.owner()]), me, Expected::State, adopt) {
+            Claim::Use => {}
+            Claim::Adopt => {
+                state.left.adoptions -= 1;
+                if self.mutant != Some(Mutant::AdoptionUnwritten) {
+                    state.hands += 1;
+                }
+            }
+            Claim::InUse(_) if self.mutant == Some(Mutant::AnotherOwnerIgnored) => {}
+            Claim::InUse(_) | Claim::Create | Claim::DataLoss => return None,
+        }
+        let hands = state.hands;
+        let worker = &mut state.workers[worker];
+        (worker.is_to_begin, worker.hands) = (false, hands);
+        Some(())
+    }
+
+    /// Of what is its own nothing is taken over.
+    pub(crate) fn adopts(&self, state: &mut State, worker: usize) -> Option<()> {
+        let left = state.left.adoptions;
+        self.begins(state, worker, Adopt::Yes)?;
+        (state.left.adoptions < left).then_some(())
+    }
+
     /// Reads the assignment, and lets go of everything where it is another object.
     pub(crate) fn worker_reads(&self, state: &mut State, worker: usize, table: Table) -> Option<()> {
         let worker = &mut state.workers[worker];
         let before = std::mem::replace(&mut worker.seen, table);
-        if before.object != table.object {
-            worker.units = Default::default();
+        let basis = match self.mutant {
+            Some(Mutant::TenureOutlivesAssignment) => Basis::SameAssignment,
+            _ => Basis::of(&before.object, &table.object),
+        };
+        if basis == Basis::AnotherAssignment {
+            worker.units = worker.units.map(|hold| match hold.tenure().under(basis) {
+                Tenure::Free => Hold::Free,
+                _ => hold,
+            });
         }
         (before != table).then_some(())
     }
@@ -55,7 +92,7 @@ impl Ownership {
         let hold = match step(state.workers[worker].units[unit].tenure(), row, slot(worker), now) {
             Step::Wait => return None,
             Step::Ask(_) => Hold::Asked(epoch),
-            Step::Open(epoch) => self.open(state, worker, unit, small(epoch.0))?,
+            Step::Open(epoch) => self.looks_and_opens(state, worker, unit, small(epoch.0))?,
             Step::Release => Hold::Released(epoch),
             Step::ReadAnew => self.read_anew(state, worker, unit, epoch),
         };
@@ -68,15 +105,39 @@ impl Ownership {
             return Hold::Cleared(epoch);
         }
         let before = state.workers[worker].seen.object;
-        self.worker_reads(state, worker, state.table);
-        if state.table.object != before {
+        let table = state.tables[self.scope.of_worker(worker)];
+        self.worker_reads(state, worker, table);
+        if table.object != before {
             return Hold::Free;
         }
-        let fresh = UnitAssignment::from(state.table.rows[unit]);
+        let fresh = UnitAssignment::from(table.rows[unit]);
         match after_loss(fresh, slot(worker), Epoch(epoch.into())) {
             AfterLoss::Reopen => Hold::Cleared(epoch),
             AfterLoss::Release => Hold::Released(small(fresh.epoch.0)),
         }
+    }
+
+    /// To look whose the state is, and to open a unit of it, are two steps: much may happen in between.
+    fn looks_and_opens(&self, state: &mut State, worker: usize, unit: usize, epoch: u8) -> Option<Hold> {
+        match (self.scope.installations, state.workers[worker].units[unit]) {
+            (Installations::One, _) => self.open(state, worker, unit, epoch),
+            (Installations::Two, Hold::Allowed(at)) if at == epoch => self.open(state, worker, unit, epoch),
+            (Installations::Two, _) => Some(self.looks(state, worker, epoch)),
+        }
+    }
+
+    /// Where the state is another's by now, the whole job ends, and is to begin again.
+    fn looks(&self, state: &mut State, worker: usize, epoch: u8) -> Hold {
+        let (me, owner) = (self.scope.of_worker(worker), state.owner());
+        let taken_since = (state.hands > state.workers[worker].hands).then(|| &OWNERS[owner]);
+        let found = still_ours(taken_since, &OWNERS[me]);
+        if matches!(found, Claim::InUse(_)) && self.mutant != Some(Mutant::OwnerAskedOnlyAtStart) {
+            let worker = &mut state.workers[worker];
+            *worker = Worker { is_to_begin: true, hands: 0, units: Default::default(), ..*worker };
+            return Hold::Free;
+        }
+        state.broken.trespassed |= me != owner;
+        Hold::Allowed(epoch)
     }
 
     /// Opens the store as its one writer, which fences every earlier one.
@@ -86,10 +147,11 @@ impl Ownership {
         if store.writer == self.scope.writers {
             return None;
         }
-        let found = (!store.is_lost).then_some(&*PIPELINE);
+        let me = &OWNERS[self.scope.of_worker(worker)];
+        let found = (!store.is_lost).then_some(me);
         // The history begins with state under the first incarnation, and the first assignment knows it.
         let expected = if seen.object + seen.incarnation == 0 { Expected::State } else { Expected::Nothing };
-        match claim(found, &PIPELINE, expected, Adopt::No) {
+        match claim(found, me, expected, Adopt::No) {
             Claim::DataLoss if self.mutant != Some(Mutant::LostStateFromZero) => return Some(Hold::Halted),
             _ => {}
         }
