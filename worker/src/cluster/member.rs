@@ -34,8 +34,9 @@ use crate::runtime::{Failed, Failures, Node, Result, RunError, joined, split_log
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether a split that others are to read is still read here for units that are handed over.
 const HANDS_OVER_EVERY: Duration = Duration::from_millis(100);
-/// How often a source that may grow is asked for new splits.
-const DISCOVERY: Duration = Duration::from_secs(5);
+/// How often a source that may grow is asked for new splits; and how soon again where it seems to be gone, which it has to be for
+/// some looks in a row until that is told.
+const DISCOVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(500));
 
 /// A worker's part of a job.
 pub struct Member {
@@ -348,7 +349,7 @@ impl Lister {
             if !grows {
                 return Ok(());
             }
-            tokio::time::sleep(DISCOVERY).await;
+            tokio::time::sleep(if source.source.is_in_doubt() { DISCOVERY.1 } else { DISCOVERY.0 }).await;
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct KafkaSource {
     /// What the consumer group was shown, where one is named.
     shown: Mutex<Vec<(u32, u64)>>,
     is_shown: AtomicBool,
+    /// Whether the topic, which was there, was missing at the last look.
+    is_missing: AtomicBool,
 }
 
 /// What the source and its readers share.
@@ -72,7 +74,7 @@ impl KafkaSource {
         let (memory, logs) = (memory.clone(), Logs::default());
         let shared = Shared { config, clock, memory, logs, reach, cluster, is_away, outages };
         let (known, shown, is_shown) = (Mutex::default(), Mutex::default(), AtomicBool::new(true));
-        Self { shared: Arc::new(shared), list, known, shown, is_shown }
+        Self { shared: Arc::new(shared), list, known, shown, is_shown, is_missing: AtomicBool::new(false) }
     }
 
     /// The topic at the start: it may be about to be made.
@@ -102,10 +104,12 @@ impl KafkaSource {
             Ok(Some(topic)) => {
                 self.shared.is_back();
                 known.missing = 0;
+                self.is_missing.store(false, Ordering::Relaxed);
                 self.readable(topic)
             }
             Ok(None) => {
                 known.missing += 1;
+                self.is_missing.store(true, Ordering::Relaxed);
                 if known.missing < MISSING { Ok(before) } else { Err(self.shared.gone()) }
             }
             Err(error @ ClientError::Away(_)) => {
@@ -239,6 +243,10 @@ impl Source for KafkaSource {
 
     fn waits(&self) -> bool {
         true
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.is_missing.load(Ordering::Relaxed)
     }
 
     fn show(&self, _: &SplitId, position: Position) -> String {
@@ -816,6 +824,18 @@ mod tests {
             // It is made a moment later, as together with the pipeline.
             *cluster.partitions() = VecDeque::from([Ok(0), Ok(0), Ok(0), Ok(1)]);
             assert_eq!(source.splits().await.expect("listed").len(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_seems_to_be_deleted_is_in_doubt_until_it_is_there() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source(&cluster, &list);
+        let away = Err(ClientError::Away("no leader".to_owned()));
+        *cluster.partitions() = VecDeque::from([Ok(1), Ok(0), away, Ok(1)]);
+        for (look, is_in_doubt) in [false, true, true, false].into_iter().enumerate() {
+            source.splits().await.expect("metadata may lack it");
+            assert_eq!(source.is_in_doubt(), is_in_doubt, "look {look}");
         }
     }
 
