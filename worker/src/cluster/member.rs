@@ -187,6 +187,7 @@ impl Member {
             let is_mine = view.enumerators.iter().any(|(name, slot)| *name == source.name && *slot == me);
             if !is_mine {
                 self.listing.remove(&index);
+                self.shared.board.lists_no_more(&source.name);
             } else if !self.listing.contains_key(&index) {
                 let lister = Lister { shared: self.shared.clone(), told: self.told.clone(), source: index };
                 let task = tokio::spawn(lister.run().in_current_span());
@@ -332,6 +333,7 @@ struct Lister {
 impl Lister {
     async fn run(self) {
         if let Err(error) = self.list().await {
+            self.shared.board.cannot_list(&self.shared.node.job.sources[self.source].name, &error);
             self.told.tell(error);
         }
     }
