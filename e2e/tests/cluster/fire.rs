@@ -34,9 +34,10 @@ const CALM: &str = "undisturbed";
 const FIRST_OUTPUT: Duration = Duration::from_secs(10);
 /// How long a unit may be silent since its pod was deleted.
 const POD_DELETED: Duration = Duration::from_secs(5);
-/// A topic that nobody has made, and how soon it is to be told: a pod starts, and a topic is waited for, for some ten seconds.
+/// A topic that nobody has made, and how soon it is to be told, since the edit: a pod starts in a second or two, and its worker
+/// looks for the topic for three.
 const MISTYPED: &str = "copies-mistyped";
-const TOLD: Duration = Duration::from_secs(30);
+const TOLD: Duration = Duration::from_secs(10);
 const NODE_AWAY: Duration = Duration::from_secs(30);
 /// How long a unit may be silent since its node is.
 const SILENT_NODE: Duration = Duration::from_secs(25);

@@ -115,6 +115,15 @@ impl Numbers {
     pub async fn start(out: &[(&str, &str)]) -> Self {
         let kafka = Kafka::start();
         kafka.create_topic("events", 2, &[]).await;
+        Self::start_on(kafka, out).await
+    }
+
+    /// The same without the topic that it reads.
+    pub async fn without_input() -> Self {
+        Self::start_on(Kafka::start(), &[]).await
+    }
+
+    async fn start_on(kafka: Kafka, out: &[(&str, &str)]) -> Self {
         kafka.create_topic("out", 1, out).await;
         let mut fleet = Fleet::new(&numbers(&kafka), &["--workers", "1"]);
         let worker = fleet.add_worker(NUMBERS, &[]);

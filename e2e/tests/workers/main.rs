@@ -5,6 +5,7 @@
 mod bed;
 mod handoff;
 mod leaving;
+mod missing;
 mod outage;
 mod progress;
 mod recovery;

@@ -31,7 +31,7 @@ use crate::files::{FilesSink, FilesSinkConfig, FilesSource, FilesSourceConfig, p
 use crate::generator::{GeneratorConfig, GeneratorSource};
 use crate::kafka::client::Reach;
 use crate::kafka::config::Connection;
-use crate::kafka::{Delivery, KafkaSink, KafkaSource, SinkConfig, SourceConfig};
+use crate::kafka::{Delivery, KafkaSink, KafkaSource, SinkConfig, SourceConfig, Waits};
 use crate::stdout::{StdoutSink, Style};
 
 pub use trial::{reads_back, try_sink, try_source};
@@ -75,6 +75,8 @@ pub struct SourceRequest<'a> {
     pub kafka: Arc<dyn Reach>,
     /// What the readers of a pipeline's topics may have fetched and not decoded yet.
     pub memory: &'a Share,
+    /// How long its first list waits for a topic, and for brokers; those of kafka's sinks are told by what keeps their progress.
+    pub waits: Waits,
 }
 
 /// A source, and what makes columns of its chunks.
@@ -191,6 +193,7 @@ fn kafka_source(kafka: &connector::KafkaSource, request: &SourceRequest<'_>) -> 
     let most = usize::try_from(request.source.spec.max_record_bytes.get()).unwrap_or(usize::MAX);
     let decoder = kafka_decoder(request)?;
     let config = SourceConfig::resolve(kafka, most, format::wanted(request), request.values)?;
+    let config = SourceConfig { waits: request.waits, ..config };
     let list = (request.lists)(&format!("{}/kafka", request.source.alias));
     let (clock, kafka) = (request.clock.clone(), request.kafka.clone());
     Ok(OpenedSource { source: Arc::new(KafkaSource::new(config, list, clock, kafka, request.memory)), decoder })

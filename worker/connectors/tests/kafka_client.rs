@@ -12,7 +12,7 @@ use thalweg_connectors::kafka::client::{
     Bounds, ClientError, Cluster, EpochEnd, Epochs, Krafka, Library, Outgoing, Producing, Reach, Wanted,
 };
 use thalweg_connectors::kafka::config::{Connection, Fetching};
-use thalweg_connectors::kafka::{About, Delivery, KafkaSink, SinkConfig};
+use thalweg_connectors::kafka::{About, Delivery, KafkaSink, SinkConfig, Waits};
 use thalweg_core::address::{Reachable, Reason, Surroundings};
 use thalweg_core::append_log::Appended;
 use thalweg_core::clock::{Clock as _, SystemClock};
@@ -431,6 +431,7 @@ fn about(incarnation: Option<u64>) -> About {
         restart: None,
         commit_every: Duration::from_secs(1),
         memory: Share::default(),
+        waits: Waits::default(),
     }
 }
 

@@ -46,6 +46,11 @@ pub trait Source: Send + Sync {
         false
     }
 
+    /// Whether what was listed last seems to be gone, so that it is to be listed again soon.
+    fn is_in_doubt(&self) -> bool {
+        false
+    }
+
     /// A position of a split as dead letters name it.
     fn show(&self, split: &SplitId, position: Position) -> String {
         let _ = split;

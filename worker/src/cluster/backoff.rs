@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use thalweg_core::error::ErrorKind;
+use thalweg_core::error::{Cause, Error, ErrorKind};
 
 use crate::runtime::RunError;
 
 /// The first pause, and the longest: most of what fails once works a moment later.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// The longest pause of a job that waits for what has only to come: brokers that are started, a topic that is made. Each of its
+/// attempts lasts for some seconds.
+const AWAITED: Duration = Duration::from_secs(15);
 /// So many failures of something outside are borne by the part of a job that meets them. Then the whole job begins anew, and
 /// its connectors with what is mounted by then.
 const BORNE: u32 = 4;
@@ -28,16 +31,26 @@ impl Backoff {
         PAUSE.0.saturating_mul(1 << before.min(16)).min(PAUSE.1)
     }
 
+    /// The same for a whole job, which has failed of this.
+    pub fn failed_of(&mut self, error: &RunError, ran: Duration) -> Duration {
+        let pause = self.failed(ran);
+        if is_awaited(error) { pause.min(AWAITED) } else { pause }
+    }
+
     /// Whether a part of a job that fails like this is tried again by itself, and stops no other.
     pub fn bears(&self, error: &RunError) -> bool {
         error.is_local() || (error.kind() == ErrorKind::External && self.failures < BORNE)
     }
 }
 
+/// Whether it may come by itself: nothing of ours has to be changed.
+fn is_awaited(error: &RunError) -> bool {
+    let is_missing = matches!(error, RunError::Connector(Error { cause: Some(Cause::NotFound), .. }));
+    is_missing || error.kind() == ErrorKind::External
+}
+
 #[cfg(test)]
 mod tests {
-    use thalweg_core::error::Error;
-
     use super::*;
 
     #[test]
@@ -47,6 +60,19 @@ mod tests {
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
         assert_eq!(backoff.failed(SOUND).as_millis(), 100);
         assert_eq!(backoff.failed(Duration::ZERO).as_millis(), 200);
+    }
+
+    #[test]
+    fn a_job_that_waits_for_brokers_or_a_topic_looks_for_them_at_least_each_fifteen_seconds() {
+        let longest = |error: fn() -> Error| {
+            let mut backoff = Backoff::default();
+            (0..12).map(|_| backoff.failed_of(&error().into(), Duration::ZERO).as_millis()).collect::<Vec<_>>()
+        };
+        let pauses = [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 15_000, 15_000, 15_000, 15_000];
+        assert_eq!(longest(|| Error::external("reaching Kafka", "connection refused")), pauses);
+        assert_eq!(longest(|| Error::user("topic `t`", "there is none").because(Cause::NotFound)), pauses);
+        let denied = longest(|| Error::user("logging in", "wrong password").because(Cause::Denied));
+        assert_eq!(denied[8..], [25_600, 51_200, 60_000, 60_000]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ struct Now {
     refused: BTreeMap<UnitId, Refused>,
     /// Units that were closed because something failed, at which epoch.
     stopped: BTreeMap<UnitId, (Epoch, Failure)>,
+    /// Sources whose splits could not be listed, from job to job until they are.
+    unlisted: BTreeMap<String, Failure>,
     /// Splits that cannot be read on.
     unread: BTreeMap<LogId, Failure>,
     /// Splits of which nobody has answered for some seconds, while they are read on.
@@ -90,10 +92,11 @@ impl Board {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Its job runs.
+    /// Its job runs. Sources that could not be listed by the one before are yet to be.
     pub fn runs(&self, name: String, counters: Arc<Counters>) {
         let mut now = self.now();
-        *now = Now { slot: now.slot.take(), job: Some(Watched { name, counters }), ..Now::default() };
+        let (slot, unlisted) = (now.slot.take(), std::mem::take(&mut now.unlisted));
+        *now = Now { slot, unlisted, job: Some(Watched { name, counters }), ..Now::default() };
     }
 
     /// Its job keeps all in a topic with this id, if it does.
@@ -186,7 +189,19 @@ impl Board {
     pub fn lists(&self, source: &str, splits: Vec<SplitId>, complete: bool) {
         let splits = splits.iter().map(|split| ids::SplitId(split.as_str().to_owned())).collect();
         let listed = ListedSource { source: source.to_owned(), splits, complete };
-        self.now().listed.insert(source.to_owned(), listed);
+        let mut now = self.now();
+        now.unlisted.remove(source);
+        now.listed.insert(source.to_owned(), listed);
+    }
+
+    /// The splits of a source cannot be listed: it is tried again.
+    pub fn cannot_list(&self, source: &str, error: &RunError) {
+        self.now().unlisted.insert(source.to_owned(), failure(error));
+    }
+
+    /// Another worker lists the splits of a source, or nobody does.
+    pub fn lists_no_more(&self, source: &str) {
+        self.now().unlisted.remove(source);
     }
 
     /// It has closed its units and waits.
@@ -203,8 +218,12 @@ impl Board {
 
     /// It stands still.
     pub fn has_failed(&self, error: &RunError) {
+        let failure = failure(error);
         let mut now = self.now();
-        *now = Now { slot: now.slot.take(), failure: Some(failure(error)), ..Now::default() };
+        let (slot, mut unlisted) = (now.slot.take(), std::mem::take(&mut now.unlisted));
+        // Whoever has failed of something else has not come so far as to list anything.
+        unlisted.retain(|_, told| *told == failure);
+        *now = Now { slot, unlisted, failure: Some(failure), ..Now::default() };
     }
 
     /// Whether it does what it was asked to do. A worker that waits is not: whoever replaces a pod waits until the new
@@ -260,7 +279,7 @@ impl Now {
     /// Why it, or parts of it, stand still: of one resource each reason once.
     fn failures(&self) -> Vec<Failure> {
         let of_units = self.stopped.values().map(|(_, failure)| failure);
-        let of_splits = self.unread.values().chain(self.unheard.values());
+        let of_splits = self.unlisted.values().chain(self.unread.values()).chain(self.unheard.values());
         // While a unit is opened again and again its sink is told of now and then: what stopped it stands throughout.
         let all = self.failure.iter().chain(of_splits).chain(of_units).chain(self.unwritten.values());
         let mut known = BTreeSet::new();
@@ -268,8 +287,8 @@ impl Now {
     }
 
     fn is_sound(&self) -> bool {
-        let goes_on = self.unread.is_empty() && self.unheard.is_empty() && self.unwritten.is_empty();
-        self.failure.is_none() && goes_on && self.stopped.is_empty()
+        let is_read = self.unlisted.is_empty() && self.unread.is_empty() && self.unheard.is_empty();
+        self.failure.is_none() && is_read && self.unwritten.is_empty() && self.stopped.is_empty()
     }
 
     fn state(&self) -> WorkerState {
@@ -524,6 +543,38 @@ mod tests {
         board.is_prepared();
         board.waits();
         assert_eq!(board.report().state, WorkerState::Waiting);
+    }
+
+    #[test]
+    fn what_keeps_a_source_from_being_listed_is_told_from_job_to_job_until_it_is_listed() {
+        let board = board();
+        let told = || board.report().failures.into_iter().map(|failure| failure.reason).collect::<Vec<_>>();
+        let missing =
+            || RunError::from(Error::user("topic", "missing").because(Cause::NotFound).of("StreamSource/trips"));
+        let ways: [fn(&Board); 3] = [
+            |board: &Board| board.lists("trips", Vec::new(), false),
+            |board: &Board| board.lists_no_more("trips"),
+            Board::waits,
+        ];
+        for ends in ways {
+            board.runs("a.p".to_owned(), Arc::new(Counters::default()));
+            assert_eq!(told(), [""; 0]);
+            for _ in 0..3 {
+                board.cannot_list("trips", &missing());
+                assert_eq!(told(), ["ReferenceNotFound"]);
+                board.has_failed(&missing());
+                assert_eq!(told(), ["ReferenceNotFound"], "once");
+                // The job begins again, and looks for it for some seconds.
+                board.runs("a.p".to_owned(), Arc::new(Counters::default()));
+                assert_eq!((told(), board.report().state), (vec!["ReferenceNotFound".to_owned()], WorkerState::Failed));
+            }
+            ends(&board);
+            assert_eq!((told().len(), board.report().state), (0, WorkerState::Waiting));
+        }
+        // Nobody knows of the source any more where something else comes first.
+        board.cannot_list("trips", &missing());
+        board.has_failed(&Error::external("broker", "away").of("StreamSink/out").into());
+        assert_eq!(told(), ["Unreachable"]);
     }
 
     #[test]

@@ -34,8 +34,9 @@ use crate::runtime::{Failed, Failures, Node, Result, RunError, joined, split_log
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether a split that others are to read is still read here for units that are handed over.
 const HANDS_OVER_EVERY: Duration = Duration::from_millis(100);
-/// How often a source that may grow is asked for new splits.
-const DISCOVERY: Duration = Duration::from_secs(5);
+/// How often a source that may grow is asked for new splits; and how soon again where it seems to be gone, which it has to be for
+/// some looks in a row until that is told.
+const DISCOVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(500));
 
 /// A worker's part of a job.
 pub struct Member {
@@ -186,6 +187,7 @@ impl Member {
             let is_mine = view.enumerators.iter().any(|(name, slot)| *name == source.name && *slot == me);
             if !is_mine {
                 self.listing.remove(&index);
+                self.shared.board.lists_no_more(&source.name);
             } else if !self.listing.contains_key(&index) {
                 let lister = Lister { shared: self.shared.clone(), told: self.told.clone(), source: index };
                 let task = tokio::spawn(lister.run().in_current_span());
@@ -331,6 +333,7 @@ struct Lister {
 impl Lister {
     async fn run(self) {
         if let Err(error) = self.list().await {
+            self.shared.board.cannot_list(&self.shared.node.job.sources[self.source].name, &error);
             self.told.tell(error);
         }
     }
@@ -348,7 +351,7 @@ impl Lister {
             if !grows {
                 return Ok(());
             }
-            tokio::time::sleep(DISCOVERY).await;
+            tokio::time::sleep(if source.source.is_in_doubt() { DISCOVERY.1 } else { DISCOVERY.0 }).await;
         }
     }
 }

@@ -56,8 +56,8 @@ pub fn next_step(phase: Phase, duty: &Duty, now: Duration) -> Step {
 /// What a worker is doing once its job has ended.
 pub fn after(phase: Phase, end: &Result<(), RunError>, now: Duration) -> Phase {
     match (phase, end) {
-        (Phase::Running { mut failures, since }, Err(_)) => {
-            let pause = failures.failed(now.saturating_sub(since));
+        (Phase::Running { mut failures, since }, Err(error)) => {
+            let pause = failures.failed_of(error, now.saturating_sub(since));
             Phase::Failed { failures, retry_at: now + pause }
         }
         _ => Phase::Idle,

@@ -26,7 +26,7 @@ async fn repeat(launcher: Arc<Launcher>, board: Arc<Board>, made: Option<Made>) 
     while let Err(error) = once(&launcher, &made).await {
         tracing::error!(%error, "this plan cannot run");
         board.has_failed(&error);
-        tokio::time::sleep(failures.failed(std::time::Duration::ZERO)).await;
+        tokio::time::sleep(failures.failed_of(&error, std::time::Duration::ZERO)).await;
     }
     tracing::info!("all that this plan names was opened");
     board.is_prepared();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use thalweg_connectors::kafka::Delivery;
 use thalweg_connectors::kafka::client::Reach;
+use thalweg_connectors::kafka::{Delivery, Waits};
 use thalweg_connectors::registry::{self, SinkRequest, SourceRequest};
 use thalweg_core::append_log::{AppendLog, Appended};
 use thalweg_core::clock::SharedClock;
@@ -75,6 +75,16 @@ pub struct Settings {
     pub clock: SharedClock,
     /// How clusters of Kafka are reached.
     pub kafka: Arc<dyn Reach>,
+}
+
+impl Settings {
+    /// How long a start waits: whoever has a part of a pipeline assigned begins again, and tells meanwhile why.
+    pub(super) fn waits(&self) -> Waits {
+        match self.sharing {
+            Sharing::Alone => Waits::ONCE,
+            Sharing::Assigned => Waits::AGAIN,
+        }
+    }
 }
 
 /// State roots by URL, and by how it is reached: pipelines may share one.
@@ -301,6 +311,7 @@ fn job_source(
         clock: settings.clock.clone(),
         kafka: settings.kafka.clone(),
         memory,
+        waits: settings.waits(),
     });
     let opened = opened.map_err(|error| error.of(&resource))?;
     Ok(JobSource {

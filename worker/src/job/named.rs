@@ -48,6 +48,10 @@ impl Source for Named<Arc<dyn Source>> {
         self.inner.waits()
     }
 
+    fn is_in_doubt(&self) -> bool {
+        self.inner.is_in_doubt()
+    }
+
     fn show(&self, split: &SplitId, position: Position) -> String {
         self.inner.show(split, position)
     }

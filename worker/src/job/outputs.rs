@@ -85,6 +85,7 @@ impl Outputs<'_> {
             restart: settings.restart.clone(),
             commit_every: self.resolved.spec.state().commit_every.as_std(),
             memory: memory.clone(),
+            waits: settings.waits(),
         };
         let made = root.is_durable().then(|| kept(state.append_log("kafka/progress"), settings.notes));
         let opened = Delivery::open(connection, about, made, settings.clock.clone(), &*settings.kafka).await;

@@ -14,6 +14,7 @@ use thalweg_crds::secret::{Sasl, Tls, ValueFrom};
 
 use super::client::Wanted;
 use super::login::Login;
+use super::patience::Waits;
 use crate::registry::{Values, reachable};
 
 /// Certificates that the system trusts, where Linux distributions keep them.
@@ -162,6 +163,8 @@ pub struct SourceConfig {
     pub wanted: Wanted,
     /// The consumer group that is shown how far partitions were taken.
     pub group: Option<String>,
+    /// How long a start waits.
+    pub waits: Waits,
 }
 
 /// Where partitions start.
@@ -206,7 +209,7 @@ impl SourceConfig {
         }
         let start_at = StartAt::resolve(&kafka.start_at)?;
         let (topic, group) = (kafka.topic.as_str().into(), kafka.commit_to_group.clone());
-        Ok(Self { connection, topic, start_at, most_bytes, wanted, group })
+        Ok(Self { connection, topic, start_at, most_bytes, wanted, group, waits: Waits::default() })
     }
 }
 

@@ -21,12 +21,12 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use super::client::{Bounds, CLEANUP_POLICY, ClientError, Cluster, NewTopic, Producing, Reach, Topic, Wanted};
 use super::config::{Connection, SinkConfig};
 use super::home::{Claimed, Home, TopicList};
-use super::patience::{MISSING, Patience, persist, told};
+use super::patience::{MISSING, Patience, Waits, persist, told};
 use super::progress::{Cut, Owner, Progress, is_compacted};
 use super::transaction::UnitTransaction;
 use crate::outage::Watch;
 
-/// How long a start waits for brokers that do not answer.
+/// How long brokers that have answered are waited for.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long reading a partition of progress back may take.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(60);
@@ -72,6 +72,8 @@ pub struct About {
     pub commit_every: Duration,
     /// What rows may take that are on their way.
     pub memory: Share,
+    /// How long a start waits.
+    pub waits: Waits,
 }
 
 /// The progress topic of a pipeline, opened.
@@ -130,7 +132,7 @@ impl Delivery {
         reach: &dyn Reach,
     ) -> Result<Arc<Self>> {
         let doing = format!("reaching {}", connection.shown());
-        let cluster = persist(&clock, START_LIMIT, &doing, || reach.reach(&connection)).await?;
+        let cluster = persist(&clock, about.waits.away, &doing, || reach.reach(&connection)).await?;
         let topic: Arc<str> = format!("thalweg-progress.{}", about.pipeline).into();
         if topic.len() > LONGEST_NAME {
             let detail = format!("a topic's name has at most {LONGEST_NAME} characters");
@@ -460,7 +462,7 @@ async fn ensure(
     };
     let is_remembered = remembered.is_some() || about.known.is_some();
     let would_be = made.is_some() || about.made.is_some();
-    let mut found = persist(clock, START_LIMIT, &doing, || cluster.topic(topic)).await?;
+    let mut found = persist(clock, about.waits.away, &doing, || cluster.topic(topic)).await?;
     let mut is_ours = false;
     if found.is_none() {
         if is_remembered && !about.fresh {

@@ -36,5 +36,6 @@ mod writer;
 pub use config::{SinkConfig, SourceConfig};
 pub use delivery::{About, Delivery};
 pub(crate) use encode::check_rows;
+pub use patience::Waits;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

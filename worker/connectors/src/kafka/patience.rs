@@ -5,13 +5,36 @@ use std::time::Duration;
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Cause, Error, ErrorKind};
 
-use super::client::ClientError;
+use super::client::{ClientError, Topic};
 use crate::outage::Attempt;
 
 /// Between two attempts, at first and at the most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A topic must be missing so often in a row before it counts as deleted: metadata of a cluster that is starting may lack it.
 pub(super) const MISSING: u32 = 5;
+
+/// How long a start waits for what is not there yet, before it fails and says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// For brokers that do not answer.
+    pub away: Duration,
+    /// For a topic of which they say that there is none: somebody may be about to make it.
+    pub missing: Duration,
+}
+
+impl Waits {
+    /// Of a process that ends where its start fails.
+    pub const ONCE: Self = Self { away: Duration::from_secs(30), missing: Duration::from_secs(10) };
+    /// Of one that starts again and again, while somebody wants to know what is amiss. Metadata of a broker that has just started
+    /// is there within this time.
+    pub const AGAIN: Self = Self { away: Duration::from_secs(5), missing: Duration::from_secs(3) };
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self::ONCE
+    }
+}
 
 /// Attempts until a limit.
 pub(super) struct Patience {
@@ -83,6 +106,27 @@ where
                 }
             }
             Err(error) => return Err(told(doing, &error)),
+        }
+    }
+}
+
+/// Looks for a topic at a start; `None` where brokers have said for long enough that there is none.
+pub(super) async fn awaited<F>(
+    clock: &SharedClock,
+    waits: Waits,
+    doing: &str,
+    mut look: impl FnMut() -> F,
+) -> Result<Option<Topic>, Error>
+where
+    F: Future<Output = Result<Option<Topic>, ClientError>>,
+{
+    let mut patience = Patience::new(clock, waits.missing);
+    loop {
+        if let Some(found) = persist(clock, waits.away, doing, &mut look).await? {
+            return Ok(Some(found));
+        }
+        if !patience.wait(doing, &ClientError::NoTopic).await {
+            return Ok(None);
         }
     }
 }

@@ -19,6 +19,7 @@ use super::client::{
 };
 use super::config::{Connection, Fetching, SinkConfig};
 use super::delivery::About;
+use super::patience::Waits;
 pub(super) use crate::paused::Paused;
 
 /// What it answers; the last answer about partitions stands, and without others everything is done.
@@ -90,6 +91,7 @@ pub(super) fn about() -> About {
         restart: None,
         commit_every: Duration::from_secs(1),
         memory: Share::default(),
+        waits: Waits::default(),
     }
 }
 

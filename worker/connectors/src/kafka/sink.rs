@@ -1,7 +1,6 @@
 //! A `kafka` sink: rows as records of a topic.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use thalweg_core::error::{Cause, Error, Result};
@@ -13,11 +12,8 @@ use super::client::{ClientError, NewTopic};
 use super::config::SinkConfig;
 use super::delivery::{Delivery, visible};
 use super::fit::Fit;
-use super::patience::{persist, told};
+use super::patience::{awaited, persist, told};
 use super::writer::KafkaWriter;
-
-/// How long a topic may be missing that somebody else is about to make.
-const MISSING_LIMIT: Duration = Duration::from_secs(10);
 
 /// A topic as a sink.
 pub struct KafkaSink {
@@ -34,10 +30,10 @@ impl KafkaSink {
 
     /// How long rows may be, asked once; a topic that is given a lower limit refuses them until the next start.
     async fn fit(&self) -> Result<Option<Fit>> {
-        let (name, clock) = (&self.config.topic, &self.delivery.clock);
+        let (name, clock, away) = (&self.config.topic, &self.delivery.clock, self.delivery.about.waits.away);
         let ask = || async {
             let doing = format!("asking how long records of topic `{name}` may be");
-            let most = persist(clock, MISSING_LIMIT, &doing, || self.delivery.cluster.most_bytes(name)).await?;
+            let most = persist(clock, away, &doing, || self.delivery.cluster.most_bytes(name)).await?;
             if most.is_none() {
                 tracing::info!("the user may not describe topic `{name}`: rows that it does not take are errors");
             }
@@ -56,7 +52,7 @@ impl KafkaSink {
         };
         let doing = format!("making topic `{}`", self.config.topic);
         let make = || self.delivery.cluster.create_topic(&wanted);
-        if persist(&self.delivery.clock, MISSING_LIMIT, &doing, make).await? {
+        if persist(&self.delivery.clock, self.delivery.about.waits.away, &doing, make).await? {
             visible(&*self.delivery.cluster, &self.config.topic, &self.delivery.clock).await?;
         }
         Ok(())
@@ -71,21 +67,16 @@ impl Sink for KafkaSink {
 
     async fn check(&self) -> Result<()> {
         self.create().await?;
-        let name = &self.config.topic;
-        let look = || async {
-            let found = self.delivery.cluster.topic(name).await?;
-            found.ok_or_else(|| ClientError::Away(format!("there is no topic `{name}`")))
-        };
-        let found = persist(&self.delivery.clock, MISSING_LIMIT, &format!("writing to topic `{name}`"), look).await;
-        let found = found.map_err(|error| match error.detail.starts_with("there is no topic") {
-            true => Error::user(error.what, error.detail)
+        let Delivery { cluster, about, clock, .. } = &*self.delivery;
+        let (name, doing) = (&self.config.topic, format!("writing to topic `{}`", self.config.topic));
+        let Some(found) = awaited(clock, about.waits, &doing, || cluster.topic(name)).await? else {
+            return Err(Error::user(doing, format!("there is no topic `{name}`"))
                 .because(Cause::NotFound)
-                .with_hint("create it, correct `kafka.topic`, or say `kafka.createTopic: { partitions: N }`"),
-            false => error,
-        })?;
+                .with_hint("create it, correct `kafka.topic`, or say `kafka.createTopic: { partitions: N }`"));
+        };
         if !found.may_write {
             let denied = ClientError::Denied("TopicAuthorizationFailed: the user may not write to it".to_owned());
-            return Err(told(&format!("writing to topic `{name}`"), &denied));
+            return Err(told(&doing, &denied));
         }
         let fit = self.fit().await?;
         fit.into_iter().for_each(|fit| self.delivery.fit_batches(fit.batch(self.config.batch_bytes)));
@@ -118,6 +109,7 @@ impl Sink for KafkaSink {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::time::Duration;
 
     use arrow::array::{ArrayRef, Int64Array, RecordBatch};
     use thalweg_core::error::ErrorKind;
@@ -127,6 +119,8 @@ mod tests {
     use thalweg_crds::pipeline::Delivery as Promise;
 
     use super::*;
+    use crate::kafka::delivery::About;
+    use crate::kafka::patience::Waits;
     use crate::kafka::played::{Paused, Played, about, connection, sink_config};
     use crate::outage::TOLD_AFTER;
 
@@ -142,6 +136,35 @@ mod tests {
         assert_eq!((deleted.kind, deleted.cause), (ErrorKind::User, Some(Cause::NotFound)), "{deleted}");
         let missing = sink.check().await.expect_err("there is none");
         assert_eq!((missing.kind, missing.cause), (ErrorKind::User, Some(Cause::NotFound)), "{missing}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_starts_again_and_again_tells_within_seconds_that_a_topic_is_missing_or_nobody_answers() {
+        let (cluster, clock) = (Played::default(), Arc::new(Paused::new()));
+        let wanted = About { waits: Waits::AGAIN, ..about() };
+        let delivery = Delivery::open(connection(), wanted.clone(), None, clock, &cluster).await.expect("opened");
+        let sink = KafkaSink::new(sink_config(), Arc::clone(&delivery));
+        let clock = delivery.clock.clone();
+        let after = |begun: Duration| clock.monotonic() - begun;
+        // It is made a moment later, as together with the pipeline.
+        *cluster.partitions() = VecDeque::from([Ok(0), Ok(0), Ok(0), Ok(1)]);
+        sink.check().await.expect("it has come");
+        *cluster.partitions() = VecDeque::from([Ok(0)]);
+        let begun = clock.monotonic();
+        let missing = sink.check().await.expect_err("there is none");
+        assert_eq!((missing.kind, missing.cause), (ErrorKind::User, Some(Cause::NotFound)), "{missing}");
+        assert_eq!((&*missing.what, &*missing.detail), ("writing to topic `out`", "there is no topic `out`"));
+        assert!((Waits::AGAIN.missing..Duration::from_secs(4)).contains(&after(begun)), "{:?}", after(begun));
+        cluster.goes_away(true);
+        let begun = clock.monotonic();
+        let away =
+            Delivery::open(connection(), wanted, None, clock.clone(), &cluster).await.err().expect("nobody answers");
+        assert_eq!((away.kind, away.cause), (ErrorKind::External, None), "{away}");
+        assert!((Waits::AGAIN.away..Duration::from_secs(7)).contains(&after(begun)), "{:?}", after(begun));
+        // Who starts once is more patient.
+        let begun = clock.monotonic();
+        Delivery::open(connection(), about(), None, clock.clone(), &cluster).await.err().expect("nobody answers");
+        assert!(after(begun) >= Waits::ONCE.away, "{:?}", after(begun));
     }
 
     /// Waits until a sink tells that nothing is taken.

@@ -18,13 +18,13 @@ use tokio::sync::Mutex;
 use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
 use super::logs::{Cut, Logs};
-use super::patience::{MISSING, Patience, persist, told};
+use super::patience::{MISSING, Patience, awaited, persist, told};
 use super::portion::LEAST_PART;
 use super::reader::KafkaReader;
 use super::starts::{Found, Starts, Which};
 use crate::outage::Outages;
 
-/// How long a start waits for brokers that do not answer, and for a topic that is not there yet.
+/// How long it may take to find where a partition starts: whoever is to lead it may not have been chosen yet.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A topic as a source.
@@ -35,6 +35,8 @@ pub struct KafkaSource {
     /// What the consumer group was shown, where one is named.
     shown: Mutex<Vec<(u32, u64)>>,
     is_shown: AtomicBool,
+    /// Whether the topic, which was there, was missing at the last look.
+    is_missing: AtomicBool,
 }
 
 /// What the source and its readers share.
@@ -72,25 +74,19 @@ impl KafkaSource {
         let (memory, logs) = (memory.clone(), Logs::default());
         let shared = Shared { config, clock, memory, logs, reach, cluster, is_away, outages };
         let (known, shown, is_shown) = (Mutex::default(), Mutex::default(), AtomicBool::new(true));
-        Self { shared: Arc::new(shared), list, known, shown, is_shown }
+        Self { shared: Arc::new(shared), list, known, shown, is_shown, is_missing: AtomicBool::new(false) }
     }
 
     /// The topic at the start: it may be about to be made.
     async fn first_topic(&self, cluster: &Arc<dyn Cluster>) -> Result<Topic> {
-        let name = &self.shared.config.topic;
-        let doing = format!("reading topic `{name}`");
-        persist(&self.shared.clock, START_LIMIT, &doing, || async {
-            let found = cluster.topic(name).await?;
-            found.ok_or_else(|| ClientError::Away(format!("there is no topic `{name}`")))
-        })
-        .await
-        .map_err(|error| match error.detail.starts_with("there is no topic") {
-            true => Error::user(error.what, error.detail)
+        let Shared { config, clock, .. } = &*self.shared;
+        let (name, doing) = (&config.topic, format!("reading topic `{}`", config.topic));
+        match awaited(clock, config.waits, &doing, || cluster.topic(name)).await? {
+            Some(topic) => self.readable(topic),
+            None => Err(Error::user(doing, format!("there is no topic `{name}`"))
                 .because(Cause::NotFound)
-                .with_hint("create it, or correct `kafka.topic`"),
-            false => error,
-        })
-        .and_then(|topic| self.readable(topic))
+                .with_hint("create it, or correct `kafka.topic`")),
+        }
     }
 
     /// The topic, if this user may read it.
@@ -108,10 +104,12 @@ impl KafkaSource {
             Ok(Some(topic)) => {
                 self.shared.is_back();
                 known.missing = 0;
+                self.is_missing.store(false, Ordering::Relaxed);
                 self.readable(topic)
             }
             Ok(None) => {
                 known.missing += 1;
+                self.is_missing.store(true, Ordering::Relaxed);
                 if known.missing < MISSING { Ok(before) } else { Err(self.shared.gone()) }
             }
             Err(error @ ClientError::Away(_)) => {
@@ -247,6 +245,10 @@ impl Source for KafkaSource {
         true
     }
 
+    fn is_in_doubt(&self) -> bool {
+        self.is_missing.load(Ordering::Relaxed)
+    }
+
     fn show(&self, _: &SplitId, position: Position) -> String {
         position.offset.to_string()
     }
@@ -350,7 +352,7 @@ impl Shared {
         }
         let connection = &self.config.connection;
         let doing = format!("reaching {}", connection.shown());
-        let reached = persist(&self.clock, START_LIMIT, &doing, || self.reach.reach(connection)).await?;
+        let reached = persist(&self.clock, self.config.waits.away, &doing, || self.reach.reach(connection)).await?;
         *cluster = Some(Arc::clone(&reached));
         Ok(reached)
     }
@@ -455,6 +457,7 @@ mod tests {
 
     use super::*;
     use crate::kafka::client::{EpochEnd, Epochs, NewTopic, Polled};
+    use crate::kafka::patience::Waits;
     use crate::kafka::played::{Paused, Played, connection};
     use crate::outage::TOLD_AFTER;
 
@@ -463,9 +466,13 @@ mod tests {
     }
 
     fn source_within(cluster: &Played, list: &Arc<MemoryLog>, memory: &Share) -> KafkaSource {
+        source_waiting(cluster, list, (memory, Waits::ONCE))
+    }
+
+    fn source_waiting(cluster: &Played, list: &Arc<MemoryLog>, (memory, waits): (&Share, Waits)) -> KafkaSource {
         let (start_at, wanted) = (StartAt::Earliest, Default::default());
         let (connection, topic, most_bytes, group) = (connection(), "t".into(), 1_000, None);
-        let config = SourceConfig { connection, topic, start_at, most_bytes, wanted, group };
+        let config = SourceConfig { connection, topic, start_at, most_bytes, wanted, group, waits };
         KafkaSource::new(config, list.clone(), Arc::new(Paused::new()), Arc::new(cluster.clone()), memory)
     }
 
@@ -801,6 +808,35 @@ mod tests {
         let error = chunk(&mut *reader).await.expect_err("the log was cut");
         assert_eq!(error.kind, ErrorKind::DataLoss, "{error}");
         assert_eq!(cluster.polls().len(), 1, "it was found before anything was read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lists_again_and_again_tells_within_seconds_that_a_topic_is_missing() {
+        for (waits, most) in [(Waits::AGAIN, Duration::from_secs(4)), (Waits::ONCE, Duration::from_secs(12))] {
+            let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+            let source = source_waiting(&cluster, &list, (&Share::default(), waits));
+            *cluster.partitions() = VecDeque::from([Ok(0)]);
+            let begun = source.shared.clock.monotonic();
+            let missing = source.splits().await.expect_err("there is none");
+            assert_eq!((&*missing.what, &*missing.detail), ("reading topic `t`", "there is no topic `t`"));
+            let after = source.shared.clock.monotonic() - begun;
+            assert!((waits.missing..most).contains(&after), "{waits:?}: {after:?}");
+            // It is made a moment later, as together with the pipeline.
+            *cluster.partitions() = VecDeque::from([Ok(0), Ok(0), Ok(0), Ok(1)]);
+            assert_eq!(source.splits().await.expect("listed").len(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_seems_to_be_deleted_is_in_doubt_until_it_is_there() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source(&cluster, &list);
+        let away = Err(ClientError::Away("no leader".to_owned()));
+        *cluster.partitions() = VecDeque::from([Ok(1), Ok(0), away, Ok(1)]);
+        for (look, is_in_doubt) in [false, true, true, false].into_iter().enumerate() {
+            source.splits().await.expect("metadata may lack it");
+            assert_eq!(source.is_in_doubt(), is_in_doubt, "look {look}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,6 +20,7 @@ use thalweg_crds::manifest::{ColumnInput, Origin, ResolvedColumn};
 use thalweg_crds::pipeline::Delivery;
 
 use super::*;
+use crate::kafka::Waits;
 use crate::kafka::client::Library;
 
 #[derive(Clone)]
@@ -82,6 +83,7 @@ async fn read(folder: &Path, spec: serde_json::Value) -> Result<RecordBatch> {
         clock: Arc::new(SystemClock::new()),
         kafka: Arc::new(Library),
         memory: &Share::default(),
+        waits: Waits::default(),
     })?;
     let mut batches = Vec::new();
     for split in opened.source.splits().await? {

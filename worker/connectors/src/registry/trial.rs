@@ -12,8 +12,8 @@ use thalweg_crds::connector::{SinkConnector, SourceConnector};
 use thalweg_crds::manifest::{ResolvedSink, ResolvedSource};
 use thalweg_crds::secret::ValueFrom;
 
-use crate::kafka;
 use crate::kafka::client::Library;
+use crate::kafka::{self, Waits};
 
 use super::{
     ReadAgain, SourceRequest, Values, again, files_config, files_sink, format, kafka_decoder, source, written,
@@ -50,6 +50,7 @@ pub fn try_source(resolved: &ResolvedSource, schema: SchemaRef, columns: &BTreeS
         clock,
         kafka,
         memory: &memory,
+        waits: Waits::default(),
     };
     match resolved.spec.connector() {
         // Its certificates and keys are parsed with its settings.
