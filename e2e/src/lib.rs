@@ -42,9 +42,21 @@ pub fn bound(program: impl AsRef<OsStr>) -> Command {
 /// # Panics
 /// It is not built.
 pub fn binary() -> PathBuf {
+    built("thalweg")
+}
+
+/// The binary of the operator.
+///
+/// # Panics
+/// It is not built.
+pub fn operator_binary() -> PathBuf {
+    built("thalweg-operator")
+}
+
+fn built(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("a path");
     let folder = tests.parent().and_then(Path::parent).expect("target/PROFILE");
-    let binary = folder.join("thalweg");
+    let binary = folder.join(name);
     assert!(binary.exists(), "{} is not there: build it first (make e2e does)", binary.display());
     binary
 }

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::error::is_status;
 
 /// Name of the Lease.
-const NAME: &str = "thalweg-operator";
+pub(crate) const NAME: &str = "thalweg-operator";
 /// How long an unchanged Lease is respected. Not longer than a worker's: whoever takes over from a node that fell silent with
 /// workers on it is there when their Leases run out.
 const DURATION: Duration = Duration::from_secs(12);

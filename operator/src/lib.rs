@@ -17,6 +17,7 @@
 //! | leader election, and what a replica does until it leads | [`leader`], [`replica`] |
 //! | the page that shows pipelines live | [`page`] |
 //! | every metric, and what counts requests and looks that wait | [`metrics`], [`requests`], [`queue`] |
+//! | for tests: a process that ends at its writes | [`kills`] |
 
 pub mod apply;
 pub mod backoff;
@@ -29,6 +30,7 @@ pub mod error;
 pub mod finalize;
 pub mod installation;
 pub mod kept;
+pub mod kills;
 pub mod leader;
 pub mod limits;
 pub mod metrics;

@@ -53,7 +53,7 @@ async fn run(settings: Settings) -> Result<(), Fatal> {
     let metrics = Arc::new(Metrics::new()?);
     metrics.started.set(k8s_openapi::jiff::Timestamp::now().as_second() as f64);
     let shown = Arc::new(Shown { metrics: Arc::clone(&metrics), ready: AtomicBool::new(false) });
-    let client = requests::client(&metrics).await?;
+    let client = requests::client(&metrics, settings.test_kills.as_deref()).await?;
     let leases = Api::namespaced(client.clone(), &settings.namespace);
     let (elector, leadership) = Elector::new(leases, settings.pod_name.clone(), metrics.leader_changes.clone());
     let (mut ended, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

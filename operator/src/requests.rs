@@ -1,5 +1,6 @@
 //! Counts requests to the API server, whoever of us asks it for what.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,18 +13,27 @@ use kube::{Client, Config};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use crate::kills::Killing;
 use crate::metrics::Metrics;
 
 /// What a request that nobody answered has in place of a code.
 const NO_ANSWER: &str = "none";
 
-/// The API server that the environment names, each request to which is counted.
+/// The API server that the environment names, each request to which is counted. Where a file is given, the process ends at its
+/// writes, and notes them there.
 ///
 /// # Errors
-/// Neither a pod's environment nor a kubeconfig says how it is reached, or what they say is of no use.
-pub async fn client(metrics: &Arc<Metrics>) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+/// Neither a pod's environment nor a kubeconfig says how it is reached, or what they say is of no use; the file is of no use.
+pub async fn client(
+    metrics: &Arc<Metrics>,
+    kills: Option<&Path>,
+) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
     let config = Config::infer().await?;
-    Ok(ClientBuilder::try_from(config)?.with_layer(&Counting(Arc::clone(metrics))).build())
+    let builder = ClientBuilder::try_from(config)?.with_layer(&Counting(Arc::clone(metrics)));
+    Ok(match kills {
+        Some(file) => builder.with_layer(&Killing::noted_in(file)?).build(),
+        None => builder.build(),
+    })
 }
 
 /// Makes a service one whose requests are counted.

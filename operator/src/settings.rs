@@ -63,6 +63,9 @@ pub struct Settings {
     /// What to log, as `tracing` filters are written
     #[arg(long, env = "THALWEG_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
+    /// The process ends before and after each of its writes, and notes in this file which it has ended at: for tests
+    #[arg(long, env = "THALWEG_TEST_KILLS", value_name = "FILE", hide = true)]
+    pub test_kills: Option<PathBuf>,
 }
 
 /// Some peers of a NetworkPolicy, one at least.

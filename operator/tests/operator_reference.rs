@@ -15,7 +15,7 @@ fn page() -> String {
          them from its values.\n\n| Argument | Variable | Default | Meaning |\n|---|---|---|---|\n",
     );
     let command = Settings::command();
-    for argument in command.get_arguments() {
+    for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
         let Some(long) = argument.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
         let variable = argument.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default();
         let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();

@@ -23,7 +23,7 @@ pub use ledger::Ledger;
 pub use pauses::Watch;
 pub use pipelines::{Pipelines, State};
 pub use traffic::Traffic;
-pub use verdict::{Account, Amiss, Verdict, judge, judge_copies};
+pub use verdict::{Account, Amiss, Verdict, judge, judge_copies, judge_sums};
 
 /// Length of a window, in milliseconds of event time.
 pub const WINDOW_MS: u64 = 5_000;

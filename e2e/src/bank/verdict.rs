@@ -101,27 +101,38 @@ impl Verdict {
 
 /// Reads all output, and compares it with what must have come of the input.
 pub fn judge(kafka: &Kafka, ledger: &Ledger) -> Verdict {
-    let broken = ledger.broken.iter().map(|place| (*place, false));
-    let letters: BTreeSet<_> = broken.clone().collect();
-    let with_late: BTreeSet<_> = broken.chain(ledger.late.iter().map(|place| (*place, true))).collect();
+    let letters: BTreeSet<_> = ledger.broken.iter().map(|place| (*place, false)).collect();
     std::thread::scope(|side_by_side| {
         let copies = side_by_side.spawn(|| judge_copies(kafka, ledger));
         let copies_dead = side_by_side.spawn(|| Letters::read(kafka, COPIES));
+        let sums = judge_sums(kafka, ledger);
+        let (copies, copies_dead) = (copies.join().expect("judged"), copies_dead.join().expect("read"));
+        Verdict {
+            copies,
+            copies_dead: copies_dead.judge(&letters),
+            copies_account: Account { out: copies.0, ..copies_dead.account(ledger) },
+            ..sums
+        }
+    })
+}
+
+/// [`judge`], of the pipeline with windows only: nothing is amiss with the other one.
+pub fn judge_sums(kafka: &Kafka, ledger: &Ledger) -> Verdict {
+    let broken = ledger.broken.iter().map(|place| (*place, false));
+    let with_late: BTreeSet<_> = broken.chain(ledger.late.iter().map(|place| (*place, true))).collect();
+    std::thread::scope(|side_by_side| {
         let windows = side_by_side.spawn(|| Windows::read(kafka));
         let mut sums_dead = Letters::read(kafka, SUMS);
         let of_sums = sums_dead.account(ledger);
         let late = sums_dead.take_late_for_units(ledger);
         let windows = windows.join().expect("read");
-        let (copies, copies_dead) = (copies.join().expect("judged"), copies_dead.join().expect("read"));
         Verdict {
-            copies,
-            copies_dead: copies_dead.judge(&letters),
             sums: windows.judge(&without(ledger, &late)),
             sums_dead: sums_dead.judge(&with_late),
             late_for_units: late.len() as u64,
             unbalanced: if late.is_empty() { unbalanced(&windows.found) } else { 0 },
-            copies_account: Account { out: copies.0, ..copies_dead.account(ledger) },
             sums_account: Account { out: windows.rows(), open: ledger.open_rows, ..of_sums },
+            ..Verdict::default()
         }
     })
 }

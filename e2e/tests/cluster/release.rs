@@ -12,8 +12,8 @@ use thalweg_e2e::wait_for;
 
 use crate::LIMIT;
 
-/// The release and its namespace.
-const RELEASE: &str = "thalweg";
+/// The release and its namespace, and the operator's Deployment and account.
+pub const RELEASE: &str = "thalweg";
 pub const OPERATOR: &str = "app.kubernetes.io/name=thalweg-operator";
 /// The Lease of who leads.
 const LEADER: &str = "lease/thalweg-operator";
@@ -108,6 +108,39 @@ pub fn lead(any: &Namespace, leads: Leads, node: &Value) {
         any.succeed(&["delete", "pod", name(misplaced), "-n", RELEASE, "--wait=false"]);
         None
     });
+}
+
+/// The chart's operator has no pod until this is dropped.
+pub struct Away {
+    any: Namespace,
+    replicas: String,
+}
+
+/// Ends all replicas of the chart's operator, in an orderly way.
+pub fn without_operator(any: &Namespace) -> Away {
+    let deployment = any.get(&["deployment", RELEASE, "-n", RELEASE]).expect("the operator's Deployment");
+    let away = Away { any: any.clone(), replicas: deployment["spec"]["replicas"].to_string() };
+    assert!(away.scale("0"), "the operator's Deployment is not scaled");
+    wait_for("no operator", LIMIT, || {
+        let pods = any.get(&["pods", "-l", OPERATOR, "-n", RELEASE])?;
+        let has_ended = |pod: &Value| ["Failed", "Succeeded"].iter().any(|phase| pod["status"]["phase"] == *phase);
+        pods["items"].as_array()?.iter().all(has_ended).then_some(())
+    });
+    away
+}
+
+impl Away {
+    fn scale(&self, replicas: &str) -> bool {
+        let replicas = format!("--replicas={replicas}");
+        self.any.run(&["scale", "deployment", RELEASE, "-n", RELEASE, &replicas], "").status.success()
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        // The test may be failing already.
+        self.scale(&self.replicas);
+    }
 }
 
 /// Kills the operator as a lost machine would: it hears nothing, and its Lease is nobody's until it runs out.
