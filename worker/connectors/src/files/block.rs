@@ -76,8 +76,8 @@ pub(crate) trait Blocks: Send {
 /// What was read: a block, or the file's end or an error, behind which nothing comes.
 type Item = Result<Option<Block>>;
 
-/// So many blocks wait at the most of which only the place is known.
-const PLACES_AHEAD: usize = 16;
+/// So many blocks of which only the place is known wait in place of one that is held.
+const PLACES: usize = 4;
 
 /// Whether memory holds what was read.
 fn is_held(item: &Item) -> bool {
@@ -111,7 +111,7 @@ impl Reading {
     }
 }
 
-/// Reads ahead, so that disk and decoder work side by side: up to `count` blocks wait that are held, and more that are not, each of
+/// Reads ahead, so that disk and decoder work side by side: up to `count` blocks wait that are held, or more that are not, each of
 /// which can be taken as soon as it was read. A thread reads on once half of them were taken: to wake one for each block would cost
 /// more than to read it.
 pub(crate) struct Prefetch {
@@ -126,7 +126,7 @@ impl Prefetch {
     /// Opens a file and starts to read so many blocks ahead.
     pub(crate) fn start(count: usize, open: impl FnOnce() -> Result<Box<dyn Blocks>> + Send + 'static) -> Self {
         let count = count.max(1);
-        let (into, read) = mpsc::channel(count.max(PLACES_AHEAD));
+        let (into, read) = mpsc::channel(PLACES * count);
         let held = Arc::new(AtomicUsize::new(0));
         let holding = Arc::clone(&held);
         let task = tokio::task::spawn_blocking(move || match open() {
@@ -263,15 +263,15 @@ mod tests {
                     || Block::text(number, Bytes::from_static(b"x"), 0),
                     || Block::unread(number, Stretch::new(Arc::new(Elsewhere), number, 1)),
                 );
-                Ok((number < 50).then(|| if number % 10 == 0 { held() } else { place() }))
+                Ok((number < 50).then(|| if number.is_multiple_of(10) { held() } else { place() }))
             }
         }
         let read = Arc::new(AtomicU64::new(0));
         let of_file = Places(Arc::clone(&read));
-        let mut prefetch = Prefetch::start(2, move || Ok(Box::new(of_file)));
-        // The second held one is the eleventh.
+        let mut prefetch = Prefetch::start(4, move || Ok(Box::new(of_file)));
+        // Of these two are held.
         let ahead = async {
-            while read.load(Ordering::SeqCst) < 11 {
+            while read.load(Ordering::SeqCst) < 16 {
                 tokio::task::yield_now().await;
             }
         };
@@ -279,7 +279,7 @@ mod tests {
         for number in 0..50 {
             assert_eq!(next(&mut prefetch).await, Some(number));
             let ahead = read.load(Ordering::SeqCst).min(50) - (number + 1);
-            assert!(ahead <= PLACES_AHEAD as u64, "{ahead} wait");
+            assert!(ahead <= 16, "{ahead} wait");
         }
         assert_eq!(next(&mut prefetch).await, None);
     }

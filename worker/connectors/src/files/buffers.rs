@@ -77,9 +77,13 @@ impl Buffer {
 
     /// Room for one chunk behind the text: what is put there counts after [`Buffer::add`].
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        let end = self.filled + self.buffers.chunk_bytes;
-        self.grow(end);
-        &mut self.bytes[self.filled..end]
+        self.room_to(self.filled + self.buffers.chunk_bytes)
+    }
+
+    /// Room for what is missing of a text of `length` bytes.
+    pub(crate) fn room_to(&mut self, length: usize) -> &mut [u8] {
+        self.grow(length);
+        &mut self.bytes[self.filled..length.max(self.filled)]
     }
 
     fn grow(&mut self, length: usize) {

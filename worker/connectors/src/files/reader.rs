@@ -60,6 +60,8 @@ pub(crate) struct FilesReader {
     opened: Option<Found>,
     /// How it began.
     head: Option<Head>,
+    /// Whether it was read since it was quiet.
+    is_busy: bool,
 }
 
 impl FilesReader {
@@ -69,7 +71,7 @@ impl FilesReader {
         let before = entries[..index].iter().map(|file| file.size).sum();
         let head = files.lister.with(|listing| listing.heads.get(&dealt.first).cloned());
         let (open, held, seen, opened) = (None, None, None, None);
-        Self { files, entries, dealt, at: from, open, held, before, stored: 0, seen, opened, head }
+        Self { files, entries, dealt, at: from, open, held, before, stored: 0, seen, opened, head, is_busy: false }
     }
 
     fn entry(&self) -> Option<Found> {
@@ -229,8 +231,12 @@ impl SplitReader for FilesReader {
             if self.open.is_none() {
                 if self.is_watched() {
                     if self.offset() == BROKEN_OFF || !self.has_grown(&found).await? {
+                        if std::mem::take(&mut self.is_busy) {
+                            self.files.rest();
+                        }
                         return Ok(Read::CaughtUp);
                     }
+                    self.is_busy = true;
                 } else if self.offset() == BROKEN_OFF {
                     self.next_file(&found);
                     continue;

@@ -165,6 +165,11 @@ impl Files {
         self.lister.last_size(number, &self.config, &self.shape).await
     }
 
+    /// Gives memory back: a file that was read has nothing new.
+    pub(crate) fn rest(&self) {
+        self.buffers.clear();
+    }
+
     /// The files of a split, in order.
     async fn entries(&self, split: &SplitId) -> Result<(Vec<Found>, Dealt)> {
         let known = || self.lister.with(|listing| entries(listing, split.as_str(), self.config.watch.is_some()));

@@ -120,10 +120,8 @@ impl TextBlocks {
         self.offset = block.to;
         // Reading goes on behind it, without what was read of it before.
         self.buffer = Buffer::new(Arc::clone(&self.options.buffers));
-        match Input::open(&self.stored, self.options.compression, self.offset) {
-            Ok(input) => self.input = Some(input),
-            Err(error) => (self.input, self.fault) = (None, Some(self.storage_fault(error)?)),
-        }
+        let input = Input::open(&self.stored, self.options.compression, self.offset);
+        self.input = Some(input.map_err(|error| read_error(&self.options.shown, self.offset, &error))?);
         Ok(Some(block))
     }
 
@@ -267,7 +265,6 @@ impl TextBlocks {
     fn finish(&mut self) -> Result<bool> {
         self.input = None;
         if self.options.grows {
-            self.options.buffers.clear();
             return Ok(false);
         }
         check_unchanged(&self.stored, &self.listed, &self.options.shown, self.offset)?;

@@ -68,13 +68,29 @@ impl Lines {
     }
 
     /// Waits for what of a stretch is not in the buffer yet. Blocks.
-    fn complete(&self, mut buffer: Buffer, from: u64, length: usize) -> Result<Buffer> {
-        let have = buffer.text().len();
-        let at = from + have as u64;
-        let read = self.stored.read_at(at, &mut buffer.room()[..length - have]);
+    fn complete(&self, mut buffer: Buffer, from: u64, length: usize) -> Result<Bytes> {
+        let at = from + buffer.text().len() as u64;
+        let read = self.stored.read_at(at, buffer.room_to(length));
         let read = read.map_err(|error| read_error(&self.shown, at, &error))?;
         buffer.add(read);
-        Ok(buffer)
+        self.checked(buffer, from, length)
+    }
+
+    /// A stretch, if the file still is the one in which it was found: lines end with it. Asks the file system.
+    fn checked(&self, mut buffer: Buffer, from: u64, length: usize) -> Result<Bytes> {
+        if !self.grows {
+            check_unchanged(&self.stored, &self.listed, &self.shown, from)?;
+        }
+        let lost = |detail: String| Err(Error::data_loss(format!("reading `{}` at byte {from}", self.shown), detail));
+        let (to, have) = (from + length as u64, from + buffer.text().len() as u64);
+        if have < to {
+            return lost(format!("the file shrank: expected at least {to} bytes, found {have}"));
+        }
+        let text = buffer.split_to(length);
+        if text.last() != Some(&b'\n') {
+            return lost(format!("the file was rewritten while it was read: a line ended at byte {to}"));
+        }
+        Ok(text)
     }
 }
 
@@ -82,25 +98,13 @@ impl Lines {
 impl Unread for Lines {
     async fn read(self: Arc<Self>, from: u64, length: usize) -> Result<Bytes> {
         let mut buffer = Buffer::new(Arc::clone(&self.buffers));
-        let read = self.stored.read_cached(from, &mut buffer.room()[..length]);
+        let read = self.stored.read_cached(from, buffer.room_to(length));
         buffer.add(read);
-        if read < length {
-            let lines = Arc::clone(&self);
-            buffer = blocking(move || lines.complete(buffer, from, length)).await?;
+        if read == length {
+            // A file system that gives what it has without waiting does not wait to say how big the file is.
+            return self.checked(buffer, from, length);
         }
-        if !self.grows {
-            check_unchanged(&self.stored, &self.listed, &self.shown, from)?;
-        }
-        let read = buffer.text().len();
-        if read < length {
-            let detail = format!(
-                "the file shrank: expected at least {} bytes, found {}",
-                from + length as u64,
-                from + read as u64
-            );
-            return Err(Error::data_loss(format!("reading `{}` at byte {from}", self.shown), detail));
-        }
-        Ok(buffer.split_to(length))
+        blocking(move || self.complete(buffer, from, length)).await
     }
 }
 
@@ -181,8 +185,24 @@ mod tests {
             buffer.room()[..have].copy_from_slice(&TEXT[8..8 + have]);
             buffer.add(have);
             let whole = lines.complete(buffer, 8, 6).expect("text");
-            assert_eq!(whole.text(), b"three\n", "{have} bytes were there");
+            assert_eq!(whole, "three\n", "{have} bytes were there");
         }
+    }
+
+    #[tokio::test]
+    async fn a_buffer_is_kept_whatever_part_had_to_be_waited_for() {
+        const LENGTH: usize = 1 << 20;
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = [vec![b'x'; LENGTH - 1], b"\n".to_vec()].concat();
+        fs::write(folder.path().join("a.json"), &text).expect("a file");
+        let lines = open(&folder, &TextOptions { max_record_bytes: LENGTH, ..options(LENGTH) }).expect("lines");
+        let mut buffer = Buffer::new(Arc::clone(&lines.buffers));
+        buffer.room_to(LENGTH).fill(b'x');
+        buffer.add(LENGTH / 2);
+        let place = buffer.text().as_ptr();
+        assert_eq!(lines.complete(buffer, 0, LENGTH).expect("text"), text);
+        let mut again = Buffer::new(Arc::clone(&lines.buffers));
+        assert_eq!(again.room().as_ptr(), place, "it did not grow, and is used again");
     }
 
     #[tokio::test]
@@ -191,6 +211,7 @@ mod tests {
             (false, &TEXT[..10], "the file changed"),
             (false, b"new\ntwo\nthree\nfour\nfive\n", "the file changed"),
             (true, &TEXT[..10], "expected at least 14 bytes, found 10"),
+            (true, b"another one\nsix\nseven\n", "a line ended at byte 14"),
         ] {
             let folder = tempfile::tempdir().expect("a folder");
             let lines = open(&folder, &TextOptions { grows, ..options(9) }).expect("lines");
