@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Cause, Error, ErrorKind};
+use thalweg_core::source::IN_DOUBT_EVERY;
 
 use super::client::{ClientError, Topic};
 use crate::outage::Attempt;
@@ -12,6 +13,8 @@ use crate::outage::Attempt;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A topic must be missing so often in a row before it counts as deleted: metadata of a cluster that is starting may lack it.
 pub(super) const MISSING: u32 = 5;
+// Whoever looks so often looks for longer than metadata of a broker that has just started may lack a topic.
+const _: () = assert!(IN_DOUBT_EVERY.saturating_mul(MISSING - 1).as_millis() > Waits::AGAIN.missing.as_millis());
 
 /// How long a start waits for what is not there yet, before it fails and says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

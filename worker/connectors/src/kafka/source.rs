@@ -453,7 +453,7 @@ mod tests {
     use bytes::Bytes;
     use thalweg_core::append_log::MemoryLog;
     use thalweg_core::error::ErrorKind;
-    use thalweg_core::source::{Payload, RawChunk, Read, Records};
+    use thalweg_core::source::{IN_DOUBT_EVERY, Payload, RawChunk, Read, Records};
 
     use super::*;
     use crate::kafka::client::{EpochEnd, Epochs, NewTopic, Polled};
@@ -837,6 +837,25 @@ mod tests {
             source.splits().await.expect("metadata may lack it");
             assert_eq!(source.is_in_doubt(), is_in_doubt, "look {look}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_metadata_lack_as_long_as_after_a_start_of_a_broker_was_not_deleted() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source(&cluster, &list);
+        source.splits().await.expect("listed");
+        *cluster.partitions() = VecDeque::from([Ok(0)]);
+        let begun = source.shared.clock.monotonic();
+        let after = || source.shared.clock.monotonic() - begun;
+        let deleted = loop {
+            if let Err(error) = source.splits().await {
+                break error;
+            }
+            assert!(source.is_in_doubt());
+            tokio::time::sleep(IN_DOUBT_EVERY).await;
+        };
+        assert_eq!(deleted.kind, ErrorKind::DataLoss, "{deleted}");
+        assert!(after() > Waits::AGAIN.missing && after() < Duration::from_secs(5), "{:?}", after());
     }
 
     #[tokio::test(start_paused = true)]
