@@ -77,12 +77,13 @@ impl KafkaSource {
         Self { shared: Arc::new(shared), list, known, shown, is_shown, is_missing: AtomicBool::new(false) }
     }
 
-    /// The topic at the start: it may be about to be made.
-    async fn first_topic(&self, cluster: &Arc<dyn Cluster>) -> Result<Topic> {
+    /// The topic at the start: it may be about to be made. One that is known to have been there is gone.
+    async fn first_topic(&self, cluster: &Arc<dyn Cluster>, starts: &Starts) -> Result<Topic> {
         let Shared { config, clock, .. } = &*self.shared;
         let (name, doing) = (&config.topic, format!("reading topic `{}`", config.topic));
         match awaited(clock, config.waits, &doing, || cluster.topic(name)).await? {
             Some(topic) => self.readable(topic),
+            None if starts.topic_id.is_some() => Err(self.shared.gone()),
             None => Err(Error::user(doing, format!("there is no topic `{name}`"))
                 .because(Cause::NotFound)
                 .with_hint("create it, or correct `kafka.topic`")),
@@ -223,7 +224,7 @@ impl Source for KafkaSource {
         let topic = match known.topic {
             None => {
                 starts.read(&self.list.read(starts.records).await?)?;
-                self.first_topic(&cluster).await?
+                self.first_topic(&cluster, &starts).await?
             }
             Some(before) => self.later_topic(&cluster, &mut known, before).await?,
         };
@@ -419,8 +420,9 @@ impl Shared {
 
     /// The topic is not there any more.
     pub(super) fn gone(&self) -> Error {
-        Error::data_loss(format!("topic `{}`", self.config.topic), "it was deleted while it was read")
-            .with_hint("make it again and start the pipeline anew with --fresh")
+        let hint = "make it again and start the pipeline anew with --fresh; if `kafka.topic` names another one than before, \
+                    change it back";
+        Error::data_loss(format!("topic `{}`", self.config.topic), "it was deleted while it was read").with_hint(hint)
     }
 
     /// Another topic has the name now.
@@ -872,5 +874,23 @@ mod tests {
         }
         let deleted = source.splits().await.expect_err("it is gone");
         assert_eq!((deleted.kind, deleted.cause), (ErrorKind::DataLoss, None), "{deleted}");
+        // Who starts later says the same, and not that somebody might make it.
+        for waits in [Waits::AGAIN, Waits::ONCE] {
+            let later = source_waiting(&cluster, &list, (&Share::default(), waits));
+            let told = later.splits().await.expect_err("it is gone");
+            assert_eq!((told.kind, told.to_string()), (ErrorKind::DataLoss, deleted.to_string()));
+            // It is there again, as metadata of a broker that has just started may be.
+            *cluster.partitions() = VecDeque::from([Ok(0), Ok(0), Ok(1)]);
+            assert_eq!(later.splits().await.expect("listed").len(), 1);
+            *cluster.partitions() = VecDeque::from([Ok(0)]);
+        }
+        *cluster.partitions() = VecDeque::from([Ok(1)]);
+        cluster.forget_topic();
+        let topic = NewTopic { name: "t".to_owned(), partitions: 1, replication: None, settings: Vec::new() };
+        assert_eq!(cluster.create_topic(&topic).await, Ok(true));
+        let another = source_waiting(&cluster, &list, (&Share::default(), Waits::AGAIN));
+        let told = another.splits().await.expect_err("it is another one");
+        assert_eq!(told.kind, ErrorKind::DataLoss, "{told}");
+        assert!(told.detail.starts_with("it was deleted and made again"), "{told}");
     }
 }
