@@ -121,6 +121,50 @@ impl KafkaSource {
         }
     }
 
+    /// The topic as a reader sees it, which looks once and looks again itself. Where one broker knows of none, it is for whoever
+    /// lists splits to judge whether it is gone: those count their looks, and pause between them.
+    async fn seen_topic(&self, cluster: &Arc<dyn Cluster>, before: Option<Topic>) -> Result<Option<Topic>> {
+        let Shared { config, clock, .. } = &*self.shared;
+        let (name, doing) = (&config.topic, format!("reading topic `{}`", config.topic));
+        let found = match before {
+            None => persist(clock, config.waits.away, &doing, || cluster.topic(name)).await?,
+            Some(before) => match cluster.topic(name).await {
+                Err(error @ ClientError::Away(_)) => {
+                    self.shared.is_away(&error);
+                    Some(before)
+                }
+                found => found.map_err(|error| told(&doing, &error))?,
+            },
+        };
+        found.map(|topic| self.readable(topic)).transpose()
+    }
+
+    /// What was decided of where partitions start, as far as it is known here.
+    async fn starts(&self, known: &Known) -> Result<Starts> {
+        let mut starts = known.starts.clone().unwrap_or_default();
+        if known.topic.is_none() {
+            starts.read(&self.list.read(starts.records).await?)?;
+        }
+        Ok(starts)
+    }
+
+    /// Takes the topic as it is now, and decides where its partitions start; how many there are.
+    async fn take(
+        &self,
+        cluster: &Arc<dyn Cluster>,
+        known: &mut Known,
+        (topic, mut starts): (Topic, Starts),
+    ) -> Result<usize> {
+        if starts.is_other(topic.id) {
+            return Err(self.shared.another());
+        }
+        self.decide(cluster, topic, &mut starts).await?;
+        let partitions = starts.of.len().max(topic.partitions as usize);
+        known.topic = Some(topic);
+        known.starts = Some(starts);
+        Ok(partitions)
+    }
+
     /// Decides where partitions start that were not seen before, and keeps it.
     async fn decide(&self, cluster: &Arc<dyn Cluster>, topic: Topic, starts: &mut Starts) -> Result<()> {
         loop {
@@ -173,8 +217,12 @@ impl KafkaSource {
         let unlisted = ClientError::Away("no broker that answers has it".to_owned());
         let mut patience = Patience::new(&self.shared.clock, Duration::MAX / 4);
         loop {
-            if let Some(found) = self.find(partition).await? {
-                return Ok(found);
+            match self.find(partition).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                // Another broker has not heard of the topic either.
+                Err(error) if error.cause == Some(Cause::NotFound) => {}
+                Err(error) => return Err(error),
             }
             patience.wait(&doing, &unlisted).await;
         }
@@ -189,8 +237,18 @@ impl KafkaSource {
         if let Some(known) = self.known(partition).await {
             return Ok(Some(known));
         }
-        self.splits().await?;
+        self.look().await?;
         Ok(self.known(partition).await)
+    }
+
+    /// Takes the topic as a reader sees it, if it is there.
+    async fn look(&self) -> Result<()> {
+        let cluster = self.shared.cluster().await?;
+        let mut known = self.known.lock().await;
+        let before = known.topic;
+        let Some(topic) = self.seen_topic(&cluster, before).await? else { return Ok(()) };
+        let starts = self.starts(&known).await?;
+        self.take(&cluster, &mut known, (topic, starts)).await.map(drop)
     }
 
     /// What other workers have decided meanwhile.
@@ -220,21 +278,12 @@ impl Source for KafkaSource {
     async fn splits(&self) -> Result<Vec<Split>> {
         let cluster = self.shared.cluster().await?;
         let mut known = self.known.lock().await;
-        let mut starts = known.starts.clone().unwrap_or_default();
+        let starts = self.starts(&known).await?;
         let topic = match known.topic {
-            None => {
-                starts.read(&self.list.read(starts.records).await?)?;
-                self.first_topic(&cluster, &starts).await?
-            }
+            None => self.first_topic(&cluster, &starts).await?,
             Some(before) => self.later_topic(&cluster, &mut known, before).await?,
         };
-        if starts.is_other(topic.id) {
-            return Err(self.shared.another());
-        }
-        self.decide(&cluster, topic, &mut starts).await?;
-        let partitions = starts.of.len().max(topic.partitions as usize);
-        known.topic = Some(topic);
-        known.starts = Some(starts);
+        let partitions = self.take(&cluster, &mut known, (topic, starts)).await?;
         Ok((0..partitions).map(|number| Split { id: SplitId::new(number.to_string()), size: None }).collect())
     }
 
@@ -504,6 +553,32 @@ mod tests {
         assert_eq!(lists.splits().await.expect("listed").len(), 2);
         reads.open(&SplitId::new("1"), Position::START).await.expect("opened");
         assert_eq!(list.read(0).await.expect("read").len(), 2, "it has decided nothing itself");
+    }
+
+    /// The topic may be new to the broker that it asks, or that broker has just started: whether there is one is for whoever lists
+    /// to tell, and no reader ends a worker's job for it.
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_and_does_not_list_waits_for_a_topic_that_its_broker_does_not_know() {
+        let missing = || std::iter::repeat_n(Ok::<u32, ClientError>(0), 10);
+        for is_decided in [false, true] {
+            let (list, behind) = (Arc::new(MemoryLog::new()), Played::default());
+            if is_decided {
+                source(&Played::default(), &list).splits().await.expect("another worker has listed it");
+            }
+            let reads = source_waiting(&behind, &list, (&Share::default(), Waits::AGAIN));
+            *behind.partitions() = missing().chain([Ok(1)]).collect();
+            let begun = reads.shared.clock.monotonic();
+            assert!(reads.bounds(&SplitId::new("0")).await.expect("an answer").is_none(), "not known yet");
+            reads.open(&SplitId::new("0"), Position::START).await.expect("opened");
+            let after = reads.shared.clock.monotonic() - begun;
+            assert!(after > 2 * Waits::AGAIN.missing, "{after:?}");
+            // The same where the topic was there, and one of its partitions is new.
+            *behind.partitions() = missing().chain([Ok(2)]).collect();
+            reads.open(&SplitId::new("1"), Position::START).await.expect("opened");
+            assert_eq!(behind.partitions().len(), 1, "it has asked until the broker had it");
+            assert_eq!(reads.splits().await.expect("listed").len(), 2);
+            assert!(!reads.is_in_doubt(), "only who lists counts how often it was missing");
+        }
     }
 
     /// What the first chunk says of a log that nobody has begun to read.
