@@ -1,4 +1,4 @@
-//! The settings of each connector. To add one: a file here, a field and an arm in `source.rs` or `sink.rs`.
+//! The settings of each connector. To add one: `CONTRIBUTING.md`.
 
 mod blackhole;
 mod files;

@@ -15,7 +15,7 @@
 //! | What if a node falls silent? | [`plan`]: `lost.rs` |
 //! | Who reads which split, and how many units are there? | [`plan`]: `splits.rs`, `units.rs`, `fleet.rs` |
 //! | What gets created in my cluster? | [`objects`]; `tests/snapshots` shows it |
-//! | Why is it not Ready? | [`status`] |
+//! | Why is it not Ready? | [`status`]: `conditions.rs`; tests in `tests/decisions.rs`, `asleep.rs` and `unheard.rs` |
 //! | What if an object is of another version? | [`unreadable`] |
 //! | What is shown of it as it is now? | [`view`] |
 //! | What starts from scratch, and what goes on? | [`restart`], [`statements`], [`carried`] |

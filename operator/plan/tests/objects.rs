@@ -5,10 +5,12 @@ mod kit;
 use kit::{owner, pipeline, settings, stages, validated, written};
 use serde::Serialize;
 use serde_json::{Value, json};
+use thalweg_crds::scaling::ScalingSpec;
 use thalweg_operator_plan::objects::{self, Objects, Settings, build};
 use thalweg_operator_plan::observed::Observed;
-use thalweg_operator_plan::plan::plan;
+use thalweg_operator_plan::plan::{plan, plan_scaled};
 use thalweg_operator_plan::resources::Written;
+use thalweg_operator_plan::scaling::Scaling;
 
 fn objects_of(written: &Written) -> Objects {
     let pipeline = validated(written, &stages()).expect("it is valid");
@@ -33,6 +35,17 @@ fn every_object_of_a_pipeline_is_as_it_is_shown() {
     insta::assert_json_snapshot!("lease", json(&objects::slot_lease(&pipeline(), &owner(), 1)));
     let spec = plan(&pipeline(), &Observed::default()).assignment.expect("an assignment");
     insta::assert_json_snapshot!("assignment", json(&objects::assignment(&pipeline(), &owner(), spec)));
+}
+
+#[test]
+fn what_watches_while_there_is_no_worker_and_what_removes_state_are_as_they_are_shown() {
+    let mut valid = pipeline();
+    valid.scaling = ScalingSpec { min_workers: 0, max_workers: 4, ..ScalingSpec::default() };
+    let asleep = plan_scaled(&valid, &Observed::default(), &Scaling::default());
+    let objects = build(&valid, &asleep, &owner(), &settings());
+    insta::assert_json_snapshot!("lookout", json(objects.lookout.as_ref().expect("a lookout")));
+    let job = objects::removal_job(&valid.namespace, &valid.names, &owner(), &objects.deployment);
+    insta::assert_json_snapshot!("removal_job", json(job.as_ref().expect("a Job")));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -31,6 +32,9 @@ pub struct LogBounds {
     pub end: Position,
 }
 
+/// How soon a source that [is in doubt](Source::is_in_doubt) is listed again.
+pub const IN_DOUBT_EVERY: Duration = Duration::from_secs(1);
+
 /// One `StreamSource` of a plan.
 #[async_trait]
 pub trait Source: Send + Sync {
@@ -46,7 +50,8 @@ pub trait Source: Send + Sync {
         false
     }
 
-    /// Whether what was listed last seems to be gone, so that it is to be listed again soon.
+    /// Whether what was listed last seems to be gone, so that it is to be listed again soon: after
+    /// [`IN_DOUBT_EVERY`].
     fn is_in_doubt(&self) -> bool {
         false
     }

@@ -73,6 +73,8 @@ mod tests {
         assert_eq!(longest(|| Error::user("topic `t`", "there is none").because(Cause::NotFound)), pauses);
         let denied = longest(|| Error::user("logging in", "wrong password").because(Cause::Denied));
         assert_eq!(denied[8..], [25_600, 51_200, 60_000, 60_000]);
+        // A topic that was deleted does not come by itself: one of its name is another one.
+        assert_eq!(longest(|| Error::data_loss("topic `t`", "it was deleted")), denied);
     }
 
     #[test]

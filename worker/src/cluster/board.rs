@@ -221,8 +221,11 @@ impl Board {
         let failure = failure(error);
         let mut now = self.now();
         let (slot, mut unlisted) = (now.slot.take(), std::mem::take(&mut now.unlisted));
-        // Whoever has failed of something else has not come so far as to list anything.
-        unlisted.retain(|_, told| *told == failure);
+        // Whoever has failed of something else has not come so far as to list anything. Of two sources that cannot be listed a
+        // job fails of one, and the other has not been listed.
+        if !unlisted.values().any(|told| *told == failure) {
+            unlisted.clear();
+        }
         *now = Now { slot, unlisted, failure: Some(failure), ..Now::default() };
     }
 
@@ -575,6 +578,38 @@ mod tests {
         board.cannot_list("trips", &missing());
         board.has_failed(&Error::external("broker", "away").of("StreamSink/out").into());
         assert_eq!(told(), ["Unreachable"]);
+    }
+
+    #[test]
+    fn two_sources_that_cannot_be_listed_are_told_both_whichever_of_them_the_job_has_failed_of() {
+        let board = board();
+        let missing = |source: &str| {
+            let error = Error::user("topic", "missing").because(Cause::NotFound);
+            RunError::from(error.of(&format!("StreamSource/{source}")))
+        };
+        let told = || {
+            let told = board.report().failures.into_iter().filter_map(|failure| failure.resource);
+            told.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+        };
+        let both = ["StreamSource/trips", "StreamSource/zones"];
+        for source in ["trips", "zones"] {
+            board.runs("a.p".to_owned(), Arc::new(Counters::default()));
+            board.cannot_list(source, &missing(source));
+            board.has_failed(&missing(source));
+        }
+        for source in ["trips", "zones", "zones", "trips"] {
+            assert_eq!(told(), both);
+            board.runs("a.p".to_owned(), Arc::new(Counters::default()));
+            assert_eq!(told(), both, "the job begins again");
+            board.cannot_list(source, &missing(source));
+            board.has_failed(&missing(source));
+        }
+        // One of them is there.
+        board.runs("a.p".to_owned(), Arc::new(Counters::default()));
+        board.lists("trips", Vec::new(), false);
+        board.cannot_list("zones", &missing("zones"));
+        board.has_failed(&missing("zones"));
+        assert_eq!(told(), ["StreamSource/zones"]);
     }
 
     #[test]

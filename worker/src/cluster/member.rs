@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use thalweg_core::log::{LogId, SplitId};
 use thalweg_core::ownership::assignment::Slot;
+use thalweg_core::source::IN_DOUBT_EVERY;
 use thalweg_core::unit::{StageId, UnitId};
 use thalweg_crds::ids;
 use thalweg_crds::report::SplitReport;
@@ -34,9 +35,9 @@ use crate::runtime::{Failed, Failures, Node, Result, RunError, joined, split_log
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether a split that others are to read is still read here for units that are handed over.
 const HANDS_OVER_EVERY: Duration = Duration::from_millis(100);
-/// How often a source that may grow is asked for new splits; and how soon again where it seems to be gone, which it has to be for
-/// some looks in a row until that is told.
-const DISCOVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(500));
+/// How often a source that may grow is asked for new splits. One that seems to be gone is asked sooner: it has to be so for some
+/// looks in a row until that is told.
+const DISCOVERY: Duration = Duration::from_secs(5);
 
 /// A worker's part of a job.
 pub struct Member {
@@ -351,7 +352,7 @@ impl Lister {
             if !grows {
                 return Ok(());
             }
-            tokio::time::sleep(if source.source.is_in_doubt() { DISCOVERY.1 } else { DISCOVERY.0 }).await;
+            tokio::time::sleep(if source.source.is_in_doubt() { IN_DOUBT_EVERY } else { DISCOVERY }).await;
         }
     }
 }

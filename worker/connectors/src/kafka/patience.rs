@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thalweg_core::clock::SharedClock;
 use thalweg_core::error::{Cause, Error, ErrorKind};
+use thalweg_core::source::IN_DOUBT_EVERY;
 
 use super::client::{ClientError, Topic};
 use crate::outage::Attempt;
@@ -12,6 +13,8 @@ use crate::outage::Attempt;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A topic must be missing so often in a row before it counts as deleted: metadata of a cluster that is starting may lack it.
 pub(super) const MISSING: u32 = 5;
+// Whoever looks so often looks for longer than metadata of a broker that has just started may lack a topic.
+const _: () = assert!(IN_DOUBT_EVERY.saturating_mul(MISSING - 1).as_millis() > Waits::AGAIN.missing.as_millis());
 
 /// How long a start waits for what is not there yet, before it fails and says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,11 +123,13 @@ pub(super) async fn awaited<F>(
 where
     F: Future<Output = Result<Option<Topic>, ClientError>>,
 {
-    let mut patience = Patience::new(clock, waits.missing);
+    let mut missing = None;
     loop {
         if let Some(found) = persist(clock, waits.away, doing, &mut look).await? {
             return Ok(Some(found));
         }
+        // Nobody has said so while nobody answered.
+        let patience = missing.get_or_insert_with(|| Patience::new(clock, waits.missing));
         if !patience.wait(doing, &ClientError::NoTopic).await {
             return Ok(None);
         }
@@ -159,7 +164,29 @@ pub(super) fn told(doing: &str, error: &ClientError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::kafka::played::Paused;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_is_waited_for_since_somebody_has_said_that_it_is_missing() {
+        const STARTS: Duration = Duration::from_secs(4);
+        let clock: SharedClock = Arc::new(Paused::new());
+        let topic = Topic { id: 7, partitions: 1, may_read: true, may_write: true };
+        let mut was_missing = false;
+        let look = || {
+            let said = match () {
+                () if clock.monotonic() < STARTS => Err(ClientError::Away("it starts".to_owned())),
+                () if !std::mem::replace(&mut was_missing, true) => Ok(None),
+                () => Ok(Some(topic)),
+            };
+            std::future::ready(said)
+        };
+        let found = awaited(&clock, Waits::AGAIN, "reading topic `t`", look).await.expect("somebody answers");
+        assert_eq!(found, Some(topic));
+        assert!(was_missing && STARTS > Waits::AGAIN.missing);
+    }
 
     #[test]
     fn what_is_missing_or_refused_has_a_cause_with_a_name() {

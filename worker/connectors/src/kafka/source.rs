@@ -77,12 +77,13 @@ impl KafkaSource {
         Self { shared: Arc::new(shared), list, known, shown, is_shown, is_missing: AtomicBool::new(false) }
     }
 
-    /// The topic at the start: it may be about to be made.
-    async fn first_topic(&self, cluster: &Arc<dyn Cluster>) -> Result<Topic> {
+    /// The topic at the start: it may be about to be made. One that is known to have been there is gone.
+    async fn first_topic(&self, cluster: &Arc<dyn Cluster>, starts: &Starts) -> Result<Topic> {
         let Shared { config, clock, .. } = &*self.shared;
         let (name, doing) = (&config.topic, format!("reading topic `{}`", config.topic));
         match awaited(clock, config.waits, &doing, || cluster.topic(name)).await? {
             Some(topic) => self.readable(topic),
+            None if starts.topic_id.is_some() => Err(self.shared.gone()),
             None => Err(Error::user(doing, format!("there is no topic `{name}`"))
                 .because(Cause::NotFound)
                 .with_hint("create it, or correct `kafka.topic`")),
@@ -118,6 +119,50 @@ impl KafkaSource {
             }
             Err(error) => Err(told(&format!("looking for partitions of `{}`", self.shared.config.topic), &error)),
         }
+    }
+
+    /// The topic as a reader sees it, which looks once and looks again itself. Where one broker knows of none, it is for whoever
+    /// lists splits to judge whether it is gone: those count their looks, and pause between them.
+    async fn seen_topic(&self, cluster: &Arc<dyn Cluster>, before: Option<Topic>) -> Result<Option<Topic>> {
+        let Shared { config, clock, .. } = &*self.shared;
+        let (name, doing) = (&config.topic, format!("reading topic `{}`", config.topic));
+        let found = match before {
+            None => persist(clock, config.waits.away, &doing, || cluster.topic(name)).await?,
+            Some(before) => match cluster.topic(name).await {
+                Err(error @ ClientError::Away(_)) => {
+                    self.shared.is_away(&error);
+                    Some(before)
+                }
+                found => found.map_err(|error| told(&doing, &error))?,
+            },
+        };
+        found.map(|topic| self.readable(topic)).transpose()
+    }
+
+    /// What was decided of where partitions start, as far as it is known here.
+    async fn starts(&self, known: &Known) -> Result<Starts> {
+        let mut starts = known.starts.clone().unwrap_or_default();
+        if known.topic.is_none() {
+            starts.read(&self.list.read(starts.records).await?)?;
+        }
+        Ok(starts)
+    }
+
+    /// Takes the topic as it is now, and decides where its partitions start; how many there are.
+    async fn take(
+        &self,
+        cluster: &Arc<dyn Cluster>,
+        known: &mut Known,
+        (topic, mut starts): (Topic, Starts),
+    ) -> Result<usize> {
+        if starts.is_other(topic.id) {
+            return Err(self.shared.another());
+        }
+        self.decide(cluster, topic, &mut starts).await?;
+        let partitions = starts.of.len().max(topic.partitions as usize);
+        known.topic = Some(topic);
+        known.starts = Some(starts);
+        Ok(partitions)
     }
 
     /// Decides where partitions start that were not seen before, and keeps it.
@@ -172,8 +217,12 @@ impl KafkaSource {
         let unlisted = ClientError::Away("no broker that answers has it".to_owned());
         let mut patience = Patience::new(&self.shared.clock, Duration::MAX / 4);
         loop {
-            if let Some(found) = self.find(partition).await? {
-                return Ok(found);
+            match self.find(partition).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                // Another broker has not heard of the topic either.
+                Err(error) if error.cause == Some(Cause::NotFound) => {}
+                Err(error) => return Err(error),
             }
             patience.wait(&doing, &unlisted).await;
         }
@@ -188,8 +237,18 @@ impl KafkaSource {
         if let Some(known) = self.known(partition).await {
             return Ok(Some(known));
         }
-        self.splits().await?;
+        self.look().await?;
         Ok(self.known(partition).await)
+    }
+
+    /// Takes the topic as a reader sees it, if it is there.
+    async fn look(&self) -> Result<()> {
+        let cluster = self.shared.cluster().await?;
+        let mut known = self.known.lock().await;
+        let before = known.topic;
+        let Some(topic) = self.seen_topic(&cluster, before).await? else { return Ok(()) };
+        let starts = self.starts(&known).await?;
+        self.take(&cluster, &mut known, (topic, starts)).await.map(drop)
     }
 
     /// What other workers have decided meanwhile.
@@ -219,21 +278,12 @@ impl Source for KafkaSource {
     async fn splits(&self) -> Result<Vec<Split>> {
         let cluster = self.shared.cluster().await?;
         let mut known = self.known.lock().await;
-        let mut starts = known.starts.clone().unwrap_or_default();
+        let starts = self.starts(&known).await?;
         let topic = match known.topic {
-            None => {
-                starts.read(&self.list.read(starts.records).await?)?;
-                self.first_topic(&cluster).await?
-            }
+            None => self.first_topic(&cluster, &starts).await?,
             Some(before) => self.later_topic(&cluster, &mut known, before).await?,
         };
-        if starts.is_other(topic.id) {
-            return Err(self.shared.another());
-        }
-        self.decide(&cluster, topic, &mut starts).await?;
-        let partitions = starts.of.len().max(topic.partitions as usize);
-        known.topic = Some(topic);
-        known.starts = Some(starts);
+        let partitions = self.take(&cluster, &mut known, (topic, starts)).await?;
         Ok((0..partitions).map(|number| Split { id: SplitId::new(number.to_string()), size: None }).collect())
     }
 
@@ -419,8 +469,9 @@ impl Shared {
 
     /// The topic is not there any more.
     pub(super) fn gone(&self) -> Error {
-        Error::data_loss(format!("topic `{}`", self.config.topic), "it was deleted while it was read")
-            .with_hint("make it again and start the pipeline anew with --fresh")
+        let hint = "make it again and start the pipeline anew with --fresh; if `kafka.topic` names another one than before, \
+                    change it back";
+        Error::data_loss(format!("topic `{}`", self.config.topic), "it was deleted while it was read").with_hint(hint)
     }
 
     /// Another topic has the name now.
@@ -453,7 +504,7 @@ mod tests {
     use bytes::Bytes;
     use thalweg_core::append_log::MemoryLog;
     use thalweg_core::error::ErrorKind;
-    use thalweg_core::source::{Payload, RawChunk, Read, Records};
+    use thalweg_core::source::{IN_DOUBT_EVERY, Payload, RawChunk, Read, Records};
 
     use super::*;
     use crate::kafka::client::{EpochEnd, Epochs, NewTopic, Polled};
@@ -502,6 +553,32 @@ mod tests {
         assert_eq!(lists.splits().await.expect("listed").len(), 2);
         reads.open(&SplitId::new("1"), Position::START).await.expect("opened");
         assert_eq!(list.read(0).await.expect("read").len(), 2, "it has decided nothing itself");
+    }
+
+    /// The topic may be new to the broker that it asks, or that broker has just started: whether there is one is for whoever lists
+    /// to tell, and no reader ends a worker's job for it.
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_and_does_not_list_waits_for_a_topic_that_its_broker_does_not_know() {
+        let missing = || std::iter::repeat_n(Ok::<u32, ClientError>(0), 10);
+        for is_decided in [false, true] {
+            let (list, behind) = (Arc::new(MemoryLog::new()), Played::default());
+            if is_decided {
+                source(&Played::default(), &list).splits().await.expect("another worker has listed it");
+            }
+            let reads = source_waiting(&behind, &list, (&Share::default(), Waits::AGAIN));
+            *behind.partitions() = missing().chain([Ok(1)]).collect();
+            let begun = reads.shared.clock.monotonic();
+            assert!(reads.bounds(&SplitId::new("0")).await.expect("an answer").is_none(), "not known yet");
+            reads.open(&SplitId::new("0"), Position::START).await.expect("opened");
+            let after = reads.shared.clock.monotonic() - begun;
+            assert!(after > 2 * Waits::AGAIN.missing, "{after:?}");
+            // The same where the topic was there, and one of its partitions is new.
+            *behind.partitions() = missing().chain([Ok(2)]).collect();
+            reads.open(&SplitId::new("1"), Position::START).await.expect("opened");
+            assert_eq!(behind.partitions().len(), 1, "it has asked until the broker had it");
+            assert_eq!(reads.splits().await.expect("listed").len(), 2);
+            assert!(!reads.is_in_doubt(), "only who lists counts how often it was missing");
+        }
     }
 
     /// What the first chunk says of a log that nobody has begun to read.
@@ -840,6 +917,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_topic_that_metadata_lack_as_long_as_after_a_start_of_a_broker_was_not_deleted() {
+        let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
+        let source = source(&cluster, &list);
+        source.splits().await.expect("listed");
+        *cluster.partitions() = VecDeque::from([Ok(0)]);
+        let begun = source.shared.clock.monotonic();
+        let after = || source.shared.clock.monotonic() - begun;
+        let deleted = loop {
+            if let Err(error) = source.splits().await {
+                break error;
+            }
+            assert!(source.is_in_doubt());
+            tokio::time::sleep(IN_DOUBT_EVERY).await;
+        };
+        assert_eq!(deleted.kind, ErrorKind::DataLoss, "{deleted}");
+        assert!(after() > Waits::AGAIN.missing && after() < Duration::from_secs(5), "{:?}", after());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_topic_that_is_missing_has_a_reason_of_its_own_and_one_that_was_deleted_is_data_loss() {
         let (list, cluster) = (Arc::new(MemoryLog::new()), Played::default());
         *cluster.partitions() = VecDeque::from([Ok(0)]);
@@ -853,5 +949,23 @@ mod tests {
         }
         let deleted = source.splits().await.expect_err("it is gone");
         assert_eq!((deleted.kind, deleted.cause), (ErrorKind::DataLoss, None), "{deleted}");
+        // Who starts later says the same, and not that somebody might make it.
+        for waits in [Waits::AGAIN, Waits::ONCE] {
+            let later = source_waiting(&cluster, &list, (&Share::default(), waits));
+            let told = later.splits().await.expect_err("it is gone");
+            assert_eq!((told.kind, told.to_string()), (ErrorKind::DataLoss, deleted.to_string()));
+            // It is there again, as metadata of a broker that has just started may be.
+            *cluster.partitions() = VecDeque::from([Ok(0), Ok(0), Ok(1)]);
+            assert_eq!(later.splits().await.expect("listed").len(), 1);
+            *cluster.partitions() = VecDeque::from([Ok(0)]);
+        }
+        *cluster.partitions() = VecDeque::from([Ok(1)]);
+        cluster.forget_topic();
+        let topic = NewTopic { name: "t".to_owned(), partitions: 1, replication: None, settings: Vec::new() };
+        assert_eq!(cluster.create_topic(&topic).await, Ok(true));
+        let another = source_waiting(&cluster, &list, (&Share::default(), Waits::AGAIN));
+        let told = another.splits().await.expect_err("it is another one");
+        assert_eq!(told.kind, ErrorKind::DataLoss, "{told}");
+        assert!(told.detail.starts_with("it was deleted and made again"), "{told}");
     }
 }
