@@ -13,8 +13,8 @@ from machine import note, run, warm
 BY_NAME = {case.name: case for case in CASES}
 # Others may take this part of the machine before a figure that depends on the wall's clock means nothing.
 QUIET = 0.05
-# The middle half of runs may lie so far apart, as part of their median, before the host was busy with something else.
-STEADY = 0.1
+# By so much may a median be off, as part of itself, before a ratio of two says nothing of the second digit behind the point.
+SURE = 0.025
 # Less than this of two cores' work, and the machine has no two cores to give.
 GIVEN = 1.9
 
@@ -98,7 +98,7 @@ def cores(thalweg, count, repeats, files):
         warm(file)
     one, two, both = [], [], []
     # They last a third of a second, and their medians want many.
-    repeats *= 3
+    repeats *= 9
     for turn in range(repeats):
         note(f"{name}: one core and two in turn ({turn + 1} of {repeats})")
         one.append(thalweg.run(case, data, threads=1, cores=available[:1]))
@@ -110,8 +110,8 @@ def cores(thalweg, count, repeats, files):
     amiss = busy(others) if others > QUIET else ""
     if given < GIVEN:
         amiss = f"two processes at once, each on a core of its own, do {given:.2f} × the work of one here"
-    if (apart := figures.middle_half(two, "seconds")) > STEADY:
-        amiss = f"the middle half of runs lies {apart:.0%} apart"
+    if (off := max(figures.uncertainty(runs, "seconds") for runs in (one, two))) > SURE:
+        amiss = f"runs lie so far apart that their median may be {off:.1%} off"
     return Figure(
         name=name,
         title=title,

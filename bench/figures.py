@@ -1,6 +1,7 @@
 """What a measurement comes to: medians, spreads, bars; as a table and as JSON."""
 
 from dataclasses import asdict, dataclass, field
+from math import pi, sqrt
 from statistics import median, quantiles
 
 
@@ -35,10 +36,11 @@ def of(runs, key="cpuSeconds"):
     return median(run[key] for run in runs)
 
 
-def middle_half(runs, key):
-    """How far the middle half of one figure of several runs lies apart, as part of the median."""
+def uncertainty(runs, key):
+    """The standard error of the median of one figure of several runs, as part of it: that of a normal distribution with the same
+    middle half."""
     low, middle, high = quantiles((run[key] for run in runs), n=4)
-    return (high - low) / middle
+    return sqrt(pi / 2) * (high - low) / 1.349 / sqrt(len(runs)) / middle
 
 
 def spread(runs, key="cpuSeconds"):
