@@ -166,7 +166,9 @@ fn too_many_units(draft: &Draft, stages: &[Stage]) -> Option<Problem> {
             "{keyed} keyed stages of {} key groups make {units} units, and a pipeline has {UNITS_PER_OBJECT} at the most",
             draft.key_groups
         ),
-        help: Some("lower state.keyGroups (by default 2 × scaling.maxWorkers), or split the pipeline".to_owned()),
+        help: Some(
+            "give a pipeline that is made anew fewer state.keyGroups (by default 2 × scaling.maxWorkers), or split it".to_owned(),
+        ),
     })
 }
 

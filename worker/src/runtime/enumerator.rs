@@ -9,6 +9,7 @@ use thalweg_core::source::Split;
 use thalweg_core::unit::UnitId;
 use thalweg_exchange::hub::Served;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -64,6 +65,8 @@ impl Enumerator {
         let grows = self.node.job.sources[self.source].source.grows();
         self.introduce(splits, grows).await?;
         let mut discovery = tokio::time::interval(DISCOVERY);
+        // What is missing several times in a row is gone: after an answer that came late, looks must not follow one another at once.
+        discovery.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_stopped = false;
         loop {
             tokio::select! {

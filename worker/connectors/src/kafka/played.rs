@@ -37,6 +37,8 @@ struct Answers {
     ids: Mutex<Vec<String>>,
     grown: Mutex<Vec<u32>>,
     bounds: Mutex<Option<Bounds>>,
+    /// How often more nobody knows a partition who is asked for its bounds.
+    unknown: AtomicU32,
     hangs: AtomicBool,
     policy: Mutex<Option<Result<Option<String>>>>,
     epoch_end: Mutex<Option<Result<EpochEnd>>>,
@@ -104,6 +106,11 @@ impl Played {
     /// What each partition holds from now on, by its offsets.
     pub(super) fn holds(&self, bounds: Bounds) {
         *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounds);
+    }
+
+    /// So often more nobody knows a partition who is asked for its bounds.
+    pub(super) fn lags(&self, times: u32) {
+        self.0.unknown.store(times, Ordering::Relaxed);
     }
 
     /// Each partition holds one record from now on, of a transaction that nobody ends.
@@ -226,6 +233,11 @@ impl Cluster for Played {
 
     async fn bounds(&self, _topic: &str, _partition: u32) -> Result<Bounds> {
         self.answers()?;
+        let left = self.0.unknown.load(Ordering::Relaxed);
+        if left > 0 {
+            self.lags(left - 1);
+            return Err(ClientError::NoTopic);
+        }
         let bounds = *self.0.bounds.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(bounds.unwrap_or(Bounds { start: 0, stable_end: 0, end: 0 }))
     }

@@ -332,7 +332,11 @@ impl Source for KafkaSource {
         let doing = format!("opening `{}`, partition {partition}", config.topic);
         let (waiting, since) = (self.shared.outages.waiting(partition), clock.monotonic());
         let bounds = persist(clock, Duration::MAX / 4, &doing, || async {
-            let bounds = cluster.bounds(&config.topic, partition).await;
+            let bounds = cluster.bounds(&config.topic, partition).await.map_err(|error| match error {
+                // Who lists the topic judges whether it is gone.
+                ClientError::NoTopic => ClientError::Away("its leader does not know the partition".to_owned()),
+                error => error,
+            });
             if let Err(error @ ClientError::Away(_)) = &bounds {
                 waiting.unanswered(since, error);
             }
@@ -579,6 +583,18 @@ mod tests {
             assert_eq!(reads.splits().await.expect("listed").len(), 2);
             assert!(!reads.is_in_doubt(), "only who lists counts how often it was missing");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_does_not_know_its_partition_yet_is_waited_for() {
+        let (cluster, list) = (Played::default(), Arc::new(MemoryLog::new()));
+        let reads = source_waiting(&cluster, &list, (&Share::default(), Waits::AGAIN));
+        reads.splits().await.expect("listed");
+        cluster.lags(10);
+        let begun = reads.shared.clock.monotonic();
+        reads.open(&SplitId::new("0"), Position::START).await.expect("opened");
+        let after = reads.shared.clock.monotonic() - begun;
+        assert!(after > 2 * Waits::AGAIN.missing, "{after:?}");
     }
 
     /// What the first chunk says of a log that nobody has begun to read.
