@@ -12,9 +12,8 @@ use crate::bed::{LIMIT, Numbers, number};
 const TOLD: Duration = Duration::from_secs(10);
 /// Within this time the worker starts its job several times.
 const SEVERAL_STARTS: Duration = Duration::from_secs(10);
-/// So often the job has ended once ten seconds are over: each start but the first one, which had read the topic, looks for it for
-/// three.
-const LATER_ENDS: usize = 4;
+/// So often the job has ended once it has begun anew, and has looked for the topic for ten seconds.
+const LATER_ENDS: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_not_there_is_told_within_seconds_and_all_the_time_until_it_is_made() {

@@ -33,7 +33,7 @@ pub struct LogBounds {
 }
 
 /// How soon a source that [is in doubt](Source::is_in_doubt) is listed again.
-pub const IN_DOUBT_EVERY: Duration = Duration::from_secs(1);
+pub const IN_DOUBT_EVERY: Duration = Duration::from_millis(800);
 
 /// One `StreamSource` of a plan.
 #[async_trait]

@@ -125,10 +125,18 @@ where
 {
     let mut missing = None;
     loop {
-        if let Some(found) = persist(clock, waits.away, doing, &mut look).await? {
+        let mut attempts = 0;
+        let found = persist(clock, waits.away, doing, || {
+            attempts += 1;
+            look()
+        });
+        if let Some(found) = found.await? {
             return Ok(Some(found));
         }
-        // Nobody has said so while nobody answered.
+        // Nobody has said so while nobody answered: who comes back may lack it at first.
+        if attempts > 1 {
+            missing = None;
+        }
         let patience = missing.get_or_insert_with(|| Patience::new(clock, waits.missing));
         if !patience.wait(doing, &ClientError::NoTopic).await {
             return Ok(None);
@@ -174,18 +182,23 @@ mod tests {
         const STARTS: Duration = Duration::from_secs(4);
         let clock: SharedClock = Arc::new(Paused::new());
         let topic = Topic { id: 7, partitions: 1, may_read: true, may_write: true };
-        let mut was_missing = false;
-        let look = || {
-            let said = match () {
-                () if clock.monotonic() < STARTS => Err(ClientError::Away("it starts".to_owned())),
-                () if !std::mem::replace(&mut was_missing, true) => Ok(None),
-                () => Ok(Some(topic)),
+        // Whether it was missing before nobody answered, too.
+        for was_missing_before in [false, true] {
+            let (begun, mut asked, mut was_missing) = (clock.monotonic(), 0, false);
+            let look = || {
+                asked += 1;
+                let said = match () {
+                    () if was_missing_before && asked == 1 => Ok(None),
+                    () if clock.monotonic() - begun < STARTS => Err(ClientError::Away("it starts".to_owned())),
+                    () if !std::mem::replace(&mut was_missing, true) => Ok(None),
+                    () => Ok(Some(topic)),
+                };
+                std::future::ready(said)
             };
-            std::future::ready(said)
-        };
-        let found = awaited(&clock, Waits::AGAIN, "reading topic `t`", look).await.expect("somebody answers");
-        assert_eq!(found, Some(topic));
-        assert!(was_missing && STARTS > Waits::AGAIN.missing);
+            let found = awaited(&clock, Waits::AGAIN, "reading topic `t`", look).await.expect("somebody answers");
+            assert_eq!(found, Some(topic));
+            assert!(was_missing && STARTS > Waits::AGAIN.missing);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use super::client::{Bounds, ClientError, Cluster, Reach, Topic};
 use super::config::{SourceConfig, StartAt};
 use super::logs::{Cut, Logs};
-use super::patience::{MISSING, Patience, awaited, persist, told};
+use super::patience::{MISSING, Patience, Waits, awaited, persist, told};
 use super::portion::LEAST_PART;
 use super::reader::KafkaReader;
 use super::starts::{Found, Starts, Which};
@@ -81,9 +81,12 @@ impl KafkaSource {
     async fn first_topic(&self, cluster: &Arc<dyn Cluster>, starts: &Starts) -> Result<Topic> {
         let Shared { config, clock, .. } = &*self.shared;
         let (name, doing) = (&config.topic, format!("reading topic `{}`", config.topic));
-        match awaited(clock, config.waits, &doing, || cluster.topic(name)).await? {
+        let was_read = starts.topic_id.is_some();
+        // To say that what was read is lost has time: it is told once, and followed by long pauses.
+        let missing = if was_read { Waits::ONCE.missing } else { config.waits.missing };
+        match awaited(clock, Waits { missing, ..config.waits }, &doing, || cluster.topic(name)).await? {
             Some(topic) => self.readable(topic),
-            None if starts.topic_id.is_some() => Err(self.shared.gone()),
+            None if was_read => Err(self.shared.lost("it was read before, and is not there")),
             None => Err(Error::user(doing, format!("there is no topic `{name}`"))
                 .because(Cause::NotFound)
                 .with_hint("create it, or correct `kafka.topic`")),
@@ -115,6 +118,7 @@ impl KafkaSource {
             }
             Err(error @ ClientError::Away(_)) => {
                 self.shared.is_away(&error);
+                known.missing = 0;
                 Ok(before)
             }
             Err(error) => Err(told(&format!("looking for partitions of `{}`", self.shared.config.topic), &error)),
@@ -188,7 +192,10 @@ impl KafkaSource {
     async fn start(&self, cluster: &Arc<dyn Cluster>, partition: u32, which: Which) -> Result<u64> {
         let Shared { config, clock, .. } = &*self.shared;
         let doing = format!("finding where `{}`, partition {partition}, starts", config.topic);
-        let bounds = persist(clock, START_LIMIT, &doing, || cluster.bounds(&config.topic, partition)).await?;
+        let bounds = persist(clock, START_LIMIT, &doing, || async {
+            cluster.bounds(&config.topic, partition).await.map_err(not_yet)
+        });
+        let bounds = bounds.await?;
         if which == Which::Later {
             return Ok(bounds.start);
         }
@@ -196,7 +203,7 @@ impl KafkaSource {
             StartAt::Earliest => Ok(bounds.start),
             StartAt::Latest => Ok(bounds.end),
             StartAt::Timestamp(millis) => {
-                let found = || cluster.offset_at(&config.topic, partition, *millis);
+                let found = || async { cluster.offset_at(&config.topic, partition, *millis).await.map_err(not_yet) };
                 Ok(persist(clock, START_LIMIT, &doing, found).await?.unwrap_or(bounds.end))
             }
             StartAt::Offsets(offsets) => match offsets.get(&partition) {
@@ -331,18 +338,23 @@ impl Source for KafkaSource {
         let Shared { config, clock, .. } = &*self.shared;
         let doing = format!("opening `{}`, partition {partition}", config.topic);
         let (waiting, since) = (self.shared.outages.waiting(partition), clock.monotonic());
+        let was_unknown = AtomicBool::new(false);
         let bounds = persist(clock, Duration::MAX / 4, &doing, || async {
-            let bounds = cluster.bounds(&config.topic, partition).await.map_err(|error| match error {
-                // Who lists the topic judges whether it is gone.
-                ClientError::NoTopic => ClientError::Away("its leader does not know the partition".to_owned()),
-                error => error,
-            });
-            if let Err(error @ ClientError::Away(_)) = &bounds {
-                waiting.unanswered(since, error);
+            let bounds = cluster.bounds(&config.topic, partition).await;
+            match &bounds {
+                Err(error @ ClientError::Away(_)) => waiting.unanswered(since, error),
+                Err(ClientError::NoTopic) => was_unknown.store(true, Ordering::Relaxed),
+                _ => {}
             }
-            bounds
+            bounds.map_err(not_yet)
         })
         .await?;
+        // Who lists the topic judges whether it is gone; here another one may have come meanwhile.
+        if was_unknown.into_inner()
+            && self.seen_topic(&cluster, Some(topic)).await?.is_some_and(|now| now.id != topic.id)
+        {
+            return Err(self.shared.another());
+        }
         waiting.answered();
         // Who begins takes what there is, which may be a statement that has come long after the start was decided; it is told at
         // once where that is, and from then on nothing may go before it is read.
@@ -473,9 +485,13 @@ impl Shared {
 
     /// The topic is not there any more.
     pub(super) fn gone(&self) -> Error {
+        self.lost("it was deleted while it was read")
+    }
+
+    fn lost(&self, detail: &str) -> Error {
         let hint = "make it again and start the pipeline anew with --fresh; if `kafka.topic` names another one than before, \
                     change it back";
-        Error::data_loss(format!("topic `{}`", self.config.topic), "it was deleted while it was read").with_hint(hint)
+        Error::data_loss(format!("topic `{}`", self.config.topic), detail).with_hint(hint)
     }
 
     /// Another topic has the name now.
@@ -494,6 +510,14 @@ const START_ANEW: &str = "start the pipeline anew with --fresh to read what ther
 /// The half of a topic's id that positions carry, so that none is ever taken for one of another topic of that name.
 pub(super) fn entry_of(topic_id: u128) -> u64 {
     (topic_id >> 64) as u64 ^ topic_id as u64
+}
+
+/// What whoever leads a partition does not know may only have to come: somebody has listed it.
+fn not_yet(error: ClientError) -> ClientError {
+    match error {
+        ClientError::NoTopic => ClientError::Away("who leads the partition does not know it yet".to_owned()),
+        error => error,
+    }
 }
 
 fn partition_of(split: &SplitId) -> Result<u32> {
@@ -595,6 +619,20 @@ mod tests {
         reads.open(&SplitId::new("0"), Position::START).await.expect("opened");
         let after = reads.shared.clock.monotonic() - begun;
         assert!(after > 2 * Waits::AGAIN.missing, "{after:?}");
+        // Who lists waits for the leader of a partition that is new.
+        *cluster.partitions() = VecDeque::from([Ok(2)]);
+        cluster.lags(3);
+        assert_eq!(reads.splits().await.expect("listed").len(), 2);
+        // Where another topic has the name by then, nothing of it is read.
+        cluster.lags(3);
+        cluster.forget_topic();
+        let topic = NewTopic { name: "t".to_owned(), partitions: 2, replication: None, settings: Vec::new() };
+        cluster.create_topic(&topic).await.expect("made again");
+        let error = reads.open(&SplitId::new("0"), Position::START).await.err().expect("another topic");
+        assert!(
+            error.kind == ErrorKind::DataLoss && error.detail.starts_with("it was deleted and made again"),
+            "{error}"
+        );
     }
 
     /// What the first chunk says of a log that nobody has begun to read.
@@ -969,7 +1007,8 @@ mod tests {
         for waits in [Waits::AGAIN, Waits::ONCE] {
             let later = source_waiting(&cluster, &list, (&Share::default(), waits));
             let told = later.splits().await.expect_err("it is gone");
-            assert_eq!((told.kind, told.to_string()), (ErrorKind::DataLoss, deleted.to_string()));
+            assert_eq!((told.kind, &told.hint), (ErrorKind::DataLoss, &deleted.hint), "{told}");
+            assert!(told.detail.starts_with("it was read before"), "{told}");
             // It is there again, as metadata of a broker that has just started may be.
             *cluster.partitions() = VecDeque::from([Ok(0), Ok(0), Ok(1)]);
             assert_eq!(later.splits().await.expect("listed").len(), 1);

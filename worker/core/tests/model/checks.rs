@@ -112,6 +112,7 @@ fn invariants_hold_where_reads_go_back_in_time() {
 #[test]
 fn invariants_hold_where_a_pipeline_is_made_again() {
     explore("recreated", Scope::RECREATED);
+    explore("made again", Scope::MADE_AGAIN);
 }
 
 #[test]
