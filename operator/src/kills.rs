@@ -3,7 +3,8 @@
 //! A file says what it has ended at, so that whoever starts it again and again sees it get on. Of the writes of one method to
 //! one path it ends before the first, and after the answer to the second, which is the first one tried again; the third passes,
 //! and then all begins anew. Since one passes, a write that leaves nothing behind, as an event does, holds up nothing that comes
-//! after it for ever. Renewals of the leader's Lease are left alone: how many there are is a matter of time.
+//! after it for ever. A write that is refused is not ended after: it has changed nothing, and the next one takes its turn.
+//! Renewals of the leader's Lease are left alone: how many there are is a matter of time.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use kube::client::Body;
 use tower::{Layer, Service};
 use tracing::{error, warn};
@@ -26,7 +27,7 @@ use crate::leader;
 enum Turn {
     /// The process ends, and the write is not sent.
     Before,
-    /// The process ends once the write is answered.
+    /// The process ends once the write is done.
     After,
     /// Nothing.
     Pass,
@@ -100,7 +101,7 @@ impl Kills {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A write is about to be sent: whether the process is to end once it is answered.
+    /// A write is about to be sent: whether the process is to end once it is done.
     fn begins(&self, write: &str) -> bool {
         let mut noted = self.noted();
         let turn = noted.next(write);
@@ -113,9 +114,10 @@ impl Kills {
         false
     }
 
-    /// A write was answered at which the process is to end.
-    fn answered(&self, write: &str) {
-        if self.noted().note(Turn::After, write) {
+    /// A write was done at which the process is to end. Nobody else notes anything until it has: one end is one line.
+    fn done(&self, write: &str) {
+        let mut noted = self.noted();
+        if noted.note(Turn::After, write) {
             end(Turn::After, write);
         }
     }
@@ -157,9 +159,9 @@ pub struct Killed<S> {
     kills: Arc<Kills>,
 }
 
-impl<S> Service<Request<Body>> for Killed<S>
+impl<S, B> Service<Request<Body>> for Killed<S>
 where
-    S: Service<Request<Body>> + 'static,
+    S: Service<Request<Body>, Response = Response<B>> + 'static,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -176,9 +178,10 @@ where
         let (answer, kills) = (self.inner.call(request), Arc::clone(&self.kills));
         let met = async move {
             let answer = answer.await;
-            // What nobody has answered may come again.
-            if let Some(write) = last.filter(|_| answer.is_ok()) {
-                kills.answered(&write);
+            // What nobody has answered may come again, and so may what was refused.
+            let is_done = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
+            if let Some(write) = last.filter(|_| is_done) {
+                kills.done(&write);
             }
             answer
         };
@@ -190,7 +193,6 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use http::Response;
     use k8s_openapi::api::coordination::v1::Lease;
     use kube::Api;
     use kube::api::{DeleteParams, ListParams};
@@ -230,22 +232,41 @@ mod tests {
         assert_eq!(text, format!("before {one}\nafter {one}\npass {one}\nbefore {one}\n"));
     }
 
-    #[tokio::test]
-    async fn a_write_whose_turn_it_is_to_pass_is_sent_and_noted_and_what_is_read_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("kills");
-        let taken = "/apis/coordination.k8s.io/v1/namespaces/shop/leases/a";
-        std::fs::write(&file, format!("before DELETE {taken}\nafter DELETE {taken}\n")).unwrap();
+    /// Leases of an API server that has nothing, asked by whoever ends at its writes.
+    fn nothing(file: &Path) -> Api<Lease> {
         let service = tower::service_fn(|_: Request<Body>| async {
             let answer = Response::builder().status(404).body(Body::empty());
             Ok::<_, Infallible>(answer.expect("a response"))
         });
-        let service = Killing::noted_in(&file).unwrap().layer(service);
-        let leases: Api<Lease> = Api::namespaced(ClientBuilder::new(service, "default").build(), "shop");
+        let service = Killing::noted_in(file).unwrap().layer(service);
+        Api::namespaced(ClientBuilder::new(service, "default").build(), "shop")
+    }
+
+    const TAKEN: &str = "DELETE /apis/coordination.k8s.io/v1/namespaces/shop/leases/a";
+
+    #[tokio::test]
+    async fn a_write_whose_turn_it_is_to_pass_is_sent_and_noted_and_what_is_read_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kills");
+        std::fs::write(&file, format!("before {TAKEN}\nafter {TAKEN}\n")).unwrap();
+        let leases = nothing(&file);
         assert!(leases.get("a").await.is_err());
         assert!(leases.list(&ListParams::default()).await.is_err());
         assert!(leases.delete("a", &DeleteParams::default()).await.is_err());
         let text = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(text.lines().skip(2).collect::<Vec<_>>(), [format!("pass DELETE {taken}")]);
+        assert_eq!(text.lines().skip(2).collect::<Vec<_>>(), [format!("pass {TAKEN}")]);
+    }
+
+    #[tokio::test]
+    async fn after_a_write_that_is_refused_the_process_goes_on_and_its_turn_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kills");
+        let noted = format!("before {TAKEN}\n");
+        std::fs::write(&file, &noted).unwrap();
+        let leases = nothing(&file);
+        for _ in 0..2 {
+            assert!(leases.delete("a", &DeleteParams::default()).await.is_err());
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), noted);
     }
 }

@@ -51,13 +51,18 @@ pub fn install(image: &str, more: &[&str]) {
 }
 
 fn install_chart(chart: &Path, image: &str, more: &[&str]) {
-    Namespace::strict(RELEASE);
+    let home = Namespace::strict(RELEASE);
     let (repository, tag) = image.rsplit_once(':').expect("NAME:TAG");
     let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
     let chart = chart.to_str().expect("UTF-8");
     let mut helm = Command::new("helm");
     helm.args(["upgrade", "--install", RELEASE, chart, "-n", RELEASE, "--wait", "--timeout=2m"]);
     helm.args(["--set", &repository, "--set", &tag, "--set", "image.pullPolicy=IfNotPresent"]).args(more);
+    let operator = home.get(&["deployment", RELEASE]);
+    if operator.is_some_and(|operator| operator["spec"]["replicas"] == 0) {
+        // A test that was killed has left it so (`without_operator`), and helm takes that for another's wish.
+        helm.arg("--force-conflicts");
+    }
     let output = helm.output().expect("helm is on the PATH");
     assert!(output.status.success(), "{helm:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -112,17 +117,18 @@ pub fn lead(any: &Namespace, leads: Leads, node: &Value) {
 
 /// The chart's operator has no pod until this is dropped.
 pub struct Away {
-    any: Namespace,
+    /// Where another installation has pipelines meanwhile.
+    namespace: Namespace,
     replicas: String,
 }
 
-/// Ends all replicas of the chart's operator, in an orderly way.
-pub fn without_operator(any: &Namespace) -> Away {
-    let deployment = any.get(&["deployment", RELEASE, "-n", RELEASE]).expect("the operator's Deployment");
-    let away = Away { any: any.clone(), replicas: deployment["spec"]["replicas"].to_string() };
+/// Ends all replicas of the chart's operator, in an orderly way, so that another installation can look after a namespace.
+pub fn without_operator(namespace: &Namespace) -> Away {
+    let deployment = namespace.get(&["deployment", RELEASE, "-n", RELEASE]).expect("the operator's Deployment");
+    let away = Away { namespace: namespace.clone(), replicas: deployment["spec"]["replicas"].to_string() };
     assert!(away.scale("0"), "the operator's Deployment is not scaled");
     wait_for("no operator", LIMIT, || {
-        let pods = any.get(&["pods", "-l", OPERATOR, "-n", RELEASE])?;
+        let pods = namespace.get(&["pods", "-l", OPERATOR, "-n", RELEASE])?;
         let has_ended = |pod: &Value| ["Failed", "Succeeded"].iter().any(|phase| pod["status"]["phase"] == *phase);
         pods["items"].as_array()?.iter().all(has_ended).then_some(())
     });
@@ -132,13 +138,24 @@ pub fn without_operator(any: &Namespace) -> Away {
 impl Away {
     fn scale(&self, replicas: &str) -> bool {
         let replicas = format!("--replicas={replicas}");
-        self.any.run(&["scale", "deployment", RELEASE, "-n", RELEASE, &replicas], "").status.success()
+        self.namespace.run(&["scale", "deployment", RELEASE, "-n", RELEASE, &replicas], "").status.success()
+    }
+
+    /// Takes away the pipelines that a test that fails has left. What they own stays, and with it what explains the failure.
+    fn orphan(&self) {
+        let left = self.namespace.run(&["get", "streampipelines", "-o", "name"], "");
+        for pipeline in String::from_utf8_lossy(&left.stdout).lines() {
+            let patch = r#"{"metadata": {"finalizers": null}}"#;
+            self.namespace.run(&["patch", pipeline, "--type=merge", "-p", patch], "");
+            self.namespace.run(&["delete", pipeline, "--cascade=orphan", "--wait=false"], "");
+        }
     }
 }
 
 impl Drop for Away {
     fn drop(&mut self) {
         // The test may be failing already.
+        self.orphan();
         self.scale(&self.replicas);
     }
 }
