@@ -3,6 +3,8 @@
 .PHONY: help setup setup-kafka demo test simulate e2e e2e-rdkafka e2e-tools e2e-cluster soak lint generate bench bench-operator bench-kafka bench-handoff bench-cluster clean
 
 CARGO ?= cargo
+# What is built once is built faster so, and takes half of the disk; `cargo` alone, as one types it again and again, keeps its own way.
+export CARGO_INCREMENTAL ?= 0
 # A test binary that hangs is aborted, and says in which test.
 BOUNDED := --config 'target."cfg(unix)".runner="scripts/bounded"'
 # Most tests wait more than they compute.
