@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use crate::fake::{FakeApi, Key};
 use crate::harness::{Cluster, condition, key, message, pipeline_key, resources};
-use crate::kubelet::{ASSIGNMENTS, DEPLOYMENTS, PODS, is_lookout, of_kind};
+use crate::kubelet::{ASSIGNMENTS, DEPLOYMENTS, JOBS, PODS, is_lookout, of_kind};
 use crate::mutations::CHECK;
 
-const JOBS: &str = "batch/v1/jobs";
 /// More than a pipeline waits for an operator that can read it.
 const LONG: SignedDuration = SignedDuration::from_mins(11);
 

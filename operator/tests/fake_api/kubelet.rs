@@ -2,6 +2,7 @@
 //!
 //! Workers here do no work; what they say about units follows from the assignment. What is tested is the operator.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -20,6 +21,7 @@ use crate::fake::{FakeApi, Key, Load, Obstacle};
 
 const TEMPLATE: &str = "pod-template-hash";
 pub const PODS: &str = "v1/pods";
+pub const JOBS: &str = "batch/v1/jobs";
 pub const LEASES: &str = "coordination.k8s.io/v1/leases";
 pub const DEPLOYMENTS: &str = "apps/v1/deployments";
 pub const ASSIGNMENTS: &str = "thalweg.dev/v1alpha1/streamassignments";
@@ -113,12 +115,16 @@ fn is_ready(pod: &Value) -> bool {
     pod["status"]["conditions"][0]["status"] == "True"
 }
 
-/// Removes pods whose Deployment was deleted while they were made.
+/// Removes pods and Jobs whose owner was deleted while they were made, as the garbage collector does.
 fn collect(api: &FakeApi) -> bool {
-    let uids: Vec<Value> = of_kind(api, DEPLOYMENTS).iter().map(|object| object["metadata"]["uid"].clone()).collect();
-    let is_orphan = |pod: &Arc<Value>| !uids.contains(&pod["metadata"]["ownerReferences"][0]["uid"]);
-    let orphans: Vec<_> = of_kind(api, PODS).into_iter().filter(is_orphan).collect();
-    orphans.iter().for_each(|pod| drop(api.store().delete(&key(PODS, pod), &Value::Null)));
+    let uids: BTreeSet<String> = api.store().objects.values().map(|object| uid(object).to_owned()).collect();
+    let is_orphan = |object: &Arc<Value>| {
+        let owner = object["metadata"]["ownerReferences"][0]["uid"].as_str();
+        owner.is_some_and(|owner| !uids.contains(owner))
+    };
+    let keyed = |kind| of_kind(api, kind).into_iter().filter(is_orphan).map(move |object| key(kind, &object));
+    let orphans: Vec<_> = [PODS, JOBS].into_iter().flat_map(keyed).collect();
+    orphans.iter().for_each(|key| drop(api.store().delete(key, &Value::Null)));
     !orphans.is_empty()
 }
 

@@ -6,11 +6,10 @@ use thalweg_operator_plan::names::is_object_name;
 
 use crate::fake::{FakeApi, Key};
 use crate::harness::{Cluster, SQL, condition, key, pipeline, put, resources_of};
-use crate::kubelet::{DEPLOYMENTS, PODS, is_lookout, of_kind};
+use crate::kubelet::{DEPLOYMENTS, JOBS, PODS, is_lookout, of_kind};
 use crate::mutations::CHECK;
 
 const PIPELINES: &str = "thalweg.dev/v1alpha1/streampipelines";
-const JOBS: &str = "batch/v1/jobs";
 const SERVICES: &str = "v1/services";
 /// What a ReplicaSet adds to the name of its Deployment.
 const HASH: usize = "-5f9c8d7b6f".len();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::crashes::{EDITS, FaultPlan, Hardship, Run, assert_same, foreign_edit};
 use crate::fake::{FakeApi, Fault, Weather};
 use crate::harness::{Chart, Cluster, SQL, condition, key, message, pipeline, pipeline_key, resources_of};
-use crate::kubelet::{ASSIGNMENTS, DEPLOYMENTS, PODS, is_lookout, of_kind};
+use crate::kubelet::{ASSIGNMENTS, DEPLOYMENTS, JOBS, PODS, is_lookout, of_kind};
 use crate::mutations::CHECK;
 use crate::plans::{chosen, run_all};
 
@@ -23,7 +23,6 @@ use crate::plans::{chosen, run_all};
 const AT_ONCE: usize = 40;
 /// Plans of a scenario, of all that there would be.
 const MOST: usize = 32;
-const JOBS: &str = "batch/v1/jobs";
 const NEXT: &str = "thalweg:next";
 /// Records a second that come, and that a worker does.
 const LOAD: (f64, f64) = (40.0, 500.0);
