@@ -65,7 +65,13 @@ async fn decode(reader: &mut dyn SplitReader, decoder: &JsonDecoder) -> Result<V
     let mut batches = Vec::new();
     while batches.len() < TURN {
         match reader.read(None).await? {
-            Read::Chunk(chunk) => batches.push(decoder.decode(&chunk).batch),
+            Read::Chunk(chunk) => {
+                let decoded = decoder.decode(&chunk.fetched().await?);
+                if let Some(bad) = decoded.bad.first() {
+                    return Err(format!("a record cannot be decoded: {}", bad.message).into());
+                }
+                batches.push(decoded.batch);
+            }
             Read::CaughtUp | Read::End => break,
         }
     }
