@@ -258,7 +258,7 @@ mod tests {
         impl Blocks for Places {
             fn next(&mut self) -> Item {
                 let number = self.0.fetch_add(1, Ordering::SeqCst);
-                // A held one among them, first and last.
+                // Each tenth is held.
                 let (held, place) = (
                     || Block::text(number, Bytes::from_static(b"x"), 0),
                     || Block::unread(number, Stretch::new(Arc::new(Elsewhere), number, 1)),
@@ -269,7 +269,7 @@ mod tests {
         let read = Arc::new(AtomicU64::new(0));
         let of_file = Places(Arc::clone(&read));
         let mut prefetch = Prefetch::start(4, move || Ok(Box::new(of_file)));
-        // Of these two are held.
+        // As many as may wait: of these two are held, and four might be.
         let ahead = async {
             while read.load(Ordering::SeqCst) < 16 {
                 tokio::task::yield_now().await;
