@@ -19,9 +19,19 @@ const SEEN_LIMIT: Duration = Duration::from_secs(60);
 const ON_THEIR_WAY: usize = 20_000;
 
 impl Kafka {
-    /// A client of the plain listener.
+    /// A client of the plain listener. As every client of Kafka does, it connects anew where a connection is cut.
     pub async fn client(&self) -> Client {
-        Client::builder(self.addresses().join(",")).client_id("bed").connect().await.expect("the broker answers")
+        let addresses = self.addresses().join(",");
+        let connected = async {
+            loop {
+                match Client::builder(addresses.clone()).client_id("bed").connect().await {
+                    Ok(client) => return client,
+                    Err(error) => assert!(error.is_retriable(), "the broker answers {error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(SEEN_LIMIT, connected).await.expect("a broker that answers")
     }
 
     /// Makes a topic, of which each broker has a copy, with settings such as `("cleanup.policy", "compact")`.

@@ -1,10 +1,12 @@
 //! Brokers' processes, their settings and their ports.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -13,6 +15,8 @@ use tempfile::TempDir;
 const LOOPBACK: &str = "127.0.0.1";
 /// How long a broker may take until it answers; on two busy cores it takes some five seconds.
 const START_LIMIT: Duration = Duration::from_secs(90);
+/// How long one that has accepted a connection may take to answer on it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// A further listener of the broker, beside the plain one.
 #[derive(Clone, Debug)]
@@ -215,7 +219,7 @@ impl Broker {
     fn wait_until_it_answers(&mut self, host: &str) {
         let started = Instant::now();
         loop {
-            if TcpStream::connect((host, self.port)).is_ok() {
+            if answers((host, self.port)).is_ok() {
                 return;
             }
             let ended = self.process.as_mut().and_then(|process| process.child.try_wait().ok().flatten());
@@ -242,9 +246,30 @@ fn jars() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }
 
+/// A port that nobody has, nor will a broker that this process is about to start.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return port;
+        }
+    }
+}
+
+/// Asks which requests are known (`ApiVersions`, version 0), which a broker answers to everybody. That somebody accepts a connection
+/// says less: it may be closed before the first answer.
+fn answers(address: (&str, u16)) -> io::Result<()> {
+    const CORRELATION: [u8; 4] = *b"bed?";
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    // Its length; the request, its version, what the answer repeats, and no client's name.
+    let [a, b, c, d] = CORRELATION;
+    stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, a, b, c, d, 0xff, 0xff])?;
+    let mut head = [0; 8];
+    stream.read_exact(&mut head)?;
+    if head[4..] == CORRELATION { Ok(()) } else { Err(io::Error::other("another answer")) }
 }
 
 fn settings(
