@@ -10,17 +10,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use http::{Method, Request, Response};
+use http::{Method, Request, StatusCode};
 use kube::client::Body;
-use tower::{Layer, Service};
 use tracing::{error, warn};
 
 use crate::leader;
+use crate::requests::Witness;
 
 /// What happens at a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,15 +91,27 @@ impl Noted {
     }
 }
 
-struct Kills(Mutex<Noted>);
+/// Ends the process at its writes.
+pub struct Kills(Mutex<Noted>);
 
 impl Kills {
+    /// What has been ended at stands in a file, which is made where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or not be written.
+    pub fn noted_in(file: &Path) -> io::Result<Self> {
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+        let noted = Noted::open(file).map_err(told)?;
+        warn!(file = %file.display(), "this process ends at its writes, for a test");
+        Ok(Self(Mutex::new(noted)))
+    }
+
     fn noted(&self) -> MutexGuard<'_, Noted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A write is about to be sent: whether the process is to end once it is done.
-    fn begins(&self, write: &str) -> bool {
+    fn is_the_last(&self, write: &str) -> bool {
         let mut noted = self.noted();
         let turn = noted.next(write);
         if turn == Turn::After {
@@ -129,76 +138,36 @@ fn end(turn: Turn, write: &str) -> ! {
     std::process::abort()
 }
 
-/// Makes a service one at whose writes the process ends.
-pub struct Killing(Arc<Kills>);
+impl Witness for Kills {
+    /// The write after which the process ends.
+    type Seen = Option<String>;
 
-impl Killing {
-    /// What has been ended at stands in a file, which is made where there is none.
-    ///
-    /// # Errors
-    /// It cannot be read, or not be written.
-    pub fn noted_in(file: &Path) -> io::Result<Self> {
-        let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
-        let noted = Noted::open(file).map_err(told)?;
-        warn!(file = %file.display(), "this process ends at its writes, for a test");
-        Ok(Self(Arc::new(Kills(Mutex::new(noted)))))
-    }
-}
-
-impl<S> Layer<S> for Killing {
-    type Service = Killed<S>;
-
-    fn layer(&self, inner: S) -> Killed<S> {
-        Killed { inner, kills: Arc::clone(&self.0) }
-    }
-}
-
-/// A service at whose writes the process ends.
-pub struct Killed<S> {
-    inner: S,
-    kills: Arc<Kills>,
-}
-
-impl<S, B> Service<Request<Body>> for Killed<S>
-where
-    S: Service<Request<Body>, Response = Response<B>> + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    fn begins(&self, request: &Request<Body>) -> Option<String> {
+        counted(request.method(), request.uri().path()).filter(|write| self.is_the_last(write))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let write = counted(request.method(), request.uri().path());
-        let last = write.filter(|write| self.kills.begins(write));
-        let (answer, kills) = (self.inner.call(request), Arc::clone(&self.kills));
-        let met = async move {
-            let answer = answer.await;
-            // What nobody has answered may come again, and so may what was refused.
-            let is_done = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
-            if let Some(write) = last.filter(|_| is_done) {
-                kills.done(&write);
-            }
-            answer
-        };
-        met.boxed()
+    fn ends(&self, last: Option<String>, status: Option<StatusCode>) {
+        // What nobody has answered may come again, and so may what was refused.
+        if let Some(write) = last.filter(|_| status.is_some_and(|status| status.is_success())) {
+            self.done(&write);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
 
+    use http::Response;
     use k8s_openapi::api::coordination::v1::Lease;
     use kube::Api;
     use kube::api::{DeleteParams, ListParams};
     use kube::client::ClientBuilder;
+    use tower::Layer;
 
     use super::*;
+    use crate::requests::Seeing;
 
     #[test]
     fn the_process_ends_before_a_write_then_after_it_then_lets_one_pass() {
@@ -238,7 +207,7 @@ mod tests {
             let answer = Response::builder().status(404).body(Body::empty());
             Ok::<_, Infallible>(answer.expect("a response"))
         });
-        let service = Killing::noted_in(file).unwrap().layer(service);
+        let service = Seeing(Arc::new(Kills::noted_in(file).unwrap())).layer(service);
         Api::namespaced(ClientBuilder::new(service, "default").build(), "shop")
     }
 

@@ -1,4 +1,4 @@
-//! Counts requests to the API server, whoever of us asks it for what.
+//! Requests to the API server are seen, whoever of us asks it for what: all are counted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use crate::kills::Killing;
+use crate::kills::Kills;
 use crate::metrics::Metrics;
 
 /// What a request that nobody answered has in place of a code.
@@ -29,35 +29,47 @@ pub async fn client(
     kills: Option<&Path>,
 ) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
     let config = Config::infer().await?;
-    let builder = ClientBuilder::try_from(config)?.with_layer(&Counting(Arc::clone(metrics)));
+    let builder = ClientBuilder::try_from(config)?.with_layer(&Seeing(Arc::clone(metrics)));
     Ok(match kills {
-        Some(file) => builder.with_layer(&Killing::noted_in(file)?).build(),
+        Some(file) => builder.with_layer(&Seeing(Arc::new(Kills::noted_in(file)?))).build(),
         None => builder.build(),
     })
 }
 
-/// Makes a service one whose requests are counted.
-#[derive(Clone)]
-pub struct Counting(pub Arc<Metrics>);
+/// Somebody who sees each request begin and end.
+pub trait Witness: Send + Sync + 'static {
+    /// What is remembered of a request until it has ended.
+    type Seen: Send + 'static;
 
-impl<S> Layer<S> for Counting {
-    type Service = Counted<S>;
+    /// It is about to be sent.
+    fn begins(&self, request: &Request<Body>) -> Self::Seen;
 
-    fn layer(&self, inner: S) -> Counted<S> {
-        Counted { inner, metrics: Arc::clone(&self.0) }
+    /// It was answered with this status, or by nobody.
+    fn ends(&self, seen: Self::Seen, status: Option<StatusCode>);
+}
+
+/// Makes a service one whose requests are seen.
+pub struct Seeing<W>(pub Arc<W>);
+
+impl<S, W> Layer<S> for Seeing<W> {
+    type Service = Seen<S, W>;
+
+    fn layer(&self, inner: S) -> Seen<S, W> {
+        Seen { inner, witness: Arc::clone(&self.0) }
     }
 }
 
-/// A service whose requests are counted.
-pub struct Counted<S> {
+/// A service whose requests are seen.
+pub struct Seen<S, W> {
     inner: S,
-    metrics: Arc<Metrics>,
+    witness: Arc<W>,
 }
 
-impl<S, B> Service<Request<Body>> for Counted<S>
+impl<S, B, W> Service<Request<Body>> for Seen<S, W>
 where
     S: Service<Request<Body>, Response = Response<B>> + 'static,
     S::Future: Send + 'static,
+    W: Witness,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -68,16 +80,28 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (verb, began, metrics) = (verb(&request), Instant::now(), Arc::clone(&self.metrics));
+        let (seen, witness) = (self.witness.begins(&request), Arc::clone(&self.witness));
         let answer = self.inner.call(request);
-        let counted = async move {
+        let ended = async move {
             let answer = answer.await;
-            let status = answer.as_ref().ok().map(Response::status);
-            let code = status.as_ref().map_or(NO_ANSWER, |status| status.as_str());
-            metrics.requested(verb, code, began.elapsed());
+            witness.ends(seen, answer.as_ref().ok().map(Response::status));
             answer
         };
-        counted.boxed()
+        ended.boxed()
+    }
+}
+
+/// Requests are counted.
+impl Witness for Metrics {
+    type Seen = (&'static str, Instant);
+
+    fn begins(&self, request: &Request<Body>) -> Self::Seen {
+        (verb(request), Instant::now())
+    }
+
+    fn ends(&self, (verb, began): Self::Seen, status: Option<StatusCode>) {
+        let code = status.as_ref().map_or(NO_ANSWER, StatusCode::as_str);
+        self.requested(verb, code, began.elapsed());
     }
 }
 
@@ -138,7 +162,7 @@ mod tests {
             let answer = Response::builder().status(404).body(Body::empty());
             Ok::<_, Infallible>(answer.expect("a response"))
         });
-        ClientBuilder::new(Counting(Arc::clone(metrics)).layer(service), "default").build()
+        ClientBuilder::new(Seeing(Arc::clone(metrics)).layer(service), "default").build()
     }
 
     #[tokio::test]
@@ -171,7 +195,7 @@ mod tests {
         let service = tower::service_fn(|_: Request<Body>| async {
             Err::<Response<Body>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused))
         });
-        let client = ClientBuilder::new(Counting(Arc::clone(&metrics)).layer(service), "default").build();
+        let client = ClientBuilder::new(Seeing(Arc::clone(&metrics)).layer(service), "default").build();
         let leases: Api<Lease> = Api::namespaced(client, "shop");
         assert!(leases.get("a").await.is_err());
         assert_eq!(metrics.requests.with_label_values(&["get", "none"]).get(), 1, "{}", metrics.text());
