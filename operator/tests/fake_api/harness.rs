@@ -30,8 +30,9 @@ use crate::kubelet;
 const GROUP: &str = "thalweg.dev/v1alpha1";
 /// Within this time a pipeline says what is amiss, from the moment on at which that could be known.
 pub const TOLD: Duration = Duration::from_secs(10);
-/// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything takes on a busy machine. A watch that has ended in errors again and again pauses for up to a minute (kube's
+/// `DefaultBackoff`: 30 s, and up to as much once more by chance), as often as twice within one wait.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A cluster and its operator.
 pub struct Cluster {
