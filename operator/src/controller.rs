@@ -81,6 +81,7 @@ pub struct Started {
     poller: Poller,
     sender: Triggers,
     triggers: UnboundedReceiver<PipelineRef>,
+    has_stood_by: bool,
 }
 
 impl Started {
@@ -100,7 +101,7 @@ impl Started {
         let _ = timeout(HEARING_LIMIT, poller.round()).await;
         parts.page.add(&world, &reports);
         info!(pipelines = world.pipelines.len(), "caches are filled");
-        Ok(Self { parts, world, overlay, reports, poller, sender, triggers })
+        Ok(Self { parts, world, overlay, reports, poller, sender, triggers, has_stood_by: false })
     }
 
     /// Waits for its turn, for as long as it is awaited: caches follow, Leases that stand still are noticed, workers are
@@ -108,6 +109,7 @@ impl Started {
     pub async fn stand_by(&mut self) {
         // Nobody looks, and all are looked at once somebody does: what happens to them need not be remembered.
         let unheeded = self.triggers.by_ref().for_each(|_| async {});
+        self.has_stood_by = true;
         tokio::join!(self.poller.calm(), unheeded);
     }
 
@@ -115,6 +117,10 @@ impl Started {
     pub async fn run(mut self) {
         // All of them, whatever the replica before has done of it; and each once, whatever has happened to it so far.
         while self.triggers.next().now_or_never().flatten().is_some() {}
+        if self.has_stood_by {
+            // Of a worker that has come on since it was asked, the replica before may have told more: that stands until it is heard.
+            self.reports.forget();
+        }
         self.parts.rollouts.resume(&self.world.deployments);
         let pipelines = self.world.pipelines.clone();
         for pipeline in pipelines.state() {

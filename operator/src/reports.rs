@@ -69,6 +69,12 @@ impl Reports {
         self.lock().get(run_id).map(|(report, at)| (report.clone(), at.elapsed()))
     }
 
+    /// Forgets what workers have said, as one who has just started: they have told another one more since.
+    pub fn forget(&self) {
+        self.lock().clear();
+        self.known().clear();
+    }
+
     /// For how long a worker has been known.
     pub fn known_for(&self, run_id: &RunId) -> Duration {
         self.known().entry(run_id.clone()).or_insert_with(Instant::now).elapsed()
@@ -378,6 +384,20 @@ mod tests {
         assert!(reports.answers(&run_id));
         tokio::time::advance(UNANSWERED).await;
         assert!(!reports.answers(&run_id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_forgotten_is_heard_anew_and_has_its_time_to_answer() {
+        let reports = Reports::default();
+        let report = Report { run_id: RunId("a/0".to_owned()), ..Report::default() };
+        reports.known_for(&report.run_id);
+        assert!(reports.keep(report.clone()));
+        tokio::time::advance(UNANSWERED).await;
+        reports.forget();
+        assert_eq!(reports.of(&report.run_id), None);
+        assert_eq!(reports.known_for(&report.run_id), Duration::ZERO);
+        assert!(reports.answers(&report.run_id));
+        assert!(reports.keep(report));
     }
 
     #[test]
