@@ -112,7 +112,7 @@ pub trait SplitReader: Send {
 #[derive(Debug)]
 pub enum Read {
     /// Records.
-    Chunk(RawChunk),
+    Chunk(RawChunk<Given>),
     /// The reader stands at the log's end; more may come, so ask again later.
     CaughtUp,
     /// The log has ended: nothing comes after this.
@@ -121,7 +121,7 @@ pub enum Read {
 
 /// A run of whole records of one split, as they were stored.
 #[derive(Clone, Debug)]
-pub struct RawChunk {
+pub struct RawChunk<P = Payload> {
     /// Position of the first record; ranges are contiguous, so a chunk starts where the last one ended, except that a
     /// lane goes on to its next piece.
     pub from: Position,
@@ -130,21 +130,23 @@ pub struct RawChunk {
     /// The piece of the log that this comes from.
     pub piece: Piece,
     /// The records.
-    pub payload: Payload,
+    pub payload: P,
     /// Records that could not even be delimited: too long, cut off.
     pub bad: Vec<BadRecord>,
 }
 
-impl RawChunk {
-    /// The chunk with its text, where that was not read yet.
+impl RawChunk<Given> {
+    /// The chunk with its records, where they were not read yet.
     ///
     /// # Errors
     /// As [`Unread::read`].
-    pub async fn fetched(mut self) -> Result<Self> {
-        if let Payload::Unread(stretch) = self.payload {
-            self.payload = Payload::Text(stretch.read().await?);
-        }
-        Ok(self)
+    pub async fn fetched(self) -> Result<RawChunk> {
+        let Self { from, to, piece, payload, bad } = self;
+        let payload = match payload {
+            Given::Held(payload) => payload,
+            Given::Unread(stretch) => Payload::Text(stretch.read().await?),
+        };
+        Ok(RawChunk { from, to, piece, payload, bad })
     }
 }
 
@@ -163,15 +165,28 @@ pub struct Piece {
     pub is_last_scope: bool,
 }
 
+/// What a reader gives of records.
+#[derive(Clone, Debug)]
+pub enum Given {
+    /// The records.
+    Held(Payload),
+    /// Text of records, where it is stored: who decodes a chunk reads it first ([`RawChunk::fetched`]), so that no text crosses
+    /// from one core to another.
+    Unread(Stretch),
+}
+
+impl From<Payload> for Given {
+    fn from(payload: Payload) -> Self {
+        Self::Held(payload)
+    }
+}
+
 /// Records in the shape in which the system gave them.
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// Text of whole records, each ended by a newline but perhaps the last. A row's position is
     /// `from.offset` plus the byte at which it starts.
     Text(Bytes),
-    /// Such text, where it is stored: who decodes a chunk reads it first ([`RawChunk::fetched`]), so that no text crosses from
-    /// one core to another.
-    Unread(Stretch),
     /// One value a record, as brokers give them. Record `i` has the position of `offsets[i]` in the entry of `from`.
     Records(Box<Records>),
     /// Columns already (Parquet, generators), named as in the source's format. Row `i` has position `from + i`.

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use thalweg_core::error::Error as CoreError;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
-use thalweg_core::source::{Payload, RawChunk, Read};
+use thalweg_core::source::{Given, Payload, RawChunk, Read};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::chunk::{MaxTime, Opened, Processed};
@@ -168,7 +168,7 @@ impl Reader {
 
     fn work_on(
         &self,
-        chunk: RawChunk,
+        chunk: RawChunk<Given>,
         before: oneshot::Receiver<MaxTime>,
         permit: OwnedSemaphorePermit,
         read: u64,
@@ -226,10 +226,10 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 /// The time of a chunk's first record, where its log has one.
-fn oldest(chunk: &RawChunk) -> Option<i64> {
+fn oldest(chunk: &RawChunk<Given>) -> Option<i64> {
     match &chunk.payload {
-        Payload::Records(records) => records.first_timestamp,
-        Payload::Text(_) | Payload::Unread(_) | Payload::Columns(_) => None,
+        Given::Held(Payload::Records(records)) => records.first_timestamp,
+        Given::Held(Payload::Text(_) | Payload::Columns(_)) | Given::Unread(_) => None,
     }
 }
 

@@ -482,7 +482,7 @@ mod tests {
                 return Ok(Read::CaughtUp);
             }
             let piece = Piece { name: "one".into(), ordinal: 0, watermark_scope: 0, is_last_scope: true };
-            let payload = Payload::Records(Box::default());
+            let payload = Payload::Records(Box::default()).into();
             Ok(Read::Chunk(RawChunk { from: Position::at(5), to: Position::at(6), piece, payload, bad: Vec::new() }))
         }
 
@@ -588,7 +588,7 @@ mod tests {
             let records = Records { first_timestamp: Some(i64::from(self.0) * 1_000), ..Records::default() };
             self.0 += 1;
             let piece = Piece { name: "steady".into(), ordinal: 0, watermark_scope: 0, is_last_scope: true };
-            let payload = Payload::Records(Box::new(records));
+            let payload = Payload::Records(Box::new(records)).into();
             Ok(Read::Chunk(RawChunk { from: at, to: Position::at(self.0.into()), piece, payload, bad: Vec::new() }))
         }
 

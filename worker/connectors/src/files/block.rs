@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use thalweg_core::decode::BadRecord;
 use thalweg_core::error::{Error, Result};
-use thalweg_core::source::{Payload, Stretch};
+use thalweg_core::source::{Given, Payload, Stretch};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -18,7 +18,7 @@ pub(crate) struct Block {
     /// Where the next one starts.
     pub(crate) to: u64,
     /// The records.
-    pub(crate) payload: Payload,
+    pub(crate) payload: Given,
     /// Those that could not be delimited.
     pub(crate) bad: Vec<BadRecord>,
     /// How much of the file, as stored, was read by then.
@@ -28,18 +28,18 @@ pub(crate) struct Block {
 impl Block {
     /// A block of text.
     pub(crate) fn text(from: u64, text: Bytes, stored: u64) -> Self {
-        Self { from, to: from + text.len() as u64, payload: Payload::Text(text), bad: Vec::new(), stored }
+        Self { from, to: from + text.len() as u64, payload: Payload::Text(text).into(), bad: Vec::new(), stored }
     }
 
     /// A block of text that stays where it is stored: its offsets are bytes of the file.
     pub(crate) fn unread(from: u64, text: Stretch) -> Self {
         let to = from + text.length() as u64;
-        Self { from, to, payload: Payload::Unread(text), bad: Vec::new(), stored: to }
+        Self { from, to, payload: Given::Unread(text), bad: Vec::new(), stored: to }
     }
 
     /// A stretch that holds no row.
     pub(crate) fn gap(from: u64, to: u64, bad: Vec<BadRecord>, stored: u64) -> Self {
-        Self { from, to, payload: Payload::Text(Bytes::new()), bad, stored }
+        Self { from, to, payload: Payload::Text(Bytes::new()).into(), bad, stored }
     }
 
     /// Cuts at `at`, the boundary of a record inside; the rest comes second.
@@ -49,12 +49,12 @@ impl Block {
         }
         let length = (at - self.from) as usize;
         let rest = match &mut self.payload {
-            Payload::Text(text) if length <= text.len() => Payload::Text(text.split_off(length)),
-            Payload::Unread(text) if length <= text.length() => Payload::Unread(text.split_off(length)),
-            Payload::Columns(rows) if length <= rows.num_rows() => {
+            Given::Unread(text) if length <= text.length() => Given::Unread(text.split_off(length)),
+            Given::Held(Payload::Text(text)) if length <= text.len() => Payload::Text(text.split_off(length)).into(),
+            Given::Held(Payload::Columns(rows)) if length <= rows.num_rows() => {
                 let rest = rows.slice(length, rows.num_rows() - length);
                 *rows = rows.slice(0, length);
-                Payload::Columns(rest)
+                Payload::Columns(rest).into()
             }
             _ => return (self, None),
         };
@@ -81,7 +81,7 @@ const PLACES: usize = 4;
 
 /// Whether memory holds what was read.
 fn is_held(item: &Item) -> bool {
-    matches!(item, Ok(Some(block)) if !matches!(block.payload, Payload::Unread(_)))
+    matches!(item, Ok(Some(block)) if matches!(block.payload, Given::Held(_)))
 }
 
 /// Who reads on, and where what is read waits.

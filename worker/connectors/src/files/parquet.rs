@@ -117,7 +117,7 @@ impl ParquetBlocks {
         self.at = self.at.advanced_by(rows.num_rows() as u64);
         let share = u128::from(self.file.size) * u128::from(to) / u128::from(self.total_rows.max(1));
         let stored = u64::try_from(share).unwrap_or(self.file.size);
-        Ok(Block { from, to, payload: Payload::Columns(rows), bad: Vec::new(), stored })
+        Ok(Block { from, to, payload: Payload::Columns(rows).into(), bad: Vec::new(), stored })
     }
 
     fn offset(&self) -> u64 {

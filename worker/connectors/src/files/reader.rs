@@ -204,7 +204,7 @@ impl FilesReader {
     fn give_empty(&mut self, found: &Found) -> Read {
         let (at, piece) = (self.at, self.piece());
         self.next_file(found);
-        Read::Chunk(RawChunk { from: at, to: at, piece, payload: Payload::Text(Bytes::new()), bad: Vec::new() })
+        Read::Chunk(RawChunk { from: at, to: at, piece, payload: Payload::Text(Bytes::new()).into(), bad: Vec::new() })
     }
 
     fn piece(&self) -> Piece {

@@ -119,7 +119,7 @@ mod tests {
     use std::fs;
 
     use thalweg_core::error::ErrorKind;
-    use thalweg_core::source::Payload;
+    use thalweg_core::source::Given;
 
     use super::super::store::Store;
     use super::*;
@@ -152,7 +152,7 @@ mod tests {
 
     fn stretch(lines: &Arc<Lines>, from: u64) -> Option<(u64, Stretch)> {
         let block = lines.chunk(from).expect("it is read")?;
-        let Payload::Unread(text) = block.payload else { panic!("it was read") };
+        let Given::Unread(text) = block.payload else { panic!("it was read") };
         Some((block.to, text))
     }
 

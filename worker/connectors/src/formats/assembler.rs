@@ -225,7 +225,7 @@ fn raw_of(payload: &Payload, place: &Place) -> Bytes {
             let len = value.len();
             (value, 0, len)
         }
-        Payload::Columns(_) | Payload::Unread(_) => return Bytes::new(),
+        Payload::Columns(_) => return Bytes::new(),
     };
     let to = (from + len.min(BadRecord::MAX_RAW)).min(bytes.len());
     bytes.slice(from..to)

@@ -232,7 +232,7 @@ impl SplitReader for GeneratorReader {
             from,
             to: to.position(),
             piece: self.piece.clone(),
-            payload: Payload::Text(Bytes::from(text)),
+            payload: Payload::Text(Bytes::from(text)).into(),
             bad: Vec::new(),
         }))
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use thalweg_core::decode::{BadClass, BadRecord};
 use thalweg_core::error::Result;
 use thalweg_core::position::Position;
-use thalweg_core::source::{Payload, Piece, RawChunk, Read, Records, SplitReader};
+use thalweg_core::source::{Given, Payload, Piece, RawChunk, Read, Records, SplitReader};
 
 use super::client::{ClientError, PartitionReader, Polled, Result as ClientResult, Wanted};
 use super::patience::told;
@@ -223,7 +223,7 @@ impl KafkaReader {
     }
 
     /// What was read up to `until`; the rest is held.
-    fn chunk(&mut self, mut polled: Polled, until: Option<u64>) -> RawChunk {
+    fn chunk(&mut self, mut polled: Polled, until: Option<u64>) -> RawChunk<Given> {
         let mut to = polled.next;
         if let Some(until) = until.filter(|until| *until < to) {
             let cut = polled.records.offsets.partition_point(|offset| *offset < until);
@@ -241,7 +241,7 @@ impl KafkaReader {
             from: at(from),
             to: at(to),
             piece: self.piece.clone(),
-            payload: Payload::Records(Box::new(polled.records)),
+            payload: Payload::Records(Box::new(polled.records)).into(),
             bad,
         }
     }

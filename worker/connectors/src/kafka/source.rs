@@ -532,7 +532,7 @@ mod tests {
     use bytes::Bytes;
     use thalweg_core::append_log::MemoryLog;
     use thalweg_core::error::ErrorKind;
-    use thalweg_core::source::{IN_DOUBT_EVERY, Payload, RawChunk, Read, Records};
+    use thalweg_core::source::{Given, IN_DOUBT_EVERY, Payload, RawChunk, Read, Records};
 
     use super::*;
     use crate::kafka::client::{EpochEnd, Epochs, NewTopic, Polled};
@@ -639,7 +639,7 @@ mod tests {
     async fn beginning(reads: &KafkaSource) -> (Box<dyn SplitReader>, Position) {
         let mut reader = reads.open(&SplitId::new("0"), Position::START).await.expect("opened");
         let Read::Chunk(first) = reader.read(None).await.expect("read") else { panic!("it says where it begins") };
-        assert!(matches!(first.payload, Payload::Records(records) if records.offsets.is_empty()));
+        assert!(matches!(first.payload, Given::Held(Payload::Records(records)) if records.offsets.is_empty()));
         (reader, first.to)
     }
 
@@ -726,7 +726,7 @@ mod tests {
         let mut found = Vec::new();
         for until in [Some(Position::within(entry_of(7), 2)), None, None, None] {
             let Ok(Read::Chunk(RawChunk { to, payload, .. })) = reader.read(until).await else { panic!("a chunk") };
-            let Payload::Records(records) = payload else { panic!("records") };
+            let Given::Held(Payload::Records(records)) = payload else { panic!("records") };
             assert!(records.timestamps.is_empty(), "nobody reads them");
             found.push((to.offset, records.first_timestamp));
         }

@@ -89,7 +89,7 @@ async fn read(folder: &Path, spec: serde_json::Value) -> Result<RecordBatch> {
     for split in opened.source.splits().await? {
         let mut reader = opened.source.open(&split.id, Position::START).await?;
         while let Read::Chunk(chunk) = reader.read(None).await? {
-            let decoded = opened.decoder.decode(&chunk);
+            let decoded = opened.decoder.decode(&chunk.fetched().await?);
             assert!(decoded.bad.is_empty(), "{:?}", decoded.bad);
             batches.push(decoded.batch);
         }

@@ -113,6 +113,7 @@ async fn a_file_that_swells_beyond_measure_is_left() {
     let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
     let (mut count, mut bad) = (0, Vec::new());
     while let Read::Chunk(chunk) = reader.read(None).await.expect("a read") {
+        let chunk = chunk.fetched().await.expect("a text");
         count += rows(&chunk).len();
         bad.extend(chunk.bad);
     }

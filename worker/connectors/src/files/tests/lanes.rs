@@ -13,7 +13,7 @@ use thalweg_core::decode::{BadClass, BadRecord};
 use thalweg_core::error::ErrorKind;
 use thalweg_core::log::SplitId;
 use thalweg_core::position::Position;
-use thalweg_core::source::{Payload, Read, Source};
+use thalweg_core::source::{Given, Payload, Read, Source};
 
 use super::super::{FilesSource, FilesSourceConfig, Headers, Order, Records};
 use super::kit::*;
@@ -246,7 +246,7 @@ async fn parquet_gives_the_chosen_columns_from_any_row() {
         let mut reader = source.open(&SplitId::new("lane-0"), Position::at(from)).await.expect("a reader");
         let (mut expected, until) = (from, Position::at(from + 100));
         while let Read::Chunk(chunk) = reader.read(Some(until)).await.expect("a read") {
-            let Payload::Columns(rows) = &chunk.payload else { panic!("columns expected") };
+            let Given::Held(Payload::Columns(rows)) = &chunk.payload else { panic!("columns expected") };
             assert_eq!((chunk.from, rows.num_columns()), (Position::at(expected), 1));
             let numbers = rows.column(0).as_any().downcast_ref::<Int64Array>().expect("numbers");
             for row in 0..numbers.len() {
@@ -315,6 +315,6 @@ async fn parquet_widens_where_nothing_is_lost() {
     source.splits().await.expect("splits");
     let mut reader = source.open(&SplitId::new("lane-0"), Position::START).await.expect("a reader");
     let Read::Chunk(chunk) = reader.read(None).await.expect("a read") else { panic!("a chunk expected") };
-    let Payload::Columns(rows) = chunk.payload else { panic!("columns expected") };
+    let Given::Held(Payload::Columns(rows)) = chunk.payload else { panic!("columns expected") };
     assert_eq!(rows.schema(), schema);
 }

@@ -83,7 +83,7 @@ impl Decoder for JsonDecoder {
         match &chunk.payload {
             Payload::Text(text) => records.lines(text, chunk.from.offset == 0, &mut assembler),
             Payload::Records(chunk) => records.values(&chunk.values, &mut assembler),
-            Payload::Columns(_) | Payload::Unread(_) => {
+            Payload::Columns(_) => {
                 let message = "expected JSON text, found none".to_owned();
                 let fault = Fault { class: BadClass::Decode, column: None, message };
                 assembler.refuse(&Place { number: 0, len: 0 }, fault, None);

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use thalweg_core::clock::{Clock, SystemClock};
 use thalweg_core::error::ErrorKind;
+use thalweg_core::source::Given;
 
 use super::*;
 use crate::generator::RowKind;
@@ -37,7 +38,7 @@ async fn chunks(source: &GeneratorSource, split: &SplitId, from: Position) -> Ve
     let mut all = Vec::new();
     let mut at = from;
     while let Read::Chunk(chunk) = reader.read(None).await.expect("reads") {
-        let Payload::Text(text) = chunk.payload else { panic!("text") };
+        let Given::Held(Payload::Text(text)) = chunk.payload else { panic!("text") };
         assert_eq!(chunk.from, at, "ranges are contiguous");
         assert!(chunk.to > chunk.from && text.ends_with(b"\n"));
         at = chunk.to;
@@ -141,7 +142,7 @@ async fn the_pace_is_that_of_the_clock_and_changes_no_record() {
     for second in 1..=5 {
         clock.0.store(second * 1_000, Ordering::SeqCst);
         let Read::Chunk(chunk) = reader.read(None).await.expect("reads") else { panic!("a chunk") };
-        let Payload::Text(chunk) = chunk.payload else { panic!("text") };
+        let Given::Held(Payload::Text(chunk)) = chunk.payload else { panic!("text") };
         text.extend_from_slice(&chunk);
         assert_eq!(reader.progress(), second * 500, "a thousand a second over two splits");
     }
