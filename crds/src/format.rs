@@ -64,11 +64,6 @@ impl Format {
             Self::Avro(_) => "avro",
         }
     }
-
-    /// Whether each record names its columns and their types, so that `schema` may be left out.
-    pub const fn describes_itself(&self) -> bool {
-        matches!(self, Self::Parquet(_) | Self::Avro(_))
-    }
 }
 
 /// JSON lines.

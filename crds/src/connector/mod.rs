@@ -68,14 +68,4 @@ impl SinkConnector<'_> {
             Self::Blackhole(_) => "blackhole",
         }
     }
-
-    /// Whether it can hold rows and progress in one atomic write.
-    pub const fn exactly_once(self) -> bool {
-        matches!(self, Self::Files(_) | Self::Kafka(_))
-    }
-
-    /// Whether it promises nothing, and is therefore exempt from the pipeline's `delivery`.
-    pub const fn promises_nothing(self) -> bool {
-        matches!(self, Self::Stdout(_) | Self::Blackhole(_))
-    }
 }

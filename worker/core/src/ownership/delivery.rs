@@ -6,7 +6,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::acquire::{Owner, Stored, Superseded};
-use super::assignment::{Slot, UnitAssignment};
 use crate::unit::{Epoch, Incarnation};
 
 /// A unit's progress record in a sink.
@@ -118,21 +117,6 @@ pub fn take(found: Option<&Marked>, owner: &Owner, incarnation: Incarnation) -> 
     owner.epoch(stored).map_err(NotTaken::Superseded)
 }
 
-/// What a writer of files does whose next name exists already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameTaken {
-    /// It was written by an earlier owner, or by itself with a lost answer: take over its `V` and go on after it.
-    Adopt,
-    /// Another worker owns the unit now: stop.
-    Stop,
-}
-
-/// Decides by an assignment that was read after the name was found taken. The name is created only if absent, so
-/// whoever created it has made *the* commit of that number, whatever its epoch.
-pub fn name_taken(fresh: UnitAssignment, me: Slot, epoch: Epoch) -> NameTaken {
-    if fresh.names(me, epoch) { NameTaken::Adopt } else { NameTaken::Stop }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -223,13 +207,5 @@ mod tests {
         assert_eq!(not_admitted(Some(&found), 3, Epoch(1), Incarnation(1)), NotAdmitted::Delivered);
         assert_eq!(not_admitted(Some(&found), 5, Epoch(1), Incarnation(1)), NotAdmitted::Gap);
         assert_eq!(not_admitted(Some(&found), 3, Epoch(0), Incarnation(1)), NotAdmitted::Fenced);
-    }
-
-    #[test]
-    fn a_name_that_is_taken_is_adopted_by_the_owner_alone() {
-        let row = UnitAssignment { owner: Some(Slot(0)), epoch: Epoch(2), previous: None };
-        assert_eq!(name_taken(row, Slot(0), Epoch(2)), NameTaken::Adopt);
-        assert_eq!(name_taken(row, Slot(0), Epoch(1)), NameTaken::Stop);
-        assert_eq!(name_taken(row, Slot(1), Epoch(2)), NameTaken::Stop);
     }
 }

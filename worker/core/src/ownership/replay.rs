@@ -1,29 +1,7 @@
-//! Where logs are read from and how far they may be trimmed: invariant I6 of
-//! `docs/design/0007-ownership-model.md`.
+//! Where logs are read from: invariant I6 of `docs/design/0007-ownership-model.md`.
 
 use crate::position::Position;
 use crate::unit::Incarnation;
-
-/// Where a unit starts in a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogStart {
-    /// Here.
-    At(Position),
-    /// Where `startAt` says; resolve it once, record the answer durably, then read.
-    Resolve,
-}
-
-/// Where a unit starts in a log, by its committed `V`.
-///
-/// `recorded` is the start that was resolved before. Where any log of the unit has a position, a log without one
-/// starts at its beginning: it appeared later, and `startAt` would skip what it holds.
-pub fn log_start(committed: Option<Position>, recorded: Option<Position>, any_committed: bool) -> LogStart {
-    match committed.or(recorded) {
-        Some(position) => LogStart::At(position),
-        None if any_committed => LogStart::At(Position::START),
-        None => LogStart::Resolve,
-    }
-}
 
 /// Where a cursor of a log starts that serves these subscribers: at the least position that one of them wants, so that
 /// replay never starts past the least `V`. `None` without subscribers.
@@ -51,12 +29,6 @@ pub fn reach(wanted: Position, first: Position, end: Position) -> Reach {
     } else {
         Reach::Held
     }
-}
-
-/// How far an outbox may be trimmed: below what every subscriber has *committed*. `None` where there is no
-/// subscriber, or one that has not committed anything: everything stays.
-pub fn trim_point(committed: impl IntoIterator<Item = Option<Position>>) -> Option<Position> {
-    committed.into_iter().min().flatten()
 }
 
 /// What one unit has committed of a shard that has ended.
@@ -97,26 +69,6 @@ mod tests {
             prop_assert!(wanted.iter().all(|&at| start <= Position::at(at)));
             prop_assert!(wanted.iter().any(|&at| start == Position::at(at)), "nothing is read in vain");
         }
-
-        #[test]
-        fn nothing_is_trimmed_that_a_subscriber_has_not_committed(
-            committed in prop::collection::vec(prop::option::of(0u64..9), 0..6),
-        ) {
-            let trim = trim_point(committed.iter().map(|at| at.map(Position::at)));
-            match trim {
-                Some(trim) => prop_assert!(committed.iter().all(|at| at.is_some_and(|at| trim <= Position::at(at)))),
-                None => prop_assert!(committed.is_empty() || committed.contains(&None)),
-            }
-        }
-    }
-
-    #[test]
-    fn a_log_without_a_position_starts_at_its_beginning_where_others_have_one() {
-        let at = Position::at(7);
-        assert_eq!(log_start(None, None, false), LogStart::Resolve);
-        assert_eq!(log_start(None, None, true), LogStart::At(Position::START));
-        assert_eq!(log_start(None, Some(at), false), LogStart::At(at));
-        assert_eq!(log_start(Some(at), Some(Position::START), true), LogStart::At(at));
     }
 
     #[test]
