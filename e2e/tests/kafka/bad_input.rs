@@ -7,6 +7,7 @@ use thalweg_e2e::kafka::{Kafka, Seen};
 use thalweg_e2e::manifest::Manifest;
 use thalweg_e2e::wait_for;
 
+use crate::etl::has_begun;
 use crate::place::Place;
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -243,9 +244,7 @@ async fn what_comes_and_goes_after_a_partition_was_begun_is_data_loss_though_not
     let place = Place::with(&manifest(&kafka, "", ""));
     let mut run = place.run(&[]);
     // The topic is empty, and its unit has committed that it begins there.
-    let says_where = |seen: &Seen| seen.value.as_deref().is_some_and(|value| value.contains(r#""label":{"#));
-    let has_begun = || kafka.committed("thalweg-progress.default.bad").iter().any(says_where);
-    run.until("a beginning", LIMIT, || has_begun().then_some(()));
+    run.until("a beginning", LIMIT, || has_begun(&kafka, "bad").then_some(()));
     run.kill();
     kafka.send((0..10).map(|n| Record::new("events", format!(r#"{{"n":{n}}}"#)))).await;
     kafka.forget("events", 0, 4).await;

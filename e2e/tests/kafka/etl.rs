@@ -37,6 +37,12 @@ pub fn wait_for(kafka: &Kafka, topic: &str, count: usize) -> Vec<Seen> {
     })
 }
 
+/// Whether a unit of a pipeline has committed where it begins.
+pub fn has_begun(kafka: &Kafka, pipeline: &str) -> bool {
+    let says_where = |seen: &Seen| seen.value.as_deref().is_some_and(|value| value.contains(r#""label":{"#));
+    kafka.committed(&format!("thalweg-progress.default.{pipeline}")).iter().any(says_where)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_repeated_or_out_of_order_under_kills() {
     const EVENTS: u64 = 150_000;
@@ -57,11 +63,13 @@ async fn nothing_is_lost_repeated_or_out_of_order_under_kills() {
     let found = check(&seen, EVENTS);
     println!("etl: {KILLS} kills, {EVENTS} events, {:?}: {found:?}", started.elapsed());
     assert_eq!(found, Found::default());
-    // Whoever starts again has nothing to do.
+    // Whoever starts again does what is new, and nothing else.
+    const MORE: u64 = 100;
     let run = place.run(&[]);
-    std::thread::sleep(Duration::from_secs(2));
+    fill(&kafka, "events", EVENTS..EVENTS + MORE, 100_000).await;
+    let seen = wait_for(&kafka, "out", (EVENTS + MORE) as usize);
     run.stop();
-    assert_eq!(kafka.committed("out").len(), EVENTS as usize);
+    assert_eq!(check(&seen, EVENTS + MORE), Found::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,11 +79,8 @@ async fn a_new_partition_is_read_from_its_beginning_while_it_runs() {
     let value = |n: u64| format!(r#"{{"key":"k0","n":{n},"amount":1}}"#);
     kafka.send((0..10).map(|n| Record::new("events", value(n)).partition(0))).await;
     let place = Place::with(&manifest(&kafka, "Latest", ""));
-    let run = place.run(&[]);
-    // What was there before the start is not read: only what follows tells that it reads.
-    thalweg_e2e::wait_for("a start", LIMIT, || kafka_has(&kafka, "thalweg-progress.default.etl"));
-    thalweg_e2e::wait_for("a start", LIMIT, || kafka_has(&kafka, "out"));
-    std::thread::sleep(Duration::from_secs(2));
+    let mut run = place.run(&[]);
+    run.until("a beginning", LIMIT, || has_begun(&kafka, "etl").then_some(()));
     kafka.send([Record::new("events", value(10)).partition(0)]).await;
     assert_eq!(wait_for(&kafka, "out", 1).len(), 1);
     kafka.grow_topic("events", 3).await;
@@ -89,15 +94,6 @@ async fn a_new_partition_is_read_from_its_beginning_while_it_runs() {
     let run = place.run(&[]);
     assert_eq!(wait_for(&kafka, "out", 23).len(), 23);
     run.stop();
-}
-
-fn kafka_has(kafka: &Kafka, topic: &str) -> Option<()> {
-    let listed = kafka
-        .tool("org.apache.kafka.tools.TopicCommand")
-        .args(["--bootstrap-server", &kafka.address(), "--list"])
-        .output()
-        .expect("java starts");
-    String::from_utf8_lossy(&listed.stdout).lines().any(|line| line == topic).then_some(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
