@@ -1,9 +1,9 @@
 //! Brokers' processes, their settings and their ports.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +17,9 @@ const LOOPBACK: &str = "127.0.0.1";
 const START_LIMIT: Duration = Duration::from_secs(90);
 /// How long one that has accepted a connection may take to answer on it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Ports of brokers.
+const PORTS: Range<u16> = 20_000..30_000;
 
 /// A further listener of the broker, beside the plain one.
 #[derive(Clone, Debug)]
@@ -246,16 +249,20 @@ fn jars() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }
 
-/// A port that nobody has, nor will a broker that this process is about to start.
+/// A port that nobody has, nor will a broker that this process or another one is about to start: whoever was given one holds the
+/// lock of its file until the process ends. Linux gives ports of this range to no connection.
 fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
-            return port;
-        }
-    }
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("thalweg-e2e-ports");
+    fs::create_dir_all(&folder).expect("a folder");
+    let claimed = PORTS.into_iter().find_map(|port| {
+        let claim = File::create(folder.join(port.to_string())).expect("a file");
+        let is_free = claim.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+        is_free.then_some((port, claim))
+    });
+    let (port, claim) = claimed.expect("a free port");
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
+    port
 }
 
 /// Asks which requests are known (`ApiVersions`, version 0), which a broker answers to everybody. That somebody accepts a connection
