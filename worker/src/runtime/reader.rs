@@ -114,10 +114,15 @@ impl Reader {
             }
             let until = *self.until.borrow();
             let end = cuts.peek().map(|cut| cut.next).into_iter().chain(until).chain(self.throttled(at)).min();
+            // Before it reads, so that no chunk waits for leave to be worked on; but not where reading waits for records to come.
+            let mut permit = if self.log.source.waits() { None } else { self.permit().await };
             let item = match reader.read(end).await? {
                 Read::Chunk(chunk) => {
                     self.log.gauge.read(chunk.to, oldest(&chunk));
-                    let Some(permit) = self.permit().await else { return Ok(()) };
+                    if permit.is_none() {
+                        permit = self.permit().await;
+                    }
+                    let Some(permit) = permit.take() else { return Ok(()) };
                     at = chunk.to;
                     let (working, after) = self.work_on(chunk, before, permit, reader.progress());
                     // What a subscriber knows of the prefix is exact; what this run has seen of it may be less.
@@ -133,6 +138,7 @@ impl Reader {
                 }
                 Read::End => Item::End,
             };
+            drop(permit);
             let (caught_up, ended) = (matches!(item, Item::CaughtUp), matches!(item, Item::End));
             if self.items.send(item).await.is_err() || ended {
                 return Ok(());

@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use thalweg_core::decode::{BadClass, BadRecord};
 use thalweg_core::error::Result;
@@ -27,8 +28,10 @@ use super::text::{BROKEN_OFF, check_unchanged};
 use super::unfit::OpenError;
 use crate::formats::column::sql_name;
 
-/// The most rows of a block.
-const BATCH_ROWS: usize = 8192;
+/// The most rows of a block, and the least where rows are wide and files many.
+const BLOCK_ROWS: (u64, u64) = (8192, 1024);
+/// What one block of each file that is read at a time takes together, about: a pipeline holds several of each.
+const BLOCKS_BYTES: u64 = 2 << 20;
 
 /// A Parquet file, read in order.
 pub(crate) struct ParquetBlocks {
@@ -47,7 +50,7 @@ pub(crate) struct ParquetBlocks {
 }
 
 impl ParquetBlocks {
-    /// Opens a file at row `from`.
+    /// Opens a file at a row, as one of so many that are read at a time.
     ///
     /// # Errors
     /// It is no Parquet file, or has not the columns that are expected.
@@ -57,6 +60,7 @@ impl ParquetBlocks {
         shown: &Arc<str>,
         columns: &SchemaRef,
         at: Position,
+        readers: usize,
     ) -> Result<Self, OpenError> {
         let found = stored.now(&found.name).map_err(|error| read_error(shown, 0, &error))?;
         let file = Chunks::of(stored, found.size);
@@ -70,16 +74,18 @@ impl ParquetBlocks {
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let groups: Vec<u64> =
             builder.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).collect();
+        let total_rows = groups.iter().sum();
+        let bytes = read_bytes(builder.metadata(), &mask);
         let from = u64::try_from(at.offset).unwrap_or(u64::MAX);
         let (first, skipped) = start(&groups, from);
         let rows = builder
             .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
+            .with_batch_size(block_rows(total_rows, bytes, readers))
             .with_row_groups((first..groups.len()).collect())
             .with_offset(usize::try_from(from - skipped).unwrap_or(usize::MAX))
             .build()
             .map_err(|error| file.open_error(shown, &error))?;
-        let (columns, shown, total_rows) = (Arc::clone(columns), Arc::clone(shown), groups.iter().sum());
+        let (columns, shown) = (Arc::clone(columns), Arc::clone(shown));
         let (is_watched, ended, tells_unread) = (false, false, false);
         Ok(Self { rows, columns, shown, at, total_rows, file, found, is_watched, ended, tells_unread })
     }
@@ -220,6 +226,23 @@ fn check_int96(shown: &str, metadata: &ArrowReaderMetadata, expected: &Field) ->
     )))
 }
 
+/// What the columns that are read take when they are decompressed, by what the file says of itself.
+fn read_bytes(metadata: &ParquetMetaData, mask: &ProjectionMask) -> u64 {
+    let of_group = |group: &RowGroupMetaData| {
+        let columns = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+        columns.map(|(_, column)| column.uncompressed_size().max(0) as u64).sum::<u64>()
+    };
+    metadata.row_groups().iter().map(of_group).fold(0, u64::saturating_add)
+}
+
+/// The rows of a block, where so many rows take so many bytes.
+fn block_rows(rows: u64, bytes: u64, readers: usize) -> usize {
+    let share = BLOCKS_BYTES / readers.max(1) as u64;
+    let fit = u128::from(share) * u128::from(rows) / u128::from(bytes.max(1));
+    let (most, least) = BLOCK_ROWS;
+    u64::try_from(fit).unwrap_or(most).clamp(least, most) as usize
+}
+
 /// The row group that holds row `from`, and the rows before that group.
 fn start(groups: &[u64], from: u64) -> (usize, u64) {
     let (mut first, mut skipped) = (0, 0);
@@ -357,5 +380,21 @@ impl Read for From {
         let read = self.file.stored.read_at(self.at, into).map_err(|error| self.file.failed(error))?;
         self.at += read as u64;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_the_smaller_the_wider_their_rows_and_the_more_files_are_read() {
+        let wide = |readers| block_rows(1_000_000, 160_000_000, readers);
+        assert_eq!([wide(1), wide(2), wide(8), wide(1_000)], [8192, 6553, 1638, 1024]);
+        assert_eq!([8, 64].map(|readers| block_rows(1_000_000, 11_000_000, readers)), [8192, 2978]);
+        assert_eq!(
+            [block_rows(0, 0, 0), block_rows(u64::MAX, u64::MAX, 1), block_rows(1, u64::MAX, 1)],
+            [1024, 8192, 1024]
+        );
     }
 }

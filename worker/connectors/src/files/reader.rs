@@ -11,7 +11,6 @@ use thalweg_core::source::{Payload, Piece, RawChunk, Read, SplitReader};
 use super::block::{Block, Prefetch};
 use super::config::Order;
 use super::identity::{Beginning, Head};
-use super::listing::Listing;
 use super::source::Files;
 use super::store::{Found, read_error};
 use super::text::BROKEN_OFF;
@@ -19,7 +18,7 @@ use crate::blocking::blocking;
 
 /// So many blocks are read ahead at the most, over all splits of a source, and one of each at the least: enough for threads to go on
 /// with while one of them waits for a core to read on.
-const MOST_AHEAD: usize = 4;
+pub(super) const MOST_AHEAD: usize = 4;
 
 /// What to do about a watched file that was replaced.
 const RENEWED: &str = "a watched file may only grow: give what is new a name of its own; start anew with `--fresh` to read what is \
@@ -88,8 +87,8 @@ impl FilesReader {
 
     fn start(&mut self, found: Found) {
         let (files, entry, from) = (Arc::clone(&self.files), self.at.entry, self.offset());
-        let readers = if self.is_watched() { MOST_AHEAD } else { self.files.lister.with(Listing::used_lanes) as usize };
-        self.open = Some(Prefetch::start(MOST_AHEAD / readers.max(1), move || files.blocks(&found, entry, from)));
+        let ahead = MOST_AHEAD / files.readers();
+        self.open = Some(Prefetch::start(ahead, move || files.blocks(&found, entry, from)));
     }
 
     /// The next block of the file at hand, which is kept in `held`; whether there was one.

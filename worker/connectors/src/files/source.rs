@@ -20,7 +20,7 @@ use super::listing::{Lister, Listing, no_file};
 use super::location::Location;
 use super::parquet::ParquetBlocks;
 use super::place;
-use super::reader::{Dealt, FilesReader};
+use super::reader::{Dealt, FilesReader, MOST_AHEAD};
 use super::shape::Shape;
 use super::store::{Found, Store, Stored, read_error};
 use super::text::{TextBlocks, TextOptions, check_unchanged, header};
@@ -220,6 +220,13 @@ impl Files {
         }
     }
 
+    /// How many splits are read at a time, at the most.
+    pub(crate) fn readers(&self) -> usize {
+        let readers =
+            if self.config.watch.is_some() { MOST_AHEAD } else { self.lister.with(Listing::used_lanes) as usize };
+        readers.max(1)
+    }
+
     fn open_blocks(&self, found: &Found, entry: u64, from: u64) -> Result<Box<dyn Blocks>, OpenError> {
         let shown = self.shown(found);
         let stored = self.store.open(found).map_err(|error| read_error(&shown, from, &error))?;
@@ -243,7 +250,7 @@ impl Files {
             }
             Records::Parquet { columns } => {
                 let at = Position::within(entry, from);
-                let opened = ParquetBlocks::open(Arc::clone(&stored), found, &shown, columns, at);
+                let opened = ParquetBlocks::open(Arc::clone(&stored), found, &shown, columns, at, self.readers());
                 let is_watched = self.config.watch.is_some();
                 let opened = opened.map_err(|error| footer::explained(error, &stored, &found.name, &shown));
                 if opened.is_err() && !is_watched {
