@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
 use thalweg_core::error::Error as CoreError;
 use thalweg_core::position::Position;
 use thalweg_core::progress::LogProgress;
-use thalweg_core::source::{Given, Payload, RawChunk, Read};
+use thalweg_core::source::{Given, Payload, RawChunk, Read, SplitReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::chunk::{MaxTime, Opened, Processed};
@@ -114,9 +115,8 @@ impl Reader {
             }
             let until = *self.until.borrow();
             let end = cuts.peek().map(|cut| cut.next).into_iter().chain(until).chain(self.throttled(at)).min();
-            // Before it reads, so that no chunk waits for leave to be worked on; but not where reading waits for records to come.
-            let mut permit = if self.log.source.waits() { None } else { self.permit().await };
-            let item = match reader.read(end).await? {
+            let (read, mut permit) = self.read(reader.as_mut(), end).await?;
+            let item = match read {
                 Read::Chunk(chunk) => {
                     self.log.gauge.read(chunk.to, oldest(&chunk));
                     if permit.is_none() {
@@ -151,6 +151,27 @@ impl Reader {
                 }
             } else {
                 (turn.chunks, quiet) = (turn.chunks + 1, 0);
+            }
+        }
+    }
+
+    /// What comes next, perhaps with the leave to work on it: that is asked for before, so that no chunk is held for which there is
+    /// none. But nobody who has to wait for records holds it meanwhile, for others could use it.
+    async fn read(
+        &self,
+        reader: &mut dyn SplitReader,
+        end: Option<Position>,
+    ) -> Result<(Read, Option<OwnedSemaphorePermit>)> {
+        if self.log.source.grows() {
+            return Ok((reader.read(end).await?, None));
+        }
+        let permit = self.permit().await;
+        let mut reading = reader.read(end);
+        match futures::poll!(reading.as_mut()) {
+            Poll::Ready(read) => Ok((read?, permit)),
+            Poll::Pending => {
+                drop(permit);
+                Ok((reading.await?, None))
             }
         }
     }

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use thalweg_core::decode::{BadClass, BadRecord};
 use thalweg_core::error::Result;
@@ -74,7 +74,7 @@ impl ParquetBlocks {
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let groups: Vec<u64> =
             builder.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).collect();
-        let total_rows = groups.iter().sum();
+        let total_rows = groups.iter().copied().fold(0, u64::saturating_add);
         let bytes = read_bytes(builder.metadata(), &mask);
         let from = u64::try_from(at.offset).unwrap_or(u64::MAX);
         let (first, skipped) = start(&groups, from);
@@ -226,11 +226,15 @@ fn check_int96(shown: &str, metadata: &ArrowReaderMetadata, expected: &Field) ->
     )))
 }
 
-/// What the columns that are read take when they are decompressed, by what the file says of itself.
+/// What the columns that are read take in memory, by what the file says of itself, true or not: when they are decompressed, or, of
+/// texts that stand in a dictionary, each written out.
 fn read_bytes(metadata: &ParquetMetaData, mask: &ProjectionMask) -> u64 {
     let of_group = |group: &RowGroupMetaData| {
         let columns = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
-        columns.map(|(_, column)| column.uncompressed_size().max(0) as u64).sum::<u64>()
+        let bytes = |column: &ColumnChunkMetaData| {
+            column.uncompressed_size().max(column.unencoded_byte_array_data_bytes().unwrap_or(0)).max(0) as u64
+        };
+        columns.map(|(_, column)| bytes(column)).fold(0, u64::saturating_add)
     };
     metadata.row_groups().iter().map(of_group).fold(0, u64::saturating_add)
 }
@@ -385,6 +389,10 @@ impl Read for From {
 
 #[cfg(test)]
 mod tests {
+    use parquet::file::metadata::FileMetaData;
+    use parquet::schema::parser::parse_message_type;
+    use parquet::schema::types::SchemaDescriptor;
+
     use super::*;
 
     #[test]
@@ -396,5 +404,34 @@ mod tests {
             [block_rows(0, 0, 0), block_rows(u64::MAX, u64::MAX, 1), block_rows(1, u64::MAX, 1)],
             [1024, 8192, 1024]
         );
+    }
+
+    /// The metadata of one row group with these columns of `BYTE_ARRAY`: bytes on disk when decompressed, and written out.
+    fn said(columns: &[(i64, Option<i64>)]) -> ParquetMetaData {
+        let names = 0..columns.len();
+        let fields: String = names.map(|name| format!("required binary c{name}; ")).collect();
+        let schema = parse_message_type(&format!("message schema {{ {fields} }}")).expect("a schema");
+        let schema = Arc::new(SchemaDescriptor::new(Arc::new(schema)));
+        let column = |(leaf, (bytes, written_out)): (usize, &(i64, Option<i64>))| {
+            let column = ColumnChunkMetaData::builder(schema.column(leaf)).set_num_values(1);
+            let column = column.set_total_uncompressed_size(*bytes).set_unencoded_byte_array_data_bytes(*written_out);
+            column.build().expect("a column")
+        };
+        let columns = columns.iter().enumerate().map(column).collect();
+        let group = RowGroupMetaData::builder(Arc::clone(&schema)).set_num_rows(1).set_column_metadata(columns);
+        let file = FileMetaData::new(2, 1, None, None, Arc::clone(&schema), None);
+        ParquetMetaData::new(file, vec![group.build().expect("a group")])
+    }
+
+    #[test]
+    fn columns_take_what_is_read_of_them_whatever_the_file_says() {
+        let said =
+            said(&[(10, None), (20, Some(300)), (400, Some(30)), (i64::MAX, None), (i64::MAX, None), (i64::MIN, None)]);
+        let read = |leaves: &[usize]| {
+            let schema = said.file_metadata().schema_descr();
+            read_bytes(&said, &ProjectionMask::leaves(schema, leaves.iter().copied()))
+        };
+        assert_eq!([read(&[]), read(&[0]), read(&[0, 1]), read(&[2]), read(&[5])], [0, 10, 310, 400, 0]);
+        assert_eq!(read(&[0, 1, 2, 3, 4]), u64::MAX);
     }
 }

@@ -18,7 +18,7 @@ use crate::blocking::blocking;
 
 /// So many blocks are read ahead at the most, over all splits of a source, and one of each at the least: enough for threads to go on
 /// with while one of them waits for a core to read on.
-pub(super) const MOST_AHEAD: usize = 4;
+const MOST_AHEAD: usize = 4;
 
 /// What to do about a watched file that was replaced.
 const RENEWED: &str = "a watched file may only grow: give what is new a name of its own; start anew with `--fresh` to read what is \

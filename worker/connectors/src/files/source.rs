@@ -20,7 +20,7 @@ use super::listing::{Lister, Listing, no_file};
 use super::location::Location;
 use super::parquet::ParquetBlocks;
 use super::place;
-use super::reader::{Dealt, FilesReader, MOST_AHEAD};
+use super::reader::{Dealt, FilesReader};
 use super::shape::Shape;
 use super::store::{Found, Store, Stored, read_error};
 use super::text::{TextBlocks, TextOptions, check_unchanged, header};
@@ -53,6 +53,9 @@ pub trait Headers: Send + Sync {
     /// It names no column that must be there.
     fn set_header(&self, piece: &Arc<str>, header: &[u8]) -> Result<()>;
 }
+
+/// Watched files are read in turns, so many at a time.
+const WATCHED: usize = 16;
 
 /// A `files` source.
 pub struct FilesSource {
@@ -222,9 +225,8 @@ impl Files {
 
     /// How many splits are read at a time, at the most.
     pub(crate) fn readers(&self) -> usize {
-        let readers =
-            if self.config.watch.is_some() { MOST_AHEAD } else { self.lister.with(Listing::used_lanes) as usize };
-        readers.max(1)
+        let listed = || self.lister.with(Listing::used_lanes) as usize;
+        if self.config.watch.is_some() { WATCHED } else { listed().max(1) }
     }
 
     fn open_blocks(&self, found: &Found, entry: u64, from: u64) -> Result<Box<dyn Blocks>, OpenError> {
