@@ -250,13 +250,16 @@ fn jars() -> PathBuf {
 }
 
 /// A port that nobody has, nor will a broker that this process or another one is about to start: whoever was given one holds the
-/// lock of its file until the process ends. Linux gives ports of this range to no connection.
+/// lock of its file until the process ends. By default Linux gives no connection a port of this range.
 fn free_port() -> u16 {
     static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
-    let folder = std::env::temp_dir().join("thalweg-e2e-ports");
+    let cache = std::env::var_os("THALWEG_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache/thalweg")));
+    let folder = cache.expect("a home, or THALWEG_CACHE").join("ports");
     fs::create_dir_all(&folder).expect("a folder");
     let claimed = PORTS.into_iter().find_map(|port| {
-        let claim = File::create(folder.join(port.to_string())).expect("a file");
+        let claim = File::options().write(true).create(true).truncate(false).open(folder.join(port.to_string()));
+        let claim = claim.expect("a file");
         let is_free = claim.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
         is_free.then_some((port, claim))
     });
