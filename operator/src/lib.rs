@@ -10,6 +10,7 @@
 //! | the steps | [`reconcile`] |
 //! | the loop, watches and caches | [`controller`], [`world`], [`watch`] |
 //! | all reads; all writes | [`observe`]; [`apply`], [`status`], [`verdicts`] |
+//! | deletion; values of the chart as settings | [`finalize`]; [`settings`] |
 //! | reports of workers, silent Leases | [`reports`], [`silence`] |
 //! | SQL in a child process with limits | [`checks`] |
 //! | what is remembered for the number of workers | [`scaling`] |

@@ -6,6 +6,18 @@
 //! ```
 //!
 //! Who serves a log and who reads it find each other through the exchange's hub, within this process or beyond it.
+//!
+//! | To find | look in |
+//! |---|---|
+//! | what one process shares; how readers and units start | [`node`], [`graph`], [`enumerator`], [`logs`] |
+//! | a split: reading, decoding and folding, what each unit gets of it | [`reader`], [`chunk`], [`split_log`], [`groups`] |
+//! | what a unit has subscribed to | [`inbox`], [`message`] |
+//! | units: what is common, stateless, keyed; what is restored, and at which epoch | [`unit`], [`stateless`], [`windowed`], [`restored`], [`ownership`] |
+//! | output: seal, commit, publish; the next stage; what sinks refuse | [`emitter`], [`outbox`], [`backlog`], [`rejected`], [`dead_letter`] |
+//! | keys of a store | [`layout`] |
+//! | lookup tables | [`lookup`] |
+//! | counters, lag, load; what cannot go on | [`counters`], [`lag`], [`load`], [`failures`], [`error`] |
+//! | what happens when nothing comes | [`quiet`] |
 
 mod backlog;
 pub mod chunk;

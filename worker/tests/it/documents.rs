@@ -170,6 +170,37 @@ fn every_link_of_the_documents_leads_to_a_file() {
 }
 
 #[test]
+fn every_name_of_code_in_what_contributors_read_is_in_the_code() {
+    let is_name = |text: &str| {
+        text.contains('_') && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let code: Vec<String> = sources(&root()).iter().map(|file| std::fs::read_to_string(file).expect("text")).collect();
+    let mut seen = 0;
+    for page in ["CONTRIBUTING.md", "docs/architecture.md"] {
+        let text = std::fs::read_to_string(root().join(page)).expect("a page");
+        // Blocks of commands are run, or marked as not run.
+        let prose = text.split("```").step_by(2);
+        let quoted = prose.flat_map(|part| part.split('`').skip(1).step_by(2));
+        for name in quoted.map(|name| name.trim_end_matches("()")).filter(|name| is_name(name)) {
+            assert!(code.iter().any(|file| file.contains(name)), "{page}: there is no `{name}`");
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen} names");
+}
+
+/// The sources below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let is_ours = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name != "target" && !name.to_string_lossy().starts_with('.'))
+    };
+    let below = folders.into_iter().filter(is_ours).flat_map(|folder| sources(&folder));
+    files.into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "rs")).chain(below).collect()
+}
+
+#[test]
 fn a_shown_line_stands_for_the_printed_one() {
     assert!(fits("a … b", "a 1.5 s b"));
     assert!(fits("…", "anything"));
