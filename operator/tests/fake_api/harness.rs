@@ -1,6 +1,7 @@
 //! A cluster with an operator in it: made from resources, looked at until it is as expected.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -345,15 +346,26 @@ impl Cluster {
             }
         });
         let found = found.await;
-        found.unwrap_or_else(|_| {
-            let all: Vec<_> = self.api.store().objects.values().map(|object| format!("{object:#}")).collect();
-            panic!(
-                "not {what} within {limit:?}: {:#?}\n{}\nlast of all: {:#}",
-                self.api.writes(),
-                all.join("\n"),
-                self.pipeline()
-            )
-        })
+        found.unwrap_or_else(|_| self.give_up(what, limit))
+    }
+
+    fn give_up(&self, what: &str, limit: Duration) -> ! {
+        let all: Vec<_> = self.api.store().objects.values().map(|object| format!("{object:#}")).collect();
+        panic!(
+            "not {what} within {limit:?}, after {} looks: {:#?}\n{}\nlast of all: {:#}",
+            self.looked(),
+            self.api.writes(),
+            all.join("\n"),
+            self.pipeline()
+        )
+    }
+
+    /// Waits for this, or until a fault kills the operator. Whether it was killed.
+    pub async fn is_killed_before(&self, waited: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            () = self.api.killed() => true,
+            () = waited => false,
+        }
     }
 
     pub fn pipeline(&self) -> Arc<Value> {
@@ -401,15 +413,9 @@ impl Cluster {
 
     /// Waits until the operator has looked at the pipeline some times since now.
     pub async fn looks(&self, count: u64) {
-        let looked = || -> u64 {
-            ["Unchanged", "Changed"]
-                .iter()
-                .map(|result| self.metrics.reconciles.with_label_values(&[result]).get())
-                .sum()
-        };
-        let (before, mut touches) = (looked(), 0);
+        let (before, mut touches) = (self.looked(), 0);
         let waited = timeout(PATIENCE, async {
-            while looked() < before + count {
+            while self.looked() < before + count {
                 touches += 1;
                 // Somebody's note on the pipeline: nothing of ours.
                 self.api
@@ -419,7 +425,13 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
-        waited.await.expect("looks");
+        waited.await.unwrap_or_else(|_| self.give_up(&format!("looked at {count} times more"), PATIENCE));
+    }
+
+    /// How often operators have looked at the pipeline to the end.
+    fn looked(&self) -> u64 {
+        let results = ["Unchanged", "Changed"];
+        results.iter().map(|result| self.metrics.reconciles.with_label_values(&[result]).get()).sum()
     }
 
     /// Waits until an operator has heard a worker since now.

@@ -284,22 +284,17 @@ async fn run(scenario: Scenario, plan: Option<FaultPlan>) -> Run {
     if also == Some(Hardship::TwoOperators) {
         cluster.add_operator_of(scenario.chart(), CHECK);
     }
-    if let Some(plan) = plan.filter(|plan| plan.kills()) {
-        let killed = tokio::select! {
-            () = cluster.api.killed() => true,
-            () = scenario.settled(&cluster) => false,
-        };
-        if killed {
+    for _ in 0..plan.map_or(1, FaultPlan::rounds) {
+        while cluster.is_killed_before(scenario.settled(&cluster)).await {
             cluster.stop_operator().await;
-            if also == Some(Hardship::ForeignEdit) {
+            if let Some(FaultPlan { also: Some(Hardship::ForeignEdit), number, .. }) = plan {
                 // Of what is there only meanwhile; all other objects are edited where SQL changes.
-                foreign_edit(&cluster.api, &EDITS[10..], plan.number);
+                foreign_edit(&cluster.api, &EDITS[10..], number);
                 cluster.api.changed();
             }
             cluster.upgrade(scenario.chart(), CHECK).await;
         }
     }
-    scenario.settled(&cluster).await;
     let mut writes = cluster.writes();
     for (write, count) in before {
         if let Some(now) = writes.get_mut(&write) {

@@ -25,6 +25,11 @@ impl Fault {
         Self::LoseAnswer,
     ];
 
+    /// Whether the operator dies.
+    pub fn kills(self) -> bool {
+        matches!(self, Self::KillBefore | Self::KillAfter)
+    }
+
     /// Whether the write is done all the same.
     pub fn commits(self) -> bool {
         matches!(self, Self::KillAfter | Self::LoseAnswer)
