@@ -56,6 +56,8 @@ def state(thalweg, count, repeats):
     folder = thalweg.place / "state"
     shutil.rmtree(folder, ignore_errors=True)
     without, durable = [], []
+    # Both take seconds, and differ by less than two runs of one of them may: their medians want some more.
+    repeats *= 3
     for turn in range(repeats):
         note(f"state: without and with in turn ({turn + 1} of {repeats})")
         without.append(thalweg.run(case, data, pipeline=pipeline))
