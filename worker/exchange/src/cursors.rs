@@ -3,8 +3,9 @@
 //!
 //! Who is level with the main cursor is served by it. Whoever has no credit when a range comes is detached: the main
 //! cursor goes on, and the subscriber returns through the catch-up cursor, which merges once it is level. A third
-//! position waits for the merge, unless it comes right after the catch-up cursor has begun: that one then goes back. A cursor stands
-//! where some subscriber does: what nobody waits for is not read.
+//! position waits for the merge, unless it comes right after the catch-up cursor has begun: that one then goes back. So does a main
+//! cursor that has just begun, to where it did and no further: units of a pipeline that starts come one after the other. A cursor
+//! stands where some subscriber does: what nobody waits for is not read.
 //! Ranges end where a subscriber's accepted position lies, because a range that was aggregated cannot be cut.
 
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use thalweg_core::progress::LogProgress;
 /// read again for a short pause costs more than the pause.
 pub const PATIENCE: Duration = Duration::from_millis(200);
 
-/// How long a catch-up cursor, once begun, goes back for whoever comes behind it: where a worker was lost, others take all
-/// of its units at about the same time, and two cursors over a backlog do not meet before its end.
+/// How long a cursor, once begun, goes back for whoever comes behind it: where a pipeline starts, or a worker was lost, units
+/// come at about the same time, and two cursors over a backlog do not meet before its end.
 pub const GATHERING: Duration = Duration::from_millis(200);
 
 /// One of the two cursors of a log.
@@ -53,9 +54,11 @@ pub struct Cursors<S> {
     /// How long a level subscriber without credit is waited for.
     patience: Duration,
     main: Option<LogProgress>,
+    /// When and where the main cursor began.
+    main_began: (Duration, Position),
     catch_up: Option<LogProgress>,
-    /// When the catch-up cursor began.
-    began: Duration,
+    /// When and where the catch-up cursor began.
+    catch_up_began: (Duration, Position),
     /// The last moment that is known.
     now: Duration,
     subscribers: BTreeMap<S, Subscriber>,
@@ -79,8 +82,9 @@ impl<S: Ord + Clone> Cursors<S> {
         Self {
             patience,
             main: None,
+            main_began: (Duration::ZERO, Position::START),
             catch_up: None,
-            began: Duration::ZERO,
+            catch_up_began: (Duration::ZERO, Position::START),
             now: Duration::ZERO,
             subscribers: BTreeMap::new(),
         }
@@ -228,10 +232,14 @@ impl<S: Ord + Clone> Cursors<S> {
         if self.main.is_none_or(is_level)
             && let Some(catch_up) = self.catch_up.take()
         {
-            self.main.get_or_insert(catch_up);
+            if self.main.is_none() {
+                self.main = Some(catch_up);
+                self.main_began = self.catch_up_began;
+            }
             self.move_all(Which::CatchUp, Which::Main);
         }
         self.start(Which::Main);
+        self.go_back_to_the_start();
         self.join(Which::Main);
         self.start(Which::CatchUp);
         self.go_back();
@@ -271,13 +279,28 @@ impl<S: Ord + Clone> Cursors<S> {
     /// A catch-up cursor that has just begun goes back for those behind it. Its other subscribers are served again from
     /// where they are.
     fn go_back(&mut self) {
-        let is_young = self.now.saturating_sub(self.began) < GATHERING;
-        if let Some(cursor) = self.catch_up.filter(|_| is_young)
+        if let Some(cursor) = self.catch_up.filter(|_| self.is_young(self.catch_up_began.0))
             && let Some(least) = self.least_waiting()
             && least.next < cursor.next
         {
             self.catch_up = Some(LogProgress { idle: false, ..least });
         }
+    }
+
+    /// A main cursor that has just begun goes back for those behind it, but not beyond where it began: a backlog would keep the others
+    /// waiting. Nor where a catch-up cursor is on its way to it.
+    fn go_back_to_the_start(&mut self) {
+        let (began, start) = self.main_began;
+        if let Some(cursor) = self.main.filter(|_| self.is_young(began) && self.catch_up.is_none())
+            && let Some(least) = self.least_waiting()
+            && (start..cursor.next).contains(&least.next)
+        {
+            self.main = Some(LogProgress { idle: false, ..least });
+        }
+    }
+
+    fn is_young(&self, began: Duration) -> bool {
+        self.now.saturating_sub(began) < GATHERING
     }
 
     /// A catch-up cursor whose subscribers have no credit stands in the way of those that have some and wait.
@@ -302,9 +325,11 @@ impl<S: Ord + Clone> Cursors<S> {
             return;
         }
         // Whoever comes may not know yet that the log is idle: it is said again.
-        *self.cursor_mut(which) = self.least_waiting().map(|from| LogProgress { idle: false, ..from });
-        if which == Which::CatchUp {
-            self.began = self.now;
+        let Some(from) = self.least_waiting() else { return };
+        *self.cursor_mut(which) = Some(LogProgress { idle: false, ..from });
+        match which {
+            Which::Main => self.main_began = (self.now, from.next),
+            Which::CatchUp => self.catch_up_began = (self.now, from.next),
         }
     }
 

@@ -293,8 +293,33 @@ fn a_range_that_began_before_somebody_came_is_not_cut_for_it() {
     let mut cursors = Cursors::new(PATIENCE);
     cursors.subscribe(0, at(2), 9, seconds(0));
     cursors.subscribe(1, at(4), 9, seconds(0));
-    assert_eq!(cursors.served(Which::Main, Position::at(2), at(6), seconds(0)), [0]);
-    assert_eq!(cursors.want(Which::CatchUp, seconds(0)), Want::Read { from: at(4), until: Some(Position::at(6)) });
+    assert_eq!(cursors.served(Which::Main, Position::at(2), at(6), seconds(1)), [0]);
+    assert_eq!(cursors.want(Which::CatchUp, seconds(1)), Want::Read { from: at(4), until: Some(Position::at(6)) });
+}
+
+/// Over a bounded log they would not meet before its end, and all of it would be read twice.
+#[test]
+fn units_of_a_pipeline_that_starts_are_served_by_one_cursor() {
+    let mut cursors = Cursors::new(PATIENCE);
+    cursors.subscribe("first", at(3), 9, seconds(1));
+    assert_eq!(cursors.served(Which::Main, Position::at(3), at(7), seconds(1)), ["first"]);
+    cursors.subscribe("second", at(3), 9, seconds(1) + GATHERING / 2);
+    assert_eq!(cursors.cursor(Which::CatchUp), None);
+    let until = Some(Position::at(7));
+    assert_eq!(cursors.want(Which::Main, seconds(1) + GATHERING / 2), Want::Read { from: at(3), until });
+    assert_eq!(cursors.served(Which::Main, Position::at(3), at(7), seconds(1) + GATHERING / 2), ["second"]);
+    assert_eq!(cursors.served(Which::Main, Position::at(7), at(9), seconds(2)), ["first", "second"]);
+    cursors.subscribe("late", at(3), 9, seconds(2));
+    assert_eq!(cursors.cursor(Which::CatchUp), Some(at(3)), "it keeps nobody waiting that is far ahead");
+}
+
+#[test]
+fn a_main_cursor_goes_back_no_further_than_to_where_it_began() {
+    let mut cursors = Cursors::new(PATIENCE);
+    cursors.subscribe("level", at(90), 9, seconds(0));
+    cursors.subscribe("backlog", at(2), 9, seconds(0));
+    assert_eq!(cursors.cursor(Which::Main), Some(at(90)));
+    assert_eq!(cursors.cursor(Which::CatchUp), Some(at(2)));
 }
 
 #[test]
